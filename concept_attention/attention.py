@@ -1,0 +1,79 @@
+"""Concept attention: concept tokens look at themselves and at the image, and nothing looks at them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+
+def attend_concepts(
+    concept_q: Tensor,
+    concept_k: Tensor,
+    concept_v: Tensor,
+    image_k: Tensor,
+    image_v: Tensor,
+    *,
+    key_bias: Tensor | None = None,
+    scale: float | None = None,
+) -> Tensor:
+    """Attention of the concept tokens over concept and image tokens.
+
+    `softmax(q_c [k_c ; k_img]^T * scale) [v_c ; v_img]`. Only the concept rows are queried: the image rows
+    and the prompt's keys take no part.
+
+    Args:
+        concept_q: queries after normalisation and position embedding, (B, heads, C, head_dim), float.
+        concept_k: keys, same shape.
+        concept_v: values, same shape.
+        image_k: keys after normalisation and position embedding, (B, heads, N, head_dim), float.
+        image_v: values, same shape.
+        key_bias: added to the logits of the concept keys, (C,) or (B, C), float. A token that stands for n
+            identical ones has the bias log(n). It is rounded to the dtype of the queries.
+        scale: factor on the dot products; None is 1 / sqrt(head_dim).
+
+    Returns:
+        Attention output before the output projection, (B, C, heads * head_dim), dtype of the inputs.
+
+    Raises:
+        ValueError: if the shapes do not fit together.
+
+    Convention: the last axis runs over heads first, head_dim second.
+    Source: arXiv:2502.04320, concept attention.
+    """
+    _check_shapes(concept_q, concept_k, concept_v, image_k, image_v)
+    key = torch.cat((concept_k, image_k), dim=2)
+    value = torch.cat((concept_v, image_v), dim=2)
+    bias = None if key_bias is None else _key_bias(key_bias, concept_q, image_k)
+    attended = F.scaled_dot_product_attention(concept_q, key, value, attn_mask=bias, scale=scale)
+    return rearrange(attended, "b heads c head_dim -> b c (heads head_dim)")
+
+
+def _check_shapes(
+    concept_q: Tensor, concept_k: Tensor, concept_v: Tensor, image_k: Tensor, image_v: Tensor
+) -> None:
+    if concept_q.ndim != 4:
+        raise ValueError(f"concept_q must be (B, heads, C, head_dim), got shape {tuple(concept_q.shape)}.")
+    batch, heads, count, head_dim = concept_q.shape
+    tokens = image_k.shape[2] if image_k.ndim == 4 else "N"
+    for name, tensor, expected in (
+        ("concept_k", concept_k, (batch, heads, count, head_dim)),
+        ("concept_v", concept_v, (batch, heads, count, head_dim)),
+        ("image_k", image_k, (batch, heads, tokens, head_dim)),
+        ("image_v", image_v, (batch, heads, tokens, head_dim)),
+    ):
+        if tensor.shape != expected:
+            raise ValueError(f"{name} must have shape {expected}, got {tuple(tensor.shape)}.")
+
+
+def _key_bias(key_bias: Tensor, concept_q: Tensor, image_k: Tensor) -> Tensor:
+    """Bias of every key, (B or 1, 1, 1, C + N): `key_bias` for the concepts, 0 for the image."""
+    batch, _, count, _ = concept_q.shape
+    if key_bias.shape not in ((count,), (batch, count)):
+        raise ValueError(
+            f"key_bias must have shape {(count,)} or {(batch, count)} for concept_q of shape "
+            f"{tuple(concept_q.shape)}, got {tuple(key_bias.shape)}."
+        )
+    every_key = F.pad(key_bias.to(concept_q), (0, image_k.shape[2]))
+    return every_key.reshape(-1, 1, 1, every_key.shape[-1])
