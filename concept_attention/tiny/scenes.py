@@ -1,0 +1,110 @@
+"""Procedural landscapes with captions and exact label maps: the world of the embedded landscape model.
+
+A scene is drawn at twice its size. Every shape goes into the picture and, with its label, into the label map,
+so the two agree to the pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+
+import numpy as np
+
+from .captions import vocabulary, write_caption
+from .layout import Setting, make_things, place
+from .painting import SCALE, render
+from .world import COLORS, GROUNDS, LABELS, OBJECTS, SKY, Time
+
+__all__ = [
+    "COLORS", "GROUNDS", "LABELS", "OBJECTS", "SKY", "Scene", "draw_scene", "token_coverage", "vocabulary",
+]  # fmt: skip
+
+WORD_AREA = 0.005  # share of the picture from which on a label counts as present
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One drawn landscape.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB.
+        labels: (H, W) uint8, index into LABELS.
+        caption: lower-case sentence; everything it says is true of the picture.
+        words: labels that cover at least 0.5 % of the picture, in random order.
+        phrases: phrase without article for each of the words, such as "red car" or "night sky".
+        seed: the number it was drawn from.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    caption: str
+    words: tuple[str, ...]
+    phrases: Mapping[str, str]
+    seed: int
+
+
+def draw_scene(seed: int, width: int = 256, height: int = 256) -> Scene:
+    """Draw a landscape; the same arguments always give the same scene.
+
+    Args:
+        seed: chooses the scene.
+        width: pixels, a multiple of 16, at least 64.
+        height: pixels, a multiple of 16, at least 64.
+
+    Returns:
+        The scene. Objects keep their size relative to the shorter side and spread over the whole picture;
+        in very long pictures (16 : 1) they may be too small to be named and are then left out.
+
+    Raises:
+        ValueError: if a side is not a multiple of 16 or is below 64.
+    """
+    for side, value in (("width", width), ("height", height)):
+        if value % 16 or value < 64:
+            raise ValueError(f"Scene {side} must be a multiple of 16 from 64 on, got {value}.")
+    rng = Random(seed)  # noqa: S311  # pictures, not secrets
+    time: Time = rng.choices(("day", "sunset", "night"), (50, 20, 30))[0]
+    ground = rng.choice(GROUNDS)
+    horizon = round(height * SCALE * rng.uniform(0.52, 0.68))
+    setting = Setting(width * SCALE, height * SCALE, horizon, time, ground)
+    things = make_things(rng, setting)
+    texture_seed = rng.getrandbits(32)
+    hidden: set[str] = set()
+    for attempt in count():
+        if attempt > 2:  # there is no good place for them
+            things = [thing for thing in things if thing.name not in hidden]
+        things = place(rng, setting, things)
+        image, labels, hidden = render(setting, things, texture_seed)
+        if not hidden:
+            break
+    names_colors = rng.random() < 0.6
+    colors = {thing.name: thing.color for thing in things if thing.color and names_colors}
+    caption, phrases = write_caption(rng, time, ground, [thing.name for thing in things], colors)
+    areas = np.bincount(labels.ravel(), minlength=len(LABELS)) / labels.size
+    present = [name for name, area in zip(LABELS, areas, strict=True) if area >= WORD_AREA]
+    words = tuple(rng.sample(present, len(present)))
+    return Scene(image, labels, caption, words, {word: phrases[word] for word in words}, seed)
+
+
+def token_coverage(labels: np.ndarray, patch: int = 16) -> np.ndarray:
+    """Share of every image token that each label covers.
+
+    Args:
+        labels: (H, W) integer, index into LABELS.
+        patch: pixels along one side of a token; divides H and W.
+
+    Returns:
+        (len(LABELS), H / patch, W / patch) float32 in [0, 1]; sums to 1 over the labels.
+
+    Raises:
+        ValueError: if the patch does not divide both sides.
+    """
+    if labels.ndim != 2 or labels.shape[0] % patch or labels.shape[1] % patch:
+        raise ValueError(f"Labels must be (H, W), sides multiples of {patch}, got {labels.shape}.")
+    rows, columns = labels.shape[0] // patch, labels.shape[1] // patch
+    token = np.arange(rows).repeat(patch)[:, None] * columns + np.arange(columns).repeat(patch)
+    cells = labels.astype(np.intp) * (rows * columns) + token
+    counts = np.bincount(cells.ravel(), minlength=len(LABELS) * rows * columns)
+    return (counts.reshape(len(LABELS), rows, columns) / patch**2).astype(np.float32)
