@@ -22,6 +22,7 @@ class Setting:
 
     @property
     def unit(self) -> int:
+        """Pixels of the shorter side, which sizes are relative to."""
         return min(self.width, self.height)
 
 
@@ -38,6 +39,7 @@ class Thing:
     y: float = 0.0
 
     def box(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom, in canvas pixels."""
         left, top, right, bottom = (value * self.scale for value in bounds(self.parts))
         if self.flipped:
             left, right = -right, -left

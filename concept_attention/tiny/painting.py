@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw
 from .layout import Setting, Thing
 from .world import FLYING, LABELS, SKY, Color, Time, jitter, lit, shade
 
+_Light = tuple[float, float, float]  # red, green and blue, 0 to 1
+
 SCALE = 2  # supersampling
 MIN_VISIBLE = 0.4  # share of an object's own area that must stay uncovered
 MIN_AREA = 0.006  # share of the picture every named object covers at least
@@ -23,7 +25,6 @@ _SKIES: Mapping[Time, tuple[Color, Color]] = {
 _GROUND_COLORS: Mapping[str, Color] = {
     "grass": (84, 164, 58), "sand": (228, 200, 132), "water": (34, 98, 172), "snow": (234, 240, 249),
 }  # fmt: skip
-_Light = tuple[float, float, float]
 _DAYLIGHT: _Light = (1.0, 1.0, 1.0)
 _SUNSET_GROUND: _Light = (0.94, 0.84, 0.82)
 _NIGHT_GROUND_COLORS: Mapping[str, Color] = {
