@@ -39,8 +39,8 @@ class Concept:
             value = getattr(self, field)
             if not isinstance(value, str) or not value.strip():
                 raise ValueError(f"A concept's {field} must be a non-empty text, got {value!r}.")
-            if any(unicodedata.category(char) in ("Cc", "Cs") for char in value):
-                raise ValueError(f"A concept's {field} must not have control characters, got {value!r}.")
+        if any(unicodedata.category(char) in ("Cc", "Cs") for char in self.name):
+            raise ValueError(f"A concept's name must not have control characters, got {self.name!r}.")
         if self.role not in get_args(Role):
             raise ValueError(f'Role of "{self.name}" must be concept or background, got {self.role!r}.')
 
@@ -131,12 +131,14 @@ def _parse_entry(entry: str, role: Role, place: str) -> Concept:
     name, *phrase = (_tidy(re.sub(r"\\([,:\\])", r"\1", part)) for part in _split(entry, ":", 1))
     if not name or phrase == [""]:
         missing = "phrase after" if name else "name before"
-        raise ValueError(f'{place}: "{entry.strip()}" has no {missing} the colon. Add it, or write \\: instead.')
+        raise ValueError(
+            f'{place}: "{entry.strip()}" has no {missing} the colon. Add it, or write \\: instead.'
+        )
     return Concept(name, phrase[0] if phrase else name, role)
 
 
 def _split(text: str, separator: str, maxsplit: int = 0) -> list[str]:
-    """Splits at separators that no backslash escapes; the escapes stay."""
+    """Split at separators that no backslash escapes; the escapes stay."""
     parts = [""]
     for piece in re.findall(r"\\.|[^\\]|\\$", text, re.DOTALL):
         if piece == separator and not (maxsplit and len(parts) > maxsplit):

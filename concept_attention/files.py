@@ -29,13 +29,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_text(text: str, path: Path) -> None:
-    """Writes UTF-8 text with `\\n` line ends, atomically."""
+    """Write UTF-8 text with `\\n` line ends, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(text.encode())
 
 
 def write_json(data: Any, path: Path) -> None:
-    """Writes indented JSON, atomically.
+    """Write indented JSON, atomically.
 
     Raises:
         ValueError: for NaN and infinity, which JSON does not have; write None where there is no number.
@@ -44,6 +44,6 @@ def write_json(data: Any, path: Path) -> None:
 
 
 def save_image(image: Image.Image, path: Path) -> None:
-    """Writes a picture in the format of the path's suffix, atomically."""
+    """Write a picture in the format of the path's suffix, atomically."""
     with atomic_write(path) as temporary:
         image.save(temporary)

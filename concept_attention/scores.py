@@ -139,7 +139,7 @@ def score_concepts(image_out: Tensor, concept_out: Tensor, vectors: Vectors = "r
 
 
 def _float32_products(device: torch.device) -> AbstractContextManager[object]:
-    """Keeps an autocast around the model from rounding the products."""
+    """Keep an autocast around the model from rounding the products."""
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

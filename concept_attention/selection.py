@@ -1,0 +1,83 @@
+"""Choosing layers and steps: `auto`, `all`, or numbers and ranges such as `3,7,9-11`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+_RANGE = re.compile(r"\s*(-?\d{1,9})\s*(?:-\s*(-?\d{1,9})\s*)?")
+
+
+def parse_layers(text: str | Sequence[int], count: int, default: Sequence[int]) -> tuple[int, ...]:
+    """Joint block indices from what a user wrote.
+
+    Args:
+        text: `auto`, `all`, numbers and inclusive ranges such as `15-18` or `3,7,9-11`, or the indices.
+        count: joint blocks the model has.
+        default: what `auto` means.
+
+    Returns:
+        0-based indices, ascending, each once.
+
+    Raises:
+        ValueError: if the text is no selection, selects nothing, or a layer does not exist.
+    """
+    if isinstance(text, str) and text.strip().casefold() == "auto":
+        text = default
+    ranges = _ranges(text, count, "layers", "auto, all, 15-18 or 3,7,9-11")
+    for layer in (end for ends in ranges for end in ends):
+        if not 0 <= layer < count:
+            raise ValueError(
+                f"Layer {layer} does not exist: this model has {count} joint blocks (0-{count - 1}). "
+                "Choose `layers` among these."
+            )
+    return _expand(ranges, "layers")
+
+
+def parse_steps(text: str | Sequence[int], count: int) -> tuple[int, ...]:
+    """Step indices from what a user wrote.
+
+    Args:
+        text: `all`, numbers and inclusive ranges such as `3-7` or `0,2`, or the indices. Negative numbers
+            count from the end: `-1` is the last step.
+        count: steps there are.
+
+    Returns:
+        0-based indices, ascending, each once.
+
+    Raises:
+        ValueError: if the text is no selection, selects nothing, or a step does not exist.
+    """
+    ranges = _ranges(text, count, "steps", "all, 3-7, 0,2 or -1")
+    for step in (end for ends in ranges for end in ends):
+        if not -count <= step < count:
+            raise ValueError(
+                f"Step {step} does not exist: there are {count} steps (0-{count - 1}, or -1 for the last). "
+                "Choose `steps` among these."
+            )
+    return _expand(((first % count, last % count) for first, last in ranges), "steps")
+
+
+def _ranges(text: str | Sequence[int], count: int, what: str, examples: str) -> list[tuple[int, int]]:
+    """(first, last) of every range, as written; nothing is expanded before its ends are checked."""
+    if not isinstance(text, str):
+        ranges = [(int(index), int(index)) for index in text]
+    elif text.strip().casefold() == "all":
+        ranges = [(0, count - 1)]
+    else:
+        matches = [_RANGE.fullmatch(part) for part in text.split(",")]
+        ranges = [(int(match[1]), int(match[2] or match[1])) for match in matches if match]
+        if None in matches:
+            raise ValueError(f'`{what}` cannot be "{text}". Write {examples}.')
+    if not ranges:
+        raise ValueError(f"`{what}` selects nothing. Write {examples}.")
+    return ranges
+
+
+def _expand(ranges: Iterable[tuple[int, int]], what: str) -> tuple[int, ...]:
+    chosen: set[int] = set()
+    for first, last in ranges:
+        if last < first:
+            raise ValueError(f"`{what}` has the range {first}-{last}, which runs backwards. Swap its ends.")
+        chosen.update(range(first, last + 1))
+    return tuple(sorted(chosen))
