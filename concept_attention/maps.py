@@ -1,0 +1,96 @@
+"""Resizing, blurring and levelling of maps, whatever they mean: any tensor whose last two axes are (H, W)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+ROUNDING = 1e-6  # relative: float32 softmax, means and resizing leave differences of a few 1e-7 in a flat map
+
+
+def resize_maps(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize maps bilinearly, each on its own.
+
+    Args:
+        values: maps, (..., H, W), float.
+        size: (height, width) wanted, in pixels.
+
+    Returns:
+        Maps, (..., height, width), same dtype, within the range of `values`; maps that sum to one still do.
+        `values` itself if it already has that size.
+
+    Raises:
+        ValueError: if `size` is not two positive whole numbers.
+
+    Convention: half-pixel centres (align_corners=False): sample i covers [i, i + 1) / H of the picture, so an
+    edge between two samples stays where it is. Shrinking averages (antialias), enlarging interpolates.
+    """
+    check_size(size)
+    if tuple(values.shape[-2:]) == tuple(size):
+        return values
+    planes = rearrange(values, "... h w -> 1 (...) h w")
+    resized = F.interpolate(planes, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
+    return resized.reshape(*values.shape[:-2], *size)
+
+
+def gaussian_blur(
+    values: Tensor,
+    sigma: float,
+    radius: int | None = None,
+    padding: Literal["replicate", "reflect"] = "replicate",
+) -> Tensor:
+    """Blur maps with a Gaussian cut off at `radius` and normalised to one.
+
+    Args:
+        values: maps, (..., H, W), float.
+        sigma: standard deviation in pixels, 0 or more; 0 returns `values` itself.
+        radius: pixels on each side of the centre, ceil(3 sigma) unless given.
+        padding: what lies beyond the border, as in `torch.nn.functional.pad`.
+
+    Returns:
+        Maps, (..., H, W), same dtype.
+
+    Raises:
+        ValueError: if `sigma` is negative or not finite.
+    """
+    if not (math.isfinite(sigma) and sigma >= 0):
+        raise ValueError(f"Blur is a standard deviation in pixels, 0 or more; got {sigma}. 0 does not blur.")
+    if sigma == 0:
+        return values
+    radius = math.ceil(3 * sigma) if radius is None else radius
+    offsets = torch.arange(-radius, radius + 1, dtype=values.dtype, device=values.device)
+    kernel = torch.softmax(-((offsets / sigma) ** 2) / 2, dim=0)
+    planes = rearrange(values, "... h w -> (...) 1 h w")
+    rows = F.conv2d(F.pad(planes, (radius, radius, 0, 0), mode=padding), rearrange(kernel, "k -> 1 1 1 k"))
+    both = F.conv2d(F.pad(rows, (0, 0, radius, radius), mode=padding), rearrange(kernel, "k -> 1 1 k 1"))
+    return both.reshape(values.shape)
+
+
+def stretch(values: Tensor) -> Tensor:
+    """Min-max `values` as a whole to 0-1; zeros if they are flat."""
+    if is_flat(values):
+        return torch.zeros_like(values)
+    low, high = values.aminmax()
+    return (values - low) / (high - low)
+
+
+def is_flat(values: Tensor) -> bool:
+    """Whether `values` differ by no more than rounding does."""
+    low, high = values.aminmax()
+    return bool(high - low <= rounding(values))
+
+
+def rounding(values: Tensor) -> Tensor:
+    """Difference, on the scale of `values`, that float32 arithmetic alone can make (a scalar tensor)."""
+    return ROUNDING * values.abs().amax()
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Refuse a picture size that is not (height, width) in whole, positive pixels."""
+    if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+        raise ValueError(f"A size is (height, width) in pixels, two positive whole numbers; got {size}.")
