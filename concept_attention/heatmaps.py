@@ -1,0 +1,193 @@
+"""From a recording to heatmaps: which layers and steps count, and how scores become shares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from .concepts import Concept, concept_index
+from .maps import check_size, resize_maps, stretch
+from .recording import Recording
+from .scores import MODES, Mode, resolve_mode
+from .selection import parse_layers, parse_steps
+
+Kind = Literal["share", "score", "stretched"]
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmaps:
+    """Float saliency of every concept over a batch of pictures or videos.
+
+    Attributes:
+        values: (B, C, H, W), or (B, C, T, H, W) for video, float32 on the CPU, finite; at token resolution or
+            resized.
+        concepts: the C concepts, in the order of `values`.
+        kind: `share` (0-1, sums to one over concepts), `score` (any range) or `stretched` (min-max, 0-1).
+        image_size: (height, width) in pixels of the picture they belong to.
+
+    Raises:
+        ValueError: if these do not fit each other.
+
+    Convention: T counts latent frames; a frame of `image_size` belongs to each.
+    """
+
+    values: Tensor
+    concepts: tuple[Concept, ...]
+    kind: Kind
+    image_size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        values = self.values.detach()
+        if values.ndim not in (4, 5) or values.shape[1] != len(self.concepts) or 0 in values.shape:
+            raise ValueError(
+                f"Heatmaps of {len(self.concepts)} concepts are (B, C, H, W) or (B, C, T, H, W), "
+                f"got values of shape {tuple(values.shape)}."
+            )
+        if values.dtype != torch.float32 or values.device.type != "cpu":
+            raise ValueError(f"Heatmaps are float32 on the CPU, got {values.dtype} on {values.device}.")
+        if not torch.isfinite(values).all():
+            raise ValueError("Heatmaps are finite, got nan or infinity. Look at the scores they came from.")
+        _check_kind(self.kind)
+        check_size(self.image_size)
+        object.__setattr__(self, "values", values)
+
+    @property
+    def batch(self) -> int:
+        return self.values.shape[0]
+
+    @property
+    def video(self) -> bool:
+        return self.values.ndim == 5
+
+    def index(self, name: str) -> int:
+        """Position of the concept called `name`; a ValueError lists the names there are."""
+        return concept_index(self.concepts, name)
+
+    def resized(self, size: tuple[int, int] | None = None) -> Heatmaps:
+        """The same heatmaps at (height, width) `size`, or at `image_size`, as `resize_maps` makes them."""
+        values = resize_maps(self.values, self.image_size if size is None else size)
+        return Heatmaps(values, self.concepts, self.kind, self.image_size)
+
+
+def make_heatmaps(
+    recording: Recording,
+    layers: str | Sequence[int] = "auto",
+    steps: str | Sequence[int] = "all",
+    mode: str = "auto",
+    temperature: float | None = None,
+    kind: Kind = "share",
+) -> Heatmaps:
+    """Turn the kept (step, layer) scores of a recording into one heatmap per concept.
+
+    Args:
+        recording: what one sampling run recorded.
+        layers: joint block indices of the model, e.g. "15-18" or [3, 7], each of which must have been kept.
+            "all" is all that were kept; "auto" the architecture's choice as far as it was kept, else all.
+        steps: positions among the recorded steps, e.g. "3-7", "-1"; "all" means all of them.
+        mode: a key of `MODES`; "auto" is the mode the recording was made for.
+        temperature: divides scores before the softmax over concepts, above 0; the mode's own unless given.
+        kind: `share`; `score`, the mean of the mode's scores; or `stretched`, the shares of a picture
+            min-maxed over all its concepts (and frames) together.
+
+    Returns:
+        Heatmaps at token resolution. Shares sum to one over concepts, except in mode `cogvideox`, where the
+        padding tokens take their part. One concept alone has nothing to be compared with: its share is one
+        everywhere, and stretched it is its raw score that is min-maxed. What is flat stretches to zeros.
+
+    Raises:
+        ValueError: for layers or steps that are not in the recording, an unknown mode or kind, a mode whose
+            scores the recording does not hold, a temperature that is not above 0.
+
+    Source: arXiv:2502.04320, Sec. 4; the modes are named after the published implementations they follow.
+    """
+    _check_kind(kind)
+    reading = _reading_mode(recording, mode)
+    temperature = reading.temperature if temperature is None else temperature
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"Temperature must be a number above 0, got {temperature}. The modes use 1 or 1000.")
+    kept = _kept_positions(recording, layers)
+    pairs = [(step, layer) for step in parse_steps(steps, len(recording.steps)) for layer in kept]
+
+    alone = len(recording.concepts) == 1 and not reading.padded_tokens
+    if kind == "score" or (kind == "stretched" and alone):
+        tokens = _mean(_scores(recording, reading, *pair) for pair in pairs)
+    elif reading.order == "mean_then_softmax":
+        mean = _mean(_scores(recording, reading, *pair) for pair in pairs)
+        tokens = torch.softmax(mean / temperature, dim=1)
+    else:
+        tokens = _mean(_shares(recording, reading, *pair, temperature) for pair in pairs)
+
+    frames, height, width = recording.grid
+    values = rearrange(tokens, "b c (t h w) -> b c t h w", t=frames, h=height, w=width)
+    values = values if recording.video else rearrange(values, "b c 1 h w -> b c h w")
+    if kind == "stretched":
+        values = torch.stack([stretch(picture) for picture in values])
+    return Heatmaps(values, recording.concepts, kind, recording.image_size)
+
+
+def _scores(recording: Recording, mode: Mode, step: int, layer: int) -> Tensor:
+    """The mode's scores at one position (step, layer) of the recording, (B, C, N), float32."""
+    scores = recording.scores[step, layer].float()
+    if mode.vectors != "l2":
+        return scores
+    smallest = torch.finfo(torch.float32).tiny  # a zero vector scores zero
+    return scores / rearrange(recording.norms[step, layer], "b c -> b c 1").clamp_min(smallest)
+
+
+def _shares(recording: Recording, mode: Mode, step: int, layer: int, temperature: float) -> Tensor:
+    """Softmax over concepts at one position (step, layer) of the recording, (B, C, N), float32."""
+    logits = _scores(recording, mode, step, layer) / temperature
+    if not mode.padded_tokens or recording.pad_scores is None or recording.pad_count == 0:
+        return torch.softmax(logits, dim=1)
+    # pad_count equal tokens compete with the concepts: count * exp(pad) = exp(pad + log(count))
+    pads = recording.pad_scores[step, layer].float() / temperature + math.log(recording.pad_count)
+    return torch.softmax(torch.cat([logits, rearrange(pads, "b n -> b 1 n")], dim=1), dim=1)[:, :-1]
+
+
+def _mean(maps: Iterator[Tensor]) -> Tensor:
+    """Mean of maps taken one at a time: only the running sum and the map at hand are in memory."""
+    total, count = next(maps), 1
+    for one in maps:
+        total = total + one  # never in place: the first may be the recording's own
+        count += 1
+    return total / count
+
+
+def _reading_mode(recording: Recording, name: str) -> Mode:
+    """The mode to read with; ValueError if the recording does not hold what it needs."""
+    recorded = MODES[recording.mode]
+    mode = recorded if name == "auto" else resolve_mode(name, recording.architecture)
+    lacks_vectors = (mode.vectors == "linear") != (recorded.vectors == "linear")
+    lacks_pads = mode.padded_tokens > 0 and recording.pad_scores is None
+    if lacks_vectors or lacks_pads:
+        raise ValueError(
+            f"Mode {mode.name} cannot be read from a recording made for mode {recorded.name}: "
+            f"it lacks the scores that mode needs. Record again with mode={mode.name}."
+        )
+    return mode
+
+
+def _kept_positions(recording: Recording, layers: str | Sequence[int]) -> list[int]:
+    """Positions on the recording's layer axis of the model's `layers`."""
+    kept = recording.layers
+    usual = tuple(layer for layer in recording.default_layers if layer in kept) or kept
+    everything = isinstance(layers, str) and layers.strip().casefold() == "all"
+    wanted = kept if everything else parse_layers(layers, recording.layer_count, usual)
+    missing = [layer for layer in wanted if layer not in kept]
+    if missing:
+        raise ValueError(
+            f"Layer {missing[0]} was not recorded: this recording keeps {', '.join(map(str, kept))}. "
+            "Choose among those, or record again with more layers."
+        )
+    return [kept.index(layer) for layer in wanted]
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in get_args(Kind):
+        raise ValueError(f"Unknown kind of heatmap {kind!r}. Choose one of {', '.join(get_args(Kind))}.")
