@@ -18,6 +18,7 @@ from .scores import MODES, Mode, resolve_mode
 from .selection import parse_layers, parse_steps
 
 Kind = Literal["share", "score", "stretched"]
+TEMPERATURES = (1e-6, 1e9)  # least and greatest: beyond them float32 has no use for the scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ def make_heatmaps(
             "all" is all that were kept; "auto" the architecture's choice as far as it was kept, else all.
         steps: positions among the recorded steps, e.g. "3-7", "-1"; "all" means all of them.
         mode: a key of `MODES`; "auto" is the mode the recording was made for.
-        temperature: divides scores before the softmax over concepts, above 0; the mode's own unless given.
+        temperature: divides scores before the softmax over concepts, 1e-6 to 1e9; None is the mode's own.
         kind: `share`; `score`, the mean of the mode's scores; or `stretched`, the shares of a picture
             min-maxed over all its concepts (and frames) together.
 
@@ -102,15 +103,18 @@ def make_heatmaps(
 
     Raises:
         ValueError: for layers or steps that are not in the recording, an unknown mode or kind, a mode whose
-            scores the recording does not hold, a temperature that is not above 0.
+            scores the recording does not hold, a temperature out of range.
 
     Source: arXiv:2502.04320, Sec. 4; the modes are named after the published implementations they follow.
     """
     _check_kind(kind)
     reading = _reading_mode(recording, mode)
     temperature = reading.temperature if temperature is None else temperature
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"Temperature must be a number above 0, got {temperature}. The modes use 1 or 1000.")
+    least, greatest = TEMPERATURES
+    if not least <= temperature <= greatest:
+        raise ValueError(
+            f"Temperature must lie in {least:g} to {greatest:g}, got {temperature}. The modes use 1 or 1000."
+        )
     kept = _kept_positions(recording, layers)
     pairs = [(step, layer) for step in parse_steps(steps, len(recording.steps)) for layer in kept]
 
@@ -119,7 +123,7 @@ def make_heatmaps(
         tokens = _mean(_scores(recording, reading, *pair) for pair in pairs)
     elif reading.order == "mean_then_softmax":
         mean = _mean(_scores(recording, reading, *pair) for pair in pairs)
-        tokens = torch.softmax(mean / temperature, dim=1)
+        tokens = _softmax(mean, temperature)
     else:
         tokens = _mean(_shares(recording, reading, *pair, temperature) for pair in pairs)
 
@@ -142,12 +146,17 @@ def _scores(recording: Recording, mode: Mode, step: int, layer: int) -> Tensor:
 
 def _shares(recording: Recording, mode: Mode, step: int, layer: int, temperature: float) -> Tensor:
     """Softmax over concepts at one position (step, layer) of the recording, (B, C, N), float32."""
-    logits = _scores(recording, mode, step, layer) / temperature
+    scores = _scores(recording, mode, step, layer)
     if not mode.padded_tokens or recording.pad_scores is None or recording.pad_count == 0:
-        return torch.softmax(logits, dim=1)
-    # pad_count equal tokens compete with the concepts: count * exp(pad) = exp(pad + log(count))
-    pads = recording.pad_scores[step, layer].float() / temperature + math.log(recording.pad_count)
-    return torch.softmax(torch.cat([logits, rearrange(pads, "b n -> b 1 n")], dim=1), dim=1)[:, :-1]
+        return _softmax(scores, temperature)
+    # so many equal tokens compete: count * exp(pad / t) = exp((pad + t log count) / t)
+    pads = recording.pad_scores[step, layer].float() + temperature * math.log(recording.pad_count)
+    return _softmax(torch.cat([scores, rearrange(pads, "b n -> b 1 n")], dim=1), temperature)[:, :-1]
+
+
+def _softmax(scores: Tensor, temperature: float) -> Tensor:
+    """Softmax over concepts, (B, C, N); the highest is subtracted before a small temperature can overflow."""
+    return torch.softmax((scores - scores.amax(dim=1, keepdim=True)) / temperature, dim=1)
 
 
 def _mean(maps: Iterator[Tensor]) -> Tensor:
