@@ -1,0 +1,324 @@
+"""The two commands of a checkout. Each makes the checkout's own environment, .venv, on first use.
+
+    python dev.py demo [--out DIR]       draw a picture from a sentence and show where its concepts are
+    python dev.py test [PYTEST OPTIONS]  lint, types and tests
+
+One file and the standard library, so that a bare Python on Linux, macOS or Windows can run it. The syntax is
+Python 3.6's, without postponed annotations: an older Python must read it in order to say that it is too old.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+if sys.version_info < (3, 10):  # noqa: UP036 - said to those who run an older one
+    sys.stderr.write(f"error: dev.py needs Python 3.10 or newer, this is {sys.version.split()[0]}.\n")
+    sys.exit(2)
+
+ROOT = Path(__file__).resolve().parent
+INPUTS = ("pyproject.toml", "constraints.txt")  # a change in these updates the environment
+LOCK = "dev.lock"  # in .venv: dev.py made this folder; locked while it is being filled
+STAMP = "dev.json"  # in .venv, written last: what is installed
+LOG = "install.log"  # in .venv
+CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
+DISK_GB = 2.0  # 1.4 installed, and room for pip to unpack
+DEMO_PROMPT = "a red house and a tree on grass under the sky"
+DEMO_CONCEPTS = ("house", "tree", "sky", "grass", "moon")
+
+AGAIN = "then run this again."
+APT = "On Debian and Ubuntu run `sudo apt install python3-venv`"
+CAUSES = (  # what pip, venv or the system say, and what to do about it
+    (r"No space left|not enough space|Errno 28\b", f"The disk is full: free {DISK_GB:.0f} GB, {AGAIN}"),
+    (r"ensurepip is not available", f"{APT}, {AGAIN}"),
+    (
+        r"NewConnectionError|name resolution|getaddrinfo|Name or service not known|ConnectTimeout|"
+        r"ReadTimeout|Max retries|ProxyError|SSLError|Connection (refused|reset|broken)|Could not fetch URL",
+        f"Check the network, and the proxy and package index that pip is set to use, {AGAIN}",
+    ),
+    (r"Permission denied|Read-only|Access is denied", f"Put the project in a folder of your own, {AGAIN}"),
+    (r"No matching distribution found for torch", "Use a 64-bit Python 3.10-3.14; a Mac needs M1 or newer."),
+)
+
+
+class SetupError(Exception):
+    """The environment cannot be made; the text says why and what to do."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code: 0, 1 (a check failed), 2 (cannot start) or 130 (Ctrl-C)."""
+    parser = argparse.ArgumentParser(prog="dev.py", description="Make this checkout's own environment, then:")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | test")
+    demo = commands.add_parser("demo", help="draw a picture and show where its concepts are")
+    demo.add_argument("--out", type=Path, default=ROOT / "demo_output", help="folder to fill (demo_output)")
+    commands.add_parser("test", help="lint, types and tests; further options go to pytest")
+    options, rest = parser.parse_known_args(argv)
+    if rest and options.command == "demo":
+        parser.error("demo does not know " + " ".join(rest))
+    try:
+        if options.command == "demo":
+            return run_demo(ensure_environment(ROOT, ["standalone"]), options.out.absolute())
+        return run_checks(checks(ensure_environment(ROOT, ["dev", "standalone"]), rest))
+    except SetupError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
+
+
+def run_demo(python: Path, out: Path) -> int:
+    """Generate a picture with heatmaps, analyze that picture, and say which files to look at."""
+    generated, analyzed = out / "generated", out / "analyzed"
+    concepts = ["--concepts", *DEMO_CONCEPTS]
+    for command, subject, folder in (
+        ("generate", DEMO_PROMPT, generated),
+        ("analyze", str(generated / "image.png"), analyzed),
+    ):
+        print(f"\n== {command}: {subject}", flush=True)
+        arguments = ["-m", "concept_attention", command, subject, *concepts, "--out", str(folder)]
+        code = subprocess.call([str(python), *arguments], cwd=ROOT, env=tool_environment())
+        if code:
+            print(f"The demo stopped: {command} failed with exit code {code}.", file=sys.stderr)
+            return code
+    print("\nOpen first:")
+    print(f"  {generated / 'segmentation.png'}   which concept is where")
+    print(f"  {generated / 'overlay.png'}   one heatmap per concept")
+    print(f"  {analyzed / 'segmentation.png'}   the same, found in the finished picture")
+    print("The sentence has no moon: that heatmap shows what absence looks like.")
+    return 0
+
+
+def checks(python: Path, pytest_arguments: Sequence[str]) -> dict[str, list[str]]:
+    """The command of every check, by name."""
+    arguments = {"ruff": ["check", "."], "mypy": [], "pytest": list(pytest_arguments)}
+    return {name: [str(python), "-m", name, *rest] for name, rest in arguments.items()}
+
+
+def run_checks(commands: Mapping[str, Sequence[str]]) -> int:
+    """Run every check, also after one failed, and end with one line that says how it went."""
+    results, failed = [], False
+    for name, command in commands.items():
+        print(f"== {name}", flush=True)
+        began = time.monotonic()
+        code = subprocess.call(command, cwd=ROOT, env=tool_environment())
+        failed = failed or code != 0
+        result = f"failed with exit code {code}" if code else "passed"
+        results.append(f"{name} {result} ({time.monotonic() - began:.0f} s)")
+    print(f"{'FAILED' if failed else 'PASSED'}: {', '.join(results)}", flush=True)
+    return int(failed)
+
+
+def tool_environment() -> dict[str, str]:
+    """Variables for what runs in .venv: no packages from elsewhere, no model hub, no questions from pip."""
+    foreign = {"PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX"}
+    kept = {name: value for name, value in os.environ.items() if name not in foreign}
+    ours = {"HF_HUB_OFFLINE": "1", "PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return {**kept, **ours}
+
+
+def ensure_environment(root: Path, extras: Sequence[str]) -> Path:
+    """Make or update `root/.venv` where that is needed.
+
+    Args:
+        root: the checkout, with pyproject.toml and constraints.txt.
+        extras: optional dependencies of pyproject.toml that the command needs.
+
+    Returns:
+        The environment's Python.
+
+    Raises:
+        SetupError: with what to do.
+    """
+    folder = root / ".venv"
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    wanted = {
+        "folder": str(folder),
+        "python": "{}.{}".format(*sys.version_info[:2]),
+        "digest": hashlib.sha256(b"\0".join((root / name).read_bytes() for name in INPUTS)).hexdigest(),
+    }
+    if not is_ready(folder, python, wanted, extras):
+        try:
+            with alone(folder):
+                if not is_ready(folder, python, wanted, extras):  # another dev.py may have made it meanwhile
+                    make(folder, python, wanted, extras)
+        except OSError as error:
+            advice = explain(str(error)) or f"Delete it, {AGAIN}"
+            raise SetupError(f"{folder} cannot be made: {error}. {advice}") from error
+    return python
+
+
+def is_ready(folder: Path, python: Path, wanted: Mapping[str, str], extras: Sequence[str]) -> bool:
+    """Whether the environment is finished, up to date and has these extras."""
+    stamp = read_stamp(folder)
+    same = all(stamp.get(key) == value for key, value in wanted.items())
+    return same and set(extras) <= set(stamp["extras"]) and runs(python)
+
+
+def make(folder: Path, python: Path, wanted: Mapping[str, str], extras: Sequence[str]) -> None:
+    """Install what is missing; from nothing where the environment is half-made, moved or another Python's."""
+    stamp = read_stamp(folder)
+    extras = sorted({*extras, *stamp.get("extras", ())})
+    usable = all(stamp.get(key) == wanted[key] for key in ("folder", "python")) and runs(python)
+    (folder / STAMP).unlink(missing_ok=True)  # from here on the environment is half-made
+    if usable:
+        print(f"Updating {folder}", flush=True)
+    else:
+        create(folder)
+    install(folder, python, extras)
+    part = folder / (STAMP + ".part")
+    part.write_text(json.dumps({**wanted, "extras": extras}, indent=1), encoding="utf-8")
+    part.replace(folder / STAMP)
+    print(f"Ready: {folder}", flush=True)
+
+
+def create(folder: Path) -> None:
+    """Make an empty virtual environment, in place of what an earlier run left behind."""
+    if Path(sys.prefix).resolve() == folder.resolve():
+        raise SetupError(f"{folder} must be made anew. Run dev.py with a Python from outside it.")
+    if not all(importlib.util.find_spec(module) for module in ("venv", "ensurepip")):
+        raise SetupError(f"this Python lacks venv or ensurepip. {APT}, elsewhere use python.org's, {AGAIN}")
+    leftover = [path for path in folder.iterdir() if path.name != LOCK]
+    if leftover:
+        print(f"Removing an outdated or half-made environment: {folder}", flush=True)
+    for path in leftover:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < DISK_GB:
+        raise SetupError(f"{folder} takes {DISK_GB:.0f} GB and {free:.1f} GB are free. Make room, {AGAIN}")
+    version = sys.version.split()[0]
+    print(f"Making {folder} with Python {version}: 300 MB to download in all, 1.4 GB on disk", flush=True)
+    logged(folder, [sys.executable, "-m", "venv", str(folder)], "the environment could not be made")
+
+
+def install(folder: Path, python: Path, extras: Sequence[str]) -> None:
+    """Install torch alone and pinned, so that nothing else chooses another one, then the project."""
+    constraints = folder.parent / "constraints.txt"
+    pin = re.search(r"^torch==(\S+)", constraints.read_text(encoding="utf-8"), re.MULTILINE)
+    if pin is None:
+        raise SetupError(f"constraints.txt has no line `torch==VERSION`. Bring it back with git, {AGAIN}")
+    pip = [str(python), "-m", "pip", "install", "--quiet"]
+    # With setuptools in place the project needs no isolated build, and later updates need no network.
+    logged(folder, [*pip, "pip>=21.3", "setuptools>=77"], "pip and setuptools could not be installed")
+    installed = f"from importlib.metadata import version; assert version('torch').split('+')[0] == '{pin[1]}'"
+    if not runs(python, installed):
+        size, index = "about 200 MB", []
+        if sys.platform == "linux":  # where the default build brings CUDA along
+            if answers(CPU_BUILDS + "/torch/"):
+                index = ["--extra-index-url", CPU_BUILDS]
+            else:
+                size += f"; up to 3 GB with CUDA, as {CPU_BUILDS} does not answer"
+        print(f"Installing {pin[0]} ({size})", flush=True)
+        logged(folder, [*pip, *index, pin[0]], f"{pin[0]} could not be installed")
+    print(f"Installing concept-attention for {' and '.join(extras)} (about 120 MB)", flush=True)
+    project = ["-c", constraints.name, "--no-build-isolation", "-e", f".[{','.join(extras)}]"]
+    logged(folder, [*pip, *project], "what the project needs could not be installed")
+
+
+def read_stamp(folder: Path) -> dict[str, Any]:
+    """What the environment holds; empty if it was never finished."""
+    try:
+        stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return stamp if isinstance(stamp, dict) and isinstance(stamp.get("extras"), list) else {}
+
+
+def runs(python: Path, code: str = "") -> bool:
+    """Whether the environment's Python runs this; nothing runs once the Python it was made with is gone."""
+    try:
+        return subprocess.run([str(python), "-c", code], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def answers(url: str) -> bool:
+    """Whether an address can be reached; asked once here, where pip would retry for every package."""
+    try:
+        with urllib.request.urlopen(url, timeout=10):  # noqa: S310 - our own address
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the environment's lock, after waiting for another dev.py in this checkout."""
+    if folder.exists() and not (folder / LOCK).exists() and any(folder.iterdir()):
+        raise SetupError(f"{folder} was not made by dev.py. Move it away or delete it, {AGAIN}")
+    folder.mkdir(exist_ok=True)
+    with open(folder / LOCK, "a", encoding="utf-8") as file:
+        if not locked(file.fileno()):
+            print("Waiting for another dev.py that is installing here", flush=True)
+            while not locked(file.fileno()):
+                time.sleep(0.5)
+        yield  # closing the file releases the lock, and so does the end of this process
+
+
+def locked(descriptor: int) -> bool:
+    """Lock an open file unless another process has locked it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def logged(folder: Path, command: Sequence[str], failure: str) -> None:
+    """Run a command silently in the checkout; where it fails, show the end of what it said and what to do."""
+    with open(folder / LOG, "w+b") as log:
+        process = subprocess.Popen(
+            command, cwd=folder.parent, env=tool_environment(), stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            code = wait(process)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        if code:
+            log.seek(0)
+            said = log.read().decode("utf-8", errors="replace").strip()
+            print("\n".join("  | " + line for line in said.splitlines()[-12:]), file=sys.stderr)
+            raise SetupError(f"{failure}. " + (explain(said) or f"Mend what pip says above, {AGAIN}"))
+
+
+def wait(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a silent process; a person at a terminal sees the seconds pass."""
+    began, clock = time.monotonic(), sys.stdout.isatty()
+    while True:
+        try:
+            return process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            if clock:
+                print(f"  {time.monotonic() - began:.0f} s", end="\r", flush=True)
+
+
+def explain(said: str) -> str:
+    """What to do about a failure, judged by its words; empty if they say too little."""
+    return next((advice for words, advice in CAUSES if re.search(words, said, re.IGNORECASE)), "")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,335 @@
+"""dev.py: the environment it makes, when it makes it again, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = (ROOT / "dev.py").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def dev() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("dev_under_test", ROOT / "dev.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Installer:
+    """Stands in for venv and pip: notes the commands, and makes files where they would."""
+
+    def __init__(self, dev: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.dev, self.root, self.folder = dev, root, root / ".venv"
+        self.commands: list[list[str]] = []
+        self.fails: Callable[[Sequence[str]], BaseException | None] = lambda command: None
+        self.reachable, self.torch = False, False
+        monkeypatch.setattr(dev, "logged", self.logged)
+        monkeypatch.setattr(dev, "runs", self.runs)
+        monkeypatch.setattr(dev, "answers", lambda url: self.reachable)
+        (root / "pyproject.toml").write_text("[project]\n", encoding="utf-8")
+        (root / "constraints.txt").write_text("# tested\ntorch==2.13.0\nruff<1\n", encoding="utf-8")
+
+    def logged(self, folder: Path, command: Sequence[str], failure: str) -> None:
+        error = self.fails(command)
+        if error is not None:
+            raise error
+        self.commands.append(list(command))
+        if "venv" in command:
+            (folder / "made").write_text("", encoding="utf-8")
+        self.torch = self.torch or "torch==2.13.0" in command
+
+    def runs(self, python: Path, code: str = "") -> bool:
+        return (self.folder / "made").exists() and (self.torch or not code)
+
+    def ensure(self, *extras: str) -> list[list[str]]:
+        """Ask for an environment; what had to be run for it."""
+        self.commands.clear()
+        self.dev.ensure_environment(self.root, list(extras))
+        return [command[2:] for command in self.commands]  # without `python -m`
+
+
+@pytest.fixture
+def installer(dev: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installer:
+    return Installer(dev, tmp_path, monkeypatch)
+
+
+# Which Python
+
+
+def test_dev_reads_as_python_3_6_and_needs_only_the_standard_library() -> None:
+    tree = ast.parse(SOURCE, feature_version=(3, 6))
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(str(node.module))
+    assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
+
+
+def test_an_older_python_gets_one_line_and_exit_code_2() -> None:
+    program = "import runpy, sys; sys.version_info = (3, 9); runpy.run_path('dev.py', run_name='__main__')"
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert re.fullmatch(r"error: dev.py needs Python 3\.10 or newer, this is \S+\n", run.stderr)
+
+
+# The environment
+
+
+def test_first_run_installs_torch_alone_and_pinned_before_the_project(installer: Installer) -> None:
+    venv, tools, torch, project = installer.ensure("standalone")
+    assert venv == ["venv", str(installer.folder)]
+    assert tools[-2:] == ["pip>=21.3", "setuptools>=77"]
+    assert torch == ["pip", "install", "--quiet", "torch==2.13.0"]
+    assert project[3:] == ["-c", "constraints.txt", "--no-build-isolation", "-e", ".[standalone]"]
+
+
+def test_an_unchanged_checkout_installs_nothing(installer: Installer) -> None:
+    installer.ensure("dev", "standalone")
+    assert installer.ensure("dev", "standalone") == []
+    assert installer.ensure("standalone") == []
+
+
+def test_further_extras_are_added_in_place_and_torch_stays(installer: Installer) -> None:
+    installer.ensure("standalone")
+    assert [command[-1] for command in installer.ensure("dev")] == ["setuptools>=77", ".[dev,standalone]"]
+    assert installer.ensure("dev", "standalone") == []
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
+def test_a_changed_input_updates_the_environment(installer: Installer, name: str) -> None:
+    installer.ensure("standalone")
+    with open(installer.root / name, "a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert [command[-1] for command in installer.ensure("standalone")] == ["setuptools>=77", ".[standalone]"]
+    assert installer.ensure("standalone") == []
+
+
+@pytest.mark.parametrize("cause", [KeyboardInterrupt(), OSError("disk")])
+def test_a_half_made_environment_is_made_anew(installer: Installer, cause: BaseException) -> None:
+    installer.fails = lambda command: cause if "-e" in command else None
+    with pytest.raises((KeyboardInterrupt, installer.dev.SetupError)):
+        installer.ensure("standalone")
+    (installer.folder / "lib").mkdir()
+    (installer.folder / "lib" / "half.py").write_text("", encoding="utf-8")
+    installer.fails, installer.torch = lambda command: None, False
+    assert len(installer.ensure("standalone")) == 4
+    assert not (installer.folder / "lib").exists()
+
+
+def test_an_update_that_stops_leaves_no_stamp_behind(installer: Installer) -> None:
+    installer.ensure("standalone")
+    installer.fails = lambda command: KeyboardInterrupt() if "-e" in command else None
+    with pytest.raises(KeyboardInterrupt):
+        installer.ensure("dev")
+    installer.fails = lambda command: None
+    assert installer.ensure("standalone")[0][0] == "venv"
+
+
+@pytest.mark.parametrize("key", ["folder", "python"])
+def test_a_moved_checkout_or_another_python_makes_it_anew(installer: Installer, key: str) -> None:
+    installer.ensure("standalone")
+    stamp = installer.folder / "dev.json"
+    stamp.write_text(json.dumps({**json.loads(stamp.read_text("utf-8")), key: "another"}), encoding="utf-8")
+    assert installer.ensure("standalone")[0][0] == "venv"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"extras": 1}'])
+def test_a_damaged_stamp_makes_it_anew(installer: Installer, text: str) -> None:
+    installer.ensure("standalone")
+    (installer.folder / "dev.json").write_text(text, encoding="utf-8")
+    assert installer.ensure("standalone")[0][0] == "venv"
+
+
+def test_an_environment_of_someone_else_is_left_alone(installer: Installer) -> None:
+    installer.folder.mkdir()
+    (installer.folder / "pyvenv.cfg").write_text("theirs", encoding="utf-8")
+    with pytest.raises(installer.dev.SetupError, match=r"was not made by dev.py. Move it away or delete it"):
+        installer.ensure("standalone")
+    assert [path.name for path in installer.folder.iterdir()] == ["pyvenv.cfg"]
+
+
+def test_a_file_in_place_of_the_environment_is_an_error(installer: Installer) -> None:
+    installer.folder.write_text("", encoding="utf-8")
+    with pytest.raises(installer.dev.SetupError, match="cannot be made: .*Delete it, then run this again"):
+        installer.ensure("standalone")
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_linux_takes_the_cpu_build_or_says_what_else_may_come(
+    installer: Installer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    reachable: bool,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    installer.reachable = reachable
+    torch = installer.ensure("standalone")[2]
+    assert ("https://download.pytorch.org/whl/cpu" in torch) is reachable
+    assert ("up to 3 GB with CUDA" in capsys.readouterr().out) is not reachable
+
+
+def test_a_second_dev_waits_for_the_first(dev: ModuleType, tmp_path: Path) -> None:
+    folder = tmp_path / ".venv"
+    with dev.alone(folder), open(folder / "dev.lock", encoding="utf-8") as other:
+        assert not dev.locked(other.fileno())
+    with open(folder / "dev.lock", "a", encoding="utf-8") as other:
+        assert dev.locked(other.fileno())
+
+
+# Failures
+
+
+def test_a_python_without_venv_names_the_package(
+    installer: Installer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(installer.dev.SetupError, match="sudo apt install python3-venv"):
+        installer.ensure("standalone")
+
+
+def test_a_full_disk_is_found_before_anything_is_installed(
+    installer: Installer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installer.dev, "DISK_GB", 1e9)
+    with pytest.raises(installer.dev.SetupError, match="GB are free. Make room"):
+        installer.ensure("standalone")
+    assert installer.commands == []
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("ERROR: Could not install packages: [Errno 28] No space left on device", "free 2 GB"),
+        (
+            "WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError(...)'\n"
+            "ERROR: No matching distribution found for torch==2.13.0",
+            "Check the network",
+        ),
+        ("ERROR: No matching distribution found for torch==2.13.0", "64-bit Python 3.10-3.14"),
+        ("The environment was not created because ensurepip is not available.", "apt install"),
+        ("Error: [Errno 13] Permission denied: '/opt/x/.venv'", "folder of your own"),
+        ("ERROR: Cannot install concept-attention: conflicting dependencies", "Mend what pip says above"),
+    ],
+)
+def test_a_failed_install_shows_its_error_and_what_to_do(
+    dev: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], said: str, advice: str
+) -> None:
+    program = "import sys; print(sys.argv[1]); sys.exit(1)"
+    with pytest.raises(dev.SetupError, match=f"^it failed. .*{advice}"):
+        dev.logged(tmp_path, [sys.executable, "-c", program, said], "it failed")
+    assert said.splitlines()[-1] in capsys.readouterr().err
+
+
+def test_errors_are_one_line_and_exit_code_2(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(root: Path, extras: Sequence[str]) -> Path:
+        raise dev.SetupError("no room")
+
+    monkeypatch.setattr(dev, "ensure_environment", refuse)
+    assert dev.main(["test"]) == dev.main(["demo"]) == 2
+    assert capsys.readouterr().err == "error: no room\n" * 2
+
+
+# The commands
+
+
+def test_options_of_test_go_to_pytest_unchanged(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, list[str]] = {}
+    monkeypatch.setattr(dev, "ensure_environment", lambda root, extras: Path("python"))
+    monkeypatch.setattr(dev, "run_checks", lambda commands: seen.update(commands) or 0)
+    options = ["tests/test_masks.py", "-k", "absent or flat", "-x", "--lf", "--maxfail=2"]
+    assert dev.main(["test", *options]) == 0
+    assert seen["pytest"] == ["python", "-m", "pytest", *options]
+    assert seen["ruff"] == ["python", "-m", "ruff", "check", "."]
+    assert seen["mypy"] == ["python", "-m", "mypy"]
+
+
+def test_demo_refuses_options_it_does_not_know(dev: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        dev.main(["demo", "--steps", "3"])
+    assert "demo does not know --steps 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("codes", [(0, 0, 0), (1, 0, 0), (0, 0, 5), (2, 1, 1)])
+def test_every_check_runs_and_any_failure_counts(
+    dev: ModuleType, capfd: pytest.CaptureFixture[str], codes: tuple[int, ...]
+) -> None:
+    names = ("ruff", "mypy", "pytest")
+    programs = {
+        name: [sys.executable, "-c", f"print('{name} ran'); raise SystemExit({code})"]
+        for name, code in zip(names, codes, strict=True)
+    }
+    assert dev.run_checks(programs) == int(any(codes))
+    lines = capfd.readouterr().out.splitlines()
+    assert [line for line in lines if line.endswith(" ran")] == [f"{name} ran" for name in names]
+    assert lines[-1].startswith("FAILED: " if any(codes) else "PASSED: ")
+    for name, code in zip(names, codes, strict=True):
+        assert f"{name} {f'failed with exit code {code}' if code else 'passed'} (" in lines[-1]
+
+
+def test_demo_generates_then_analyzes_offline_and_says_what_to_open(
+    dev: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[list[str]] = []
+
+    def call(command: list[str], cwd: Path, env: dict[str, str]) -> int:
+        assert (cwd, env["HF_HUB_OFFLINE"], "PYTHONPATH" in env) == (ROOT, "1", False)
+        calls.append(command[3:])
+        return 0
+
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(dev.subprocess, "call", call)
+    assert dev.run_demo(Path("python"), tmp_path) == 0
+    concepts = ["--concepts", "house", "tree", "sky", "grass", "moon"]
+    generated, analyzed = tmp_path / "generated", tmp_path / "analyzed"
+    assert calls == [
+        ["generate", "a red house and a tree on grass under the sky", *concepts, "--out", str(generated)],
+        ["analyze", str(generated / "image.png"), *concepts, "--out", str(analyzed)],
+    ]
+    assert str(generated / "segmentation.png") in capsys.readouterr().out
+
+
+def test_demo_stops_at_the_first_failure(
+    dev: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr(dev.subprocess, "call", lambda command, cwd, env: calls.append(command) or 7)
+    assert dev.run_demo(Path("python"), tmp_path) == 7
+    assert len(calls) == 1
+    assert "generate failed with exit code 7" in capsys.readouterr().err
+
+
+# The lists of packages
+
+
+def requirement_lines(name: str) -> list[str]:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_torch_is_pinned_for_tests_and_never_required_of_comfyui_users() -> None:
+    assert [line for line in requirement_lines("constraints.txt") if re.match(r"torch==[\d.]+$", line)]
+    assert not [line for line in requirement_lines("requirements.txt") if line.startswith("torch")]
+
+
+def test_requirements_are_the_project_s_own_dependencies() -> None:
+    tomllib = pytest.importorskip("tomllib")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert requirement_lines("requirements.txt") == project["dependencies"]
+    assert project["requires-python"] == ">=3.10"

@@ -1,0 +1,70 @@
+"""The core knows no host: importing it loads neither ComfyUI nor a model library, and no plotting."""
+
+from __future__ import annotations
+
+import ast
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "concept_attention"
+NOT_CORE = {"hosts", "tiny", "cli", "__main__"}
+HOSTS = {"comfy", "folder_paths", "server", "diffusers", "transformers", "concept_attention.hosts"}
+FOREIGN = HOSTS | {"concept_attention.tiny", "matplotlib"}  # matplotlib comes with the first figure drawn
+ALLOWED = sys.stdlib_module_names | {"torch", "einops", "numpy", "PIL", "safetensors", "matplotlib"}
+
+
+def core_files() -> list[Path]:
+    """Every source file of the core, found rather than listed, so that new ones are held to the same rule."""
+    files = sorted(PACKAGE.rglob("*.py"))
+    return [file for file in files if file.relative_to(PACKAGE).with_suffix("").parts[0] not in NOT_CORE]
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def roots(tree: ast.AST) -> set[str]:
+    """Top-level packages that import statements anywhere below this node name; relative imports left out."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_importing_the_core_loads_no_host_and_no_plotting() -> None:
+    names = [module_name(file) for file in core_files()]
+    program = (
+        "import importlib, json, sys\n"
+        "loaded = {}\n"
+        f"for name in {names!r}:\n"
+        "    importlib.import_module(name)\n"
+        f"    loaded[name] = sorted({FOREIGN!r} & set(sys.modules))\n"
+        "print(json.dumps(loaded))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=PACKAGE.parent, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout.splitlines()[-1]) == {name: [] for name in names}
+
+
+def test_the_core_is_found_whole() -> None:
+    top = {module.name for module in pkgutil.iter_modules([str(PACKAGE)])} - NOT_CORE
+    found = {module_name(file) for file in core_files()}
+    assert {f"concept_attention.{name}" for name in top} | {"concept_attention"} <= found
+    assert {"concept_attention.attention", "concept_attention.scores"} <= found
+
+
+@pytest.mark.parametrize("file", core_files(), ids=lambda file: file.stem)
+def test_core_modules_import_only_what_every_host_brings(file: Path) -> None:
+    """Also inside functions; the package itself is imported relatively, as its name is taken elsewhere."""
+    assert roots(ast.parse(file.read_text(encoding="utf-8"))) <= ALLOWED
