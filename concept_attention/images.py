@@ -1,0 +1,117 @@
+"""Pictures in and out: Pillow images on one side, (H, W, 3) float32 tensors in [0, 1] on the other."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+_DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # a 16-bit grey file opens in one of these
+
+
+def check_image(image: Tensor) -> Tensor:
+    """Return one picture as float32 on the CPU, or say what is wrong with it.
+
+    Args:
+        image: (H, W, 3) float of any precision, 0-1 (a little outside is clamped).
+
+    Raises:
+        ValueError: another shape or dtype, an empty picture, or values that are not finite.
+    """
+    if image.ndim != 3 or image.shape[-1] != 3 or image.numel() == 0:
+        raise ValueError(
+            f"A picture must be one (height, width, 3) tensor, got {tuple(image.shape)}. "
+            "Take one picture of a batch with `images[0]` and drop alpha with `image[..., :3]`."
+        )
+    if not image.is_floating_point():
+        raise ValueError(f"A picture must be float in [0, 1], got {image.dtype}. Divide 8-bit values by 255.")
+    image = image.detach().to("cpu", torch.float32)
+    if not torch.isfinite(image).all():
+        raise ValueError("A picture must hold finite numbers, got NaN or infinity. Check what produced it.")
+    return image.clamp(0, 1)
+
+
+def to_pil(tensor: Tensor) -> Image.Image:
+    """Turn a tensor into an 8-bit Pillow image.
+
+    Args:
+        tensor: a picture (H, W, 3), or a mask or heatmap (H, W); float, 0-1.
+
+    Returns:
+        Mode "RGB" for a picture, "L" for a map. Values are clamped and rounded to the nearest of 256 levels.
+
+    Raises:
+        ValueError: as `check_image`.
+    """
+    grey = tensor.ndim == 2
+    rgb = check_image(tensor[..., None].expand(-1, -1, 3) if grey else tensor)
+    levels = (rgb * 255).round().to(torch.uint8).numpy()
+    return Image.fromarray(levels[..., 0].copy() if grey else levels)
+
+
+def from_pil(image: Image.Image) -> Tensor:
+    """Turn any Pillow image into a picture tensor.
+
+    The camera's orientation tag is applied, transparency is composited on white, 16-bit grey keeps its
+    precision, palette, grey, CMYK and other modes are converted; of an animation the current frame is taken.
+
+    Args:
+        image: any mode Pillow can open; mode "F" must hold 0-1, mode "I" 0-65535.
+
+    Returns:
+        (H, W, 3) float32, 0-1, RGB, CPU.
+
+    Raises:
+        ValueError: values outside the range of their mode, or a mode Pillow cannot convert to RGB.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode in _DEEP_GREY or image.mode == "F":
+        grey = _deep_grey(image)
+        return torch.from_numpy(np.repeat(grey[..., None], 3, axis=-1))
+    transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+    try:
+        pixels = np.array(image.convert("RGBA" if transparent else "RGB"), dtype=np.float32) / 255
+    except ValueError as error:
+        raise ValueError(
+            f"Cannot convert a picture of mode {image.mode} to RGB. Save it as an RGB PNG first."
+        ) from error
+    if transparent:
+        colour, alpha = pixels[..., :3], pixels[..., 3:]
+        pixels = colour * alpha + (1 - alpha)  # on white
+    return torch.from_numpy(pixels)
+
+
+def _deep_grey(image: Image.Image) -> np.ndarray:
+    """(H, W) float32 in [0, 1] of a grey image with more than 8 bits."""
+    values = np.asarray(image)
+    if values.dtype.kind == "f":
+        values, top = values.astype(np.float32), 1.0
+    else:
+        values, top = values.astype(np.float32), 65535.0  # every integer up to 2^24 is exact in float32
+    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= top):
+        raise ValueError(
+            f"A grey picture of mode {image.mode} must hold values from 0 to {top:g}, got "
+            f"{values.min():g} to {values.max():g}. Scale it first."
+        )
+    return values / np.float32(top)
+
+
+def load_image(path: str | Path) -> Tensor:
+    """Read a picture file; see `from_pil` for what is converted and returned.
+
+    Raises:
+        ValueError: the file is missing, empty, truncated, too large or not a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return from_pil(image)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"Cannot read {path}: not a picture. Give a PNG, JPEG or the like.") from error
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        # Pillow's readers raise any of these on broken files
+        raise ValueError(f"Cannot read {path} as a picture: {error}. Check the file.") from error
