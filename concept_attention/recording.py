@@ -64,7 +64,7 @@ class Recording:
             object.__setattr__(self, name, None if tensor is None else tensor.detach())
         for name in ("layers", "default_layers", "steps", "sigmas", "grid", "image_size", "concepts"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        object.__setattr__(self, "metadata", dict(self.metadata))
+        object.__setattr__(self, "metadata", {**self.metadata})
         check_recording(self)
 
     @property
@@ -176,6 +176,7 @@ class RecordingBuilder:
             part.unflatten(1, shape) for part, shape in zip(parts, self._shapes, strict=True)
         )
         self._choose_dtype(scores, *pads)
+        # The norms are cloned because a view of them would keep the float32 scores in memory.
         tensors = (scores.to(self._dtype), norms.clone(), *(pad.to(self._dtype) for pad in pads))
         self._steps.append((step, sigma, tensors))
         return True
@@ -235,7 +236,7 @@ class RecordingBuilder:
                 self._dtype = torch.float32
 
     def _take_tensors(self) -> list[Tensor]:
-        """Stack the steps; each is freed once copied, so there is never a second copy of the recording."""
+        """Stack the steps, last one first; each is freed once copied."""
         count = len(self._steps)
         dtypes = (self._dtype, torch.float32, self._dtype)
         stacked = [
