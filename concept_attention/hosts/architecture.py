@@ -1,0 +1,42 @@
+"""What a host's adapter tells about a model: the sizes the rest of the library needs, read from the live model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of one joint-attention model.
+
+    Attributes:
+        name: family, also the key of the family's fidelity mode ("flux", "sd3", ...).
+        joint_blocks: number of joint (double-stream) blocks.
+        heads: attention heads of a joint block.
+        head_dim: width of one head.
+        text_width: width of the text encoder's embeddings the model takes in.
+        patch: latent cells per token along height and width.
+        default_layers: joint blocks that `auto` stands for.
+    """
+
+    name: str
+    joint_blocks: int
+    heads: int
+    head_dim: int
+    text_width: int
+    patch: int
+    default_layers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TokenSlices:
+    """Where the streams lie in a joint block's token sequence."""
+
+    text: slice
+    image: slice
+
+
+def last_layers(joint_blocks: int, share: float) -> tuple[int, ...]:
+    """The last `share` (0-1) of the joint blocks, at least two of them where the model has two."""
+    count = min(joint_blocks, max(2, round(joint_blocks * share)))
+    return tuple(range(joint_blocks - count, joint_blocks))

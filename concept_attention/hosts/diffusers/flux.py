@@ -1,0 +1,148 @@
+"""Flux 1 (schnell, dev and their fine-tunes) in diffusers.
+
+Phases follow `FluxTransformerBlock.forward` and `FluxAttnProcessor.__call__` of
+diffusers/models/transformers/transformer_flux.py (0.42), so the two can be diffed.
+
+Convention: text tokens come first, then image tokens, row-major over 2x2 latent patches.
+Source: arXiv:2502.04320, Sec. 4; the position ids and the modulation of concepts are the authors' (all ids zero,
+a zero pooled vector).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from diffusers import FluxTransformer2DModel
+from diffusers.models.embeddings import apply_rotary_emb
+from torch import Tensor, nn
+
+from ... import attention
+from ..architecture import Architecture, TokenSlices, last_layers
+
+AUTHORS_LAYERS = 4 / 19  # layers 15-18 of Flux 1's 19 joint blocks
+
+
+class Modulation(NamedTuple):
+    """What the text stream's adaptive norm gives besides the normalised tokens, each (B, D)."""
+
+    gate_attn: Tensor
+    shift_mlp: Tensor
+    scale_mlp: Tensor
+    gate_mlp: Tensor
+
+
+class HookPoints(NamedTuple):
+    """Submodules of a joint block whose inputs and outputs carry the image stream's attention."""
+
+    image_key: nn.Module  # output: image keys after the norm, before RoPE
+    image_value: nn.Module  # output: image values
+    image_out: nn.Module  # input: the image tokens' attention output, heads together, before the projection
+
+
+def matches(transformer: nn.Module) -> bool:
+    return isinstance(transformer, FluxTransformer2DModel)
+
+
+def describe(transformer: nn.Module) -> Architecture:
+    config = transformer.config
+    count = len(transformer.transformer_blocks)  # type: ignore[arg-type]
+    return Architecture(
+        name="flux",
+        joint_blocks=count,
+        heads=config.num_attention_heads,
+        head_dim=config.attention_head_dim,
+        text_width=config.joint_attention_dim,
+        patch=2,
+        default_layers=last_layers(count, AUTHORS_LAYERS),
+    )
+
+
+def token_slices(block_arguments: Mapping[str, Any]) -> TokenSlices:
+    text = block_arguments["encoder_hidden_states"].shape[1]
+    return TokenSlices(text=slice(0, text), image=slice(text, None))
+
+
+def hook_points(block: Any) -> HookPoints:
+    attn = block.attn
+    return HookPoints(attn.norm_k, attn.to_qkv if attn.fused_projections else attn.to_v, attn.to_out[0])
+
+
+def modulation_module(transformer: Any) -> nn.Module:
+    """The module that turns (timestep, [guidance], pooled) into the modulation vector."""
+    return transformer.time_text_embed
+
+
+def concept_modulation(transformer: Any, arguments: tuple[Any, ...]) -> Tensor:
+    """The concepts' modulation vector, (B, D): timestep and guidance of this evaluation, a zero pooled vector."""
+    *conditions, pooled = arguments
+    # `forward`, not the module itself, whose hook is what called us.
+    return transformer.time_text_embed.forward(*conditions, torch.zeros_like(pooled))
+
+
+def project_concepts(transformer: Any, embeddings: Tensor) -> Tensor:
+    """Text encoder embeddings (B, C, E) to block-0 concept tokens (B, C, D)."""
+    return transformer.context_embedder(embeddings)
+
+
+def attend_concepts(
+    block: Any,
+    concept: Tensor,
+    vec: Tensor,
+    image_key: Tensor,
+    image_value: Tensor,
+    block_arguments: Mapping[str, Any],
+    key_bias: Tensor | None = None,
+) -> tuple[Tensor, Modulation]:
+    """One joint block's attention for the concept tokens.
+
+    Args:
+        block: a FluxTransformerBlock.
+        concept: concept tokens, (B, C, D).
+        vec: their modulation vector, (B, D).
+        image_key, image_value: as `hook_points` delivers them, the keys (B, N, heads, head_dim) before RoPE.
+        block_arguments: the arguments the block itself was called with.
+        key_bias: added to the concept keys' logits, (C,).
+
+    Returns:
+        The attention output before the projection, (B, C, heads * head_dim), and the rest of the modulation.
+    """
+    attn = block.attn
+    concept_norm, *modulation = block.norm1_context(concept, emb=vec)
+
+    if attn.fused_projections:
+        concept_q, concept_k, concept_v = attn.to_added_qkv(concept_norm).chunk(3, dim=-1)
+        image_value = image_value.chunk(3, dim=-1)[2]
+    else:
+        concept_q, concept_k, concept_v = (
+            attn.add_q_proj(concept_norm),
+            attn.add_k_proj(concept_norm),
+            attn.add_v_proj(concept_norm),
+        )
+    concept_q = attn.norm_added_q(concept_q.unflatten(-1, (-1, attn.head_dim)))
+    concept_k = attn.norm_added_k(concept_k.unflatten(-1, (-1, attn.head_dim)))
+    concept_v = concept_v.unflatten(-1, (-1, attn.head_dim))
+    image_v = image_value.unflatten(-1, (-1, attn.head_dim))
+
+    # Concepts have position ids (0, 0, 0), whose rotation is the identity: only the image keys are rotated.
+    image = token_slices(block_arguments).image
+    cos, sin = block_arguments["image_rotary_emb"]
+    image_k = apply_rotary_emb(image_key, (cos[image], sin[image]), sequence_dim=1)
+
+    concept_out = attention.attend_concepts(
+        *(heads.transpose(1, 2) for heads in (concept_q, concept_k, concept_v, image_k, image_v)),
+        key_bias=key_bias,
+    )
+    return concept_out, Modulation(*modulation)
+
+
+def update_concepts(block: Any, concept: Tensor, concept_out: Tensor, modulation: Modulation) -> Tensor:
+    """The rest of the block's text path: projection, gate and MLP. (B, C, D) to (B, C, D)."""
+    concept = concept + modulation.gate_attn.unsqueeze(1) * block.attn.to_add_out(concept_out)
+    concept_norm = block.norm2_context(concept)
+    concept_norm = concept_norm * (1 + modulation.scale_mlp[:, None]) + modulation.shift_mlp[:, None]
+    concept = concept + modulation.gate_mlp.unsqueeze(1) * block.ff_context(concept_norm)
+    if concept.dtype == torch.float16:
+        concept = concept.clip(-65504, 65504)
+    return concept

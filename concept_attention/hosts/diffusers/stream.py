@@ -1,0 +1,170 @@
+"""The concept stream: hooks that let concept tokens ride through a transformer's joint blocks for one run.
+
+Nothing of the model's own computation is replaced or repeated: the hooks read the image stream's keys, values and
+attention output where they pass, run the block's text weights on the concept tokens, and are removed on exit.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .registry import adapter_for
+
+OnLayer = Callable[[int, Tensor, Tensor], None]
+
+
+class StopForward(Exception):
+    """Raised inside a forward pass when no later block is needed; whoever asked for it catches it."""
+
+
+class ConceptStream:
+    """Concept tokens riding along one transformer, for the time of a `with` block.
+
+    Args:
+        transformer: a joint-attention transformer of diffusers.
+        embeddings: one text-encoder embedding per concept, (C, E), or (B, C, E) where they differ per picture.
+        on_layer: called in every joint block up to `last_layer` with (layer, image_out (B, N, D),
+            concept_out (B, C, D)): both attention outputs before the projection, heads together. The tensors are
+            the model's own: reduce them at once, do not keep or change them.
+        last_layer: joint block after which the concepts are done.
+        wanted: asked at the start of each evaluation of the transformer; False lets it pass unobserved.
+        stop: end the forward pass with `StopForward` after `last_layer`.
+        pad_count: the last concept row is a pad token standing for this many identical ones.
+
+    Raises:
+        RuntimeError: on entering a transformer that carries a concept stream already.
+
+    Source: arXiv:2502.04320, Sec. 4.1.
+    """
+
+    def __init__(
+        self,
+        transformer: nn.Module,
+        embeddings: Tensor,
+        on_layer: OnLayer,
+        last_layer: int,
+        *,
+        wanted: Callable[[], bool] = lambda: True,
+        stop: bool = False,
+        pad_count: int = 0,
+    ) -> None:
+        self._transformer = transformer
+        self._adapter = adapter_for(transformer)
+        self._embeddings = embeddings if embeddings.ndim == 3 else embeddings[None]
+        self._on_layer = on_layer
+        self._last_layer = last_layer
+        self._wanted = wanted
+        self._stop = stop
+        self._key_bias = _pad_bias(self._embeddings.shape[1], pad_count) if pad_count else None
+        self._handles: list[Any] = []
+        self._forget()
+
+    def __enter__(self) -> ConceptStream:
+        _refuse_double_entry(self._transformer)
+        try:
+            self._install()
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._remove()
+
+    def _install(self) -> None:
+        modulation = self._adapter.modulation_module(self._transformer)
+        self._keep(self._transformer.register_forward_pre_hook(self._before_evaluation))
+        self._keep(modulation.register_forward_pre_hook(self._before_modulation))
+        blocks = list(self._transformer.transformer_blocks)[: self._last_layer + 1]  # type: ignore[arg-type]
+        for layer, block in enumerate(blocks):
+            names = inspect.signature(block.forward)
+            points = self._adapter.hook_points(block)
+
+            def before(module: nn.Module, args: Any, kwargs: Any, names: inspect.Signature = names) -> None:
+                self._arguments = names.bind(*args, **kwargs).arguments
+
+            def attended(module: nn.Module, args: Any, layer: int = layer, block: nn.Module = block) -> None:
+                self._step(layer, block, args[0])
+
+            self._keep(block.register_forward_pre_hook(before, with_kwargs=True))
+            self._keep(points.image_key.register_forward_hook(self._take_key))
+            self._keep(points.image_value.register_forward_hook(self._take_value))
+            self._keep(points.image_out.register_forward_pre_hook(attended))
+
+    def _keep(self, handle: Any) -> None:
+        self._handles.append(handle)
+
+    def _remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._active = False
+        self._concept: Tensor | None = None
+        self._vec: Tensor | None = None
+        self._key: Tensor | None = None
+        self._value: Tensor | None = None
+        self._arguments: dict[str, Any] = {}
+
+    def _before_evaluation(self, module: nn.Module, args: Any) -> None:
+        self._forget()
+        self._active = self._wanted()
+
+    def _before_modulation(self, module: nn.Module, args: Any) -> None:
+        if self._active:
+            self._vec = self._adapter.concept_modulation(self._transformer, args)
+
+    def _take_key(self, module: nn.Module, args: Any, output: Tensor) -> None:
+        if self._active:
+            self._key = output
+
+    def _take_value(self, module: nn.Module, args: Any, output: Tensor) -> None:
+        if self._active:
+            self._value = output
+
+    def _step(self, layer: int, block: nn.Module, image_out: Tensor) -> None:
+        """One joint block of the concept stream, run where the block's image attention has just finished."""
+        if not self._active:
+            return
+        if layer == 0:
+            embeddings = self._embeddings.to(image_out).expand(image_out.shape[0], -1, -1)
+            self._concept = self._adapter.project_concepts(self._transformer, embeddings)
+        bias = None if self._key_bias is None else self._key_bias.to(image_out)
+        concept_out, modulation = self._adapter.attend_concepts(
+            block, self._concept, self._vec, self._key, self._value, self._arguments, bias
+        )
+        self._key = self._value = None
+        self._on_layer(layer, image_out, concept_out)
+        if layer < self._last_layer:
+            self._concept = self._adapter.update_concepts(block, self._concept, concept_out, modulation)
+            return
+        self._forget()
+        if self._stop:
+            raise StopForward
+
+
+def _pad_bias(tokens: int, pad_count: int) -> Tensor:
+    """Logit bias (tokens,) that lets the last token count for `pad_count` identical ones."""
+    bias = torch.zeros(tokens)
+    bias[-1] = math.log(pad_count)
+    return bias
+
+
+def _refuse_double_entry(transformer: nn.Module) -> None:
+    hooks = transformer._forward_pre_hooks.values()
+    if any(isinstance(getattr(hook, "__self__", None), ConceptStream) for hook in hooks):
+        raise RuntimeError(
+            "This transformer is recording concepts already. Leave the first recording's `with` block before "
+            "entering another, or record both concept lists in one run."
+        )

@@ -1,0 +1,1 @@
+"""Training the landscape model: `python -m concept_attention.tiny.training --help`."""

@@ -1,0 +1,95 @@
+"""Train the landscape model: its latent space, its autoencoder, its transformer with the text encoders.
+
+Run it again with the same --out to take up a run that was stopped; --export writes the finished model as the
+diffusers folder that the library loads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from ...files import atomic_write
+from ..codec import LinearCodec, fit_codec
+from ..scenes import draw_scene
+from .export import export
+from .landscape import Trainer, train
+from .pool import FIRST_UNSEEN_SEED
+from .progress import map_accuracy, sample_sheet
+from .vae import train_vae
+
+# Seeds next below the unseen ones, so that these pictures are not the first the transformer sees again.
+CODEC_SCENES = 1024
+CODEC_SEED = FIRST_UNSEEN_SEED - 100_000
+
+
+def _pictures(count: int) -> np.ndarray:
+    return np.stack([draw_scene(CODEC_SEED + index).image for index in range(count)])
+
+
+def _codec(out: Path) -> LinearCodec:
+    path = out / "codec.safetensors"
+    if not path.exists():
+        codec = fit_codec(_pictures(CODEC_SCENES))
+        with atomic_write(path) as temporary:
+            save_file({"mean": codec.mean, "basis": codec.basis, "scale": codec.scale}, temporary)
+    return LinearCodec(**load_file(path))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m concept_attention.tiny.training", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/landscape"), help="checkpoints and samples")
+    parser.add_argument("--minutes", type=float, default=180, help="of training the transformer, in all")
+    parser.add_argument("--vae-minutes", type=float, default=30, help="of training the autoencoder, in all")
+    parser.add_argument("--part", choices=["all", "vae", "model", "export"], default="all")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="drawing processes")
+    parser.add_argument("--tokens", type=int, help="image tokens a batch (default 5120, on a GPU 131072)")
+    parser.add_argument("--scenes", type=int, help="scenes held in memory (default 80000, on a GPU 500000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--export", type=Path, help="where the diffusers folder goes (default OUT/model)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = _arguments()
+    device = torch.device(arguments.device)
+    gpu = device.type == "cuda"
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    codec = _codec(arguments.out)
+
+    def report(trainer: Trainer, grid: int, line: str) -> None:
+        parts = trainer.averaged()
+        sample_sheet(parts, codec, arguments.out / "samples.png", grid)
+        line = f"{line} map accuracy {map_accuracy(parts, codec, grid):.4f}"
+        print(line, flush=True)
+        with open(arguments.out / "log.txt", "a", encoding="utf-8") as log:
+            log.write(line + "\n")
+
+    if arguments.part in ("all", "vae"):
+        images = _pictures(2048 if gpu else CODEC_SCENES)
+        minutes = arguments.vae_minutes
+        train_vae(arguments.out, codec, images, minutes=minutes, device=device, batch=128 if gpu else 24)
+    if arguments.part in ("all", "model"):
+        train(
+            arguments.out,
+            codec,
+            minutes=arguments.minutes,
+            device=device,
+            workers=arguments.workers,
+            tokens=arguments.tokens or (131_072 if gpu else 5120),
+            scenes=arguments.scenes or (500_000 if gpu else 80_000),
+            seed=arguments.seed,
+            report=report,
+        )
+    if arguments.part in ("all", "export"):
+        print(f"Wrote {export(arguments.out, arguments.export or arguments.out / 'model', codec)}")
+
+
+if __name__ == "__main__":
+    main()

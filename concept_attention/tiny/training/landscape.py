@@ -1,0 +1,251 @@
+"""Training of the transformer and its text encoders: flow matching plus a small supervised term on concept maps.
+
+The concept tokens of the supervised term ride exactly as in ConceptAttention, through the same hooks the library uses
+on any Flux: a zero pooled vector, the text stream's weights, concept and image keys only. The maps are taught; that is
+what makes the model an instrument (a wrong layer or a transposed grid shows as a fall in accuracy), and no evidence
+that the method works on models that were not taught.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from tqdm import tqdm
+
+from ...hosts.diffusers.stream import ConceptStream
+from ...scores import score_concepts
+from ..codec import LinearCodec
+from ..model import JOINT_BLOCKS, Parts, build_parts
+from ..texts import TEXT_TOKENS, concept_texts, t5_row, token_table, word_ids, words
+from . import checkpoint
+from .pool import COARSE, FINE, Pool
+
+MAP_WEIGHT = 0.1
+MAP_LAYERS = tuple(range(JOINT_BLOCKS // 2, JOINT_BLOCKS))  # the last half
+COARSE_SHARE = 0.45  # of the time goes to the 8x8 grid, where a step is cheap
+DECAY_FROM = 0.45  # of the time; then the rates fall linearly
+REPORT_SECONDS = 300
+# Near the end some texts are padded further: the model must not mind how far a pipeline pads.
+LONG_FROM = 0.75  # of the time
+TEXT_LENGTHS = (TEXT_TOKENS,) * 12 + (64, 128, 256, 512)
+
+
+def position_ids(rows: int, columns: int, device: torch.device) -> Tensor:
+    ids = torch.zeros(rows, columns, 3, device=device)
+    ids[..., 1] = torch.arange(rows, device=device)[:, None]
+    ids[..., 2] = torch.arange(columns, device=device)
+    return ids.reshape(-1, 3)
+
+
+class Trainer:
+    """Model, optimizers and moving average of one run, and one training step."""
+
+    def __init__(self, device: torch.device, seed: int = 0) -> None:
+        torch.manual_seed(seed)
+        self.device = device
+        self.parts = build_parts(len(words()))
+        for module in self.parts.modules().values():
+            module.to(device).train()
+        torch.nn.init.zeros_(self.parts.transformer.proj_out.weight)
+        named = [
+            (f"{part}.{name}", parameter)
+            for part, module in self.parts.modules().items()
+            for name, parameter in module.named_parameters()
+        ]
+        self.parameters = dict(named)
+        matrices = [p for n, p in named if p.ndim == 2 and "transformer_blocks" in n]
+        chosen = set(map(id, matrices))
+        rest = [p for _, p in named if id(p) not in chosen]
+        self.optimizers = {
+            "muon": torch.optim.Muon(matrices, lr=0.01, weight_decay=0.01, momentum=0.95, adjust_lr_fn="original"),
+            "adamw": torch.optim.AdamW(rest, lr=2e-3, weight_decay=0.01, betas=(0.9, 0.98)),
+        }
+        self.rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in self.optimizers.items()}
+        self.average = {name: p.detach().clone() for name, p in named}
+        self.step_count = 0
+        self._random = random.Random(seed)  # noqa: S311 - reproducible, not secret
+        self._generator = torch.Generator(device=device).manual_seed(seed)
+        self._table = self._concept_rows()
+        self._labels = torch.tensor([label for _, label in concept_texts()], device=device)
+
+    def _concept_rows(self) -> tuple[Tensor, Tensor]:
+        """Ids (U, 32) of every concept text and its word count (U,)."""
+        table = token_table()
+        ids = [word_ids(text, table) for text, _ in concept_texts()]
+        rows = torch.tensor([t5_row(row, TEXT_TOKENS) for row in ids], device=self.device)
+        return rows, torch.tensor([len(row) for row in ids], device=self.device)
+
+    def _encode(self, ids: Tensor, length: int) -> Tensor:
+        ids = torch.nn.functional.pad(ids, (0, length - ids.shape[1]))
+        # Every token may be attended to, padding included, as Flux pipelines do it.
+        return self.parts.t5(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+
+    def _concept_embeddings(self, texts: Tensor, length: int) -> Tensor:
+        """(B, C) text indices to (B, C, E): first, mean or last word of the text encoded alone."""
+        used, index = texts.unique(return_inverse=True)
+        rows, counts = (column[used] for column in self._table)
+        hidden = self._encode(rows, length)
+        inside = (torch.arange(length, device=self.device) < counts[:, None]).unsqueeze(-1)
+        mean = (hidden * inside).sum(1) / counts[:, None]
+        last = hidden[torch.arange(len(rows), device=self.device), counts - 1]
+        pooled = torch.stack([hidden[:, 0], mean.to(hidden), last])
+        way = torch.randint(3, texts.shape, generator=self._generator, device=self.device)
+        return pooled[way, index]
+
+    def losses(self, batch: dict[str, Tensor], length: int) -> tuple[Tensor, Tensor]:
+        """Flow-matching loss and map loss of one batch with texts padded to `length` tokens, both scalars."""
+        latents = batch["latents"]
+        size, _, height, width = latents.shape
+        image = rearrange(latents, "b c (h p) (w q) -> b (h w) (c p q)", p=2, q=2)
+        noise = torch.randn(image.shape, generator=self._generator, device=self.device)
+        sigma = torch.sigmoid(torch.randn(size, generator=self._generator, device=self.device) + 0.3)
+        noisy = torch.lerp(image, noise, sigma[:, None, None])
+        delivered: dict[int, tuple[Tensor, Tensor]] = {}
+
+        def keep(layer: int, image_out: Tensor, concept_out: Tensor) -> None:
+            if layer in MAP_LAYERS:
+                delivered[layer] = (image_out, concept_out)
+
+        with torch.autocast(self.device.type, torch.bfloat16):
+            text = self._encode(batch["t5"], length)
+            pooled = self.parts.clip(input_ids=batch["clip"]).pooler_output
+            # Pictures are analysed with a zero pooled vector (the authors' way): the model must know it.
+            given = torch.rand(size, 1, generator=self._generator, device=self.device) < 0.5
+            concepts = self._concept_embeddings(batch["texts"], length)
+            with ConceptStream(self.parts.transformer, concepts, keep, JOINT_BLOCKS - 1):
+                velocity = self.parts.transformer(
+                    hidden_states=noisy,
+                    encoder_hidden_states=text,
+                    pooled_projections=pooled * given,
+                    timestep=sigma,
+                    img_ids=position_ids(height // 2, width // 2, self.device),
+                    txt_ids=torch.zeros(length, 3, device=self.device),
+                    return_dict=False,
+                )[0]
+        flow = (velocity.float() - (noise - image)).pow(2).mean()
+        chosen = self._labels[batch["texts"]]
+        target = batch["coverage"].gather(1, chosen[..., None].expand(-1, -1, batch["coverage"].shape[-1]))
+        # Cross-entropy against the share of each token's area that each concept covers; what none covers is left out.
+        maps = sum(
+            -(target * score_concepts(*delivered[layer]).log_softmax(1)).sum() / target.sum() for layer in MAP_LAYERS
+        )
+        return flow, maps / len(MAP_LAYERS)  # type: ignore[operator]
+
+    def step(self, batch: dict[str, Tensor], done: float) -> tuple[Tensor, Tensor]:
+        """One update, after `done` (0-1) of the training time."""
+        rate = rate_at(done, self.step_count)
+        length = self._random.choice(TEXT_LENGTHS) if done > LONG_FROM else TEXT_TOKENS
+        flow, maps = self.losses(batch, length)
+        for name, optimizer in self.optimizers.items():
+            optimizer.zero_grad(set_to_none=True)
+            optimizer.param_groups[0]["lr"] = self.rates[name] * rate
+        (flow + MAP_WEIGHT * maps).backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        self.step_count += 1
+        keep = min(0.999, (self.step_count + 1) / (self.step_count + 10))
+        current = [parameter.detach() for parameter in self.parameters.values()]
+        torch._foreach_lerp_(list(self.average.values()), current, 1 - keep)
+        return flow.detach(), maps.detach()
+
+    def save(self, folder: Path, minutes: float, next_seed: int) -> None:
+        groups = {name: checkpoint.optimizer_tensors(optimizer) for name, optimizer in self.optimizers.items()}
+        groups["weights"] = {name: p.detach() for name, p in self.parameters.items()}
+        groups["average"] = self.average
+        progress = {"minutes": minutes, "steps": self.step_count, "next_seed": next_seed}
+        checkpoint.save(folder, groups, progress)
+
+    def restore(self, folder: Path) -> tuple[float, int]:
+        """Take up the checkpoint in `folder`, if there is one; (minutes trained, next scene seed)."""
+        found = checkpoint.load(folder, self.device)
+        if found is None:
+            return 0.0, 0
+        groups, progress = found
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(groups["weights"][name])
+                self.average[name].copy_(groups["average"][name])
+        for name, optimizer in self.optimizers.items():
+            checkpoint.restore_optimizer(optimizer, groups[name])
+        self.step_count = progress["steps"]
+        return progress["minutes"], progress["next_seed"]
+
+    def averaged(self) -> Parts:
+        """A copy of the model with the moving average's weights, in eval mode."""
+        parts = build_parts(len(words()))
+        for part, module in parts.modules().items():
+            module.load_state_dict(
+                {n.removeprefix(f"{part}."): t for n, t in self.average.items() if n.startswith(f"{part}.")},
+                strict=False,  # buffers
+            )
+            module.to(self.device).eval()
+        return parts
+
+
+def rate_at(done: float, steps: int) -> float:
+    """Share of the full learning rate after `done` (0-1) of the time: warm-up, constant, linear fall."""
+    fall = 1.0 if done < DECAY_FROM else max(0.02, 1 - (done - DECAY_FROM) / (1 - DECAY_FROM))
+    return min(1.0, (steps + 1) / 100) * fall
+
+
+def train(
+    folder: Path,
+    codec: LinearCodec,
+    *,
+    minutes: float,
+    device: torch.device,
+    workers: int,
+    tokens: int,
+    scenes: int,
+    seed: int = 0,
+    report: Callable[[Trainer, int, str], None] | None = None,
+) -> Trainer:
+    """Train until `minutes` of training are done, counting those of earlier runs in the same folder.
+
+    Args:
+        folder: where checkpoints lie; a run there is taken up.
+        codec: the latent space.
+        minutes: training time in all; the learning rates are laid out over it.
+        device: where to train.
+        workers: processes that draw scenes.
+        tokens: image tokens per batch.
+        scenes: scenes to hold at most, in each of the two stages.
+        seed: of weights, batches and noise.
+        report: called with the trainer, the token grid's side and a line of figures at every checkpoint.
+    """
+    trainer = Trainer(device, seed)
+    before, next_seed = trainer.restore(folder)
+    start = last = time.monotonic()
+    pool, coarse = None, True
+    figures: list[tuple[Tensor, Tensor]] = []
+    with tqdm(total=round(minutes * 60), initial=round(before * 60), unit="s", desc="training") as bar:
+        while (spent := before + (time.monotonic() - start) / 60) < minutes:
+            if pool is None or (coarse and spent > COARSE_SHARE * minutes):
+                if pool is not None:
+                    next_seed += pool.size
+                    pool.close()
+                coarse = spent < COARSE_SHARE * minutes
+                pool = Pool(codec, COARSE if coarse else FINE, next_seed, workers, scenes, device)
+                while pool.size < 512:
+                    pool.grow(wait=60)
+            pool.grow()
+            figures.append(trainer.step(pool.sample(tokens), spent / minutes))
+            bar.update(round(spent * 60) - bar.n)
+            if time.monotonic() - last > REPORT_SECONDS and report is not None:
+                last = time.monotonic()
+                flow, maps = (torch.stack(column).mean().item() for column in zip(*figures, strict=True))
+                figures.clear()
+                trainer.save(folder, spent, next_seed + pool.size)
+                report(trainer, 8 if coarse else 16, f"step {trainer.step_count} flow {flow:.4f} maps {maps:.4f} scenes {pool.size}")
+    if pool is not None:
+        next_seed += pool.size
+        pool.close()
+    trainer.save(folder, minutes, next_seed)
+    return trainer

@@ -1,0 +1,193 @@
+"""The training data: scenes drawn by worker processes while the model trains, kept as latents on the device.
+
+Every scene is kept both as drawn and mirrored, with a few variants of its prompt and of the concepts to ask for.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..codec import LinearCodec
+from ..scenes import LABELS, Scene, draw_scene, token_coverage
+from ..texts import TEXT_TOKENS, clip_row, concept_texts, t5_row, token_table, word_ids
+
+FIRST_UNSEEN_SEED = 10_000_000  # training draws only seeds below this
+CONCEPTS = 8  # asked for per picture: those in the scene, the rest absent
+VARIANTS = 4  # prompts and concept lists per scene
+CHUNK = 32
+
+COARSE = ((128, 128),)
+FINE = ((256, 256), (256, 256), (256, 256), (384, 256), (256, 384), (320, 192), (192, 320))  # (width, height)
+
+_TOKENS = token_table()
+_TEXTS = concept_texts()
+_TEXTS_OF = [[i for i, (_, label) in enumerate(_TEXTS) if label == index] for index in range(len(LABELS))]
+_TEXT_INDEX = {text: index for index, (text, _) in enumerate(_TEXTS)}
+
+
+@dataclass
+class Rows:
+    """Some scenes of one size. Per scene: two latents (as drawn, mirrored), coverage, prompts, concepts."""
+
+    latents: Tensor  # (P, 2, 16, h, w) float16
+    coverage: Tensor  # (P, labels, h/2, w/2) uint8, area share x 255
+    t5: Tensor  # (P, V, 32) int16
+    clip: Tensor  # (P, V, 32) int16
+    texts: Tensor  # (P, V, C) int16 index into concept_texts()
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.latents, self.coverage, self.t5, self.clip, self.texts
+
+
+def _prompt(scene: Scene, rng: random.Random) -> str:
+    chance = rng.random()
+    if chance < 0.15:
+        return ""
+    if chance < 0.3:
+        return ", ".join(rng.sample(scene.words, len(scene.words)))
+    return scene.caption
+
+
+def _concepts(scene: Scene, rng: random.Random) -> list[int]:
+    """Text indices of the concepts to ask for: the scene's words (now and then one left out) and absent ones."""
+    present = list(scene.words)
+    if len(present) > 2 and rng.random() < 0.2:
+        present.pop(rng.randrange(len(present)))
+    chosen = []
+    for word in present:
+        phrase = _TEXT_INDEX.get(scene.phrases[word])
+        if phrase is not None and rng.random() < 0.4:
+            chosen.append(phrase)
+        else:
+            chosen.append(_TEXT_INDEX[rng.choice((word, word, word, f"a {word}", f"the {word}"))])
+    absent = [index for index, label in enumerate(LABELS) if label not in scene.words]
+    for label in rng.sample(absent, CONCEPTS - len(chosen)):
+        texts = _TEXTS_OF[label]
+        chosen.append(texts[0] if rng.random() < 0.7 else rng.choice(texts))
+    rng.shuffle(chosen)
+    return chosen
+
+
+def _step_back() -> None:
+    """Let the training process go first on a machine with few cores."""
+    if hasattr(os, "nice"):
+        os.nice(10)
+
+
+def _draw(job: tuple[int, int, int, LinearCodec]) -> tuple[np.ndarray, ...]:
+    """CHUNK scenes as plain arrays, in a worker process."""
+    first, width, height, codec = job
+    scenes = [draw_scene(seed, width, height) for seed in range(first, first + CHUNK)]
+    images = np.stack([scene.image for scene in scenes])
+    both = np.stack([codec.encode(images), codec.encode(images[:, :, ::-1])], axis=1)
+    coverage = np.stack([token_coverage(scene.labels) for scene in scenes])
+    t5, clip, texts = [], [], []
+    for scene in scenes:
+        rng = random.Random(scene.seed)  # noqa: S311 - reproducible, not secret
+        prompts = [word_ids(_prompt(scene, rng), _TOKENS) for _ in range(VARIANTS)]
+        t5.append([t5_row(ids, TEXT_TOKENS) for ids in prompts])
+        clip.append([clip_row(ids, TEXT_TOKENS) for ids in prompts])
+        texts.append([_concepts(scene, rng) for _ in range(VARIANTS)])
+    return (
+        both.astype(np.float16),
+        (coverage * 255).round().astype(np.uint8),
+        *(np.array(rows, np.int16) for rows in (t5, clip, texts)),
+    )
+
+
+def _jobs(first_seed: int, sizes: tuple[tuple[int, int], ...], codec: LinearCodec) -> Iterator[tuple]:
+    seed, turn = first_seed, 0
+    while seed + CHUNK <= FIRST_UNSEEN_SEED:
+        width, height = sizes[turn % len(sizes)]
+        yield seed, width, height, codec
+        seed, turn = seed + CHUNK, turn + 1
+
+
+class Pool:
+    """A growing set of scenes, drawn in the background, sampled with replacement.
+
+    Args:
+        codec: what turns pictures into latents.
+        sizes: (width, height) of the scenes, in pixels.
+        first_seed: seed of the first scene.
+        workers: drawing processes.
+        limit: scenes after which drawing stops.
+        device: where the scenes are kept.
+    """
+
+    def __init__(
+        self,
+        codec: LinearCodec,
+        sizes: tuple[tuple[int, int], ...],
+        first_seed: int,
+        workers: int,
+        limit: int,
+        device: torch.device,
+    ) -> None:
+        self._limit, self._device = limit, device
+        self._rows: dict[tuple[int, ...], Rows] = {}
+        self.size = 0
+        self._waiting: dict[tuple[int, ...], list[tuple[Tensor, ...]]] = {}
+        self._processes = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn").Pool(workers, _step_back)
+        self._drawn = self._processes.imap_unordered(_draw, _jobs(first_seed, sizes, codec))
+        self._generator = torch.Generator().manual_seed(first_seed)
+
+    def close(self) -> None:
+        self._processes.terminate()
+        self._processes.join()
+
+    def grow(self, wait: float = 0.001) -> None:
+        """Take in what has been drawn; wait up to `wait` seconds for the first of it."""
+        while self.size < self._limit:
+            try:
+                arrays = self._drawn.next(wait)  # type: ignore[attr-defined]
+            except (multiprocessing.TimeoutError, StopIteration):
+                break
+            tensors = tuple(torch.from_numpy(array).to(self._device) for array in arrays)
+            self._waiting.setdefault(tuple(tensors[0].shape[-2:]), []).append(tensors)
+            self.size += CHUNK
+            wait = 0.0005
+        for shape, chunks in list(self._waiting.items()):
+            # Joined in large pieces: growing by every chunk would copy the whole pool each time.
+            if shape in self._rows and len(chunks) * CHUNK * 8 < len(self._rows[shape].latents):
+                continue
+            if shape in self._rows:
+                chunks = [self._rows[shape].tensors(), *chunks]
+            self._rows[shape] = Rows(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
+            del self._waiting[shape]
+
+    def sample(self, tokens: int) -> dict[str, Tensor]:
+        """A batch of one size, about `tokens` image tokens large; sizes come up as often as they were drawn.
+
+        Returns:
+            latents (B, 16, h, w) float32; coverage (B, labels, N) float32, 0-1; t5 and clip (B, 32) ids;
+            texts (B, C) indices.
+        """
+        shapes = list(self._rows)
+        weights = torch.tensor([float(len(self._rows[shape].latents)) for shape in shapes])
+        pick = int(torch.multinomial(weights, 1, generator=self._generator))
+        rows, (height, width) = self._rows[shapes[pick]], shapes[pick]
+        batch = max(1, tokens // (height * width // 4))
+
+        def draw(below: int) -> Tensor:
+            return torch.randint(below, (batch,), generator=self._generator).to(self._device)
+
+        scene, variant, mirrored = draw(len(rows.latents)), draw(VARIANTS), draw(2)
+        coverage = rows.coverage[scene].float() / 255
+        coverage = torch.where(mirrored[:, None, None, None].bool(), coverage.flip(-1), coverage)
+        return {
+            "latents": rows.latents[scene, mirrored].float(),
+            "coverage": coverage.flatten(2),
+            "t5": rows.t5[scene, variant].long(),
+            "clip": rows.clip[scene, variant].long(),
+            "texts": rows.texts[scene, variant].long(),
+        }

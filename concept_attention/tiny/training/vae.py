@@ -1,0 +1,109 @@
+"""Training of the shipped autoencoder: its encoder is the linear codec, only the decoder is learned."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderTiny
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..codec import LinearCodec
+from ..model import build_vae, set_linear_encoder
+from . import checkpoint
+
+CROP = 64
+NOISE = 0.06  # on the decoder's latents, so that it forgives what a sampler leaves
+FOLDER = "vae"
+
+
+def _edges(images: torch.Tensor) -> torch.Tensor:
+    right = images[..., :, 1:] - images[..., :, :-1]
+    down = images[..., 1:, :] - images[..., :-1, :]
+    return torch.cat([right.flatten(1), down.flatten(1)], dim=1)
+
+
+def train_vae(
+    folder: Path,
+    codec: LinearCodec,
+    images: NDArray[np.uint8],
+    *,
+    minutes: float,
+    device: torch.device,
+    batch: int,
+    seed: int = 0,
+) -> AutoencoderTiny:
+    """Teach an autoencoder to decode pictures from the codec's latents.
+
+    Args:
+        folder: its checkpoint lies in `folder/vae`; a run there is taken up.
+        codec: the latent space.
+        images: pictures (P, H, W, 3) to learn from.
+        minutes: training time in all, earlier runs in the same folder included.
+        device: where to train.
+        batch: pictures per step.
+        seed: of weights and batches.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    vae = build_vae().to(device)
+    set_linear_encoder(vae, codec)
+    vae.encoder.requires_grad_(False)
+    decoder = vae.decoder.to(memory_format=torch.channels_last)
+    average = {name: p.detach().clone() for name, p in decoder.named_parameters()}
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0)
+    before, steps = 0.0, 0
+    if found := checkpoint.load(folder / FOLDER, device):
+        groups, progress = found
+        decoder.load_state_dict(groups["weights"])
+        average = groups["average"]
+        checkpoint.restore_optimizer(optimizer, groups["adamw"])
+        before, steps = progress["minutes"], progress["steps"]
+    start = last = time.monotonic()
+
+    def save(spent: float) -> None:
+        groups = {"weights": dict(decoder.named_parameters()), "average": average}
+        groups["adamw"] = checkpoint.optimizer_tensors(optimizer)
+        checkpoint.save(folder / FOLDER, groups, {"minutes": spent, "steps": steps})
+
+    with tqdm(total=round(minutes * 60), initial=round(before * 60), unit="s", desc="autoencoder") as bar:
+        while (spent := before + (time.monotonic() - start) / 60) < minutes:
+            done = spent / minutes
+            optimizer.param_groups[0]["lr"] = 2e-3 * min(1, (steps + 1) / 100) * max(0.01, 1 - done)
+            pixels = _crops(images, rng, batch)
+            target = torch.from_numpy(codec.encode(pixels)).to(device)
+            image = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+            with torch.autocast(device.type, torch.bfloat16):
+                decoded = vae.decode(target + NOISE * torch.randn_like(target)).sample
+            decoded = decoded.float()
+            loss = F.l1_loss(decoded, image) + F.mse_loss(decoded, image) + F.l1_loss(_edges(decoded), _edges(image))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+            optimizer.step()
+            steps += 1
+            keep = min(0.999, (steps + 1) / (steps + 10))
+            torch._foreach_lerp_(list(average.values()), [p.detach() for p in decoder.parameters()], 1 - keep)
+            bar.update(round(spent * 60) - bar.n)
+            if time.monotonic() - last > 60:
+                last = time.monotonic()
+                save(spent)
+                bar.write(f"autoencoder step {steps} loss {loss.item():.4f}")
+    save(minutes)
+    decoder.load_state_dict(average)
+    return vae.eval()
+
+
+def _crops(images: NDArray[np.uint8], rng: np.random.Generator, batch: int) -> NDArray[np.uint8]:
+    """Random CROP x CROP pieces, half of them mirrored."""
+    pieces = []
+    for index in rng.integers(len(images), size=batch):
+        picture = images[index]
+        top, left = (int(rng.integers(side - CROP + 1)) for side in picture.shape[:2])
+        piece = picture[top : top + CROP, left : left + CROP]
+        pieces.append(piece[:, ::-1] if rng.random() < 0.5 else piece)
+    return np.stack(pieces)
