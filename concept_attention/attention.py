@@ -75,5 +75,6 @@ def _key_bias(key_bias: Tensor, concept_q: Tensor, image_k: Tensor) -> Tensor:
             f"key_bias must have shape {(count,)} or {(batch, count)} for concept_q of shape "
             f"{tuple(concept_q.shape)}, got {tuple(key_bias.shape)}."
         )
+    # CUDA kernels refuse, or misread, a bias of another dtype than the queries.
     every_key = F.pad(key_bias.to(concept_q), (0, image_k.shape[2]))
     return every_key.reshape(-1, 1, 1, every_key.shape[-1])
