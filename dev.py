@@ -40,11 +40,14 @@ DEMO_CONCEPTS = ("house", "tree", "sky", "grass", "moon")
 AGAIN = "then run this again."
 APT = "On Debian and Ubuntu run `sudo apt install python3-venv`"
 CAUSES = (  # what pip, venv or the system say, and what to do about it
-    (r"No space left|not enough space|Errno 28\b", f"The disk is full: free {DISK_GB:.0f} GB, {AGAIN}"),
-    (r"ensurepip is not available", f"{APT}, {AGAIN}"),
     (
-        r"NewConnectionError|name resolution|getaddrinfo|Name or service not known|ConnectTimeout|"
-        r"ReadTimeout|Max retries|ProxyError|SSLError|Connection (refused|reset|broken)|Could not fetch URL",
+        r"No space left|not enough space|Errno 28\b",
+        f"The disk of the project or of temporary files is full: free {DISK_GB:.0f} GB, {AGAIN}",
+    ),
+    (r"ensurepip is not\s+available", f"{APT}, {AGAIN}"),
+    (
+        r"NewConnectionError|name ?resolution|getaddrinfo|Name or service not known|time(d |-)?out|"
+        r"Max retries|ProxyError|SSLError|Connection (refused|reset|broken)|Could not fetch URL",
         f"Check the network, and the proxy and package index that pip is set to use, {AGAIN}",
     ),
     (r"Permission denied|Read-only|Access is denied", f"Put the project in a folder of your own, {AGAIN}"),
@@ -188,7 +191,8 @@ def create(folder: Path) -> None:
     if Path(sys.prefix).resolve() == folder.resolve():
         raise SetupError(f"{folder} must be made anew. Run dev.py with a Python from outside it.")
     if not all(importlib.util.find_spec(module) for module in ("venv", "ensurepip")):
-        raise SetupError(f"this Python lacks venv or ensurepip. {APT}, elsewhere use python.org's, {AGAIN}")
+        advice = f"{APT}, elsewhere install Python from python.org, {AGAIN}"
+        raise SetupError(f"this Python lacks its venv or ensurepip module. {advice}")
     leftover = [path for path in folder.iterdir() if path.name != LOCK]
     if leftover:
         print(f"Removing an outdated or half-made environment: {folder}", flush=True)
@@ -224,7 +228,7 @@ def install(folder: Path, python: Path, extras: Sequence[str]) -> None:
                 size += f"; up to 3 GB with CUDA, as {CPU_BUILDS} does not answer"
         print(f"Installing {pin[0]} ({size})", flush=True)
         logged(folder, [*pip, *index, pin[0]], f"{pin[0]} could not be installed")
-    print(f"Installing concept-attention for {' and '.join(extras)} (about 120 MB)", flush=True)
+    print(f"Installing concept-attention for {' and '.join(extras)} (up to 120 MB)", flush=True)
     project = ["-c", constraints.name, "--no-build-isolation", "-e", f".[{','.join(extras)}]"]
     logged(folder, [*pip, *project], "what the project needs could not be installed")
 
@@ -300,7 +304,9 @@ def logged(folder: Path, command: Sequence[str], failure: str) -> None:
         if code:
             log.seek(0)
             said = log.read().decode("utf-8", errors="replace").strip()
-            print("\n".join("  | " + line for line in said.splitlines()[-12:]), file=sys.stderr)
+            lines = said.splitlines()
+            errors = [line for line in lines if not line.startswith("WARNING: ")] or lines
+            print("\n".join("  | " + line for line in errors[-12:]), file=sys.stderr)
             raise SetupError(f"{failure}. " + (explain(said) or f"Mend what pip says above, {AGAIN}"))
 
 

@@ -221,7 +221,7 @@ def test_a_full_disk_is_found_before_anything_is_installed(
             "Check the network",
         ),
         ("ERROR: No matching distribution found for torch==2.13.0", "64-bit Python 3.10-3.14"),
-        ("The environment was not created because ensurepip is not available.", "apt install"),
+        ("The environment was not created because ensurepip is not\navailable.", "apt install"),
         ("Error: [Errno 13] Permission denied: '/opt/x/.venv'", "folder of your own"),
         ("ERROR: Cannot install concept-attention: conflicting dependencies", "Mend what pip says above"),
     ],
@@ -333,3 +333,12 @@ def test_requirements_are_the_project_s_own_dependencies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert requirement_lines("requirements.txt") == project["dependencies"]
     assert project["requires-python"] == ">=3.10"
+
+
+def test_every_source_folder_is_type_checked() -> None:
+    """A folder that mypy is not told about goes unchecked, and one that does not exist stops it."""
+    tomllib = pytest.importorskip("tomllib")
+    checked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]["files"]
+    ignored = {"tests", "build", "dist", "runs", "demo_output"}
+    folders = {path.parent.name for path in ROOT.glob("[!.]*/*.py")} - ignored
+    assert set(checked) == folders | {"dev.py"}
