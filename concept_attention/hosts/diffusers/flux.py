@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from diffusers import FluxTransformer2DModel
 from diffusers.models.embeddings import apply_rotary_emb
+from einops import rearrange
 from torch import Tensor, nn
 
 from ... import attention
@@ -57,6 +58,24 @@ def describe(transformer: nn.Module) -> Architecture:
         patch=2,
         default_layers=last_layers(count, AUTHORS_LAYERS),
     )
+
+
+def pack_latents(latents: Tensor) -> Tensor:
+    """VAE latents (B, C, H, W) to image tokens (B, H/2 * W/2, C * 4), row-major."""
+    return rearrange(latents, "b c (h p) (w q) -> b (h w) (c p q)", p=2, q=2)
+
+
+def unpack_latents(tokens: Tensor, rows: int) -> Tensor:
+    """The inverse of `pack_latents` for a grid of `rows` rows."""
+    return rearrange(tokens, "b (h w) (c p q) -> b c (h p) (w q)", h=rows, p=2, q=2)
+
+
+def position_ids(rows: int, columns: int, device: torch.device) -> Tensor:
+    """Position ids (0, row, column) of the image tokens, (rows * columns, 3)."""
+    ids = torch.zeros(rows, columns, 3, device=device)
+    ids[..., 1] = torch.arange(rows, device=device)[:, None]
+    ids[..., 2] = torch.arange(columns, device=device)
+    return ids.reshape(-1, 3)
 
 
 def token_slices(block_arguments: Mapping[str, Any]) -> TokenSlices:

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from einops import rearrange
 from torch import Tensor
 from tqdm import tqdm
 
+from ...hosts.diffusers.flux import pack_latents, position_ids
 from ...hosts.diffusers.stream import ConceptStream
 from ...scores import score_concepts
 from ..codec import LinearCodec
@@ -34,13 +34,6 @@ REPORT_SECONDS = 300
 # Near the end some texts are padded further: the model must not mind how far a pipeline pads.
 LONG_FROM = 0.75  # of the time
 TEXT_LENGTHS = (TEXT_TOKENS,) * 12 + (64, 128, 256, 512)
-
-
-def position_ids(rows: int, columns: int, device: torch.device) -> Tensor:
-    ids = torch.zeros(rows, columns, 3, device=device)
-    ids[..., 1] = torch.arange(rows, device=device)[:, None]
-    ids[..., 2] = torch.arange(columns, device=device)
-    return ids.reshape(-1, 3)
 
 
 class Trainer:
@@ -102,7 +95,7 @@ class Trainer:
         """Flow-matching loss and map loss of one batch with texts padded to `length` tokens, both scalars."""
         latents = batch["latents"]
         size, _, height, width = latents.shape
-        image = rearrange(latents, "b c (h p) (w q) -> b (h w) (c p q)", p=2, q=2)
+        image = pack_latents(latents)
         noise = torch.randn(image.shape, generator=self._generator, device=self.device)
         sigma = torch.sigmoid(torch.randn(size, generator=self._generator, device=self.device) + 0.3)
         noisy = torch.lerp(image, noise, sigma[:, None, None])
@@ -243,7 +236,8 @@ def train(
                 flow, maps = (torch.stack(column).mean().item() for column in zip(*figures, strict=True))
                 figures.clear()
                 trainer.save(folder, spent, next_seed + pool.size)
-                report(trainer, 8 if coarse else 16, f"step {trainer.step_count} flow {flow:.4f} maps {maps:.4f} scenes {pool.size}")
+                line = f"step {trainer.step_count} flow {flow:.4f} maps {maps:.4f} scenes {pool.size}"
+                report(trainer, 8 if coarse else 16, line)
     if pool is not None:
         next_seed += pool.size
         pool.close()

@@ -137,7 +137,8 @@ class Pool:
         self._rows: dict[tuple[int, ...], Rows] = {}
         self.size = 0
         self._waiting: dict[tuple[int, ...], list[tuple[Tensor, ...]]] = {}
-        self._processes = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn").Pool(workers, _step_back)
+        start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self._processes = start.Pool(workers, _step_back)
         self._drawn = self._processes.imap_unordered(_draw, _jobs(first_seed, sizes, codec))
         self._generator = torch.Generator().manual_seed(first_seed)
 

@@ -10,13 +10,14 @@ from einops import rearrange
 from PIL import Image
 
 from ...files import save_image
+from ...hosts.diffusers.flux import pack_latents, position_ids, unpack_latents
 from ...hosts.diffusers.stream import ConceptStream
 from ...scores import score_concepts
 from ..codec import LinearCodec
 from ..model import JOINT_BLOCKS, Parts
 from ..scenes import LABELS, draw_scene, token_coverage
 from ..texts import TEXT_TOKENS, clip_row, t5_row, token_table, word_ids
-from .landscape import MAP_LAYERS, position_ids
+from .landscape import MAP_LAYERS
 from .pool import FIRST_UNSEEN_SEED
 
 PROMPTS = (
@@ -62,7 +63,7 @@ def sample_sheet(
         )[0]
         with_text, without = velocity.chunk(2)
         noise = noise + (following - sigma) * (without + guidance * (with_text - without))
-    latents = rearrange(noise, "b (h w) (c p q) -> b c (h p) (w q)", h=grid, p=2, q=2)
+    latents = unpack_latents(noise, grid)
     pictures = codec.decode(latents.cpu().numpy())
     columns = 4
     sheet = rearrange(pictures, "(r c) h w k -> (r h) (c w) k", c=columns)
@@ -77,7 +78,7 @@ def map_accuracy(parts: Parts, codec: LinearCodec, grid: int, scenes: int = 48, 
     for index in range(scenes):
         scene = draw_scene(FIRST_UNSEEN_SEED + index, 16 * grid, 16 * grid)
         image = torch.from_numpy(codec.encode(scene.image[None])).to(device)
-        image = rearrange(image, "b c (h p) (w q) -> b (h w) (c p q)", p=2, q=2)
+        image = pack_latents(image)
         noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(index)).to(device)
         words, _ = _encode(parts, scene.words, device)
         empty, _ = _encode(parts, ("",), device)

@@ -1,0 +1,143 @@
+"""The concepts of existing pictures: noise them, look once, stop after the last joint block that is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...concepts import Concept
+from ...recording import Recording
+from . import flux
+from .loading import defaults_for
+from .recorder import Recorder
+from .stream import StopForward
+from .text import Pooling, encode_concepts
+
+
+@torch.no_grad()
+def analyze(
+    pipeline: Any,
+    image: Image.Image | Sequence[Image.Image],
+    concepts: Sequence[Concept],
+    *,
+    prompt: str = "",
+    noise: float = 0.5,
+    samples: int = 1,
+    width: int | None = None,
+    height: int | None = None,
+    seed: int = 0,
+    layers: str | Sequence[int] = "all",
+    mode: str = "auto",
+    pooling: Pooling = "auto",
+    max_tokens: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Recording:
+    """Record where the concepts are in existing pictures.
+
+    Args:
+        pipeline: a FluxPipeline, as `load_pipeline` gives it.
+        image: a picture, or several of one size; RGB of any size.
+        concepts: what to look for.
+        prompt: what the picture shows; may be empty.
+        noise: sigma at which the model looks, above 0 (the picture) up to 1 (only noise).
+        samples: independent noises; they are the recording's steps and are averaged by `make_heatmaps`.
+        width, height: pixels to look at, multiples of 16; None keeps the aspect at about the model's own size.
+        seed: of the first noise; noise i has seed + i and is the same for every picture.
+        layers, mode, pooling, max_tokens, dtype: as in `generate`.
+        on_step: called after each sample with (samples done, samples in all).
+
+    Returns:
+        A recording whose grid covers the whole picture and whose image size is the original's.
+
+    Raises:
+        ValueError: for a noise level or number of samples out of range, pictures of different sizes, sides that
+            are not multiples of 16, and as `encode_concepts` and `Recorder`.
+
+    Source: the authors' `encode_image`: a zero pooled vector and zero guidance for picture and text as well.
+    """
+    images = [image] if isinstance(image, Image.Image) else list(image)
+    _check(images, noise, samples)
+    defaults = defaults_for(pipeline)
+    max_tokens = max_tokens or defaults.max_tokens
+    rows, columns = _grid(images[0].size, width, height, defaults.side)
+    encoded = encode_concepts(pipeline, concepts, pooling, max_tokens)
+    recorder = Recorder(pipeline, encoded, layers, mode, rows * columns, dtype)
+    latents = _encode_images(pipeline, images, rows, columns)
+    inputs = _conditions(pipeline, prompt, len(images), rows, columns, noise, max_tokens)
+
+    with recorder.watching(stop=True):
+        for sample in range(samples):
+            generator = torch.Generator().manual_seed(seed + sample)
+            fresh = torch.randn(latents.shape[1:], generator=generator).to(latents)
+            with contextlib.suppress(StopForward):
+                pipeline.transformer(hidden_states=noise * fresh + (1 - noise) * latents, **inputs)
+            recorder.commit(sample, noise)
+            if on_step is not None:
+                on_step(sample + 1, samples)
+    pipeline.maybe_free_model_hooks()
+    notes = {"prompt": prompt, "seed": str(seed), "model": str(pipeline.config._name_or_path)}
+    original = images[0].size
+    return recorder.build((1, rows, columns), (original[1], original[0]), notes)
+
+
+def _check(images: Sequence[Image.Image], noise: float, samples: int) -> None:
+    if not images:
+        raise ValueError("There is no picture. Give at least one.")
+    if not 0 < noise <= 1:
+        raise ValueError(f"Noise must be above 0 and at most 1, got {noise:g}. 0.3 to 0.6 works best.")
+    if samples < 1:
+        raise ValueError(f"There must be at least one noise sample, got {samples}.")
+    sizes = sorted({one.size for one in images})
+    if len(sizes) > 1:
+        raise ValueError(f"Pictures of a batch must have one size, got {sizes}. Analyze them one by one.")
+
+
+def _grid(size: tuple[int, int], width: int | None, height: int | None, side: int) -> tuple[int, int]:
+    """Token rows and columns for a picture of `size` (width, height)."""
+    for name, given in (("Width", width), ("Height", height)):
+        if given is not None and (given < 16 or given % 16):
+            raise ValueError(f"{name} must be a positive multiple of 16, got {given}.")
+    scale = side / math.sqrt(size[0] * size[1])
+    columns = width // 16 if width else max(1, round(size[0] * scale / 16))
+    rows = height // 16 if height else max(1, round(size[1] * scale / 16))
+    return rows, columns
+
+
+def _encode_images(pipeline: Any, images: Sequence[Image.Image], rows: int, columns: int) -> Tensor:
+    """Pictures to packed latents, (B, N, D), in the transformer's dtype. The VAE's mean is taken, not a sample."""
+    size = (16 * columns, 16 * rows)
+    arrays = [np.asarray(one.convert("RGB").resize(size, Image.Resampling.LANCZOS)) for one in images]
+    pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    vae = pipeline.vae
+    encoded = vae.encode(pixels.to(pipeline._execution_device, vae.dtype))
+    latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+    latents = (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    return flux.pack_latents(latents).to(pipeline.transformer.dtype)
+
+
+def _conditions(
+    pipeline: Any, prompt: str, batch: int, rows: int, columns: int, noise: float, max_tokens: int
+) -> dict[str, Any]:
+    """The transformer's arguments beside the latents."""
+    device, dtype = pipeline._execution_device, pipeline.transformer.dtype
+    text, pooled, text_ids = pipeline.encode_prompt(
+        prompt=[prompt] * batch, prompt_2=None, device=device, max_sequence_length=max_tokens
+    )
+    guided = pipeline.transformer.config.guidance_embeds
+    return {
+        "encoder_hidden_states": text.to(dtype),
+        "pooled_projections": torch.zeros_like(pooled, dtype=dtype),
+        "timestep": torch.full((batch,), noise, device=device, dtype=dtype),
+        "guidance": torch.zeros(batch, device=device) if guided else None,
+        "img_ids": flux.position_ids(rows, columns, device).to(dtype),
+        "txt_ids": text_ids,
+        "return_dict": False,
+    }
