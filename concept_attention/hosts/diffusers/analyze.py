@@ -15,7 +15,7 @@ from torch import Tensor
 from ...concepts import Concept
 from ...recording import Recording
 from . import flux
-from .loading import defaults_for
+from .loading import defaults_for, model_name
 from .recorder import Recorder
 from .stream import StopForward
 from .text import Pooling, encode_concepts
@@ -83,7 +83,7 @@ def analyze(
             if on_step is not None:
                 on_step(sample + 1, samples)
     pipeline.maybe_free_model_hooks()
-    notes = {"prompt": prompt, "seed": str(seed), "model": str(pipeline.config._name_or_path)}
+    notes = {"prompt": prompt, "seed": str(seed), "model": model_name(pipeline)}
     original = images[0].size
     return recorder.build((1, rows, columns), (original[1], original[0]), notes)
 

@@ -12,7 +12,7 @@ from PIL.Image import Image
 
 from ...concepts import Concept
 from ...recording import Recording
-from .loading import defaults_for
+from .loading import defaults_for, model_name
 from .recorder import Recorder
 from .text import Pooling, encode_concepts, known_words
 
@@ -103,7 +103,7 @@ def generate(
             max_sequence_length=max_tokens,
             callback_on_step_end=after_step,
         ).images
-    notes = {"prompt": "\n".join(prompts), "seed": str(seed), "model": str(pipeline.config._name_or_path)}
+    notes = {"prompt": "\n".join(prompts), "seed": str(seed), "model": model_name(pipeline)}
     return Result(images, recorder.build(grid, (height, width), notes))
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 from diffusers import FluxPipeline
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from ...tiny import MODEL_FOLDER
 
@@ -44,6 +49,11 @@ class Defaults:
 def is_tiny(pipeline: Any) -> bool:
     """Whether this is the embedded landscape model."""
     return Path(str(pipeline.config._name_or_path)) == MODEL_FOLDER
+
+
+def model_name(pipeline: Any) -> str:
+    """What the user called the model: `tiny`, a folder, or a hub id."""
+    return TINY if is_tiny(pipeline) else str(pipeline.config._name_or_path)
 
 
 def defaults_for(pipeline: Any) -> Defaults:
@@ -86,7 +96,8 @@ def load_pipeline(
     source = NAMES.get(model, model)
     _check_folder(Path(source))
     try:
-        pipeline = FluxPipeline.from_pretrained(source, torch_dtype=wanted)
+        with _quiet():
+            pipeline = FluxPipeline.from_pretrained(source, torch_dtype=wanted)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
@@ -95,6 +106,23 @@ def load_pipeline(
         ) from error
     _place(pipeline, pick_device(device), offload)
     return pipeline
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep loading from filling the terminal with bars and advice that no user can act on."""
+    levels = [(log, log.get_verbosity()) for log in (diffusers_logging, transformers_logging)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        for log, _ in levels:
+            log.set_verbosity_error()
+            log.disable_progress_bar()
+        try:
+            yield
+        finally:
+            for log, level in levels:
+                log.set_verbosity(level)
+                log.enable_progress_bar()
 
 
 def _place(pipeline: FluxPipeline, device: str, offload: Offload) -> None:

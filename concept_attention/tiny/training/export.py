@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 
+from ...files import write_json, write_text
 from ..codec import LinearCodec
 from ..model import Parts, build_clip_tokenizer, build_parts, build_t5_tokenizer, build_vae, set_linear_encoder
 from ..texts import words
@@ -39,6 +41,12 @@ def export(run: Path, folder: Path, codec: LinearCodec) -> Path:
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
     )
     pipeline.to(torch.bfloat16).save_pretrained(folder)
+    config = folder / "vae" / "config.json"
+    kept = {key: value for key, value in json.loads(config.read_text()).items() if key != "block_out_channels"}
+    write_json(kept, config)  # the class derives that entry and complains when it reads it
+    for path in (folder / "model_index.json", *folder.glob("tokenizer*/tokenizer_config.json")):
+        # Transformers 5 writes the class's new name, which version 4 does not know; both know the old one.
+        write_text(path.read_text(encoding="utf-8").replace("TokenizersBackend", "PreTrainedTokenizerFast"), path)
     return folder
 
 
