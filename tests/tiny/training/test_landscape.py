@@ -1,0 +1,130 @@
+"""The training objective, spelled out again without hooks, and that training goes the right way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from concept_attention.tiny.codec import LinearCodec, fit_codec
+from concept_attention.tiny.model import JOINT_BLOCKS
+from concept_attention.tiny.scenes import LABELS, draw_scene
+from concept_attention.tiny.texts import TEXT_TOKENS, concept_texts
+from concept_attention.tiny.training import landscape
+from concept_attention.tiny.training.landscape import DECAY_FROM, MAP_LAYERS, Trainer, rate_at, train
+from concept_attention.tiny.training.pool import CHUNK, Pool
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def codec() -> LinearCodec:
+    return fit_codec(np.stack([draw_scene(seed, 64, 64).image for seed in range(16)]))
+
+
+@pytest.fixture(scope="module")
+def pool(codec: LinearCodec) -> Iterator[Pool]:
+    made = Pool(codec, ((64, 64), (96, 64)), 0, workers=1, limit=2 * CHUNK, device=CPU)
+    while made.size < 2 * CHUNK:
+        made.grow(wait=60)
+    yield made
+    made.close()
+
+
+def test_samples_are_latents_coverage_and_texts_of_the_same_scene(pool: Pool, codec: LinearCodec) -> None:
+    batch = pool.sample(tokens=24 * 64)
+    size, _, height, width = batch["latents"].shape
+    assert batch["coverage"].shape == (size, len(LABELS), height * width // 4)
+    torch.testing.assert_close(batch["coverage"].sum(1), torch.ones(size, height * width // 4), atol=0.04, rtol=0)
+    first_seed = {(8, 8): 0, (8, 12): CHUNK}[(height, width)]
+    scenes = [draw_scene(first_seed + index, 8 * width, 8 * height) for index in range(CHUNK)]
+    originals = {
+        mirrored: np.stack([codec.encode(np.ascontiguousarray(s.image[:, ::step])[None])[0] for s in scenes])
+        for mirrored, step in ((False, 1), (True, -1))
+    }
+    for latent, coverage in zip(batch["latents"], batch["coverage"], strict=True):
+        distance = {m: np.abs(latents - latent.numpy()).max((1, 2, 3)) for m, latents in originals.items()}
+        mirrored = min(distance, key=lambda m: distance[m].min())
+        index = int(distance[mirrored].argmin())
+        assert distance[mirrored][index] < 0.02  # stored in float16
+        labels = scenes[index].labels[:, :: -1 if mirrored else 1]
+        for n in range(coverage.shape[1]):
+            row, column = divmod(n, width // 2)
+            token = labels[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+            for label in (0, 1, 2, 3, 4):
+                assert coverage[label, n] == pytest.approx((token == label).mean(), abs=0.004)
+
+
+def test_both_sizes_come_up(pool: Pool) -> None:
+    assert {tuple(pool.sample(256)["latents"].shape[-2:]) for _ in range(20)} == {(8, 8), (8, 12)}
+
+
+def test_map_loss_is_the_cross_entropy_of_shares_against_coverage(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(CPU)
+    batch = pool.sample(tokens=96)
+    heard: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    original = landscape.ConceptStream.__init__
+
+    def listen(self: object, transformer: object, embeddings: object, on_layer: object, *rest: object) -> None:
+        def both(layer: int, image_out: torch.Tensor, concept_out: torch.Tensor) -> None:
+            heard[layer] = (image_out.detach().double(), concept_out.detach().double())
+            on_layer(layer, image_out, concept_out)  # type: ignore[operator]
+
+        original(self, transformer, embeddings, both, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(landscape.ConceptStream, "__init__", listen)
+    _, maps = trainer.losses(batch, TEXT_TOKENS)
+    assert set(heard) == set(range(JOINT_BLOCKS))
+    label_of = [label for _, label in concept_texts()]
+    total = 0.0
+    for layer in MAP_LAYERS:
+        image, concept = heard[layer]
+        loss = weight = 0.0
+        for b, texts in enumerate(batch["texts"].tolist()):
+            for n in range(image.shape[1]):
+                shares = torch.softmax(concept[b] @ image[b, n], dim=0)
+                for c, text in enumerate(texts):
+                    covered = float(batch["coverage"][b, label_of[text], n])
+                    loss -= covered * float(shares[c].log())
+                    weight += covered
+        total += loss / weight
+    assert float(maps) == pytest.approx(total / len(MAP_LAYERS), rel=1e-4)
+
+
+def test_training_lowers_both_losses(pool: Pool) -> None:
+    trainer = Trainer(CPU)
+    history = [trainer.step(pool.sample(512), done=0.1) for _ in range(24)]
+    flow, maps = (torch.stack(column) for column in zip(*history, strict=True))
+    assert flow[-6:].mean() < flow[:6].mean()
+    assert maps[-6:].mean() < maps[:6].mean() - 0.1
+
+
+def test_rates_warm_up_hold_and_fall() -> None:
+    assert rate_at(0.0, 0) == pytest.approx(0.01)
+    assert rate_at(0.2, 1000) == 1.0
+    assert rate_at(DECAY_FROM + (1 - DECAY_FROM) / 2, 1000) == pytest.approx(0.5)
+    assert rate_at(1.0, 1000) == pytest.approx(0.02)
+
+
+def test_a_stopped_run_is_taken_up_where_it_was(tmp_path: Path, pool: Pool) -> None:
+    first = Trainer(CPU, seed=3)
+    for _ in range(2):
+        first.step(pool.sample(128), done=0.1)
+    first.save(tmp_path, minutes=1.5, next_seed=640)
+    second = Trainer(CPU, seed=4)
+    assert second.restore(tmp_path) == (1.5, 640)
+    assert second.step_count == 2
+    for name, parameter in first.parameters.items():
+        assert torch.equal(second.parameters[name], parameter)
+        assert torch.equal(second.average[name], first.average[name])
+
+
+def test_a_finished_run_trains_no_further(tmp_path: Path, codec: LinearCodec) -> None:
+    Trainer(CPU).save(tmp_path, minutes=5, next_seed=0)
+    again = train(tmp_path, codec, minutes=5, device=CPU, workers=1, tokens=64, scenes=CHUNK)
+    assert again.step_count == 0
