@@ -48,12 +48,17 @@ class Defaults:
 
 def is_tiny(pipeline: Any) -> bool:
     """Whether this is the embedded landscape model."""
-    return Path(str(pipeline.config._name_or_path)) == MODEL_FOLDER
+    return Path(_origin(pipeline)) == MODEL_FOLDER
 
 
 def model_name(pipeline: Any) -> str:
-    """What the user called the model: `tiny`, a folder, or a hub id."""
-    return TINY if is_tiny(pipeline) else str(pipeline.config._name_or_path)
+    """What the user called the model: `tiny`, a folder, or a hub id; empty if it was never loaded from anywhere."""
+    return TINY if is_tiny(pipeline) else _origin(pipeline)
+
+
+def _origin(pipeline: Any) -> str:
+    """Folder or hub id the pipeline was loaded from; one that was put together in memory has none."""
+    return str(pipeline.config.get("_name_or_path", ""))
 
 
 def defaults_for(pipeline: Any) -> Defaults:

@@ -1,0 +1,74 @@
+"""What several test modules share: a small random Flux pipeline, made once, with no download."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # before diffusers is imported: no advice in the output
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)  # the tests' models are too small to gain from more, and lose where cores are shared
+
+
+@pytest.fixture(scope="session")
+def random_pipeline() -> Any:
+    """A FluxPipeline with the landscape model's architecture and tokenizers, and seeded random weights.
+
+    The weights are large enough that every concept gets another map. On the CPU, float32. Do not change it: tests
+    share it. Its defaults are those of a foreign model, so name width and height.
+    """
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
+
+    from concept_attention.tiny.codec import fit_codec
+    from concept_attention.tiny.model import (
+        build_clip_tokenizer,
+        build_parts,
+        build_t5_tokenizer,
+        build_vae,
+        set_linear_encoder,
+    )
+    from concept_attention.tiny.scenes import draw_scene
+    from concept_attention.tiny.texts import words
+
+    generator = torch.Generator().manual_seed(0)
+    parts, vae = build_parts(len(words())), build_vae()
+    with torch.no_grad():
+        for module in (*parts.modules().values(), vae):
+            for parameter in module.parameters():
+                _fill(parameter, generator)
+    set_linear_encoder(vae, fit_codec(np.stack([draw_scene(seed, 64, 64).image for seed in range(8)])))
+    pipeline = FluxPipeline(
+        transformer=parts.transformer.eval(),
+        text_encoder_2=parts.t5.eval(),
+        tokenizer_2=build_t5_tokenizer(words()),
+        text_encoder=parts.clip.eval(),
+        tokenizer=build_clip_tokenizer(words()),
+        vae=vae.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="session")
+def random_model_folder(random_pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The random pipeline as a diffusers folder."""
+    folder = tmp_path_factory.mktemp("random") / "model"
+    random_pipeline.save_pretrained(folder)
+    return folder
+
+
+def _fill(parameter: torch.Tensor, generator: torch.Generator) -> None:
+    """Unit gain for matrices and convolutions, small biases, scales near one."""
+    noise = torch.randn(parameter.shape, generator=generator)
+    if parameter.ndim > 1:
+        parameter.copy_(noise * parameter[0].numel() ** -0.5)
+    elif bool((parameter == 1).all()):  # the scale of a norm
+        parameter.copy_(1 + 0.1 * noise)
+    else:
+        parameter.copy_(0.1 * noise)
