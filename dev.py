@@ -42,7 +42,7 @@ APT = "On Debian and Ubuntu run `sudo apt install python3-venv`"
 CAUSES = (  # what pip, venv or the system say, and what to do about it
     (
         r"No space left|not enough space|Errno 28\b",
-        f"The disk of the project or of temporary files is full: free {DISK_GB:.0f} GB, {AGAIN}",
+        f"The disk of the project or of temporary files is full: free 2 GB (7 GB with CUDA), {AGAIN}",
     ),
     (r"ensurepip is not\s+available", f"{APT}, {AGAIN}"),
     (
@@ -225,7 +225,7 @@ def install(folder: Path, python: Path, extras: Sequence[str]) -> None:
             if answers(CPU_BUILDS + "/torch/"):
                 index = ["--extra-index-url", CPU_BUILDS]
             else:
-                size += f"; up to 3 GB with CUDA, as {CPU_BUILDS} does not answer"
+                size += f"; with CUDA 3 GB, as {CPU_BUILDS} does not answer"
         print(f"Installing {pin[0]} ({size})", flush=True)
         logged(folder, [*pip, *index, pin[0]], f"{pin[0]} could not be installed")
     print(f"Installing concept-attention for {' and '.join(extras)} (up to 120 MB)", flush=True)
