@@ -11,6 +11,7 @@ import random
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -139,7 +140,9 @@ class Pool:
         self._waiting: dict[tuple[int, ...], list[tuple[Tensor, ...]]] = {}
         start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         self._processes = start.Pool(workers, _step_back)
-        self._drawn = self._processes.imap_unordered(_draw, _jobs(first_seed, sizes, codec))
+        # The workers run ahead of whoever takes their scenes in: only as many as fit may be asked for.
+        jobs = islice(_jobs(first_seed, sizes, codec), -(-limit // CHUNK))
+        self._drawn = self._processes.imap_unordered(_draw, jobs)
         self._generator = torch.Generator().manual_seed(first_seed)
 
     def close(self) -> None:
