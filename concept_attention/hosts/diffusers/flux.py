@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 import torch
 from diffusers import FluxTransformer2DModel
-from diffusers.models.embeddings import apply_rotary_emb
 from einops import rearrange
 from torch import Tensor, nn
 
 from ... import attention
 from ..architecture import Architecture, TokenSlices, last_layers
+from .rotary import rotate
 
 AUTHORS_LAYERS = 4 / 19  # layers 15-18 of Flux 1's 19 joint blocks
 
@@ -147,7 +147,7 @@ def attend_concepts(
     # Concepts have position ids (0, 0, 0), whose rotation is the identity: only the image keys are rotated.
     image = token_slices(block_arguments).image
     cos, sin = block_arguments["image_rotary_emb"]
-    image_k = apply_rotary_emb(image_key, (cos[image], sin[image]), sequence_dim=1)
+    image_k = rotate(image_key, cos[image], sin[image])
 
     concept_out = attention.attend_concepts(
         *(heads.transpose(1, 2) for heads in (concept_q, concept_k, concept_v, image_k, image_v)),
