@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...recording import Recording, RecordingBuilder
-from ...scores import Mode, resolve_mode, score_concepts
+from ...scores import Mode, Vectors, resolve_mode, score_concepts
 from ...selection import parse_layers
 from .registry import adapter_for
 from .stream import ConceptStream
@@ -115,7 +115,7 @@ class Recorder:
     def _score(self, layer: int, image_out: Tensor, concept_out: Tensor) -> None:
         if layer not in self._layers:
             return
-        vectors = "linear" if self._mode.vectors == "linear" else "raw"
+        vectors: Vectors = "linear" if self._mode.vectors == "linear" else "raw"
         image_out = image_out[:, : self._tokens]
         pads = score_concepts(image_out, concept_out[:, -1:])[:, 0] if self._pad_count else None
         concept_out = concept_out[:, : len(self._encoded.concepts)]

@@ -64,6 +64,7 @@ class ConceptStream:
         self._stop = stop
         self._key_bias = _pad_bias(self._embeddings.shape[1], pad_count) if pad_count else None
         self._handles: list[Any] = []
+        self._arguments: dict[str, Any] = {}
         self._forget()
 
     def __enter__(self) -> ConceptStream:
@@ -115,7 +116,7 @@ class ConceptStream:
         self._vec: Tensor | None = None
         self._key: Tensor | None = None
         self._value: Tensor | None = None
-        self._arguments: dict[str, Any] = {}
+        self._arguments = {}
 
     def _before_evaluation(self, module: nn.Module, args: Any) -> None:
         self._forget()
