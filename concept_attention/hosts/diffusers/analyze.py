@@ -13,12 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from ...concepts import Concept
+from ...images import from_pil, to_pil
 from ...recording import Recording
 from . import flux
 from .loading import defaults_for, model_name
 from .recorder import Recorder
 from .stream import StopForward
-from .text import Pooling, encode_concepts
+from .text import Pooling, encode_concepts, warn_of_unknown_words
 
 
 @torch.no_grad()
@@ -44,12 +45,13 @@ def analyze(
 
     Args:
         pipeline: a FluxPipeline, as `load_pipeline` gives it.
-        image: a picture, or several of one size; RGB of any size.
+        image: a picture, or several of one size; of any kind that `from_pil` converts.
         concepts: what to look for.
         prompt: what the picture shows; may be empty.
         noise: sigma at which the model looks, above 0 (the picture) up to 1 (only noise).
         samples: independent noises; they are the recording's steps and are averaged by `make_heatmaps`.
-        width, height: pixels to look at, multiples of 16; None keeps the aspect at about the model's own size.
+        width, height: pixels to look at, multiples of 16. One of them keeps the picture's aspect; none keeps it at
+            about the model's own size.
         seed: of the first noise; noise i has seed + i and is the same for every picture.
         layers, mode, pooling, max_tokens, dtype: as in `generate`.
         on_step: called after each sample with (samples done, samples in all).
@@ -63,11 +65,12 @@ def analyze(
 
     Source: the authors' `encode_image`: a zero pooled vector and zero guidance for picture and text as well.
     """
-    images = [image] if isinstance(image, Image.Image) else list(image)
+    images = [to_pil(from_pil(one)) for one in ([image] if isinstance(image, Image.Image) else image)]
     _check(images, noise, samples)
     defaults = defaults_for(pipeline)
-    max_tokens = max_tokens or defaults.max_tokens
-    rows, columns = _grid(images[0].size, width, height, defaults.side)
+    max_tokens = defaults.max_tokens if max_tokens is None else max_tokens
+    rows, columns = token_grid(images[0].size, width, height, defaults.side)
+    warn_of_unknown_words(pipeline.tokenizer_2, [prompt])
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens)
     recorder = Recorder(pipeline, encoded, layers, mode, rows * columns, dtype)
     latents = _encode_images(pipeline, images, rows, columns)
@@ -100,21 +103,34 @@ def _check(images: Sequence[Image.Image], noise: float, samples: int) -> None:
         raise ValueError(f"Pictures of a batch must have one size, got {sizes}. Analyze them one by one.")
 
 
-def _grid(size: tuple[int, int], width: int | None, height: int | None, side: int) -> tuple[int, int]:
-    """Token rows and columns for a picture of `size` (width, height)."""
+def token_grid(size: tuple[int, int], width: int | None, height: int | None, side: int) -> tuple[int, int]:
+    """Token rows and columns that a picture of `size` (width, height) is looked at with.
+
+    Args:
+        size: of the picture, pixels.
+        width, height: pixels asked for, or None.
+        side: the model's own, pixels.
+
+    Raises:
+        ValueError: if `width` or `height` is no positive multiple of 16.
+    """
     for name, given in (("Width", width), ("Height", height)):
         if given is not None and (given < 16 or given % 16):
             raise ValueError(f"{name} must be a positive multiple of 16, got {given}.")
     scale = side / math.sqrt(size[0] * size[1])
-    columns = width // 16 if width else max(1, round(size[0] * scale / 16))
-    rows = height // 16 if height else max(1, round(size[1] * scale / 16))
-    return rows, columns
+    if width is not None:
+        scale = width / size[0]
+    elif height is not None:
+        scale = height / size[1]
+    columns = round(size[0] * scale / 16) if width is None else width // 16
+    rows = round(size[1] * scale / 16) if height is None else height // 16
+    return max(1, rows), max(1, columns)
 
 
 def _encode_images(pipeline: Any, images: Sequence[Image.Image], rows: int, columns: int) -> Tensor:
     """Pictures to packed latents, (B, N, D), in the transformer's dtype. The VAE's mean is taken, not a sample."""
     size = (16 * columns, 16 * rows)
-    arrays = [np.asarray(one.convert("RGB").resize(size, Image.Resampling.LANCZOS)) for one in images]
+    arrays = [np.asarray(one.resize(size, Image.Resampling.LANCZOS)) for one in images]
     pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
     vae = pipeline.vae
     encoded = vae.encode(pixels.to(pipeline._execution_device, vae.dtype))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +13,7 @@ from ...concepts import Concept
 from ...recording import Recording
 from .loading import defaults_for, model_name
 from .recorder import Recorder
-from .text import Pooling, encode_concepts, known_words
-
-logger = logging.getLogger("concept_attention")
+from .text import Pooling, encode_concepts, warn_of_unknown_words
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +71,13 @@ def generate(
     """
     defaults = defaults_for(pipeline)
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    width, height = width or defaults.side, height or defaults.side
+    width = defaults.side if width is None else width
+    height = defaults.side if height is None else height
     steps = defaults.steps if steps is None else steps
     cfg = defaults.cfg if cfg is None else cfg
-    max_tokens = max_tokens or defaults.max_tokens
+    max_tokens = defaults.max_tokens if max_tokens is None else max_tokens
     _check(prompts, width, height, steps)
-    _warn_of_unknown_words(pipeline.tokenizer_2, prompts)
+    warn_of_unknown_words(pipeline.tokenizer_2, prompts)
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens)
     grid = (1, height // 16, width // 16)
     recorder = Recorder(pipeline, encoded, layers, mode, grid[1] * grid[2], dtype)
@@ -115,9 +113,3 @@ def _check(prompts: Sequence[str], width: int, height: int, steps: int) -> None:
             raise ValueError(f"{name} must be a positive multiple of 16, got {side}. Try {max(1, side // 16) * 16}.")
     if steps < 1:
         raise ValueError(f"There must be at least one step, got {steps}.")
-
-
-def _warn_of_unknown_words(tokenizer: Any, prompts: Sequence[str]) -> None:
-    unknown = [p for p in prompts if tokenizer.unk_token_id in tokenizer(p).input_ids]
-    if unknown:
-        logger.warning('The model has no word for all of "%s". %s', unknown[0], known_words(tokenizer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from ...concepts import Concept
+
+logger = logging.getLogger("concept_attention")
 
 Pooling = Literal["auto", "first", "mean", "last"]
 
@@ -79,9 +82,7 @@ def _check_tokens(tokenizer: Any, concept: Concept, ids: list[int], max_tokens: 
             f'Concept "{concept.name}" has {len(ids)} tokens, expected 1 to {max_tokens - 1}. Rephrase its text.'
         )
     if tokenizer.unk_token_id in ids:
-        raise ValueError(
-            f'The text encoder has no word for all of "{concept.text}". {known_words(tokenizer)}'.rstrip()
-        )
+        raise ValueError(f'The text encoder has no word for all of "{concept.text}". {known_words(tokenizer)}'.rstrip())
 
 
 def known_words(tokenizer: Any, limit: int = 100) -> str:
@@ -91,3 +92,10 @@ def known_words(tokenizer: Any, limit: int = 100) -> str:
         return "Use other characters."
     words = sorted(word for word in vocabulary if word.isalpha())
     return f"It knows: {', '.join(words)}."
+
+
+def warn_of_unknown_words(tokenizer: Any, prompts: Sequence[str]) -> None:
+    """Log the first prompt that a small tokenizer has no word for all of; the model reads around what is missing."""
+    unknown = [prompt for prompt in prompts if tokenizer.unk_token_id in tokenizer(prompt).input_ids]
+    if unknown:
+        logger.warning('The model has no word for all of "%s". %s', unknown[0], known_words(tokenizer))

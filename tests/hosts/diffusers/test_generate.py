@@ -1,0 +1,183 @@
+"""Generating: the pictures are those of the pipeline alone, the recording is that of its conditional evaluations."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from concept_attention.concepts import parse_concepts
+from concept_attention.heatmaps import make_heatmaps
+from concept_attention.hosts.diffusers.generate import generate
+
+CONCEPTS = parse_concepts("house, tree", "sky")
+PROMPTS = ["a red house", "a tree and the moon"]
+SMALL = {"width": 64, "height": 48, "steps": 2, "max_tokens": 12}
+CLOSE = 1e-5
+
+
+@pytest.fixture
+def latents(random_pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Latents of every picture that is decoded."""
+    kept: list[Tensor] = []
+    decode = random_pipeline.vae.decode
+
+    def keeping(latents: Tensor, *args: Any, **kwargs: Any) -> Any:
+        kept.append(latents.clone())
+        return decode(latents, *args, **kwargs)
+
+    monkeypatch.setattr(random_pipeline.vae, "decode", keeping)
+    return kept
+
+
+@pytest.mark.parametrize("width, height", [(64, 64), (96, 64)], ids=["square", "3:2"])
+@pytest.mark.parametrize("cfg", [1.0, 2.5])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_pictures_are_bit_identical_with_and_without_concepts(
+    pipeline: Any, tools: Any, latents: list[Tensor], batch: int, cfg: float, width: int, height: int
+) -> None:
+    prompts = PROMPTS[:batch]
+    plain = pipeline(
+        prompts,
+        negative_prompt=["water"] * batch,
+        true_cfg_scale=cfg,
+        width=width,
+        height=height,
+        num_inference_steps=2,
+        guidance_scale=2.5,
+        generator=[torch.Generator().manual_seed(7 + picture) for picture in range(batch)],
+        max_sequence_length=12,
+    ).images
+    found = generate(
+        pipeline,
+        prompts,
+        CONCEPTS,
+        negative_prompt="water",
+        cfg=cfg,
+        width=width,
+        height=height,
+        steps=2,
+        guidance=2.5,
+        seed=7,
+        max_tokens=12,
+    )
+    assert latents[0].shape == (batch, 16, height // 8, width // 8)
+    assert latents[0].std() > 0.1
+    assert torch.equal(latents[1], latents[0])
+    assert [np.array_equal(ours, theirs) for ours, theirs in zip(found.images, plain, strict=True)] == [True] * batch
+    assert found.recording.grid == (1, height // 16, width // 16)
+    assert found.recording.image_size == (height, width)
+    assert found.recording.scores.shape == (2, 3, batch, 3, height * width // 256)
+    assert tools.untouched(pipeline.transformer)
+
+
+@pytest.mark.parametrize("cfg", [1.0, 2.5])
+def test_the_recording_is_that_of_the_conditional_evaluations(
+    pipeline: Any, tools: Any, captured: Any, cfg: float
+) -> None:
+    calls = captured(pipeline.transformer)
+    found = generate(pipeline, PROMPTS, CONCEPTS, negative_prompt="water", cfg=cfg, guidance=3.0, **SMALL).recording
+    per_step = 2 if cfg > 1 else 1
+    assert len(calls) == 2 * per_step
+    with torch.no_grad():
+        ids = pipeline.tokenizer_2(
+            ["house", "tree", "sky"], padding="max_length", max_length=12, return_tensors="pt"
+        ).input_ids
+        embeddings = pipeline.text_encoder_2(ids)[0][:, 0]
+    twins = [
+        tools.naive_scores(*tools.naive_flux(pipeline.transformer, inputs, embeddings)) for inputs in calls[::per_step]
+    ]
+    assert tools.relative_error(found.scores, torch.stack(twins)) < CLOSE
+    assert (found.steps, found.sigmas) == ((0, 1), (1.0, 0.5))
+    assert [float(inputs["timestep"][0]) for inputs in calls[::per_step]] == pytest.approx(found.sigmas)
+    shares = make_heatmaps(found).values
+    assert (shares.sum(1) - 1).abs().max() < 1e-6
+    if cfg > 1:  # the other evaluation would have been another recording
+        others = tools.naive_scores(*tools.naive_flux(pipeline.transformer, calls[1], embeddings))
+        assert tools.relative_error(found.scores[0], others) > 100 * CLOSE
+
+
+def test_a_batch_equals_single_runs(schnell: Any, tools: Any, latents: list[Tensor]) -> None:
+    batch = generate(schnell, PROMPTS, CONCEPTS, seed=3, **SMALL).recording
+    for picture, prompt in enumerate(PROMPTS):
+        single = generate(schnell, prompt, CONCEPTS, seed=3 + picture, **SMALL).recording
+        assert tools.relative_error(single.scores[:, :, 0], batch.scores[:, :, picture]) < CLOSE
+        assert tools.relative_error(latents[-1][0], latents[0][picture]) < CLOSE
+    assert tools.relative_error(batch.scores[:, :, 0], batch.scores[:, :, 1]) > 0.01
+
+
+def test_layers_mode_and_dtype_reach_the_recording(schnell: Any) -> None:
+    full = generate(schnell, PROMPTS[0], CONCEPTS, **SMALL).recording
+    some = generate(schnell, PROMPTS[0], CONCEPTS, layers="0,2", **SMALL).recording
+    assert some.layers == (0, 2)
+    assert torch.equal(some.scores, full.scores[:, [0, 2]])
+    half = generate(schnell, PROMPTS[0], CONCEPTS, dtype=torch.float16, **SMALL).recording
+    assert torch.equal(half.scores, full.scores.half())
+    assert generate(schnell, PROMPTS[0], CONCEPTS, mode="paper", **SMALL).recording.mode == "paper"
+
+
+def test_pooling_and_seed_reach_the_run(schnell: Any, tools: Any) -> None:
+    concepts = parse_concepts("a red house\nsky")
+    options: list[dict[str, Any]] = [{}, {"pooling": "first"}, {"seed": 1}]
+    plain, first, seeded = (generate(schnell, PROMPTS[0], concepts, **SMALL, **o).recording for o in options)
+    assert tools.relative_error(first.scores, plain.scores) > 0.01
+    assert tools.relative_error(seeded.scores, plain.scores) > 0.01
+    assert (first.metadata["pooling"], seeded.metadata["seed"]) == ("first", "1")
+    assert plain.metadata["prompt"] == PROMPTS[0]
+
+
+def test_progress_is_told_after_every_step(schnell: Any) -> None:
+    steps: list[tuple[int, int]] = []
+    generate(schnell, PROMPTS[0], CONCEPTS, on_step=lambda *step: steps.append(step), **SMALL)
+    assert steps == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_nothing_stays_on_the_model_after_an_interrupted_run(
+    schnell: Any, tools: Any, error: type[BaseException], latents: list[Tensor]
+) -> None:
+    def stop(*step: int) -> None:
+        raise error
+
+    before = generate(schnell, PROMPTS[0], CONCEPTS, **SMALL)
+    with pytest.raises(error):
+        generate(schnell, PROMPTS[0], CONCEPTS, on_step=stop, **SMALL)
+    assert tools.untouched(schnell.transformer)
+    after = generate(schnell, PROMPTS[0], CONCEPTS, **SMALL)
+    assert torch.equal(*latents)
+    assert torch.equal(before.recording.scores, after.recording.scores)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"width": 72}, r"^Width must be a positive multiple of 16, got 72\. Try 64\.$"),
+        ({"height": 8}, r"^Height must be a positive multiple of 16, got 8\. Try 16\.$"),
+        ({"width": 0}, r"^Width must be a positive multiple of 16, got 0\."),
+        ({"height": -16}, r"^Height must be a positive multiple of 16, got -16\."),
+        ({"steps": 0}, r"^There must be at least one step, got 0\.$"),
+        ({"prompt": []}, r"^There is no prompt"),
+        ({"layers": "24"}, r"^Layer 24 does not exist"),
+        ({"mode": "sdxl"}, r'^Mode "sdxl" does not exist'),
+        ({"concepts": parse_concepts("castle")}, r'^The text encoder has no word for all of "castle"'),
+    ],
+)
+def test_what_cannot_be_generated_is_refused_before_the_run(
+    schnell: Any, tools: Any, captured: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        generate(schnell, **{"prompt": PROMPTS[0], "concepts": CONCEPTS, **SMALL, **options})
+    assert "\n" not in str(error.value)
+    assert tools.untouched(schnell.transformer)
+
+
+def test_unknown_words_of_a_prompt_are_warned_of(schnell: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "concept_attention"):
+        generate(schnell, "a red house", CONCEPTS, **SMALL)
+        assert not caplog.records
+        generate(schnell, "a red castle", CONCEPTS, **SMALL)
+    assert 'no word for all of "a red castle"' in caplog.text
