@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -123,6 +124,7 @@ class Recorder:
         self._builder.add_layer(layer, scores, concept_out.float().norm(dim=-1), pads)
 
 
+@functools.cache  # reading them takes as long as evaluating a small model
 def versions() -> dict[str, str]:
     """Versions of what makes a recording."""
     packages = ("concept-attention", "torch", "diffusers", "transformers")
