@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from diffusers import FluxPipeline
 from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from ...tiny import MODEL_FOLDER
@@ -25,6 +26,8 @@ NAMES = {
 }
 Offload = Literal["none", "model", "sequential"]
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# What diffusers and transformers raise on folders that lack something, hold something else, or are damaged.
+UNREADABLE = (OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeError, ImportError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ def load_pipeline(
         model: `tiny`, `flux-schnell`, `flux-dev`, a diffusers folder, or a hub id.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         dtype: `auto` (float32 for `tiny`, else bfloat16), `float32`, `float16`, `bfloat16`.
-        offload: `none`, `model` or `sequential`: diffusers' own offloading to the CPU.
+        offload: `none`, `model` or `sequential`: diffusers' own offloading to the CPU. On the CPU there is nothing to
+            offload, and all are `none`.
 
     Raises:
         ValueError: if the model is no Flux 1 pipeline or cannot be read, or an option does not exist.
@@ -97,52 +101,71 @@ def load_pipeline(
         raise ValueError(f"dtype {dtype!r} does not exist. Choose one of auto, {', '.join(DTYPES)}.")
     if offload not in get_args(Offload):
         raise ValueError(f"offload {offload!r} does not exist. Choose one of {', '.join(get_args(Offload))}.")
+    device = pick_device(device)
+    _check_device(device)
     wanted = DTYPES.get(dtype, torch.float32 if model == TINY else torch.bfloat16)
     source = NAMES.get(model, model)
     _check_folder(Path(source))
     try:
         with _quiet():
             pipeline = FluxPipeline.from_pretrained(source, torch_dtype=wanted)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except UNREADABLE as error:
         raise ValueError(
-            f"Model {model!r} could not be loaded as a Flux 1 pipeline: {reason} "
+            f"Model {model!r} could not be loaded as a Flux 1 pipeline: {_reason(error)} "
             "Give `tiny`, a diffusers folder with a FluxPipeline, or a hub id you have access to."
         ) from error
-    _place(pipeline, pick_device(device), offload)
+    _place(pipeline, device, offload)
     return pipeline
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep loading from filling the terminal with bars and advice that no user can act on."""
-    levels = [(log, log.get_verbosity()) for log in (diffusers_logging, transformers_logging)]
+    logs = (diffusers_logging, transformers_logging)
+    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        for log, _ in levels:
+        for log in logs:
             log.set_verbosity_error()
             log.disable_progress_bar()
         try:
             yield
         finally:
-            for log, level in levels:
+            for log, level, bars in before:
                 log.set_verbosity(level)
-                log.enable_progress_bar()
+                if bars:
+                    log.enable_progress_bar()
+
+
+def _check_device(device: str) -> None:
+    """Say that a device cannot be used before gigabytes are read for it."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"Device {device!r} cannot be used: {_reason(error)} Choose auto, cpu, cuda or mps."
+        ) from error
 
 
 def _place(pipeline: FluxPipeline, device: str, offload: Offload) -> None:
     try:
-        if offload == "none":
+        if offload == "none" or device == "cpu":
             pipeline.to(device)
         elif offload == "model":
             pipeline.enable_model_cpu_offload(device=device)
         else:
             pipeline.enable_sequential_cpu_offload(device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (RuntimeError, ImportError) as error:
         raise ValueError(
-            f"Device {device!r} cannot be used: {reason} Choose auto, cpu, cuda or mps."
+            f"The model cannot be put on {device!r}: {_reason(error)} "
+            "Choose another device, or let `offload` keep what is idle on the CPU."
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error, as a sentence."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".: ") + "."
 
 
 def _check_folder(folder: Path) -> None:

@@ -115,6 +115,27 @@ def test_a_stream_can_be_used_again(model: Any, inputs: dict[str, Any]) -> None:
     assert len(outs) == 2 and torch.equal(*outs)
 
 
+def test_a_model_that_is_offloaded_part_by_part_gives_the_same(model: Any, inputs: dict[str, Any]) -> None:
+    from accelerate import cpu_offload
+    from accelerate.hooks import remove_hook_from_submodules
+
+    outs: list[Tensor] = []
+    stream = ConceptStream(model, concepts(), lambda layer, image, concept: outs.append(concept), 2)
+    with stream:
+        evaluate(model, inputs)
+    cpu_offload(model, torch.device("cpu"))
+    assert model.transformer_blocks[0].attn.add_q_proj.weight.device.type == "meta"
+    plain = evaluate(model, inputs)
+    with stream:
+        assert torch.equal(evaluate(model, inputs), plain)
+    assert all(torch.equal(now, before) for now, before in zip(outs[3:], outs[:3], strict=True))
+    stopping = ConceptStream(model, concepts(), ignore, 1, stop=True)
+    with stopping, pytest.raises(StopForward):
+        evaluate(model, inputs)
+    assert torch.equal(evaluate(model, inputs), plain)
+    remove_hook_from_submodules(model)
+
+
 def test_stop_ends_the_evaluation_after_the_last_layer(
     model: Any, inputs: dict[str, Any], tools: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

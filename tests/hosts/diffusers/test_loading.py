@@ -1,0 +1,201 @@
+"""Loading pipelines: what is found under which name, and one clear line for everything that cannot be loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from concept_attention.hosts.diffusers import loading
+from concept_attention.hosts.diffusers.loading import Defaults, defaults_for, is_tiny, load_pipeline, model_name
+from concept_attention.tiny import MODEL_FOLDER
+
+
+@pytest.fixture
+def model_copy(random_model_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the random model, to be spoilt."""
+    return Path(shutil.copytree(random_model_folder, tmp_path / "model"))
+
+
+def refused(model: str | Path, message: str, **options: Any) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        load_pipeline(str(model), **{"device": "cpu", **options})
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+def test_a_folder_is_loaded_as_it_was_saved(random_pipeline: Any, random_model_folder: Path) -> None:
+    loaded = load_pipeline(str(random_model_folder), device="cpu", dtype="float32")
+    expected = random_pipeline.transformer.state_dict()
+    found = loaded.transformer.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert model_name(loaded) == str(random_model_folder) and not is_tiny(loaded)
+
+
+@pytest.mark.parametrize("dtype, expected", [("auto", torch.bfloat16), ("float16", torch.float16)])
+def test_the_dtype_is_that_asked_for(random_model_folder: Path, dtype: str, expected: torch.dtype) -> None:
+    loaded = load_pipeline(str(random_model_folder), device="cpu", dtype=dtype)
+    assert loaded.transformer.dtype == loaded.vae.dtype == loaded.text_encoder_2.dtype == expected
+
+
+def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path, r"is no diffusers model: it has no model_index\.json\. Give the folder that has\.$")
+
+
+def test_a_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"")
+    refused(file, r"is no diffusers model: it has no model_index\.json")
+
+
+def test_another_kind_of_pipeline_is_refused(model_copy: Path) -> None:
+    index = model_copy / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "StableDiffusion3Pipeline"}))
+    refused(
+        model_copy, r"holds a StableDiffusion3Pipeline, expected a FluxPipeline \(Flux 1\)\. Choose another model\.$"
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'["FluxPipeline"]', b"\xff\xfe\x00"])
+def test_a_broken_index_is_refused(model_copy: Path, content: bytes) -> None:
+    (model_copy / "model_index.json").write_bytes(content)
+    refused(model_copy, r"model_index\.json cannot be read: .* Get the model again\.$")
+
+
+@pytest.mark.parametrize("part", ["transformer", "text_encoder", "text_encoder_2", "vae"])
+@pytest.mark.parametrize("spoil", ["truncate", "empty", "remove"])
+def test_unreadable_weights_are_refused(model_copy: Path, part: str, spoil: str) -> None:
+    (weights,) = (model_copy / part).glob("*.safetensors")
+    if spoil == "remove":
+        weights.unlink()
+    else:
+        weights.write_bytes(weights.read_bytes()[: len(weights.read_bytes()) // 2 if spoil == "truncate" else 0])
+    refused(model_copy, r"could not be loaded as a Flux 1 pipeline: .* Give `tiny`, a diffusers folder")
+
+
+@pytest.mark.parametrize("part, size", [("transformer", "num_attention_heads"), ("text_encoder_2", "d_ff")])
+def test_weights_of_another_shape_are_refused(model_copy: Path, part: str, size: str) -> None:
+    config = model_copy / part / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), size: 2}))
+    refused(model_copy, r"could not be loaded as a Flux 1 pipeline: .* Give `tiny`, a diffusers folder")
+
+
+@pytest.mark.parametrize("name", ["transformer/config.json", "tokenizer_2/tokenizer.json", "scheduler"])
+def test_a_missing_part_is_refused(model_copy: Path, name: str) -> None:
+    path = model_copy / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    refused(model_copy, r"could not be loaded as a Flux 1 pipeline: .* Give `tiny`, a diffusers folder")
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"dtype": "int8"}, r"^dtype 'int8' does not exist\. Choose one of auto, float32, float16, bfloat16\.$"),
+        ({"offload": "disk"}, r"^offload 'disk' does not exist\. Choose one of none, model, sequential\.$"),
+        ({"device": "gpu"}, r"^Device 'gpu' cannot be used: .* Choose auto, cpu, cuda or mps\.$"),
+        ({"device": "cuda:99"}, r"^Device 'cuda:99' cannot be used: .* Choose auto, cpu, cuda or mps\.$"),
+        ({"device": ""}, r"^Device '' cannot be used: .* Choose auto, cpu, cuda or mps\.$"),
+    ],
+)
+def test_options_that_do_not_exist_are_refused_before_anything_is_read(
+    random_model_folder: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
+) -> None:
+    def read(*args: Any, **kwargs: Any) -> None:
+        pytest.fail("the model was read first")
+
+    monkeypatch.setattr(loading.FluxPipeline, "from_pretrained", read)
+    refused(random_model_folder, message, **options)
+
+
+@pytest.mark.parametrize(
+    "offload, method",
+    [("none", "to"), ("model", "enable_model_cpu_offload"), ("sequential", "enable_sequential_cpu_offload")],
+)
+def test_a_model_that_does_not_fit_is_refused(
+    random_model_folder: Path, monkeypatch: pytest.MonkeyPatch, offload: str, method: str
+) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 23 GiB")
+
+    monkeypatch.setattr(loading, "_check_device", lambda device: None)
+    monkeypatch.setattr(loading.FluxPipeline, method, full)
+    message = r"^The model cannot be put on 'cuda': CUDA out of memory\. Choose"
+    refused(random_model_folder, message, device="cuda", offload=offload)
+
+
+@pytest.mark.parametrize("offload", ["model", "sequential"])
+def test_on_the_cpu_nothing_is_offloaded(random_model_folder: Path, offload: Any) -> None:
+    loaded = load_pipeline(str(random_model_folder), "cpu", offload=offload)
+    assert not any(hasattr(module, "_hf_hook") for module in loaded.transformer.modules())
+    assert {parameter.device.type for parameter in loaded.transformer.parameters()} == {"cpu"}
+
+
+def test_auto_picks_a_device_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert loading.pick_device("auto") == "cuda" and loading.pick_device("cpu") == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert loading.pick_device("auto") == "mps" and loading.pick_device("cuda:1") == "cuda:1"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert loading.pick_device("auto") == "cpu"
+
+
+def test_names_stand_for_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def read(source: str, torch_dtype: Any) -> Any:
+        asked.append((source, torch_dtype))
+        return SimpleNamespace(to=lambda device: None)
+
+    monkeypatch.setattr(loading.FluxPipeline, "from_pretrained", read)
+    monkeypatch.setattr(loading, "_check_folder", lambda folder: None)
+    for name in ("tiny", "flux-schnell", "flux-dev", "someone/flux-tuned"):
+        load_pipeline(name, device="cpu")
+    assert asked == [
+        (str(MODEL_FOLDER), torch.float32),
+        ("black-forest-labs/FLUX.1-schnell", torch.bfloat16),
+        ("black-forest-labs/FLUX.1-dev", torch.bfloat16),
+        ("someone/flux-tuned", torch.bfloat16),
+    ]
+
+
+def test_defaults_follow_the_model(random_pipeline: Any, tools: Any) -> None:
+    def a_pipeline(origin: str | None, guidance: bool) -> Any:
+        config = {"_name_or_path": origin} if origin else {}
+        tokenizer = SimpleNamespace(model_max_length=24)
+        transformer = SimpleNamespace(config=SimpleNamespace(guidance_embeds=guidance))
+        return SimpleNamespace(config=config, tokenizer_2=tokenizer, transformer=transformer)
+
+    assert defaults_for(a_pipeline(str(MODEL_FOLDER), False)).max_tokens == 24
+    assert defaults_for(a_pipeline(None, False)) == Defaults(1024, 4, 0.0, 1.0, 256)
+    assert defaults_for(a_pipeline("folder", True)) == Defaults(1024, 28, 3.5, 1.0, 512)
+    assert model_name(a_pipeline(str(MODEL_FOLDER), False)) == "tiny"
+    assert model_name(random_pipeline) == ""
+
+
+def test_loading_leaves_the_libraries_logging_as_it_was(
+    random_model_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    def state() -> list[Any]:
+        logs = (diffusers_logging, transformers_logging)
+        return [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+
+    before = state()
+    diffusers_logging.disable_progress_bar()
+    try:
+        quiet = state()
+        load_pipeline(str(random_model_folder), device="cpu")
+        assert state() == quiet
+    finally:
+        if before[0][1]:
+            diffusers_logging.enable_progress_bar()
+    assert capfd.readouterr() == ("", "")
