@@ -115,7 +115,7 @@ def make_heatmaps(
         raise ValueError(
             f"Temperature must lie in {least:g} to {greatest:g}, got {temperature}. The modes use 1 or 1000."
         )
-    kept = _kept_positions(recording, layers)
+    kept = [recording.layers.index(layer) for layer in select_layers(recording, layers)]
     pairs = [(step, layer) for step in parse_steps(steps, len(recording.steps)) for layer in kept]
 
     alone = len(recording.concepts) == 1 and not reading.padded_tokens
@@ -133,6 +133,21 @@ def make_heatmaps(
     if kind == "stretched":
         values = torch.stack([stretch(picture) for picture in values])
     return Heatmaps(values, recording.concepts, kind, recording.image_size)
+
+
+def select_layers(recording: Recording, layers: str | Sequence[int]) -> tuple[int, ...]:
+    """The model's layers, among those the recording kept, that `layers` stands for in `make_heatmaps`."""
+    kept = recording.layers
+    usual = tuple(layer for layer in recording.default_layers if layer in kept) or kept
+    everything = isinstance(layers, str) and layers.strip().casefold() == "all"
+    wanted = kept if everything else parse_layers(layers, recording.layer_count, usual)
+    missing = [layer for layer in wanted if layer not in kept]
+    if missing:
+        raise ValueError(
+            f"Layer {missing[0]} was not recorded: this recording keeps {', '.join(map(str, kept))}. "
+            "Choose among those, or record again with more layers."
+        )
+    return wanted
 
 
 def _scores(recording: Recording, mode: Mode, step: int, layer: int) -> Tensor:
@@ -180,21 +195,6 @@ def _reading_mode(recording: Recording, name: str) -> Mode:
             f"it lacks the scores that mode needs. Record again with mode={mode.name}."
         )
     return mode
-
-
-def _kept_positions(recording: Recording, layers: str | Sequence[int]) -> list[int]:
-    """Positions on the recording's layer axis of the model's `layers`."""
-    kept = recording.layers
-    usual = tuple(layer for layer in recording.default_layers if layer in kept) or kept
-    everything = isinstance(layers, str) and layers.strip().casefold() == "all"
-    wanted = kept if everything else parse_layers(layers, recording.layer_count, usual)
-    missing = [layer for layer in wanted if layer not in kept]
-    if missing:
-        raise ValueError(
-            f"Layer {missing[0]} was not recorded: this recording keeps {', '.join(map(str, kept))}. "
-            "Choose among those, or record again with more layers."
-        )
-    return [kept.index(layer) for layer in wanted]
 
 
 def _check_kind(kind: str) -> None:

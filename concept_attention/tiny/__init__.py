@@ -8,3 +8,8 @@ on models that were not taught.
 from pathlib import Path
 
 MODEL_FOLDER = Path(__file__).resolve().parent / "landscape"
+
+TAUGHT = (
+    "The landscape model's concept maps are taught, on drawn scenes whose true maps are known: they show whether "
+    "everything around the model works, not whether ConceptAttention works on models that were not taught."
+)

@@ -19,10 +19,12 @@ from .painting import SCALE, render
 from .world import COLORS, GROUNDS, LABELS, OBJECTS, SKY, Time
 
 __all__ = [
-    "COLORS", "GROUNDS", "LABELS", "OBJECTS", "SKY", "Scene", "draw_scene", "token_coverage", "vocabulary",
+    "COLORS", "FIRST_UNSEEN_SEED", "GROUNDS", "LABELS", "OBJECTS", "SKY", "Scene", "draw_scene", "token_coverage",
+    "vocabulary",
 ]  # fmt: skip
 
 WORD_AREA = 0.005  # share of the picture from which on a label counts as present
+FIRST_UNSEEN_SEED = 10_000_000  # training draws only seeds below this
 
 
 @dataclass(frozen=True, eq=False)

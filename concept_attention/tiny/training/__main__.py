@@ -16,10 +16,9 @@ from safetensors.numpy import load_file, save_file
 
 from ...files import atomic_write
 from ..codec import LinearCodec, fit_codec
-from ..scenes import draw_scene
+from ..scenes import FIRST_UNSEEN_SEED, draw_scene
 from .export import export
 from .landscape import Trainer, train
-from .pool import FIRST_UNSEEN_SEED
 from .progress import map_accuracy, sample_sheet
 from .vae import train_vae
 

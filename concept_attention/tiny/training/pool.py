@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from ..codec import LinearCodec
-from ..scenes import LABELS, Scene, draw_scene, token_coverage
+from ..scenes import FIRST_UNSEEN_SEED, LABELS, Scene, draw_scene, token_coverage
 from ..texts import TEXT_TOKENS, clip_row, concept_texts, t5_row, token_table, word_ids
 
-FIRST_UNSEEN_SEED = 10_000_000  # training draws only seeds below this
 CONCEPTS = 8  # asked for per picture: those in the scene, the rest absent
 VARIANTS = 4  # prompts and concept lists per scene
 CHUNK = 32

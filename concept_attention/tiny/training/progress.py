@@ -15,10 +15,9 @@ from ...hosts.diffusers.stream import ConceptStream
 from ...scores import score_concepts
 from ..codec import LinearCodec
 from ..model import JOINT_BLOCKS, Parts
-from ..scenes import LABELS, draw_scene, token_coverage
+from ..scenes import FIRST_UNSEEN_SEED, LABELS, draw_scene, token_coverage
 from ..texts import TEXT_TOKENS, clip_row, t5_row, token_table, word_ids
 from .landscape import MAP_LAYERS
-from .pool import FIRST_UNSEEN_SEED
 
 PROMPTS = (
     "a red house and a tree on grass under the sky",

@@ -1,0 +1,66 @@
+"""`concept-attention analyze`: from an existing picture to heatmaps and masks."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from ..hosts.diffusers.analyze import analyze
+from ..hosts.diffusers.loading import DTYPES
+from ..images import load_image, to_pil
+from .folder import prepared_folder
+from .model import caution, describe, load, model_facts
+from .output import show, write_results
+from .progress import Clock, progress_bar, say
+from .reading import read_concepts, read_options, rehearse
+
+
+def run(arguments: Namespace) -> None:
+    """Do what the command line says; a ValueError says what is wrong with it."""
+    concepts, reading = read_concepts(arguments), read_options(arguments)
+    picture = load_image(arguments.image)
+    with prepared_folder(arguments.out) as folder:
+        clock = Clock()
+        pipeline = load(arguments)
+        clock.lap("load")
+        rehearse(reading, describe(pipeline), arguments.mode, concepts, arguments.samples)
+        settings = {
+            "prompt": arguments.prompt,
+            "noise": arguments.noise,
+            "samples": arguments.samples,
+            "pooling": arguments.pooling,
+        }
+        say(f"Analyzing {arguments.image}", arguments.quiet)
+        with progress_bar("analyzing", "sample", arguments.quiet) as on_step:
+            recording = analyze(
+                pipeline,
+                to_pil(picture),
+                concepts,
+                width=arguments.width,
+                height=arguments.height,
+                seed=arguments.seed,
+                mode=arguments.mode,
+                dtype=DTYPES[arguments.precision],
+                on_step=on_step,
+                **settings,
+            )
+        clock.lap("analyze")
+        _, rows, columns = recording.grid
+        facts = {
+            "command": "analyze",
+            "picture": str(arguments.image),
+            "prompt": settings.pop("prompt"),
+            "seed": arguments.seed,
+            **model_facts(arguments, pipeline),
+            "settings": {
+                "width": 16 * columns,
+                "height": 16 * rows,
+                **settings,
+                "precision": arguments.precision,
+                **reading.as_dict(),
+            },
+        }
+        sources = [arguments.image]
+        results = write_results(folder, picture, recording, reading, facts, clock, sources)
+    seconds = clock.seconds["analyze"]
+    title = f"Analyzed {arguments.image} with {arguments.model} in {seconds:.1f} s (noise {arguments.noise:g})."
+    show(results, title, arguments.json, caution(pipeline))

@@ -1,0 +1,58 @@
+"""`concept-attention generate`: from a prompt to a picture with heatmaps and masks."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from ..hosts.diffusers.generate import generate
+from ..hosts.diffusers.loading import DTYPES, defaults_for
+from ..images import from_pil
+from .folder import prepared_folder
+from .model import caution, describe, load, model_facts
+from .output import show, write_results
+from .progress import Clock, progress_bar, say
+from .reading import read_concepts, read_options, rehearse
+
+
+def run(arguments: Namespace) -> None:
+    """Do what the command line says; a ValueError says what is wrong with it."""
+    concepts, reading = read_concepts(arguments), read_options(arguments)
+    with prepared_folder(arguments.out) as folder:
+        clock = Clock()
+        pipeline = load(arguments)
+        clock.lap("load")
+        defaults = defaults_for(pipeline)
+        settings = {
+            "width": arguments.width or defaults.side,
+            "height": arguments.height or defaults.side,
+            "steps": arguments.steps or defaults.steps,
+            "guidance": defaults.guidance if arguments.guidance is None else arguments.guidance,
+            "cfg": arguments.cfg or defaults.cfg,
+            "negative_prompt": arguments.negative_prompt,
+            "pooling": arguments.pooling,
+        }
+        rehearse(reading, describe(pipeline), arguments.mode, concepts, settings["steps"])
+        say("Generating", arguments.quiet)
+        with progress_bar("generating", "step", arguments.quiet) as on_step:
+            result = generate(
+                pipeline,
+                arguments.prompt,
+                concepts,
+                seed=arguments.seed,
+                mode=arguments.mode,
+                dtype=DTYPES[arguments.precision],
+                on_step=on_step,
+                **settings,
+            )
+        clock.lap("generate")
+        facts = {
+            "command": "generate",
+            "prompt": arguments.prompt,
+            "seed": arguments.seed,
+            **model_facts(arguments, pipeline),
+            "settings": {**settings, "precision": arguments.precision, **reading.as_dict()},
+        }
+        results = write_results(folder, from_pil(result.images[0]), result.recording, reading, facts, clock)
+    seconds = clock.seconds["generate"]
+    title = f'Generated "{arguments.prompt}" with {arguments.model} in {seconds:.1f} s (seed {arguments.seed}).'
+    show(results, title, arguments.json, caution(pipeline))

@@ -1,0 +1,42 @@
+"""The model that a command line names."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from ..hosts.architecture import Architecture
+from ..hosts.diffusers.loading import is_tiny, load_pipeline
+from ..hosts.diffusers.recorder import versions
+from ..hosts.diffusers.registry import adapter_for
+from ..tiny import TAUGHT
+from .progress import say
+
+
+def load(arguments: Namespace) -> Any:
+    """The pipeline of `--model`, `--device`, `--dtype` and `--offload`; its own progress bars are off."""
+    say(f"Loading {arguments.model}", arguments.quiet)
+    pipeline = load_pipeline(arguments.model, arguments.device, arguments.dtype, arguments.offload)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def describe(pipeline: Any) -> Architecture:
+    """The sizes of the pipeline's transformer."""
+    return adapter_for(pipeline.transformer).describe(pipeline.transformer)
+
+
+def model_facts(arguments: Namespace, pipeline: Any) -> dict[str, Any]:
+    """What summaries say of the model, ready for JSON."""
+    return {
+        "model": arguments.model,
+        "device": str(pipeline._execution_device),
+        "dtype": str(pipeline.transformer.dtype).removeprefix("torch."),
+        "offload": arguments.offload,
+        "versions": versions(),
+    }
+
+
+def caution(pipeline: Any) -> str:
+    """What has to be said beside this model's maps, if anything."""
+    return TAUGHT if is_tiny(pipeline) else ""

@@ -1,0 +1,98 @@
+"""How a recording becomes heatmaps and masks, as the options say."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..colormaps import check_colormap
+from ..concepts import Concept, parse_concepts
+from ..heatmaps import Heatmaps, Kind, make_heatmaps
+from ..hosts.architecture import Architecture
+from ..masks import Method, make_masks
+from ..recording import Recording
+from ..scores import resolve_mode
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The options that choose what heatmaps and masks are made of; each as in `make_heatmaps` and `make_masks`."""
+
+    layers: str
+    steps: str
+    temperature: float | None
+    kind: Kind
+    colormap: str
+    opacity: float
+    mask: Method
+    threshold: float
+    percentile: float
+    blur: float
+    mode: str = "auto"
+
+    def heatmaps(self, recording: Recording, kind: Kind) -> Heatmaps:
+        return make_heatmaps(recording, self.layers, self.steps, self.mode, self.temperature, kind)
+
+    def mask_of(self, shares: Heatmaps, name: str) -> Tensor:
+        """(H, W) mask of one concept at the picture's size."""
+        masks = make_masks(
+            shares, name, self.mask, threshold=self.threshold, percentile=self.percentile, blur=self.blur
+        )
+        return masks[0]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The options, ready for JSON, except for those a recording resolves (layers, steps, mode)."""
+        return {name: value for name, value in asdict(self).items() if name not in ("layers", "steps", "mode")}
+
+
+def read_options(arguments: Namespace) -> Reading:
+    """The reading that the command line asks for."""
+    names = ("layers", "temperature", "kind", "colormap", "opacity", "mask", "threshold", "percentile", "blur")
+    check_colormap(arguments.colormap)
+    return Reading(steps=arguments.heatmap_steps, **{name: getattr(arguments, name) for name in names})
+
+
+def read_concepts(arguments: Namespace) -> tuple[Concept, ...]:
+    """The concepts of the command line; every argument is one line of the text syntax."""
+    return parse_concepts("\n".join(arguments.concepts), "\n".join(arguments.background))
+
+
+def rehearse(reading: Reading, model: Architecture, mode: str, concepts: Sequence[Concept], steps: int) -> None:
+    """Read an empty recording of the shape the run will have, so that an option that cannot be met is an error now.
+
+    Args:
+        reading: what will be made of the recording.
+        model: the model of the run.
+        mode: its fidelity mode, or `auto`.
+        concepts: what it looks for.
+        steps: how many steps will be recorded.
+
+    Raises:
+        ValueError: as `make_heatmaps` and `make_masks`.
+    """
+    resolved = resolve_mode(mode, model.name)
+    pads = max(0, resolved.padded_tokens - len(concepts))
+    scores = torch.zeros(steps, model.joint_blocks, 1, len(concepts), 1)
+    recording = Recording(
+        scores=scores,
+        norms=scores[..., 0],
+        layers=tuple(range(model.joint_blocks)),
+        layer_count=model.joint_blocks,
+        default_layers=model.default_layers,
+        steps=tuple(range(steps)),
+        sigmas=(1.0,) * steps,
+        grid=(1, 1, 1),
+        image_size=(1, 1),
+        architecture=model.name,
+        mode=resolved.name,
+        concepts=tuple(concepts),
+        pad_scores=scores[..., 0, :] if pads else None,
+        pad_count=pads,
+    )
+    reading.mask_of(reading.heatmaps(recording, "share"), concepts[0].name)
+    reading.heatmaps(recording, reading.kind)
