@@ -18,7 +18,6 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,6 @@ INPUTS = ("pyproject.toml", "constraints.txt")  # a change in these updates the 
 LOCK = "dev.lock"  # in .venv: dev.py made this folder; locked while it is being filled
 STAMP = "dev.json"  # in .venv, written last: what is installed
 LOG = "install.log"  # in .venv
-CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 DISK_GB = 2.0  # 1.4 installed, and room for pip to unpack
 DEMO_PROMPT = "a red house and a tree on grass under the sky"
 DEMO_CONCEPTS = ("house", "tree", "sky", "grass", "moon")
@@ -220,14 +218,11 @@ def install(folder: Path, python: Path, extras: Sequence[str]) -> None:
     logged(folder, [*pip, "pip>=21.3", "setuptools>=77"], "pip and setuptools could not be installed")
     installed = f"from importlib.metadata import version; assert version('torch').split('+')[0] == '{pin[1]}'"
     if not runs(python, installed):
-        size, index = "about 200 MB", []
+        size = "about 200 MB"
         if sys.platform == "linux":  # where the default build brings CUDA along
-            if answers(CPU_BUILDS + "/torch/"):
-                index = ["--extra-index-url", CPU_BUILDS]
-            else:
-                size += f"; with CUDA 3 GB, as {CPU_BUILDS} does not answer"
+            size += "; 3 GB if pip finds the CUDA build first: PIP_EXTRA_INDEX_URL can name PyTorch's CPU index"
         print(f"Installing {pin[0]} ({size})", flush=True)
-        logged(folder, [*pip, *index, pin[0]], f"{pin[0]} could not be installed")
+        logged(folder, [*pip, pin[0]], f"{pin[0]} could not be installed")
     print(f"Installing concept-attention for {' and '.join(extras)} (up to 120 MB)", flush=True)
     project = ["-c", constraints.name, "--no-build-isolation", "-e", f".[{','.join(extras)}]"]
     logged(folder, [*pip, *project], "what the project needs could not be installed")
@@ -247,15 +242,6 @@ def runs(python: Path, code: str = "") -> bool:
     try:
         return subprocess.run([str(python), "-c", code], capture_output=True, check=False).returncode == 0
     except OSError:
-        return False
-
-
-def answers(url: str) -> bool:
-    """Whether an address can be reached; asked once here, where pip would retry for every package."""
-    try:
-        with urllib.request.urlopen(url, timeout=10):  # noqa: S310 - our own address
-            return True
-    except (OSError, ValueError):
         return False
 
 
