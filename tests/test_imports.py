@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import pkgutil
 import subprocess
@@ -68,3 +69,28 @@ def test_the_core_is_found_whole() -> None:
 def test_core_modules_import_only_what_every_host_brings(file: Path) -> None:
     """Also inside functions; the package itself is imported relatively, as its name is taken elsewhere."""
     assert roots(ast.parse(file.read_text(encoding="utf-8"))) <= ALLOWED
+
+
+def test_the_package_offers_its_main_names_and_loads_no_host_for_them() -> None:
+    program = (
+        "import json, sys\n"
+        "import concept_attention\n"
+        "names = sorted(set(concept_attention.__all__) - {'ConceptAttentionFluxPipeline'})\n"
+        "assert set(names) < set(dir(concept_attention))\n"
+        "assert 'torch' not in sys.modules\n"
+        "found = {name: getattr(concept_attention, name).__module__ for name in names}\n"
+        f"print(json.dumps([found, sorted({FOREIGN!r} & set(sys.modules))]))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=PACKAGE.parent, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    found, foreign = json.loads(run.stdout.splitlines()[-1])
+    assert found["parse_concepts"] == "concept_attention.concepts" and found["make_heatmaps"].endswith("heatmaps")
+    assert foreign == []
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    package = importlib.import_module("concept_attention")
+    with pytest.raises(AttributeError, match="'concept_attention' has no attribute 'nothing'"):
+        package.nothing  # noqa: B018
