@@ -155,10 +155,11 @@ def _place(pipeline: FluxPipeline, device: str, offload: Offload) -> None:
             pipeline.enable_model_cpu_offload(device=device)
         else:
             pipeline.enable_sequential_cpu_offload(device=device)
+    except torch.cuda.OutOfMemoryError:
+        raise  # nothing is wrong with what was asked for
     except (RuntimeError, ImportError) as error:
         raise ValueError(
-            f"The model cannot be put on {device!r}: {_reason(error)} "
-            "Choose another device, or let `offload` keep what is idle on the CPU."
+            f"The model cannot be put on {device!r}: {_reason(error)} Choose another `device` or `offload`."
         ) from error
 
 

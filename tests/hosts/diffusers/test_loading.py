@@ -117,16 +117,20 @@ def test_options_that_do_not_exist_are_refused_before_anything_is_read(
     "offload, method",
     [("none", "to"), ("model", "enable_model_cpu_offload"), ("sequential", "enable_sequential_cpu_offload")],
 )
-def test_a_model_that_does_not_fit_is_refused(
-    random_model_folder: Path, monkeypatch: pytest.MonkeyPatch, offload: str, method: str
+def test_a_model_that_cannot_be_placed_is_refused(
+    random_model_folder: Path, monkeypatch: pytest.MonkeyPatch, offload: Any, method: str
 ) -> None:
-    def full(*args: Any, **kwargs: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 23 GiB")
+    errors: list[Exception] = [ImportError("It needs accelerate.\nInstall it."), torch.cuda.OutOfMemoryError("full")]
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise errors.pop(0)
 
     monkeypatch.setattr(loading, "_check_device", lambda device: None)
-    monkeypatch.setattr(loading.FluxPipeline, method, full)
-    message = r"^The model cannot be put on 'cuda': CUDA out of memory\. Choose"
+    monkeypatch.setattr(loading.FluxPipeline, method, fail)
+    message = r"^The model cannot be put on 'cuda': It needs accelerate\. Choose another `device` or `offload`\.$"
     refused(random_model_folder, message, device="cuda", offload=offload)
+    with pytest.raises(torch.cuda.OutOfMemoryError):  # which the command line tells apart
+        load_pipeline(str(random_model_folder), "cuda", offload=offload)
 
 
 @pytest.mark.parametrize("offload", ["model", "sequential"])
