@@ -5,7 +5,7 @@ Head size 128 with axes 16/56/56 and the TAESD layout of the autoencoder are wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,16 @@ class Parts:
 
     def modules(self) -> dict[str, Any]:
         return {"transformer": self.transformer, "t5": self.t5, "clip": self.clip}
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Every parameter by part and name, such as `t5.shared.weight`."""
+        return {f"{part}.{name}": p for part, module in self.modules().items() for name, p in module.named_parameters()}
+
+    @torch.no_grad()
+    def fill(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Copy `tensors` into the parameters of the same names; a missing one is a KeyError."""
+        for name, parameter in self.parameters().items():
+            parameter.copy_(tensors[name])
 
 
 def build_parts(words: int) -> Parts:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
+from safetensors.torch import load_file, save_file
 
-from ...files import write_json, write_text
+from ...files import atomic_write, write_json, write_text
 from ..codec import LinearCodec
-from ..model import Parts, build_clip_tokenizer, build_parts, build_t5_tokenizer, build_vae, set_linear_encoder
+from ..model import build_clip_tokenizer, build_parts, build_t5_tokenizer, build_vae, set_linear_encoder
 from ..texts import words
 from . import checkpoint, vae
 
@@ -27,7 +28,7 @@ def export(run: Path, folder: Path, codec: LinearCodec) -> Path:
         missing = "transformer" if found is None else "autoencoder"
         raise ValueError(f"{run} has no checkpoint of the {missing}. Train it first (--part model, --part vae).")
     parts = build_parts(len(words()))
-    _fill(parts, found[0]["average"])
+    parts.fill(found[0]["average"])
     autoencoder = build_vae()
     set_linear_encoder(autoencoder, codec)
     autoencoder.decoder.load_state_dict(found_vae[0]["average"])
@@ -41,16 +42,24 @@ def export(run: Path, folder: Path, codec: LinearCodec) -> Path:
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
     )
     pipeline.to(torch.bfloat16).save_pretrained(folder)
-    config = folder / "vae" / "config.json"
-    kept = {key: value for key, value in json.loads(config.read_text()).items() if key != "block_out_channels"}
-    write_json(kept, config)  # the class derives that entry and complains when it reads it
-    for path in (folder / "model_index.json", *folder.glob("tokenizer*/tokenizer_config.json")):
-        # Transformers 5 writes the class's new name, which version 4 does not know; both know the old one.
-        write_text(path.read_text(encoding="utf-8").replace("TokenizersBackend", "PreTrainedTokenizerFast"), path)
+    _settle(folder)
     return folder
 
 
-def _fill(parts: Parts, tensors: dict[str, torch.Tensor]) -> None:
-    for part, module in parts.modules().items():
-        own = {n.removeprefix(f"{part}."): t for n, t in tensors.items() if n.startswith(f"{part}.")}
-        module.load_state_dict(own, strict=False)  # buffers are not trained
+def _settle(folder: Path) -> None:
+    """Make the folder load alike, and without complaints, in every version of diffusers and transformers."""
+    # Version 5 of transformers writes a class name that version 4 does not know; both know the old one.
+    for path in (folder / "model_index.json", *folder.glob("tokenizer*/tokenizer_config.json")):
+        write_text(path.read_text(encoding="utf-8").replace("TokenizersBackend", "PreTrainedTokenizerFast"), path)
+    # Stored in bfloat16, read in float32 like the rest of the pipeline where the caller asks for nothing else.
+    for path in folder.glob("text_encoder*/config.json"):
+        write_json({**json.loads(path.read_text(encoding="utf-8")), "dtype": "float32"}, path)
+    # CLIP's checkpoints carry this prefix, which version 5 leaves out when it writes and version 4 needs.
+    weights = folder / "text_encoder" / "model.safetensors"
+    tensors = {f"text_model.{name.removeprefix('text_model.')}": t for name, t in load_file(weights).items()}
+    with atomic_write(weights) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+    # AutoencoderTiny derives this entry and complains when it reads it.
+    config = folder / "vae" / "config.json"
+    entries = json.loads(config.read_text(encoding="utf-8"))
+    write_json({key: value for key, value in entries.items() if key != "block_out_channels"}, config)

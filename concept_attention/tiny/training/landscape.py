@@ -46,21 +46,16 @@ class Trainer:
         for module in self.parts.modules().values():
             module.to(device).train()
         torch.nn.init.zeros_(self.parts.transformer.proj_out.weight)
-        named = [
-            (f"{part}.{name}", parameter)
-            for part, module in self.parts.modules().items()
-            for name, parameter in module.named_parameters()
-        ]
-        self.parameters = dict(named)
-        matrices = [p for n, p in named if p.ndim == 2 and "transformer_blocks" in n]
+        self.parameters = self.parts.parameters()
+        matrices = [p for n, p in self.parameters.items() if p.ndim == 2 and "transformer_blocks" in n]
         chosen = set(map(id, matrices))
-        rest = [p for _, p in named if id(p) not in chosen]
+        rest = [p for p in self.parameters.values() if id(p) not in chosen]
         self.optimizers = {
             "muon": torch.optim.Muon(matrices, lr=0.01, weight_decay=0.01, momentum=0.95, adjust_lr_fn="original"),
             "adamw": torch.optim.AdamW(rest, lr=2e-3, weight_decay=0.01, betas=(0.9, 0.98)),
         }
         self.rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in self.optimizers.items()}
-        self.average = {name: p.detach().clone() for name, p in named}
+        self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.step_count = 0
         self._random = random.Random(seed)  # noqa: S311 - reproducible, not secret
         self._generator = torch.Generator(device=device).manual_seed(seed)
@@ -161,10 +156,8 @@ class Trainer:
         if found is None:
             return 0.0, 0
         groups, progress = found
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(groups["weights"][name])
-                self.average[name].copy_(groups["average"][name])
+        self.parts.fill(groups["weights"])
+        self.average = groups["average"]
         for name, optimizer in self.optimizers.items():
             checkpoint.restore_optimizer(optimizer, groups[name])
         self.step_count = progress["steps"]
@@ -173,11 +166,8 @@ class Trainer:
     def averaged(self) -> Parts:
         """A copy of the model with the moving average's weights, in eval mode."""
         parts = build_parts(len(words()))
-        for part, module in parts.modules().items():
-            module.load_state_dict(
-                {n.removeprefix(f"{part}."): t for n, t in self.average.items() if n.startswith(f"{part}.")},
-                strict=False,  # buffers
-            )
+        parts.fill(self.average)
+        for module in parts.modules().values():
             module.to(self.device).eval()
         return parts
 
@@ -226,7 +216,7 @@ def train(
                     pool.close()
                 coarse = spent < COARSE_SHARE * minutes
                 pool = Pool(codec, COARSE if coarse else FINE, next_seed, workers, scenes, device)
-                while pool.size < 512:
+                while pool.size < min(512, scenes):
                     pool.grow(wait=60)
             pool.grow()
             figures.append(trainer.step(pool.sample(tokens), spent / minutes))
