@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Far above any real model: what is made from a recording must not grow with an absurd number in a file.
 _MAX_LAYERS = 10_000
 _MAX_PADS = 1_000_000
-_MAX_PIXELS_PER_TOKEN = 256
+_MAX_PIXELS_PER_TOKEN = 1024
 
 
 def check_recording(recording: Recording) -> None:

@@ -43,11 +43,14 @@ def save_recording(recording: Recording, path: str | Path) -> Path:
     path = Path(path)
     tensors = {name: getattr(recording, name) for name in _TENSORS}
     with atomic_write(path) as temporary:
+        temporary.touch()
+        usual = temporary.stat().st_mode
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None},
             temporary,
             metadata=header,
         )
+        temporary.chmod(usual)  # safetensors makes files that only their owner can read
     return path
 
 

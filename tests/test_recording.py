@@ -108,7 +108,7 @@ CONTRADICTIONS = [
     ({"grid": (-1, -2, 3)}, "grid must be"),
     ({"image_size": (0, 48)}, "image_size must be"),
     ({"image_size": (32, 48, 3)}, "image_size"),
-    ({"image_size": (10**9, 10**9)}, "image_size must be at most 256 pixels per token"),
+    ({"image_size": (10**9, 10**9)}, "image_size must be at most 1024 pixels per token"),
     ({"mode": "auto"}, "mode must be one of paper, flux"),
     ({"mode": None}, "mode"),
     ({"architecture": None}, "architecture"),

@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import struct
 from dataclasses import fields
@@ -50,6 +51,13 @@ def assert_same(one: Recording, two: Recording) -> None:
             assert torch.equal(first, second) and first.dtype == second.dtype, field.name
         else:
             assert first == second and type(first) is type(second), field.name
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_a_recording_can_be_read_by_whom_other_files_can(tmp_path):
+    path = save_recording(make_recording(), tmp_path / "recording.safetensors")
+    (tmp_path / "other").write_text("made like any file")
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -363,7 +371,7 @@ def test_a_missing_field_is_refused(saved, name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_size": [10**9, 10**9]}, "at most 256 pixels per token"),
+        ({"image_size": [10**9, 10**9]}, "at most 1024 pixels per token"),
         ({"layer_count": 10**15}, "layer_count"),
         ({"pad_count": 10**15}, "pad_count"),
         ({"grid": [10**9, 10**9, 10**9]}, "image_size|scores"),
