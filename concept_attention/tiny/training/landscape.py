@@ -157,7 +157,7 @@ class Trainer:
             return 0.0, 0
         groups, progress = found
         self.parts.fill(groups["weights"])
-        self.average = groups["average"]
+        self.average = {name: groups["average"][name] for name in self.parameters}  # in the parameters' order
         for name, optimizer in self.optimizers.items():
             checkpoint.restore_optimizer(optimizer, groups[name])
         self.step_count = progress["steps"]

@@ -122,6 +122,8 @@ def test_a_stopped_run_is_taken_up_where_it_was(tmp_path: Path, pool: Pool) -> N
     for name, parameter in first.parameters.items():
         assert torch.equal(second.parameters[name], parameter)
         assert torch.equal(second.average[name], first.average[name])
+    second.step(pool.sample(128), done=0.1)
+    assert second.step_count == 3
 
 
 def test_a_finished_run_trains_no_further(tmp_path: Path, codec: LinearCodec) -> None:
