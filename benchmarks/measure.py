@@ -1,0 +1,69 @@
+"""Times in alternating order, peak memory, and the machine they were measured on."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def rounds(ways: Mapping[str, Callable[[], object]], count: int, device: str) -> dict[str, list[float]]:
+    """Seconds of every way in each of `count` rounds, after one warm-up of each; every round turns the order round."""
+    for way in ways.values():
+        way()
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for index in range(count):
+        for name in list(ways)[:: -1 if index % 2 else 1]:
+            synchronize(device)
+            start = time.perf_counter()
+            ways[name]()
+            synchronize(device)
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def synchronize(device: str) -> None:
+    if is_cuda(device):
+        torch.cuda.synchronize()
+
+
+def is_cuda(device: str) -> bool:
+    return torch.device(device).type == "cuda"
+
+
+def ratios(base: Sequence[float], other: Sequence[float]) -> dict[str, float]:
+    """Median, least and most of other / base, round by round."""
+    each = [b / a for a, b in zip(base, other, strict=True)]
+    return {"median": statistics.median(each), "least": min(each), "most": max(each)}
+
+
+def peak_resident() -> int:
+    """Largest resident size of this process so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, whose `getrusage` would count what the parent held when this process began
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the numbers depend on besides the code."""
+    return {
+        "device": torch.cuda.get_device_name(device) if is_cuda(device) else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
