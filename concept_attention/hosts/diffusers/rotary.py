@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_CHUNK_ELEMENTS = 2**20  # rotated in float32 at a time: 4 MiB, small enough for a processor's cache
+_CHUNK_ELEMENTS = 2**21  # rotated in float32 at a time: 8 MiB, which stays in a cache
 
 
 def rotate(tokens: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
