@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 
-from .arguments import build_parser
+from .arguments import parse_arguments
+from .progress import say
 
 STANDALONE = ("accelerate", "diffusers", "torch", "tqdm", "transformers")  # what only the `standalone` extra brings
 PACKAGE = __name__.partition(".")[0]
@@ -30,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a terminal may not know every letter of a concept's name
             stream.reconfigure(errors="backslashreplace")
     try:
-        arguments = build_parser().parse_args(argv)
+        arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+        if "model" in arguments:  # said first: to import what a model needs takes seconds
+            say(f"Loading {arguments.model}", arguments.quiet)
         with _warnings_shown():
             import_module(f".{arguments.command}", __name__).run(arguments)
     except KeyboardInterrupt:

@@ -11,12 +11,12 @@ from .folder import prepared_folder
 from .model import caution, describe, load, model_facts
 from .output import show, write_results
 from .progress import Clock, progress_bar, say
-from .reading import read_concepts, read_options, rehearse
+from .reading import read_options, rehearse
 
 
 def run(arguments: Namespace) -> None:
     """Do what the command line says; a ValueError says what is wrong with it."""
-    concepts, reading = read_concepts(arguments), read_options(arguments)
+    concepts, reading = arguments.concepts, read_options(arguments)
     picture = load_image(arguments.image)
     with prepared_folder(arguments.out) as folder:
         clock = Clock()
@@ -29,8 +29,7 @@ def run(arguments: Namespace) -> None:
             "samples": arguments.samples,
             "pooling": arguments.pooling,
         }
-        say(f"Analyzing {arguments.image}", arguments.quiet)
-        with progress_bar("analyzing", "sample", arguments.quiet) as on_step:
+        with progress_bar("Analyzing", "sample", arguments.samples, arguments.quiet) as on_step:
             recording = analyze(
                 pipeline,
                 to_pil(picture),
@@ -44,6 +43,7 @@ def run(arguments: Namespace) -> None:
                 **settings,
             )
         clock.lap("analyze")
+        say("Writing", arguments.quiet)
         _, rows, columns = recording.grid
         facts = {
             "command": "analyze",

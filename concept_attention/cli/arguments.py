@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
+
+from ..concepts import parse_concepts
 
 # The library's own lists, repeated because reading them there would import torch; a test holds them together.
 MODES = ("auto", "paper", "flux", "flux2", "sd3", "cogvideox")
@@ -27,6 +29,22 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message[0].upper()}{message[1:].rstrip('.')}. See `{self.prog} --help`.")
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the arguments after the program's name; a ValueError says what is wrong with them.
+
+    `concepts`, where the command has them, are parsed and hold the background ones as well.
+    """
+    for argument in argv:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:  # bytes that the terminal's encoding does not have
+            raise ValueError(f"The argument {argument!r} is not valid Unicode. Write it again.") from None
+    arguments = build_parser().parse_args(argv)
+    if "concepts" in arguments:  # every argument is one line of the text syntax
+        arguments.concepts = parse_concepts("\n".join(arguments.concepts), "\n".join(arguments.background))
+    return arguments
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from ..selection import parse_layers
 from ..tiny.evaluation import MOST_SCENES, Evaluation, evaluate_landscapes
 from .folder import prepared_folder
 from .model import caution, describe, load, model_facts
-from .progress import Clock, progress_bar, say
+from .progress import Clock, progress_bar
 
 
 def run(arguments: Namespace) -> None:
@@ -32,8 +32,7 @@ def run(arguments: Namespace) -> None:
             name: getattr(arguments, name)
             for name in ("noise", "samples", "prompt", "pooling", "temperature", "width", "height")
         }
-        say(f"Evaluating {arguments.count} scenes", arguments.quiet)
-        with progress_bar("evaluating", "scene", arguments.quiet) as on_scene:
+        with progress_bar("Evaluating", "scene", arguments.count, arguments.quiet) as on_scene:
             evaluation = evaluate_landscapes(
                 pipeline,
                 arguments.count,

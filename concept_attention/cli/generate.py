@@ -11,12 +11,12 @@ from .folder import prepared_folder
 from .model import caution, describe, load, model_facts
 from .output import show, write_results
 from .progress import Clock, progress_bar, say
-from .reading import read_concepts, read_options, rehearse
+from .reading import read_options, rehearse
 
 
 def run(arguments: Namespace) -> None:
     """Do what the command line says; a ValueError says what is wrong with it."""
-    concepts, reading = read_concepts(arguments), read_options(arguments)
+    concepts, reading = arguments.concepts, read_options(arguments)
     with prepared_folder(arguments.out) as folder:
         clock = Clock()
         pipeline = load(arguments)
@@ -32,8 +32,7 @@ def run(arguments: Namespace) -> None:
             "pooling": arguments.pooling,
         }
         rehearse(reading, describe(pipeline), arguments.mode, concepts, settings["steps"])
-        say("Generating", arguments.quiet)
-        with progress_bar("generating", "step", arguments.quiet) as on_step:
+        with progress_bar("Generating", "step", settings["steps"], arguments.quiet) as on_step:
             result = generate(
                 pipeline,
                 arguments.prompt,
@@ -45,6 +44,7 @@ def run(arguments: Namespace) -> None:
                 **settings,
             )
         clock.lap("generate")
+        say("Writing", arguments.quiet)
         facts = {
             "command": "generate",
             "prompt": arguments.prompt,

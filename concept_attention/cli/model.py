@@ -10,12 +10,10 @@ from ..hosts.diffusers.loading import is_tiny, load_pipeline
 from ..hosts.diffusers.recorder import versions
 from ..hosts.diffusers.registry import adapter_for
 from ..tiny import TAUGHT
-from .progress import say
 
 
 def load(arguments: Namespace) -> Any:
     """The pipeline of `--model`, `--device`, `--dtype` and `--offload`; its own progress bars are off."""
-    say(f"Loading {arguments.model}", arguments.quiet)
     pipeline = load_pipeline(arguments.model, arguments.device, arguments.dtype, arguments.offload)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

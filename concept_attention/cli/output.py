@@ -77,10 +77,11 @@ def write_results(
     earlier = _earlier_files(folder)
     (folder / SUMMARY).unlink(missing_ok=True)  # it would describe files that are being replaced
 
-    files = _write_concepts(folder, shares, drawn, reading)
+    full = shares.resized()  # once for all: this is what takes time with large pictures
+    files = _write_concepts(folder, full, drawn, reading)
     overlay = overlay_grid(picture, drawn, colormap=reading.colormap, opacity=reading.opacity)
     save_image(to_pil(overlay), folder / FILES["overlay"])
-    save_image(to_pil(overlay_segmentation(picture, shares, opacity=reading.opacity)), folder / FILES["segmentation"])
+    save_image(to_pil(overlay_segmentation(picture, full, opacity=reading.opacity)), folder / FILES["segmentation"])
     if not _is_among(folder / FILES["image"], sources):
         save_image(to_pil(picture), folder / FILES["image"])
     if not _is_among(folder / FILES["recording"], sources):
@@ -129,8 +130,8 @@ def show(results: Results, title: str, as_json: bool, note: str = "") -> None:
 
 
 def _write_concepts(folder: Path, shares: Heatmaps, drawn: Heatmaps, reading: Reading) -> list[dict[str, str]]:
-    """Heatmap and mask of every concept at the picture's size; the names of the files."""
-    maps = drawn.values[0]
+    """Heatmap and mask of every concept, from shares at the picture's size; the names of the files."""
+    maps = shares.values[0] if drawn.kind == "share" else drawn.values[0]
     low, high = (float(maps.min()), float(maps.max())) if drawn.kind == "score" else (0.0, 1.0)
     names = slugs([concept.name for concept in shares.concepts])
     files = [{"heatmap": f"heatmap_{slug}.png", "mask": f"mask_{slug}.png"} for slug in names]

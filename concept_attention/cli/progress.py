@@ -1,4 +1,4 @@
-"""What is said on stderr while work goes on."""
+"""What is said on stderr while work goes on: on a terminal only, so that logs hold nothing but warnings and errors."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from contextlib import contextmanager
 
 def say(text: str, quiet: bool) -> None:
     """A line on what happens next."""
-    if not quiet:
+    if not quiet and sys.stderr.isatty():
         print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def progress_bar(what: str, unit: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar that the function it gives, called with (done, in all), moves on; only on a terminal, gone at the end."""
+def progress_bar(what: str, unit: str, total: int, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar that the function it gives, called with (done, in all), moves on; it goes when the block ends."""
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit=unit, disable=True if quiet else None, leave=False) as bar:
+    hidden = quiet or not sys.stderr.isatty()
+    with tqdm(desc=what, unit=f" {unit}", total=total, disable=hidden, leave=False) as bar:
 
         def move(done: int, total: int) -> None:
-            bar.total = total
             bar.update(done - bar.n)
 
         yield move

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..colormaps import check_colormap
-from ..concepts import Concept, parse_concepts
+from ..concepts import Concept
 from ..heatmaps import Heatmaps, Kind, make_heatmaps
 from ..hosts.architecture import Architecture
 from ..masks import Method, make_masks
@@ -55,11 +55,6 @@ def read_options(arguments: Namespace) -> Reading:
     names = ("layers", "temperature", "kind", "colormap", "opacity", "mask", "threshold", "percentile", "blur")
     check_colormap(arguments.colormap)
     return Reading(steps=arguments.heatmap_steps, **{name: getattr(arguments, name) for name in names})
-
-
-def read_concepts(arguments: Namespace) -> tuple[Concept, ...]:
-    """The concepts of the command line; every argument is one line of the text syntax."""
-    return parse_concepts("\n".join(arguments.concepts), "\n".join(arguments.background))
 
 
 def rehearse(reading: Reading, model: Architecture, mode: str, concepts: Sequence[Concept], steps: int) -> None:

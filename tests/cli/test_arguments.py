@@ -1,0 +1,123 @@
+"""The command line as it is written: what is offered, and that every mistake is one line."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from concept_attention.cli import arguments, main
+from concept_attention.heatmaps import Kind
+from concept_attention.masks import Method
+from concept_attention.scores import MODES
+
+ROOT = Path(__file__).parents[2]
+CONCEPTS = ["--concepts", "sky", "house"]
+GENERATE = ["generate", "a house", *CONCEPTS, "--out", "out"]
+ANALYZE = ["analyze", "picture.png", *CONCEPTS, "--out", "out"]
+
+
+def test_the_choices_are_those_of_the_library() -> None:
+    from concept_attention.hosts.diffusers.loading import DTYPES, Offload
+    from concept_attention.hosts.diffusers.text import Pooling
+
+    assert ("auto", *MODES) == arguments.MODES
+    assert get_args(Kind) == arguments.KINDS
+    assert get_args(Method) == arguments.METHODS
+    assert get_args(Pooling) == arguments.POOLINGS
+    assert get_args(Offload) == arguments.OFFLOADS
+    assert ("auto", *DTYPES) == arguments.DTYPES
+
+
+def test_the_defaults_are_those_that_the_help_names() -> None:
+    parsed = arguments.parse_arguments(GENERATE)
+    assert (parsed.model, parsed.device, parsed.dtype, parsed.offload) == ("tiny", "auto", "auto", "none")
+    assert (parsed.layers, parsed.heatmap_steps, parsed.kind, parsed.mask) == ("auto", "all", "share", "argmax")
+    assert (parsed.steps, parsed.width, parsed.height, parsed.cfg, parsed.guidance) == (None,) * 5
+    assert arguments.parse_arguments(ANALYZE).noise == 0.5
+    evaluate = arguments.parse_arguments(["evaluate"])
+    assert (evaluate.count, evaluate.seed, evaluate.noise, evaluate.prompt) == (200, 0, 0.3, "none")
+
+
+def test_help_needs_neither_torch_nor_numpy() -> None:
+    code = (
+        "import sys\nfrom concept_attention.cli import main\n"
+        "try:\n    main(['generate', '--help'])\nexcept SystemExit:\n"
+        "    print(*(name for name in ('torch', 'numpy', 'diffusers') if name in sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--negative-prompt" in done.stdout and done.stderr.strip() == ""
+
+
+def test_the_module_runs_the_command_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "concept_attention", "paint"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["generate", "analyze", "heatmaps", "evaluate"])
+def test_every_command_explains_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        arguments.parse_arguments([command, "--help"])
+    assert leaving.value.code == 0 and "--out" in capsys.readouterr().out or command == "evaluate"
+    commands = next(a for a in arguments.build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    assert all(action.help for action in commands.choices[command]._actions)
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ([], "COMMAND"),
+        (["paint"], "generate"),
+        (["generate"], "PROMPT, --concepts, --out"),
+        (["generate", "a house", "--out", "out"], "--concepts"),
+        (["generate", "a house", "--concepts", "--out", "out"], "at least one"),
+        (["generate", "a house", *CONCEPTS], "--out"),
+        (["generate", "a house", "--concepts", "", "--out", "out"], "There are no concepts"),
+        (["generate", "a house", "--concepts", "sky", "Sky", "--out", "out"], '"Sky" is already on line 1'),
+        (["generate", "a house", "--concepts", "sky,,tree", "--out", "out"], "empty concept"),
+        ([*GENERATE, "--background", "House"], '"House" is already'),
+        (["generate", "a house", *CONCEPTS, "--out", ""], "--out: expected a path"),
+        ([*GENERATE, "--width", "100"], "multiple of 16"),
+        ([*GENERATE, "--height", "0"], "multiple of 16"),
+        ([*GENERATE, "--width", "-64"], "multiple of 16"),
+        ([*GENERATE, "--steps", "0"], "from 1 on"),
+        ([*GENERATE, "--steps", "few"], "whole number, got 'few'"),
+        ([*GENERATE, "--seed", "-1"], "from 0 to"),
+        ([*GENERATE, "--seed", str(2**63)], "from 0 to"),
+        ([*GENERATE, "--cfg", "0.5"], "from 1 on"),
+        ([*GENERATE, "--cfg", "inf"], "from 1 on"),
+        ([*GENERATE, "--guidance", "nan"], "from 0 on"),
+        ([*GENERATE, "--opacity", "1.1"], "from 0 to 1"),
+        ([*GENERATE, "--blur", "-1"], "from 0"),
+        ([*GENERATE, "--mask", "crisp"], "argmax"),
+        ([*GENERATE, "--mode", "exact"], "paper"),
+        ([*GENERATE, "--kind", "heat"], "stretched"),
+        ([*GENERATE, "--precision", "bfloat16"], "float16"),
+        ([*GENERATE, "--noise", "0.5"], "nrecognized arguments: --noise"),
+        (["generate", "a \udcff house", *CONCEPTS, "--out", "out"], "not valid Unicode"),
+        ([*ANALYZE, "--noise", "1.5"], "from 0 to 1, got 1.5"),
+        ([*ANALYZE, "--noise", "-0.1"], "from 0 to 1"),
+        ([*ANALYZE, "--noise", "nan"], "from 0 to 1"),
+        ([*ANALYZE, "--noise", "0"], "above 0"),
+        ([*ANALYZE, "--noise", "much"], "expected a number"),
+        ([*ANALYZE, "--samples", "0"], "from 1 on"),
+        (["evaluate", "--count", "0"], "from 1 on"),
+        (["evaluate", "--dataset", "photos"], "landscapes"),
+        (["evaluate", "--prompt", "a house"], "caption"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    words: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and expected in err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,340 @@
+"""`generate`: what it writes and prints, and that nothing is left behind when it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from concept_attention.concepts import parse_concepts
+from concept_attention.hosts.diffusers.generate import generate
+from concept_attention.recording_file import load_recording
+
+ROOT = Path(__file__).parents[2]
+FILES = {
+    "image.png", "overlay.png", "segmentation.png", "recording.safetensors", "summary.json",
+    "heatmap_house.png", "heatmap_the_sky.png", "heatmap_tree.png", "heatmap_grass.png",
+    "mask_house.png", "mask_the_sky.png", "mask_tree.png", "mask_grass.png",
+}  # fmt: skip
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def naive_shares(folder: Path, layers: list[int], steps: list[int]) -> torch.Tensor:
+    """(C, rows, columns): the mean of the softmax over concepts, one token, layer and step after the other."""
+    recording = load_recording(folder / "recording.safetensors")
+    _, rows, columns = recording.grid
+    shares = torch.zeros(len(recording.concepts), rows * columns, dtype=torch.float64)
+    for step in steps:
+        for layer in layers:
+            for token in range(rows * columns):
+                scores = recording.scores[step, recording.layers.index(layer), 0, :, token].double()
+                shares[:, token] += (scores - scores.max()).exp() / (scores - scores.max()).exp().sum()
+    return (shares / (len(steps) * len(layers))).reshape(-1, rows, columns)
+
+
+def enlarged(shares: torch.Tensor) -> torch.Tensor:
+    """At 16 times the size, half-pixel centres."""
+    return F.interpolate(shares[None], scale_factor=16, mode="bilinear", align_corners=False)[0]
+
+
+def test_every_promised_file_is_written_at_the_picture_size(generated: Path) -> None:
+    assert names(generated) == FILES
+    for path in generated.glob("*_*.png"):
+        assert Image.open(path).size == (96, 64)
+        assert Image.open(path).mode == ("RGB" if path.name.startswith("heatmap") else "L")
+    assert Image.open(generated / "image.png").size == (96, 64)
+
+
+def test_the_picture_and_the_recording_are_the_library_s(generated: Path, random_pipeline: Any) -> None:
+    concepts = parse_concepts("house, the sky: blue sky, tree", "grass")
+    expected = generate(
+        random_pipeline, "a red house on grass", concepts, negative_prompt="snow", width=96, height=64, steps=3,
+        seed=5, cfg=2.0,
+    )  # fmt: skip
+    assert np.array_equal(pixels(generated / "image.png"), np.asarray(expected.images[0]))
+    recording = load_recording(generated / "recording.safetensors")
+    assert torch.equal(recording.scores, expected.recording.scores)
+    assert recording.concepts == concepts and recording.layers == (0, 1, 2, 3) and recording.steps == (0, 1, 2)
+
+
+def test_heatmaps_are_the_shares_of_the_last_layers_in_viridis(generated: Path) -> None:
+    shares = enlarged(naive_shares(generated, [2, 3], [0, 1, 2]))
+    for share, name in zip(shares, ("house", "the_sky", "tree", "grass"), strict=True):
+        colours = matplotlib.colormaps["viridis"](share.numpy())[..., :3] * 255
+        levels = np.abs(pixels(generated / f"heatmap_{name}.png") - colours)
+        assert levels.max() < 4  # a neighbour among the map's 256 colours at most
+        assert levels.mean() < 0.5
+
+
+def test_masks_are_white_where_the_concept_wins(generated: Path) -> None:
+    shares = enlarged(naive_shares(generated, [2, 3], [0, 1, 2]))
+    masks = [pixels(generated / f"mask_{name}.png") for name in ("house", "the_sky", "tree", "grass")]
+    assert {int(level) for mask in masks for level in np.unique(mask)} == {0, 255}
+    winner = shares.argmax(0).numpy()
+    wrong = np.mean([(mask == 255) != (winner == index) for index, mask in enumerate(masks)])
+    assert wrong < 1e-3  # float32 against float64 on the borders
+
+
+def test_the_summary_says_what_the_recording_says(generated: Path) -> None:
+    summary = json.loads((generated / "summary.json").read_text(encoding="utf-8"))
+    shares = naive_shares(generated, [2, 3], [0, 1, 2])
+    winner = shares.argmax(0)
+    for index, concept in enumerate(summary["concepts"]):
+        assert concept["mean_share"] == pytest.approx(float(shares[index].mean()), abs=1e-5)
+        assert concept["peak_share"] == pytest.approx(float(shares[index].max()), abs=1e-5)
+        assert concept["area"] == pytest.approx(float((winner == index).float().mean()), abs=1e-6)
+        assert concept["absent"] == (not (winner == index).any())
+        assert set(concept["files"].values()) <= FILES
+    assert [(c["name"], c["text"], c["role"]) for c in summary["concepts"]] == [
+        ("house", "house", "concept"),
+        ("the sky", "blue sky", "concept"),
+        ("tree", "tree", "concept"),
+        ("grass", "grass", "background"),
+    ]
+    assert summary["command"] == "generate" and summary["prompt"] == "a red house on grass"
+    assert (summary["seed"], summary["model"], summary["mode"]) == (5, "tiny", "flux")
+    assert (summary["width"], summary["height"], summary["grid"]) == (96, 64, [1, 4, 6])
+    assert (summary["layers"], summary["steps"], summary["recorded"]["layers"]) == ([2, 3], [0, 1, 2], [0, 1, 2, 3])
+    assert summary["sigmas"] == pytest.approx([1, 2 / 3, 1 / 3])
+    assert summary["settings"]["cfg"] == 2 and summary["settings"]["negative_prompt"] == "snow"
+    assert set(summary["seconds"]) == {"load", "generate", "write"} and "torch" in summary["versions"]
+
+
+def test_layers_and_steps_choose_what_is_drawn_not_what_is_recorded(run: Any, arguments: list[Any]) -> None:
+    said = run(*arguments, "--out", "few", "--layers", "0,3", "--heatmap-steps", "-1", "--json")
+    assert said.json["layers"] == [0, 3] and said.json["steps"] == [2] and said.json["recorded"]["steps"] == [0, 1, 2]
+    shares = naive_shares(Path("few"), [0, 3], [2])
+    assert said.json["concepts"][1]["mean_share"] == pytest.approx(float(shares[1].mean()), abs=1e-5)
+
+
+def test_json_is_the_summary_and_quiet_is_silent(run: Any, arguments: list[Any]) -> None:
+    said = run(*arguments, "--out", "out", "--json", "--quiet")
+    assert said.code == 0 and said.err == ""
+    assert said.out == Path("out/summary.json").read_text(encoding="utf-8")
+
+
+def test_the_report_names_the_folder_and_what_is_absent(run: Any, arguments: list[Any]) -> None:
+    said = run(*arguments, "--out", "out")
+    absent = [c["name"] for c in json.loads(Path("out/summary.json").read_text())["concepts"] if c["absent"]]
+    assert absent and all(f"{name}: absent" in said.out for name in absent)
+    assert str(Path("out").absolute()) in said.out and "(seed 5)" in said.out
+    assert said.err == ""  # progress is for terminals
+
+
+def test_concepts_may_share_an_argument(run: Any, arguments: list[Any]) -> None:
+    start = arguments.index("--concepts")
+    arguments[start : start + 4] = ["--concepts", "house, the sky: blue sky", "tree"]
+    said = run(*arguments, "--out", "out", "--json")
+    assert [c["name"] for c in said.json["concepts"]] == ["house", "the sky", "tree", "grass"]
+
+
+def test_soft_masks_are_the_shares_as_grey(run: Any, arguments: list[Any]) -> None:
+    run(*arguments, "--out", "out", "--mask", "soft")
+    shares = enlarged(naive_shares(Path("out"), [2, 3], [0, 1, 2]))
+    assert np.abs(pixels(Path("out/mask_tree.png")) - shares[2].numpy() * 255).max() < 0.51
+
+
+def test_scores_are_drawn_from_the_lowest_to_the_highest(run: Any, arguments: list[Any]) -> None:
+    assert run(*arguments, "--out", "out", "--kind", "score", "--colormap", "gray").code == 0
+    recording = load_recording("out/recording.safetensors")
+    scores = recording.scores[:, 2:, 0].mean(dim=(0, 1)).unflatten(-1, (4, 6))
+    grey = enlarged((scores - scores.min()) / (scores.max() - scores.min())) * 255
+    for drawn, name in zip(grey, ("house", "the_sky", "tree", "grass"), strict=True):
+        assert np.abs(pixels(Path(f"out/heatmap_{name}.png"))[..., 0] - drawn.numpy()).max() < 1.1
+
+
+def test_float16_halves_the_recording(run: Any, arguments: list[Any], generated: Path) -> None:
+    run(*arguments, "--out", "half", "--precision", "float16")
+    half = load_recording("half/recording.safetensors")
+    whole = load_recording(generated / "recording.safetensors")
+    assert half.scores.dtype == torch.float16 and torch.allclose(half.scores.float(), whole.scores, atol=0.05)
+
+
+def test_files_of_an_earlier_run_make_way_and_others_stay(run: Any, arguments: list[Any], generated: Path) -> None:
+    (generated / "heatmap_mine.png").write_bytes(b"mine")
+    arguments[arguments.index("tree")] = "boat"
+    assert run(*arguments, "--out", generated).code == 0
+    gone = {"heatmap_tree.png", "mask_tree.png"}
+    assert names(generated) == FILES - gone | {"heatmap_boat.png", "mask_boat.png", "heatmap_mine.png"}
+
+
+@pytest.mark.parametrize("listed", ['{"concepts": [{"files": {"a": "../mask_x.png"}}]}', "[]", "no json", '{"a": 1}'])
+def test_a_foreign_summary_is_replaced_and_not_believed(
+    run: Any, arguments: list[Any], tmp_path: Path, listed: str
+) -> None:
+    (tmp_path / "mask_x.png").write_bytes(b"not in the folder")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/summary.json").write_text(listed)
+    assert run(*arguments, "--out", "out").code == 0
+    assert names(tmp_path / "out") == FILES and (tmp_path / "mask_x.png").exists()
+
+
+def test_unknown_words_in_the_prompt_are_a_warning(run: Any, arguments: list[Any]) -> None:
+    arguments[1] = "a dragon on grass"
+    said = run(*arguments, "--out", "out", "--quiet")
+    assert said.code == 0 and said.err.startswith("warning: ") and '"a dragon on grass"' in said.err
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "changed, expected",
+    [
+        ({"--concepts": ["dragon"]}, 'no word for all of "dragon"'),
+        ({"--layers": ["24"]}, "Layer 24 does not exist: this model has 4 joint blocks (0-3)"),
+        ({"--layers": ["last"]}, '`layers` cannot be "last"'),
+        ({"--heatmap-steps": ["3"]}, "Step 3 does not exist: there are 3 steps"),
+        ({"--temperature": ["0"]}, "Temperature must lie in"),
+        ({"--colormap": ["rainbows"]}, "Unknown colour map"),
+        ({"--out": ["taken"]}, "taken is a file"),
+        ({"--out": ["taken/below"]}, "Nothing can be written to the folder taken/below"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_before_any_work(
+    run: Any, arguments: list[Any], tmp_path: Path, monkeypatch: Any, changed: dict[str, list[str]], expected: str
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    monkeypatch.setattr("concept_attention.hosts.diffusers.generate.Recorder.watching", lambda *_: 1 / 0)
+    options: list[Any] = ["--out", "out/below"]
+    for name, values in changed.items():
+        if name in arguments:
+            start = arguments.index(name) + 1
+            arguments[start : start + (3 if name == "--concepts" else 1)] = values
+        else:
+            options += [name, *values]
+    said = run(*arguments, *options, "--quiet")
+    assert said.code == 2 and said.out == "" and said.err.count("\n") == 1
+    assert said.err.startswith("error: ") and expected in said.err
+    assert names(tmp_path) == {"taken"}
+
+
+def test_ctrl_c_while_sampling_leaves_nothing(
+    run: Any, arguments: list[Any], tmp_path: Path, random_pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = random_pipeline.scheduler.step
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        if random_pipeline.scheduler.step_index == 1:
+            raise KeyboardInterrupt
+        return step(*args, **kwargs)
+
+    monkeypatch.setattr(random_pipeline.scheduler, "step", interrupted)
+    said = run(*arguments, "--out", "deep/er", "--quiet")
+    assert (said.code, said.out, said.err) == (130, "", "\nInterrupted.\n")
+    assert not names(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals and signals of POSIX")
+def test_ctrl_c_at_a_terminal_is_one_line_and_leaves_nothing(
+    arguments: list[Any], random_model_folder: Path, tmp_path: Path
+) -> None:
+    import fcntl
+    import termios
+
+    arguments[arguments.index("--steps") + 1] = "100000"
+    command = [sys.executable, "-m", "concept_attention", *arguments, "--model", str(random_model_folder)]
+    screen, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))  # a bar needs room
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "out")], cwd=ROOT, stdout=subprocess.PIPE, stderr=terminal, text=True
+    )
+    os.close(terminal)
+    too_late = threading.Timer(300, process.kill)  # ends the loops below
+    too_late.start()
+    shown, sent = "", False
+    with open(screen, encoding="utf-8", errors="replace", newline="") as lines, contextlib.suppress(OSError):
+        while character := lines.read(1):  # Linux ends it with an OSError
+            shown += character
+            if "Generating:" in shown and not sent:
+                process.send_signal(signal.SIGINT)
+                sent = True
+    out, _ = process.communicate()
+    too_late.cancel()
+    assert (process.returncode, out) == (130, "")
+    assert shown.startswith(f"Loading {random_model_folder}\r\n") and shown.endswith("\r\nInterrupted.\r\n")
+    assert "Traceback" not in shown and not names(tmp_path)
+
+
+def test_ctrl_c_while_writing_leaves_whole_files_only(
+    run: Any, arguments: list[Any], generated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(tensors: Any, path: Path, metadata: Any) -> None:
+        path.write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    before = (generated / "recording.safetensors").read_bytes()
+    monkeypatch.setattr("concept_attention.recording_file.save_file", interrupted)
+    arguments[arguments.index("tree")] = "boat"
+    assert run(*arguments, "--out", generated).code == 130
+    # No summary describes this mixture of two runs.
+    assert names(generated) == FILES - {"summary.json"} | {"heatmap_boat.png", "mask_boat.png"}
+    assert (generated / "recording.safetensors").read_bytes() == before
+    for path in generated.glob("*.png"):
+        Image.open(path).load()
+
+
+def test_a_full_disk_is_one_line(run: Any, arguments: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "image.png")
+
+    monkeypatch.setattr("concept_attention.cli.output.save_image", full)
+    said = run(*arguments, "--out", "out", "--quiet")
+    assert said.code == 2 and said.err == "error: image.png: No space left on device\n" and not Path("out").exists()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a fault"), ValueError("of another package"), ZeroDivisionError()])
+def test_a_fault_of_the_program_shows_its_traceback(
+    run: Any, arguments: list[Any], random_pipeline: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(random_pipeline.scheduler, "step", fail)
+    with pytest.raises(type(error)):
+        run(*arguments, "--out", "out")
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory"), MemoryError()]
+)
+def test_want_of_memory_is_one_line_with_advice(
+    run: Any, arguments: list[Any], random_pipeline: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(random_pipeline.scheduler, "step", fail)
+    said = run(*arguments, "--out", "out", "--quiet")
+    assert said.code == 1 and said.err.count("\n") == 1 and "--offload" in said.err
+
+
+def test_a_missing_package_is_one_line_with_advice(
+    run: Any, arguments: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: Any) -> None:
+        raise ModuleNotFoundError("No module named 'accelerate'", name="accelerate")
+
+    monkeypatch.setattr("concept_attention.cli.model.load_pipeline", missing)
+    said = run(*arguments, "--out", "out", "--quiet")
+    assert said.code == 2 and "standalone" in said.err and said.err.count("\n") == 1

@@ -1,0 +1,80 @@
+"""`heatmaps`: a recording is read again, in another way, without a model."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from concept_attention.recording_file import load_recording, save_recording
+
+
+def same(one: Path, two: Path) -> bool:
+    return np.array_equal(np.asarray(Image.open(one)), np.asarray(Image.open(two)))
+
+
+def test_the_same_options_give_the_same_files(run: Any, generated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("concept_attention.cli.model.load_pipeline", lambda *_: 1 / 0)
+    said = run("heatmaps", generated / "recording.safetensors", "--out", "again", "--json")
+    assert said.code == 0, said.err
+    assert {path.name for path in Path("again").iterdir()} == {path.name for path in generated.iterdir()}
+    for path in generated.glob("*.png"):
+        assert same(path, Path("again") / path.name)
+    one, two = (load_recording(folder / "recording.safetensors") for folder in (generated, Path("again")))
+    assert torch.equal(one.scores, two.scores)
+    assert (said.json["command"], said.json["prompt"], said.json["seed"]) == ("heatmaps", "a red house on grass", "5")
+
+
+def test_other_options_give_other_heatmaps_in_the_same_folder(run: Any, generated: Path) -> None:
+    shutil.copytree(generated, "before")
+    recording = (generated / "recording.safetensors").read_bytes()
+    said = run("heatmaps", generated / "recording.safetensors", "--out", generated, "--layers", "0", "--mode", "sd3",
+               "--heatmap-steps", "1-2", "--mask", "percentile", "--json")  # fmt: skip
+    assert (said.json["layers"], said.json["steps"], said.json["mode"]) == ([0], [1, 2], "sd3")
+    assert same(generated / "image.png", Path("before/image.png"))
+    assert not same(generated / "heatmap_house.png", Path("before/heatmap_house.png"))
+    assert (generated / "recording.safetensors").read_bytes() == recording
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        (["--layers", "7"], "Layer 7 does not exist"),
+        (["--heatmap-steps", "5"], "Step 5 does not exist"),
+        (["--mode", "paper"], "Record again with mode=paper"),
+        (["--image", "none.png"], "There is no picture none.png"),
+        (["--image", "other.png"], "other.png is 64 x 64 pixels, the recording is of a picture of 96 x 64"),
+    ],
+)
+def test_what_the_recording_does_not_hold_is_one_line(
+    run: Any, generated: Path, options: list[str], expected: str
+) -> None:
+    Image.new("RGB", (64, 64)).save("other.png")
+    said = run("heatmaps", generated / "recording.safetensors", "--out", "out", *options)
+    assert said.code == 2 and said.err.startswith("error: ") and said.err.count("\n") == 1 and expected in said.err
+    assert not Path("out").exists()
+
+
+def test_a_recording_that_cannot_be_read_is_one_line(run: Any, generated: Path) -> None:
+    whole = (generated / "recording.safetensors").read_bytes()
+    Path("cut.safetensors").write_bytes(whole[:-100])
+    Path("empty.safetensors").write_bytes(b"")
+    Path("foreign.safetensors").write_bytes(b"PK\x03\x04" + bytes(100))
+    for path in ("cut.safetensors", "empty.safetensors", "foreign.safetensors", "none.safetensors", "generated"):
+        said = run("heatmaps", path, "--image", generated / "image.png", "--out", "out")
+        assert said.code == 2 and said.out == "" and not Path("out").exists()
+        assert said.err.startswith(f"error: {path}") and said.err.count("\n") == 1
+
+
+def test_a_recording_of_several_pictures_is_refused(run: Any, generated: Path) -> None:
+    recording = load_recording(generated / "recording.safetensors")
+    both = replace(recording, scores=recording.scores.repeat(1, 1, 2, 1, 1), norms=recording.norms.repeat(1, 1, 2, 1))
+    save_recording(both, generated / "both.safetensors")
+    said = run("heatmaps", generated / "both.safetensors", "--out", "out")
+    assert said.code == 2 and "2 pictures" in said.err and not Path("out").exists()
