@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NoReturn
 
 from ..concepts import parse_concepts
+from . import values
 
 # The library's own lists, repeated because reading them there would import torch; a test holds them together.
 MODES = ("auto", "paper", "flux", "flux2", "sd3", "cogvideox")
@@ -63,20 +63,33 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_generate(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "generate", "make a picture from a prompt, with a heatmap and a mask per concept")
+    parser = _command(
+        commands,
+        "generate",
+        "PROMPT --concepts CONCEPT [...] --out DIR",
+        "make a picture from a prompt, with a heatmap and a mask per concept",
+    )
     parser.add_argument("prompt", metavar="PROMPT", help="what the picture shows")
     _add_concepts(parser)
     _add_out(parser)
     sampling = parser.add_argument_group("sampling")
-    sampling.add_argument("--steps", type=_count, help="sampler steps (default: the model's own)")
-    sampling.add_argument("--seed", type=_seed, default=0, help="of the noise the picture begins with (default 0)")
+    sampling.add_argument("--steps", type=values.count, metavar="N", help="sampler steps (default: the model's own)")
+    sampling.add_argument(
+        "--seed", type=values.seed, default=0, metavar="N", help="of the noise the picture begins with (default 0)"
+    )
     _add_size(sampling, "of the picture (default: the model's own)")
     sampling.add_argument("--negative-prompt", metavar="TEXT", default="", help="used where --cfg is above 1")
     sampling.add_argument(
-        "--cfg", type=_number(1), metavar="SCALE", help="classifier-free guidance; 1 is off (default: the model's own)"
+        "--cfg",
+        type=values.number(1),
+        metavar="SCALE",
+        help="classifier-free guidance; 1 is off (default: the model's own)",
     )
     sampling.add_argument(
-        "--guidance", type=_number(0), metavar="SCALE", help="distilled guidance, for models that have it, as flux-dev"
+        "--guidance",
+        type=values.number(0),
+        metavar="SCALE",
+        help="distilled guidance, for models that have it, as flux-dev",
     )
     _add_recording(parser)
     _add_reading(parser, steps="sampler steps")
@@ -85,14 +98,19 @@ def _add_generate(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_analyze(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "analyze", "find concepts in a picture that you have: a heatmap and a mask for each")
-    parser.add_argument("image", metavar="IMAGE", type=_path, help="a picture file; transparency becomes white")
+    parser = _command(
+        commands,
+        "analyze",
+        "IMAGE --concepts CONCEPT [...] --out DIR",
+        "find concepts in a picture that you have: a heatmap and a mask for each",
+    )
+    parser.add_argument("image", metavar="IMAGE", type=values.path, help="a picture file; transparency becomes white")
     _add_concepts(parser)
     _add_out(parser)
     looking = parser.add_argument_group("looking at the picture")
     looking.add_argument("--prompt", metavar="TEXT", default="", help="what the picture shows, if you care to say")
     _add_noise(looking, default=0.5)
-    looking.add_argument("--seed", type=_seed, default=0, help="of the noise (default 0)")
+    looking.add_argument("--seed", type=values.seed, default=0, metavar="N", help="of the noise (default 0)")
     _add_size(looking, "the model looks at (default: the picture's aspect at about the model's own size)")
     _add_recording(parser)
     _add_reading(parser, steps="noise samples")
@@ -101,11 +119,13 @@ def _add_analyze(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_heatmaps(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "heatmaps", "make other heatmaps and masks from a recording, without the model")
-    parser.add_argument(
-        "recording", metavar="RECORDING", type=_path, help="recording.safetensors of `generate` or `analyze`"
+    parser = _command(
+        commands, "heatmaps", "RECORDING --out DIR", "make other heatmaps and masks from a recording, without the model"
     )
-    parser.add_argument("--image", type=_path, help="its picture (default: image.png beside the recording)")
+    parser.add_argument(
+        "recording", metavar="RECORDING", type=values.path, help="recording.safetensors of `generate` or `analyze`"
+    )
+    parser.add_argument("--image", type=values.path, help="its picture (default: image.png beside the recording)")
     _add_out(parser)
     parser.add_argument("--mode", choices=MODES, default="auto", help="fidelity mode to read in (default: as recorded)")
     _add_reading(parser, steps="recorded steps")
@@ -113,11 +133,24 @@ def _add_heatmaps(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "evaluate", "measure heatmaps on drawn scenes whose true concept maps are known")
-    parser.add_argument("--dataset", choices=("landscapes",), default="landscapes", help="(default landscapes)")
-    parser.add_argument("--count", type=_count, default=200, help="scenes, up to 100000 (default 200)")
+    parser = _command(
+        commands,
+        "evaluate",
+        "[--count N] [--seed N]",
+        "measure heatmaps on drawn scenes whose true concept maps are known",
+    )
     parser.add_argument(
-        "--seed", type=int, default=0, help="any whole number; chooses scenes that no training step saw (default 0)"
+        "--dataset", choices=("landscapes",), default="landscapes", help="what to measure on (the only one so far)"
+    )
+    parser.add_argument(
+        "--count", type=values.count, default=200, metavar="N", help="scenes, up to 100000 (default 200)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=values.whole,
+        default=0,
+        metavar="N",
+        help="any whole number; chooses scenes that no training step saw (default 0)",
     )
     _add_noise(parser, default=0.3)
     parser.add_argument(
@@ -126,15 +159,18 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--layers", default="auto", help="joint blocks: auto, all, 15-18, 3,7 (default auto)")
     parser.add_argument("--mode", choices=MODES, default="auto", help="fidelity mode (default auto)")
     parser.add_argument("--pooling", choices=POOLINGS, default="auto", help="of phrases of several tokens")
-    parser.add_argument("--temperature", type=float, help="of the softmax over concepts (default: the mode's own)")
+    parser.add_argument(
+        "--temperature", type=float, metavar="T", help="of the softmax over concepts (default: the mode's own)"
+    )
     _add_size(parser, "of the scenes (default: the model's own)")
-    parser.add_argument("--json", type=_path, metavar="FILE", help="also write the figures and settings to FILE")
+    parser.add_argument("--json", type=values.path, metavar="FILE", help="also write the figures and settings to FILE")
     _add_model(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
-def _command(commands: argparse._SubParsersAction, name: str, summary: str) -> argparse.ArgumentParser:
-    return commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+def _command(commands: argparse._SubParsersAction, name: str, needed: str, summary: str) -> argparse.ArgumentParser:
+    usage = f"concept-attention {name} {needed} [options]"
+    return commands.add_parser(name, usage=usage, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
 
 
 def _add_concepts(parser: argparse.ArgumentParser) -> None:
@@ -150,24 +186,30 @@ def _add_concepts(parser: argparse.ArgumentParser) -> None:
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--out", type=_path, required=True, metavar="DIR", help="folder to fill; files of an earlier run are replaced"
+        "--out",
+        type=values.path,
+        required=True,
+        metavar="DIR",
+        help="folder to fill; files of an earlier run are replaced",
     )
 
 
 def _add_size(group: argparse._ActionsContainer, what: str) -> None:
-    group.add_argument("--width", type=_side, metavar="PIXELS", help=f"multiple of 16, {what}")
-    group.add_argument("--height", type=_side, metavar="PIXELS", help="the same for the height")
+    group.add_argument("--width", type=values.side, metavar="PIXELS", help=f"multiple of 16, {what}")
+    group.add_argument("--height", type=values.side, metavar="PIXELS", help="the same for the height")
 
 
 def _add_noise(group: argparse._ActionsContainer, default: float) -> None:
     group.add_argument(
         "--noise",
-        type=_noise,
+        type=values.noise,
         default=default,
         metavar="SIGMA",
         help=f"noise level at which the model looks, above 0 (the picture) up to 1 (only noise) (default {default})",
     )
-    group.add_argument("--samples", type=_count, default=1, help="independent noises to average over (default 1)")
+    group.add_argument(
+        "--samples", type=values.count, default=1, metavar="N", help="independent noises to average over (default 1)"
+    )
 
 
 def _add_recording(parser: argparse.ArgumentParser) -> None:
@@ -188,7 +230,9 @@ def _add_reading(parser: argparse.ArgumentParser, steps: str) -> None:
         metavar="STEPS",
         help=f"of the {steps}: all, 3-7, 0,2, -1 for the last; ranges from the end as `=-3--1` (default all)",
     )
-    group.add_argument("--temperature", type=float, help="of the softmax over concepts (default: the mode's own)")
+    group.add_argument(
+        "--temperature", type=float, metavar="T", help="of the softmax over concepts (default: the mode's own)"
+    )
     group.add_argument(
         "--kind",
         choices=KINDS,
@@ -197,7 +241,7 @@ def _add_reading(parser: argparse.ArgumentParser, steps: str) -> None:
     )
     group.add_argument("--colormap", default="viridis", help="any of matplotlib's (default viridis)")
     group.add_argument(
-        "--opacity", type=_number(0, 1), default=0.7, help="of the colours over the picture, 0-1 (default 0.7)"
+        "--opacity", type=values.number(0, 1), default=0.7, help="of the colours over the picture, 0-1 (default 0.7)"
     )
     masks = parser.add_argument_group("masks", "Always made from shares.")
     masks.add_argument(
@@ -207,9 +251,13 @@ def _add_reading(parser: argparse.ArgumentParser, steps: str) -> None:
         help="argmax: white where the concept beats every other one, so an absent concept has an empty mask (default); "
         "soft: the share as grey; threshold: share above --threshold; mean, otsu, percentile: each map by itself",
     )
-    masks.add_argument("--threshold", type=_number(0, 1), default=0.5, help="for threshold, 0-1 (default 0.5)")
-    masks.add_argument("--percentile", type=_number(0, 100), default=90.0, help="for percentile, 0-100 (default 90)")
-    masks.add_argument("--blur", type=_number(0, 1000), default=0.0, metavar="PIXELS", help="soften them (default 0)")
+    masks.add_argument("--threshold", type=values.number(0, 1), default=0.5, help="for threshold, 0-1 (default 0.5)")
+    masks.add_argument(
+        "--percentile", type=values.number(0, 100), default=90.0, help="for percentile, 0-100 (default 90)"
+    )
+    masks.add_argument(
+        "--blur", type=values.number(0, 1000), default=0.0, metavar="PIXELS", help="soften them (default 0)"
+    )
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -230,63 +278,3 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument("--json", action="store_true", help="print what summary.json holds, and nothing else, on stdout")
     group.add_argument("--quiet", action="store_true", help="no progress on stderr")
-
-
-def _path(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("expected a path, got an empty text")
-    return Path(text)
-
-
-def _count(text: str) -> int:
-    number = _whole(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text}")
-    return number
-
-
-def _seed(text: str) -> int:
-    number = _whole(text)
-    if not 0 <= number < 2**63:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 2^63 - 1, got {text}")
-    return number
-
-
-def _side(text: str) -> int:
-    number = _whole(text)
-    if number < 16 or number % 16:
-        raise argparse.ArgumentTypeError(f"expected a multiple of 16 pixels from 16 on, got {text}")
-    return number
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
-
-
-def _noise(text: str) -> float:
-    number = _number(0, 1)(text)
-    if number == 0:
-        raise argparse.ArgumentTypeError(
-            "expected a noise level above 0: no model was trained on pictures without noise"
-        )
-    return number
-
-
-def _number(low: float, high: float | None = None) -> Callable[[str], float]:
-    """A type for numbers from `low` to `high`; not a number and infinity are no numbers."""
-    limits = f"from {low:g} on" if high is None else f"from {low:g} to {high:g}"
-    most = 1e30 if high is None else high
-
-    def read(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
-        if not low <= number <= most:
-            raise argparse.ArgumentTypeError(f"expected a number {limits}, got {text}")
-        return number
-
-    return read
