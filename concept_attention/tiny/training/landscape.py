@@ -30,6 +30,7 @@ MAP_WEIGHT = 0.1
 MAP_LAYERS = tuple(range(JOINT_BLOCKS // 2, JOINT_BLOCKS))  # the last half
 COARSE_SHARE = 0.45  # of the time goes to the 8x8 grid, where a step is cheap
 DECAY_FROM = 0.45  # of the time; then the rates fall linearly
+FINE_FROM = 16 * 16  # latent cells: the coarse grid's
 REPORT_SECONDS = 300
 # Near the end some texts are padded further: the model must not mind how far a pipeline pads.
 LONG_FROM = 0.75  # of the time
@@ -92,7 +93,9 @@ class Trainer:
         size, _, height, width = latents.shape
         image = pack_latents(latents)
         noise = torch.randn(image.shape, generator=self._generator, device=self.device)
-        sigma = torch.sigmoid(torch.randn(size, generator=self._generator, device=self.device) + 0.3)
+        # A finer grid shows more of a picture through the same noise: where the layout is decided lies higher up.
+        centre = 0.3 if height * width <= FINE_FROM else 0.9
+        sigma = torch.sigmoid(torch.randn(size, generator=self._generator, device=self.device) + centre)
         noisy = torch.lerp(image, noise, sigma[:, None, None])
         delivered: dict[int, tuple[Tensor, Tensor]] = {}
 

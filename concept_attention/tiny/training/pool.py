@@ -26,7 +26,8 @@ VARIANTS = 4  # prompts and concept lists per scene
 CHUNK = 32
 
 COARSE = ((128, 128),)
-FINE = ((256, 256), (256, 256), (256, 256), (384, 256), (256, 384), (320, 192), (192, 320))  # (width, height)
+# (width, height); most are square, so that a short training is not spread thin over many sizes.
+FINE = ((256, 256),) * 6 + ((384, 256), (256, 384))
 
 _TOKENS = token_table()
 _TEXTS = concept_texts()
