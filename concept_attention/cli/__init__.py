@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(f"Loading {arguments.model}", arguments.quiet)
         with _warnings_shown():
             import_module(f".{arguments.command}", __name__).run(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
@@ -43,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name not in STANDALONE:
             raise
         return _fail(f"{error.name} is not installed. Install the `standalone` extra: pip install '.[standalone]'", 2)
+    except BrokenPipeError:  # whoever reads the report, such as `head`, has seen enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left must not fail at exit
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
     except ValueError as error:

@@ -90,11 +90,11 @@ def _number(value: float) -> float | None:
 def _table(figures: Mapping[str, Any]) -> str:
     """The figures for people."""
     layers = ", ".join(map(str, figures["layers"]))
-    samples = f"{figures['samples']} noise sample{'s' if figures['samples'] > 1 else ''}"
+    samples = _counted(figures["samples"], "noise sample")
     prompt = "the caption as prompt" if figures["prompt"] == "caption" else "no prompt"
     lines = [
-        f"{figures['count']} {figures['dataset']} (seed {figures['seed']}) of {figures['width']} x {figures['height']} "
-        f"pixels with {figures['model']}, {figures['seconds']:.1f} s",
+        f"{figures['dataset']}: {_counted(figures['count'], 'scene')} (seed {figures['seed']}) of "
+        f"{figures['width']} x {figures['height']} pixels with {figures['model']}, {figures['seconds']:.1f} s",
         f"layers {layers}; mode {figures['mode']}; {samples} at sigma {figures['noise']:g}; {prompt}",
         "",
         f"pixel accuracy     {_shown(figures['pixel_accuracy'])}   share of tokens whose concept is the true one",
@@ -106,6 +106,10 @@ def _table(figures: Mapping[str, Any]) -> str:
         *_columns([f"{label:<9}{_shown(iou)}" for label, iou in figures["per_class_iou"].items()], 4),
     ]
     return "\n".join([*lines, "", textwrap.fill(figures["note"], 100)] if figures["note"] else lines)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _shown(value: float | None) -> str:

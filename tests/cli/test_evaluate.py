@@ -37,7 +37,7 @@ def test_the_file_holds_the_figures_and_the_settings(run: Any, random_pipeline: 
 def test_the_table_names_every_class_and_the_settings(run: Any) -> None:
     said = run(*SMALL)
     assert all(label in said.out for label in LABELS)
-    assert "2 landscapes (seed 0) of 64 x 80 pixels" in said.out and "no prompt" in said.out
+    assert "landscapes: 2 scenes (seed 0) of 64 x 80 pixels" in said.out and "no prompt" in said.out
     assert "layers 2, 3; mode flux; 1 noise sample at sigma 0.3" in said.out
 
 

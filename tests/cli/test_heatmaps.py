@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ import torch
 from PIL import Image
 
 from concept_attention.recording_file import load_recording, save_recording
+
+ROOT = Path(__file__).parents[2]
 
 
 def same(one: Path, two: Path) -> bool:
@@ -29,6 +34,17 @@ def test_the_same_options_give_the_same_files(run: Any, generated: Path, monkeyp
     one, two = (load_recording(folder / "recording.safetensors") for folder in (generated, Path("again")))
     assert torch.equal(one.scores, two.scores)
     assert (said.json["command"], said.json["prompt"], said.json["seed"]) == ("heatmaps", "a red house on grass", "5")
+
+
+def test_nobody_reading_the_report_is_no_error(generated: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "concept_attention", "heatmaps", str(generated / "recording.safetensors")]
+    done = subprocess.run(
+        [*command, "--out", str(generated)], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_other_options_give_other_heatmaps_in_the_same_folder(run: Any, generated: Path) -> None:
