@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from ..hosts.diffusers.analyze import analyze
+from ..hosts.diffusers.analysis import analyze
 from ..hosts.diffusers.loading import DTYPES
 from ..images import load_image, to_pil
 from .folder import prepared_folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from ..hosts.diffusers.generate import generate
+from ..hosts.diffusers.generation import generate
 from ..hosts.diffusers.loading import DTYPES, defaults_for
 from ..images import from_pil
 from .folder import prepared_folder

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..concepts import Concept
 from ..heatmaps import make_heatmaps
-from ..hosts.diffusers.analyze import analyze
+from ..hosts.diffusers.analysis import analyze
 from ..hosts.diffusers.loading import defaults_for
 from ..hosts.diffusers.text import Pooling
 from ..metrics import NO_CLASS, ConfusionMatrix, average_precision

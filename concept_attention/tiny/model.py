@@ -122,7 +122,7 @@ def set_linear_encoder(vae: AutoencoderTiny, codec: LinearCodec) -> None:
         first.weight[channel, channel, 1, 1] = 1
     order = [(0, 0, c) for c in range(3)]  # what each channel holds: row and column inside the patch, colour
     for size, convolution in zip((1, 2), halving, strict=False):
-        gathered = []
+        gathered: list[tuple[int, int, int]] = []
         for dy in range(2):
             for dx in range(2):
                 for source, (row, column, color) in enumerate(order):

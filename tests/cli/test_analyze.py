@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from concept_attention.concepts import parse_concepts
-from concept_attention.hosts.diffusers.analyze import analyze
+from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.recording_file import load_recording
 from concept_attention.tiny.scenes import draw_scene
 

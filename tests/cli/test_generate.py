@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from concept_attention.concepts import parse_concepts
-from concept_attention.hosts.diffusers.generate import generate
+from concept_attention.hosts.diffusers.generation import generate
 from concept_attention.recording_file import load_recording
 
 ROOT = Path(__file__).parents[2]
@@ -214,7 +214,7 @@ def test_what_cannot_be_done_is_one_line_before_any_work(
     run: Any, arguments: list[Any], tmp_path: Path, monkeypatch: Any, changed: dict[str, list[str]], expected: str
 ) -> None:
     (tmp_path / "taken").write_text("a file")
-    monkeypatch.setattr("concept_attention.hosts.diffusers.generate.Recorder.watching", lambda *_: 1 / 0)
+    monkeypatch.setattr("concept_attention.hosts.diffusers.generation.Recorder.watching", lambda *_: 1 / 0)
     options: list[Any] = ["--out", "out/below"]
     for name, values in changed.items():
         if name in arguments:

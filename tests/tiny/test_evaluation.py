@@ -14,7 +14,7 @@ from PIL import Image
 pytest.importorskip("diffusers")
 
 from concept_attention.heatmaps import make_heatmaps
-from concept_attention.hosts.diffusers.analyze import analyze
+from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.recording import Recording
 from concept_attention.scores import MODES
 from concept_attention.tiny import evaluation

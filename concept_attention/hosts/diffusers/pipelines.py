@@ -18,8 +18,8 @@ from ...images import from_pil, to_pil
 from ...maps import resize_maps, stretch
 from ...recording import Recording
 from ...selection import parse_layers, parse_steps
-from .analyze import analyze, token_grid
-from .generate import generate
+from .analysis import analyze, token_grid
+from .generation import generate
 from .loading import defaults_for, load_pipeline
 from .registry import adapter_for
 from .text import Pooling

@@ -123,10 +123,10 @@ class Trainer:
         chosen = self._labels[batch["texts"]]
         target = batch["coverage"].gather(1, chosen[..., None].expand(-1, -1, batch["coverage"].shape[-1]))
         # Cross-entropy against the share of each token's area that each concept covers; what none covers is left out.
-        maps = sum(
+        maps = [
             -(target * score_concepts(*delivered[layer]).log_softmax(1)).sum() / target.sum() for layer in MAP_LAYERS
-        )
-        return flow, maps / len(MAP_LAYERS)  # type: ignore[operator]
+        ]
+        return flow, torch.stack(maps).mean()
 
     def step(self, batch: dict[str, Tensor], done: float) -> tuple[Tensor, Tensor]:
         """One update, after `done` (0-1) of the training time."""

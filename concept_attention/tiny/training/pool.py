@@ -153,7 +153,7 @@ class Pool:
         """Take in what has been drawn; wait up to `wait` seconds for the first of it."""
         while self.size < self._limit:
             try:
-                arrays = self._drawn.next(wait)  # type: ignore[attr-defined]
+                arrays = self._drawn.next(wait)
             except (multiprocessing.TimeoutError, StopIteration):
                 break
             tensors = tuple(torch.from_numpy(array).to(self._device) for array in arrays)

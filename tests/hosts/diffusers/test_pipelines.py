@@ -14,8 +14,8 @@ from concept_attention import ConceptAttentionFluxPipeline
 from concept_attention.concepts import parse_concepts
 from concept_attention.heatmaps import make_heatmaps
 from concept_attention.hosts.diffusers import pipelines
-from concept_attention.hosts.diffusers.analyze import analyze
-from concept_attention.hosts.diffusers.generate import generate
+from concept_attention.hosts.diffusers.analysis import analyze
+from concept_attention.hosts.diffusers.generation import generate
 from concept_attention.hosts.diffusers.loading import Defaults
 
 CONCEPTS = ["house", "a red tree", "sky"]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
 from concept_attention.heatmaps import make_heatmaps
-from concept_attention.hosts.diffusers.generate import generate
+from concept_attention.hosts.diffusers.generation import generate
 
 CONCEPTS = parse_concepts("house, tree", "sky")
 PROMPTS = ["a red house", "a tree and the moon"]

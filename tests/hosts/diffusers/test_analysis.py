@@ -13,7 +13,7 @@ from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
 from concept_attention.heatmaps import make_heatmaps
-from concept_attention.hosts.diffusers.analyze import analyze
+from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.hosts.diffusers.loading import Defaults
 
 CONCEPTS = parse_concepts("house, tree", "sky")
@@ -166,7 +166,7 @@ def test_the_grid_keeps_the_aspect(
 
 def test_the_models_own_size_is_kept_in_area(schnell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = Defaults(side=64, steps=1, guidance=0.0, cfg=1.0, max_tokens=12)
-    monkeypatch.setattr("concept_attention.hosts.diffusers.analyze.defaults_for", lambda pipeline: defaults)
+    monkeypatch.setattr("concept_attention.hosts.diffusers.analysis.defaults_for", lambda pipeline: defaults)
     for size, grid in (((50, 50), (4, 4)), ((900, 400), (3, 6)), ((32, 512), (16, 1))):
         assert analyze(schnell, picture(*size), CONCEPTS).grid == (1, *grid)
 
