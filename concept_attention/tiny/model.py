@@ -23,6 +23,7 @@ TEXT_WIDTH = 128
 POOLED_WIDTH = 64
 CLIP_TOKENS = 77
 LATENT_CHANNELS = 16
+SHIFT = 3.0  # of the sampler's sigmas towards the noise, where the layout is decided
 
 T5_SPECIAL = ("<pad>", "</s>", "<unk>")
 CLIP_SPECIAL = ("<|startoftext|>", "<|endoftext|>", "<unk>")

@@ -67,7 +67,7 @@ def _origin(pipeline: Any) -> str:
 def defaults_for(pipeline: Any) -> Defaults:
     if is_tiny(pipeline):
         tokens = pipeline.tokenizer_2.model_max_length
-        return Defaults(side=256, steps=24, guidance=0.0, cfg=3.0, max_tokens=tokens)
+        return Defaults(side=256, steps=28, guidance=0.0, cfg=4.0, max_tokens=tokens)
     if pipeline.transformer.config.guidance_embeds:
         return Defaults(side=1024, steps=28, guidance=3.5, cfg=1.0, max_tokens=512)
     return Defaults(side=1024, steps=4, guidance=0.0, cfg=1.0, max_tokens=256)

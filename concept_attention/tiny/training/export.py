@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from ...files import atomic_write, write_json, write_text
 from ..codec import LinearCodec
-from ..model import build_clip_tokenizer, build_parts, build_t5_tokenizer, build_vae, set_linear_encoder
+from ..model import SHIFT, build_clip_tokenizer, build_parts, build_t5_tokenizer, build_vae, set_linear_encoder
 from ..texts import words
 from . import checkpoint, vae
 
@@ -39,7 +39,7 @@ def export(run: Path, folder: Path, codec: LinearCodec) -> Path:
         text_encoder=parts.clip,
         tokenizer=build_clip_tokenizer(words()),
         vae=autoencoder,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
     )
     pipeline.to(torch.bfloat16).save_pretrained(folder)
     _settle(folder)

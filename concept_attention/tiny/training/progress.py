@@ -14,7 +14,7 @@ from ...hosts.diffusers.flux import pack_latents, position_ids, unpack_latents
 from ...hosts.diffusers.stream import ConceptStream
 from ...scores import score_concepts
 from ..codec import LinearCodec
-from ..model import JOINT_BLOCKS, Parts
+from ..model import JOINT_BLOCKS, SHIFT, Parts
 from ..scenes import FIRST_UNSEEN_SEED, LABELS, draw_scene, token_coverage
 from ..texts import TEXT_TOKENS, clip_row, t5_row, token_table, word_ids
 from .landscape import MAP_LAYERS
@@ -42,14 +42,15 @@ def _encode(parts: Parts, texts: tuple[str, ...], device: torch.device) -> tuple
 
 @torch.no_grad()
 def sample_sheet(
-    parts: Parts, codec: LinearCodec, path: Path, grid: int, guidance: float = 3.0, steps: int = 16
+    parts: Parts, codec: LinearCodec, path: Path, grid: int, guidance: float = 4.0, steps: int = 16
 ) -> None:
-    """Generate PROMPTS (Euler, linear sigmas) and write them as one picture."""
+    """Generate PROMPTS (Euler) and write them as one picture."""
     device = next(parts.transformer.parameters()).device
     texts, pooled = _encode(parts, PROMPTS + ("",) * len(PROMPTS), device)
     ids, text_ids = position_ids(grid, grid, device), torch.zeros(TEXT_TOKENS, 3, device=device)
     noise = torch.randn(len(PROMPTS), grid * grid, 64, generator=torch.Generator().manual_seed(0)).to(device)
-    sigmas = torch.linspace(1, 0, steps + 1).tolist()
+    linear = torch.linspace(1, 0, steps + 1)
+    sigmas = (SHIFT * linear / (1 + (SHIFT - 1) * linear)).tolist()
     for sigma, following in zip(sigmas, sigmas[1:], strict=False):
         velocity = parts.transformer(
             hidden_states=noise.repeat(2, 1, 1),
