@@ -1,0 +1,95 @@
+"""The landscape model against its bars: maps of unseen scenes, and maps while generating against maps afterwards.
+
+Also draws the contact sheet of docs/landscape-model.md. The maps are taught; see that page.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+from concept_attention import make_heatmaps, parse_concepts
+from concept_attention.files import save_image
+from concept_attention.hosts.diffusers import analyze, generate, load_pipeline
+from concept_attention.tiny.evaluation import Prompt, evaluate_landscapes, winners
+
+# What is asked for, and the concepts it shows; every object, ground and time of day comes up.
+PROMPTS = (
+    ("a red house and a tree on grass under the sky", "house, tree, grass, sky"),
+    ("a boat, a sun, water, sky", "boat, sun, water, sky"),
+    ("a moon and a mountain on snow under the night sky", "moon, mountain, snow, sky"),
+    ("a blue car and a tree on grass", "car, tree, grass, sky"),
+    ("a balloon in the sky over sand", "balloon, sand, sky"),
+    ("a yellow flower and a rock on grass", "flower, rock, grass, sky"),
+    ("a mountain and a sun, sand, sky", "mountain, sun, sand, sky"),
+    ("snow and sky with a green house", "house, snow, sky"),
+    ("a boat and a moon on water under the night sky", "boat, moon, water, sky"),
+    ("a purple balloon and a house on sand", "balloon, house, sand, sky"),
+    ("a rock and a tree on sand under the sunset sky", "rock, tree, sand, sky"),
+    ("a red car on snow", "car, snow, sky"),
+    ("a cloud in the sky over water", "cloud, water, sky"),
+    ("a white house on grass under the night sky", "house, grass, sky"),
+    ("a tree and a cloud over snow", "tree, cloud, snow, sky"),
+    ("a mountain over water under the sunset sky", "mountain, water, sky"),
+    ("a red flower on sand", "flower, sand, sky"),
+    ("a yellow car and a sun on sand", "car, sun, sand, sky"),
+    ("a rock on grass under a moon in the night sky", "rock, moon, grass, sky"),
+    ("a red balloon and a cloud in the sky over grass", "balloon, cloud, grass, sky"),
+)
+COLUMNS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=200, help="unseen scenes (default 200)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sheet", type=Path, help="write the contact sheet there")
+    arguments = parser.parse_args()
+
+    pipeline = load_pipeline("tiny")
+    pipeline.set_progress_bar_config(disable=True)
+    print("prompt    noise  accuracy  mean IoU  average precision  absent rate")
+    told: Prompt
+    for told in ("none", "caption"):
+        for noise in (0.3, 0.5):
+            figures = evaluate_landscapes(pipeline, arguments.count, arguments.seed, noise=noise, prompt=told)
+            print(
+                f"{told:<8}  {noise:5.1f}  {figures.pixel_accuracy:8.3f}  {figures.mean_iou:8.3f}  "
+                f"{figures.average_precision:17.3f}  {figures.absent_rate:11.4f}"
+            )
+
+    pictures, agreements = [], []
+    for number, (prompt, names) in enumerate(tqdm(PROMPTS, desc="generating")):
+        concepts = parse_concepts(names)
+        result = generate(pipeline, prompt, concepts, seed=arguments.seed + number)
+        finished = analyze(pipeline, result.images[0], concepts, noise=0.3)
+        while_made, after = (winners(make_heatmaps(one).values[0]) for one in (result.recording, finished))
+        agreements.append(float((while_made == after).float().mean()))
+        pictures.append(result.images[0])
+    mean = sum(agreements) / len(agreements)
+    print(
+        f"maps while generating agree with those of the finished picture: mean {mean:.3f}, least {min(agreements):.3f}"
+    )
+    if arguments.sheet:
+        save_image(contact_sheet(pictures), arguments.sheet)
+
+
+def contact_sheet(pictures: list[Image.Image]) -> Image.Image:
+    """The pictures in rows, each above its prompt."""
+    side, line = pictures[0].width, 22
+    rows = -(-len(pictures) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * side, rows * (side + line)), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(11)
+    for index, picture in enumerate(pictures):
+        left, top = index % COLUMNS * side, index // COLUMNS * (side + line)
+        sheet.paste(picture, (left, top))
+        draw.text((left + 3, top + side + 4), PROMPTS[index][0], "black", font)
+    return sheet
+
+
+if __name__ == "__main__":
+    main()
