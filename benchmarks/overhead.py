@@ -52,7 +52,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--width", type=int, default=1024, help="inner width, a multiple of 128 (%(default)s)")
     parser.add_argument("--blocks", type=int, default=8, help="joint blocks (%(default)s)")
-    parser.add_argument("--singles", type=int, default=0, help="single blocks, which would only thin the cost (%(default)s)")
+    parser.add_argument("--singles", type=int, default=0, help="single blocks, without concepts (%(default)s)")
     parser.add_argument("--tokens", type=int, default=4096, help="image tokens (%(default)s are 1024x1024 pixels)")
     parser.add_argument("--text", type=int, default=256, help="prompt tokens (%(default)s)")
     parser.add_argument("--concepts", type=int, default=8, help="concepts (%(default)s)")
