@@ -65,12 +65,13 @@ def _origin(pipeline: Any) -> str:
 
 
 def defaults_for(pipeline: Any) -> Defaults:
+    """What to run a pipeline with; texts are padded no further than its own tokenizer says."""
+    own = pipeline.tokenizer_2.model_max_length
     if is_tiny(pipeline):
-        tokens = pipeline.tokenizer_2.model_max_length
-        return Defaults(side=256, steps=28, guidance=0.0, cfg=4.0, max_tokens=tokens)
+        return Defaults(side=256, steps=28, guidance=0.0, cfg=4.0, max_tokens=own)
     if pipeline.transformer.config.guidance_embeds:
-        return Defaults(side=1024, steps=28, guidance=3.5, cfg=1.0, max_tokens=512)
-    return Defaults(side=1024, steps=4, guidance=0.0, cfg=1.0, max_tokens=256)
+        return Defaults(side=1024, steps=28, guidance=3.5, cfg=1.0, max_tokens=min(512, own))
+    return Defaults(side=1024, steps=4, guidance=0.0, cfg=1.0, max_tokens=min(256, own))
 
 
 def pick_device(device: str) -> str:

@@ -19,7 +19,7 @@ from ..codec import LinearCodec, fit_codec
 from ..scenes import FIRST_UNSEEN_SEED, draw_scene
 from .export import export
 from .landscape import Trainer, train
-from .progress import map_accuracy, sample_sheet
+from .progress import show_progress
 from .vae import train_vae
 
 # Seeds next below the unseen ones, so that these pictures are not the first the transformer sees again.
@@ -63,9 +63,8 @@ def main() -> None:
     codec = _codec(arguments.out)
 
     def report(trainer: Trainer, grid: int, line: str) -> None:
-        parts = trainer.averaged()
-        sample_sheet(parts, codec, arguments.out / "samples.png", grid)
-        line = f"{line} map accuracy {map_accuracy(parts, codec, grid):.4f}"
+        accuracy = show_progress(trainer, codec, grid, arguments.out / "samples.png")
+        line = f"{line} map accuracy {accuracy:.4f}"
         print(line, flush=True)
         with open(arguments.out / "log.txt", "a", encoding="utf-8") as log:
             log.write(line + "\n")

@@ -11,7 +11,15 @@ from safetensors.torch import load_file, save_file
 
 from ...files import atomic_write, write_json, write_text
 from ..codec import LinearCodec
-from ..model import SHIFT, build_clip_tokenizer, build_parts, build_t5_tokenizer, build_vae, set_linear_encoder
+from ..model import (
+    SHIFT,
+    Parts,
+    build_clip_tokenizer,
+    build_parts,
+    build_t5_tokenizer,
+    build_vae,
+    set_linear_encoder,
+)
 from ..texts import words
 from . import checkpoint, vae
 
@@ -29,10 +37,18 @@ def export(run: Path, folder: Path, codec: LinearCodec) -> Path:
         raise ValueError(f"{run} has no checkpoint of the {missing}. Train it first (--part model, --part vae).")
     parts = build_parts(len(words()))
     parts.fill(found[0]["average"])
+    pipeline = assemble(parts, codec)
+    pipeline.vae.decoder.load_state_dict(found_vae[0]["average"])
+    pipeline.to(torch.bfloat16).save_pretrained(folder)
+    _settle(folder)
+    return folder
+
+
+def assemble(parts: Parts, codec: LinearCodec) -> FluxPipeline:
+    """The parts as a pipeline; its autoencoder's encoder is the codec, its decoder knows nothing yet."""
     autoencoder = build_vae()
     set_linear_encoder(autoencoder, codec)
-    autoencoder.decoder.load_state_dict(found_vae[0]["average"])
-    pipeline = FluxPipeline(
+    return FluxPipeline(
         transformer=parts.transformer,
         text_encoder_2=parts.t5,
         tokenizer_2=build_t5_tokenizer(words()),
@@ -41,9 +57,6 @@ def export(run: Path, folder: Path, codec: LinearCodec) -> Path:
         vae=autoencoder,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
     )
-    pipeline.to(torch.bfloat16).save_pretrained(folder)
-    _settle(folder)
-    return folder
 
 
 def _settle(folder: Path) -> None:
