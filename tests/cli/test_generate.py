@@ -256,7 +256,13 @@ def test_ctrl_c_at_a_terminal_is_one_line_and_leaves_nothing(
     screen, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))  # a bar needs room
     process = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "out")], cwd=ROOT, stdout=subprocess.PIPE, stderr=terminal, text=True
+        [*command, "--out", str(tmp_path / "out")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+        # Who runs the tests in the background of a shell ignores Ctrl-C, and so would this process.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(terminal)
     too_late = threading.Timer(300, process.kill)  # ends the loops below

@@ -170,13 +170,14 @@ def test_names_stand_for_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_defaults_follow_the_model(random_pipeline: Any, tools: Any) -> None:
-    def a_pipeline(origin: str | None, guidance: bool) -> Any:
+    def a_pipeline(origin: str | None, guidance: bool, longest: int = 512) -> Any:
         config = {"_name_or_path": origin} if origin else {}
-        tokenizer = SimpleNamespace(model_max_length=24)
+        tokenizer = SimpleNamespace(model_max_length=longest)
         transformer = SimpleNamespace(config=SimpleNamespace(guidance_embeds=guidance))
         return SimpleNamespace(config=config, tokenizer_2=tokenizer, transformer=transformer)
 
-    assert defaults_for(a_pipeline(str(MODEL_FOLDER), False)).max_tokens == 24
+    assert defaults_for(a_pipeline(str(MODEL_FOLDER), False, 24)).max_tokens == 24
+    assert defaults_for(a_pipeline("folder", False, 24)).max_tokens == 24
     assert defaults_for(a_pipeline(None, False)) == Defaults(1024, 4, 0.0, 1.0, 256)
     assert defaults_for(a_pipeline("folder", True)) == Defaults(1024, 28, 3.5, 1.0, 512)
     assert model_name(a_pipeline(str(MODEL_FOLDER), False)) == "tiny"

@@ -25,7 +25,7 @@ DEFAULTS = Defaults(side=64, steps=2, guidance=0.0, cfg=1.0, max_tokens=12)
 @pytest.fixture(autouse=True)
 def small_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of 64 x 64 in two steps, where a real Flux has 1024 x 1024 in four."""
-    for name in ("analyze", "generate", "pipelines"):
+    for name in ("analysis", "generation", "pipelines"):
         monkeypatch.setattr(f"concept_attention.hosts.diffusers.{name}.defaults_for", lambda pipeline: DEFAULTS)
 
 
