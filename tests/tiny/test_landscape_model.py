@@ -1,0 +1,119 @@
+"""The weights in the repository meet their bars, and load wherever Flux loads.
+
+The maps of this model are taught: these are tests of the instrument and of everything between a model and its maps.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FluxPipeline
+from safetensors import safe_open
+
+from concept_attention.concepts import parse_concepts
+from concept_attention.heatmaps import make_heatmaps
+from concept_attention.hosts.diffusers import analyze, generate, load_pipeline
+from concept_attention.masks import make_masks
+from concept_attention.summary import summarise
+from concept_attention.tiny import MODEL_FOLDER
+from concept_attention.tiny.evaluation import evaluate_landscapes, winners
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Any:
+    loaded = load_pipeline("tiny", device="cpu")
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+def test_maps_of_200_unseen_scenes_meet_the_bars(pipeline: Any) -> None:
+    figures = evaluate_landscapes(pipeline, 200, seed=1, noise=0.3)
+    assert figures.pixel_accuracy >= 0.95
+    assert figures.mean_iou >= 0.82
+    assert figures.absent_rate <= 0.01
+
+
+@pytest.mark.parametrize(("width", "height"), [(384, 256), (192, 320)])
+def test_wide_and_tall_scenes_are_mapped_as_well(pipeline: Any, width: int, height: int) -> None:
+    figures = evaluate_landscapes(pipeline, 16, seed=2, width=width, height=height)
+    assert figures.pixel_accuracy >= 0.93
+
+
+def test_a_transposed_grid_or_a_wrong_layer_shows_at_once(pipeline: Any) -> None:
+    right = evaluate_landscapes(pipeline, 12, seed=3)
+    first_layer = evaluate_landscapes(pipeline, 12, seed=3, layers="0")
+    assert first_layer.pixel_accuracy < right.pixel_accuracy - 0.2
+
+
+PROMPTS = (
+    ("a red house and a tree on grass under the sky", "house, tree, grass, sky", "moon"),
+    ("a boat, a sun, water, sky", "boat, sun, water, sky", "car"),
+    ("a mountain on snow under the night sky", "mountain, snow, sky", "flower"),
+    ("a red car on sand", "car, sand, sky", "boat"),
+)
+
+
+def test_maps_while_generating_agree_with_maps_of_the_finished_picture(pipeline: Any) -> None:
+    agreements = []
+    for prompt, present, absent in PROMPTS:
+        concepts = parse_concepts(present, absent)
+        result = generate(pipeline, prompt, concepts, seed=5)
+        finished = analyze(pipeline, result.images[0], concepts, noise=0.3)
+        while_made, after = (winners(make_heatmaps(one).values[0]) for one in (result.recording, finished))
+        agreements.append(float((while_made == after).float().mean()))
+        figures = {one.name: one for one in summarise(make_heatmaps(finished))}
+        assert not any(figures[name].absent for name in present.split(", "))
+        assert figures[absent].area <= 0.01
+        masks = make_masks(make_heatmaps(finished), absent, "argmax")
+        assert masks.mean() <= 0.01
+    assert sum(agreements) / len(agreements) >= 0.85
+
+
+def test_a_plain_flux_pipeline_reads_the_folder_and_makes_the_same_picture(pipeline: Any) -> None:
+    plain = FluxPipeline.from_pretrained(MODEL_FOLDER)
+    plain.set_progress_bar_config(disable=True)
+    prompt, steps = "a boat, a sun, water, sky", 4
+    ours = generate(pipeline, prompt, parse_concepts("boat"), steps=steps, seed=7).images[0]
+    theirs = plain(
+        prompt,
+        negative_prompt="",
+        true_cfg_scale=4.0,
+        width=256,
+        height=256,
+        num_inference_steps=steps,
+        guidance_scale=0.0,
+        max_sequence_length=24,
+        generator=torch.Generator().manual_seed(7),
+    ).images[0]
+    assert ours.tobytes() == theirs.tobytes()
+
+
+def test_padding_as_far_as_plain_pipelines_do_changes_little(pipeline: Any) -> None:
+    concepts = parse_concepts("house, tree, grass, sky")
+    short, long = (
+        generate(pipeline, PROMPTS[0][0], concepts, seed=5, max_tokens=tokens).recording for tokens in (24, 512)
+    )
+    agree = winners(make_heatmaps(short).values[0]) == winners(make_heatmaps(long).values[0])
+    assert agree.float().mean() >= 0.7
+
+
+def test_the_folder_is_small_and_in_bfloat16() -> None:
+    files = [path for path in Path(MODEL_FOLDER).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 15_000_000
+    for path in (path for path in files if path.suffix == ".safetensors"):
+        with safe_open(path, "pt") as tensors:
+            assert {tensors.get_slice(name).get_dtype() for name in tensors.keys()} == {"BF16"}  # noqa: SIM118
+
+
+def test_stock_loaders_find_what_they_look_for_in_a_flux() -> None:
+    """Head size 128 and the axes 16/56/56 are not in the file: a loader infers them from these shapes."""
+    with safe_open(MODEL_FOLDER / "transformer" / "diffusion_pytorch_model.safetensors", "pt") as tensors:
+        shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    assert shapes["transformer_blocks.0.attn.norm_added_k.weight"] == (128,)
+    assert shapes["transformer_blocks.0.attn.add_q_proj.weight"] == (128, 128)
+    assert shapes["x_embedder.weight"] == (128, 64)
+    assert shapes["proj_out.weight"] == (64, 128)
+    assert "single_transformer_blocks.0.proj_mlp.weight" in shapes
