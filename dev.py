@@ -32,8 +32,9 @@ LOCK = "dev.lock"  # in .venv: dev.py made this folder; locked while it is being
 STAMP = "dev.json"  # in .venv, written last: what is installed
 LOG = "install.log"  # in .venv
 DISK_GB = 2.0  # 1.4 installed, and room for pip to unpack
-DEMO_PROMPT = "a red house and a tree on grass under the sky"
-DEMO_CONCEPTS = ("house", "tree", "sky", "grass", "moon")
+DEMO_PROMPT = "a mountain and a boat on water under a sun in the sky"
+DEMO_CONCEPTS = ("boat", "sun", "mountain", "water", "sky", "moon")
+DEMO_SEED = "21"
 
 AGAIN = "then run this again."
 APT = "On Debian and Ubuntu run `sudo apt install python3-venv`"
@@ -82,13 +83,13 @@ def main(argv: Sequence[str]) -> int:
 def run_demo(python: Path, out: Path) -> int:
     """Generate a picture with heatmaps, analyze that picture, and say which files to look at."""
     generated, analyzed = out / "generated", out / "analyzed"
-    concepts = ["--concepts", *DEMO_CONCEPTS]
+    options = ["--concepts", *DEMO_CONCEPTS, "--seed", DEMO_SEED]
     for command, subject, folder in (
         ("generate", DEMO_PROMPT, generated),
         ("analyze", str(generated / "image.png"), analyzed),
     ):
         print(f"\n== {command}: {subject}", flush=True)
-        arguments = ["-m", "concept_attention", command, subject, *concepts, "--out", str(folder)]
+        arguments = ["-m", "concept_attention", command, subject, *options, "--out", str(folder)]
         code = subprocess.call([str(python), *arguments], cwd=ROOT, env=tool_environment())
         if code:
             print(f"The demo stopped: {command} failed with exit code {code}.", file=sys.stderr)

@@ -289,11 +289,11 @@ def test_demo_generates_then_analyzes_offline_and_says_what_to_open(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(dev.subprocess, "call", call)
     assert dev.run_demo(Path("python"), tmp_path) == 0
-    concepts = ["--concepts", "house", "tree", "sky", "grass", "moon"]
+    options = ["--concepts", "boat", "sun", "mountain", "water", "sky", "moon", "--seed", "21"]
     generated, analyzed = tmp_path / "generated", tmp_path / "analyzed"
     assert calls == [
-        ["generate", "a red house and a tree on grass under the sky", *concepts, "--out", str(generated)],
-        ["analyze", str(generated / "image.png"), *concepts, "--out", str(analyzed)],
+        ["generate", "a mountain and a boat on water under a sun in the sky", *options, "--out", str(generated)],
+        ["analyze", str(generated / "image.png"), *options, "--out", str(analyzed)],
     ]
     assert str(generated / "segmentation.png") in capsys.readouterr().out
 

@@ -8,12 +8,17 @@ trained to encode to them and to decode from them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from ..files import atomic_write
 
 PATCH = 8
 CHANNELS = 16
+CODEC = "codec.safetensors"
 LARGEST_STD = 1.25
 # Channel c's standard deviation becomes LARGEST_STD * (s_c / s_0) ** SPECTRUM. Whitening fully (0) makes the model
 # spend itself on the noise-like fine components; leaving them as they are (1) loses the edges.
@@ -60,3 +65,12 @@ def fit_codec(images: NDArray[np.uint8]) -> LinearCodec:
     basis = vectors[:, ::-1][:, :CHANNELS]
     scale = LARGEST_STD * (std / std[0]) ** SPECTRUM / std
     return LinearCodec(mean, np.ascontiguousarray(basis, np.float32), scale.astype(np.float32))
+
+
+def write_codec(codec: LinearCodec, path: Path) -> None:
+    with atomic_write(path) as temporary:
+        save_file({"mean": codec.mean, "basis": codec.basis, "scale": codec.scale}, temporary)
+
+
+def read_codec(path: Path) -> LinearCodec:
+    return LinearCodec(**load_file(path))

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
 
-from ...files import atomic_write
-from ..codec import LinearCodec, fit_codec
+from ..codec import CODEC, LinearCodec, fit_codec, read_codec, write_codec
 from ..scenes import FIRST_UNSEEN_SEED, draw_scene
-from .export import export
+from .export import export, read_parts
 from .landscape import Trainer, train
 from .progress import show_progress
 from .vae import train_vae
@@ -31,13 +29,14 @@ def _pictures(count: int) -> np.ndarray:
     return np.stack([draw_scene(CODEC_SEED + index).image for index in range(count)])
 
 
-def _codec(out: Path) -> LinearCodec:
-    path = out / "codec.safetensors"
-    if not path.exists():
-        codec = fit_codec(_pictures(CODEC_SCENES))
-        with atomic_write(path) as temporary:
-            save_file({"mean": codec.mean, "basis": codec.basis, "scale": codec.scale}, temporary)
-    return LinearCodec(**load_file(path))
+def _codec(out: Path, start: Path | None) -> LinearCodec:
+    """The run's latent space: its own, that of the model it starts from, or a new one."""
+    path = out / CODEC
+    if start and not path.exists():
+        write_codec(read_codec(start / CODEC), path)
+    elif not path.exists():
+        write_codec(fit_codec(_pictures(CODEC_SCENES)), path)
+    return read_codec(path)
 
 
 def _arguments() -> argparse.Namespace:
@@ -51,6 +50,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, help="image tokens a batch (default 5120, on a GPU 131072)")
     parser.add_argument("--scenes", type=int, help="scenes held in memory (default 80000, on a GPU 500000)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="go on from an exported folder, such as the shipped one")
     parser.add_argument("--export", type=Path, help="where the diffusers folder goes (default OUT/model)")
     return parser.parse_args()
 
@@ -60,7 +60,7 @@ def main() -> None:
     device = torch.device(arguments.device)
     gpu = device.type == "cuda"
     arguments.out.mkdir(parents=True, exist_ok=True)
-    codec = _codec(arguments.out)
+    codec = _codec(arguments.out, arguments.start)
 
     def report(trainer: Trainer, grid: int, line: str) -> None:
         accuracy = show_progress(trainer, codec, grid, arguments.out / "samples.png")
@@ -83,6 +83,7 @@ def main() -> None:
             tokens=arguments.tokens or (131_072 if gpu else 5120),
             scenes=arguments.scenes or (500_000 if gpu else 80_000),
             seed=arguments.seed,
+            start=read_parts(arguments.start) if arguments.start else None,
             report=report,
         )
     if arguments.part in ("all", "export"):

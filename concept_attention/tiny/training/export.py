@@ -10,7 +10,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 from safetensors.torch import load_file, save_file
 
 from ...files import atomic_write, write_json, write_text
-from ..codec import LinearCodec
+from ..codec import CODEC, LinearCodec, write_codec
 from ..model import (
     SHIFT,
     Parts,
@@ -40,6 +40,7 @@ def export(run: Path, folder: Path, codec: LinearCodec) -> Path:
     pipeline = assemble(parts, codec)
     pipeline.vae.decoder.load_state_dict(found_vae[0]["average"])
     pipeline.to(torch.bfloat16).save_pretrained(folder)
+    write_codec(codec, folder / CODEC)  # for who trains it further: a new one might differ in its signs
     _settle(folder)
     return folder
 
@@ -57,6 +58,12 @@ def assemble(parts: Parts, codec: LinearCodec) -> FluxPipeline:
         vae=autoencoder,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
     )
+
+
+def read_parts(folder: Path) -> Parts:
+    """The transformer and text encoders of an exported folder."""
+    pipeline = FluxPipeline.from_pretrained(folder)
+    return Parts(pipeline.transformer, pipeline.text_encoder_2, pipeline.text_encoder)
 
 
 def _settle(folder: Path) -> None:

@@ -29,6 +29,7 @@ from .pool import COARSE, FINE, Pool
 MAP_WEIGHT = 0.1
 MAP_LAYERS = tuple(range(JOINT_BLOCKS // 2, JOINT_BLOCKS))  # the last half
 COARSE_SHARE = 0.45  # of the time goes to the 8x8 grid, where a step is cheap
+ANOTHER_RUN = 5_000_000  # first scene seed of a run that goes on from a finished model
 DECAY_FROM = 0.45  # of the time; then the rates fall linearly
 FINE_FROM = 16 * 16  # latent cells: the coarse grid's
 REPORT_SECONDS = 300
@@ -166,6 +167,12 @@ class Trainer:
         self.step_count = progress["steps"]
         return progress["minutes"], progress["next_seed"]
 
+    def start_from(self, parts: Parts) -> None:
+        """Begin with the weights of a finished model instead of new ones."""
+        tensors = {name: p.detach().to(self.device, torch.float32) for name, p in parts.parameters().items()}
+        self.parts.fill(tensors)
+        self.average = {name: tensors[name].clone() for name in self.parameters}
+
     def averaged(self) -> Parts:
         """A copy of the model with the moving average's weights, in eval mode."""
         parts = build_parts(len(words()))
@@ -191,6 +198,7 @@ def train(
     tokens: int,
     scenes: int,
     seed: int = 0,
+    start: Parts | None = None,
     report: Callable[[Trainer, int, str], None] | None = None,
 ) -> Trainer:
     """Train until `minutes` of training are done, counting those of earlier runs in the same folder.
@@ -204,20 +212,25 @@ def train(
         tokens: image tokens per batch.
         scenes: scenes to hold at most, in each of the two stages.
         seed: of weights, batches and noise.
+        start: a finished model to go on from, on the fine grid only; a checkpoint in `folder` comes first.
         report: called with the trainer, the token grid's side and a line of figures at every checkpoint.
     """
     trainer = Trainer(device, seed)
     before, next_seed = trainer.restore(folder)
-    start = last = time.monotonic()
+    coarse_until = 0.0 if start else COARSE_SHARE * minutes
+    if start and not before:
+        trainer.start_from(start)
+        next_seed = ANOTHER_RUN
+    began = last = time.monotonic()
     pool, coarse = None, True
     figures: list[tuple[Tensor, Tensor]] = []
     with tqdm(total=round(minutes * 60), initial=round(before * 60), unit="s", desc="training") as bar:
-        while (spent := before + (time.monotonic() - start) / 60) < minutes:
-            if pool is None or (coarse and spent > COARSE_SHARE * minutes):
+        while (spent := before + (time.monotonic() - began) / 60) < minutes:
+            if pool is None or (coarse and spent > coarse_until):
                 if pool is not None:
                     next_seed += pool.size
                     pool.close()
-                coarse = spent < COARSE_SHARE * minutes
+                coarse = spent < coarse_until
                 pool = Pool(codec, COARSE if coarse else FINE, next_seed, workers, scenes, device)
                 while pool.size < min(512, scenes):
                     pool.grow(wait=60)

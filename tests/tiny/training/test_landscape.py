@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from concept_attention.tiny.codec import LinearCodec, fit_codec
+from concept_attention.tiny import MODEL_FOLDER
+from concept_attention.tiny.codec import CODEC, LinearCodec, fit_codec, read_codec
 from concept_attention.tiny.model import JOINT_BLOCKS
 from concept_attention.tiny.scenes import LABELS, draw_scene
 from concept_attention.tiny.texts import TEXT_TOKENS, concept_texts
 from concept_attention.tiny.training import landscape
+from concept_attention.tiny.training.export import read_parts
 from concept_attention.tiny.training.landscape import DECAY_FROM, MAP_LAYERS, Trainer, rate_at, train
 from concept_attention.tiny.training.pool import CHUNK, Pool
 
@@ -124,6 +126,23 @@ def test_a_stopped_run_is_taken_up_where_it_was(tmp_path: Path, pool: Pool) -> N
         assert torch.equal(second.average[name], first.average[name])
     second.step(pool.sample(128), done=0.1)
     assert second.step_count == 3
+
+
+def test_the_shipped_model_can_be_trained_further() -> None:
+    shipped = read_parts(MODEL_FOLDER)
+    trainer = Trainer(CPU)
+    trainer.start_from(shipped)
+    for name, parameter in shipped.parameters().items():
+        assert torch.equal(trainer.parameters[name], parameter)
+        assert torch.equal(trainer.average[name], parameter)
+    own = Pool(read_codec(MODEL_FOLDER / CODEC), ((256, 256),), 0, workers=1, limit=CHUNK, device=CPU)
+    while own.size < CHUNK:
+        own.grow(wait=60)
+    own.close()
+    batch = own.sample(4 * 256)
+    _, maps = trainer.losses(batch, TEXT_TOKENS)
+    _, guessed = Trainer(CPU).losses(batch, TEXT_TOKENS)
+    assert maps < 0.8 < 1.5 < guessed  # it knows the world; a new one guesses
 
 
 def test_a_finished_run_trains_no_further(tmp_path: Path, codec: LinearCodec) -> None:
