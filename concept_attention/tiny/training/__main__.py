@@ -87,7 +87,8 @@ def main() -> None:
             report=report,
         )
     if arguments.part in ("all", "export"):
-        print(f"Wrote {export(arguments.out, arguments.export or arguments.out / 'model', codec)}")
+        folder = arguments.export or arguments.out / "model"
+        print(f"Wrote {export(arguments.out, folder, codec, arguments.start)}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
+from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, FluxPipeline
 from safetensors.torch import load_file, save_file
 
 from ...files import atomic_write, write_json, write_text
@@ -24,21 +24,30 @@ from ..texts import words
 from . import checkpoint, vae
 
 
-def export(run: Path, folder: Path, codec: LinearCodec) -> Path:
+def export(run: Path, folder: Path, codec: LinearCodec, start: Path | None = None) -> Path:
     """Write the moving averages of a run as a FluxPipeline in bfloat16.
 
+    Args:
+        run: the run's folder.
+        folder: where the pipeline goes.
+        codec: the run's latent space.
+        start: the model the run went on from; its decoder is kept where the run trained none.
+
     Raises:
-        ValueError: if the run lacks a checkpoint of the transformer or of the autoencoder.
+        ValueError: if there is no checkpoint of the transformer, or no decoder.
     """
     cpu = torch.device("cpu")
     found, found_vae = checkpoint.load(run, cpu), checkpoint.load(run / vae.FOLDER, cpu)
-    if found is None or found_vae is None:
+    if found is None or (found_vae is None and start is None):
         missing = "transformer" if found is None else "autoencoder"
         raise ValueError(f"{run} has no checkpoint of the {missing}. Train it first (--part model, --part vae).")
     parts = build_parts(len(words()))
     parts.fill(found[0]["average"])
     pipeline = assemble(parts, codec)
-    pipeline.vae.decoder.load_state_dict(found_vae[0]["average"])
+    if found_vae:
+        pipeline.vae.decoder.load_state_dict(found_vae[0]["average"])
+    elif start:
+        pipeline.vae.decoder.load_state_dict(AutoencoderTiny.from_pretrained(start / "vae").decoder.state_dict())
     pipeline.to(torch.bfloat16).save_pretrained(folder)
     write_codec(codec, folder / CODEC)  # for who trains it further: a new one might differ in its signs
     _settle(folder)

@@ -1,0 +1,36 @@
+"""A finished run becomes a folder that loads; one that went on from the shipped model keeps its decoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import FluxPipeline
+
+from concept_attention.tiny import MODEL_FOLDER
+from concept_attention.tiny.codec import CODEC, read_codec
+from concept_attention.tiny.training.export import export, read_parts
+from concept_attention.tiny.training.landscape import Trainer
+
+CODEC_OF_MODEL = read_codec(MODEL_FOLDER / CODEC)
+
+
+def test_the_shipped_model_exported_again_is_itself(tmp_path: Path) -> None:
+    trainer = Trainer(torch.device("cpu"))
+    trainer.start_from(read_parts(MODEL_FOLDER))
+    trainer.save(tmp_path, minutes=1, next_seed=0)
+    folder = export(tmp_path, tmp_path / "model", CODEC_OF_MODEL, start=MODEL_FOLDER)
+    again, shipped = (FluxPipeline.from_pretrained(path) for path in (folder, MODEL_FOLDER))
+    for part in ("transformer", "text_encoder", "text_encoder_2", "vae"):
+        ours, theirs = (getattr(pipeline, part).state_dict() for pipeline in (again, shipped))
+        assert ours.keys() == theirs.keys()
+        for name, tensor in ours.items():
+            torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=0, msg=name)
+    assert read_codec(folder / CODEC).basis.tolist() == CODEC_OF_MODEL.basis.tolist()
+
+
+def test_a_run_without_a_decoder_is_refused(tmp_path: Path) -> None:
+    Trainer(torch.device("cpu")).save(tmp_path, minutes=1, next_seed=0)
+    with pytest.raises(ValueError, match="no checkpoint of the autoencoder. Train it first"):
+        export(tmp_path, tmp_path / "model", CODEC_OF_MODEL)
