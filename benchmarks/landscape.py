@@ -83,7 +83,7 @@ def contact_sheet(pictures: list[Image.Image]) -> Image.Image:
     rows = -(-len(pictures) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * side, rows * (side + line)), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(11)
+    font = ImageFont.load_default(9)
     for index, picture in enumerate(pictures):
         left, top = index % COLUMNS * side, index // COLUMNS * (side + line)
         sheet.paste(picture, (left, top))

@@ -1,8 +1,8 @@
 """The landscape model's latent space: principal components of 8x8 pixel patches.
 
 A drawing keeps 99 % of its variance in 16 components, so no learned latent space is needed: the diffusion model is
-trained on these, and the small convolutional autoencoder that ships with it (the layout every host can load) is
-trained to encode to them and to decode from them.
+trained on these, and the small convolutional autoencoder that ships with it
+encodes to exactly them and has learned to decode from them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The landscape model's parts: a real Flux, T5, CLIP and autoencoder, only small.
 
-Head size 128 with axes 16/56/56 and the TAESD layout of the autoencoder are what stock loaders recognise.
+Head size 128 with axes 16/56/56 is what stock loaders recognise as Flux.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Trainer:
         self._labels = torch.tensor([label for _, label in concept_texts()], device=device)
 
     def _concept_rows(self) -> tuple[Tensor, Tensor]:
-        """Ids (U, 32) of every concept text and its word count (U,)."""
+        """Ids (U, TEXT_TOKENS) of every concept text and its word count (U,)."""
         table = token_table()
         ids = [word_ids(text, table) for text, _ in concept_texts()]
         rows = torch.tensor([t5_row(row, TEXT_TOKENS) for row in ids], device=self.device)

@@ -41,8 +41,8 @@ class Rows:
 
     latents: Tensor  # (P, 2, 16, h, w) float16
     coverage: Tensor  # (P, labels, h/2, w/2) uint8, area share x 255
-    t5: Tensor  # (P, V, 32) int16
-    clip: Tensor  # (P, V, 32) int16
+    t5: Tensor  # (P, V, TEXT_TOKENS) int16
+    clip: Tensor  # (P, V, TEXT_TOKENS) int16
     texts: Tensor  # (P, V, C) int16 index into concept_texts()
 
     def tensors(self) -> tuple[Tensor, ...]:
@@ -173,7 +173,7 @@ class Pool:
         """A batch of one size, about `tokens` image tokens large; sizes come up as often as they were drawn.
 
         Returns:
-            latents (B, 16, h, w) float32; coverage (B, labels, N) float32, 0-1; t5 and clip (B, 32) ids;
+            latents (B, 16, h, w) float32; coverage (B, labels, N) float32, 0-1; t5 and clip (B, TEXT_TOKENS) ids;
             texts (B, C) indices.
         """
         shapes = list(self._rows)
