@@ -43,11 +43,44 @@ def attend_concepts(
     Source: arXiv:2502.04320, concept attention.
     """
     _check_shapes(concept_q, concept_k, concept_v, image_k, image_v)
+    bias = None if key_bias is None else _key_bias(key_bias, concept_q, image_k)
+    # The plain product needs no copy of keys and values, which for a few queries costs more than the attention. It
+    # keeps its logits in the dtype of the queries, so half precision is left to the fused kernels, and its logits
+    # are smaller than such a copy only while there are fewer concepts than features.
+    plain = concept_q.dtype in (torch.float32, torch.float64) and concept_q.shape[2] <= concept_q.shape[3]
+    attend = _attend_by_products if plain else _attend_fused
+    attended = attend(concept_q, concept_k, concept_v, image_k, image_v, bias, scale)
+    return rearrange(attended, "b heads c head_dim -> b c (heads head_dim)")
+
+
+def _attend_by_products(
+    concept_q: Tensor,
+    concept_k: Tensor,
+    concept_v: Tensor,
+    image_k: Tensor,
+    image_v: Tensor,
+    bias: Tensor | None,
+    scale: float | None,
+) -> Tensor:
+    count, head_dim = concept_q.shape[2:]
+    scaled = concept_q * (head_dim**-0.5 if scale is None else scale)
+    logits = torch.cat((scaled @ concept_k.mT, scaled @ image_k.mT), dim=-1)
+    weights = (logits if bias is None else logits + bias).softmax(dim=-1)
+    return weights[..., :count] @ concept_v + weights[..., count:] @ image_v
+
+
+def _attend_fused(
+    concept_q: Tensor,
+    concept_k: Tensor,
+    concept_v: Tensor,
+    image_k: Tensor,
+    image_v: Tensor,
+    bias: Tensor | None,
+    scale: float | None,
+) -> Tensor:
     key = torch.cat((concept_k, image_k), dim=2)
     value = torch.cat((concept_v, image_v), dim=2)
-    bias = None if key_bias is None else _key_bias(key_bias, concept_q, image_k)
-    attended = F.scaled_dot_product_attention(concept_q, key, value, attn_mask=bias, scale=scale)
-    return rearrange(attended, "b heads c head_dim -> b c (heads head_dim)")
+    return F.scaled_dot_product_attention(concept_q, key, value, attn_mask=bias, scale=scale)
 
 
 def _check_shapes(

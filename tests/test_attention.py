@@ -33,7 +33,10 @@ def streams(batch=2, heads=3, concepts=4, tokens=15, head_dim=8, dtype=torch.flo
     return [torch.randn(batch, heads, n, head_dim, generator=generator).to(dtype) for n in counts]
 
 
-@pytest.mark.parametrize("shape", [{}, {"batch": 1, "concepts": 1, "tokens": 1}, {"heads": 1, "head_dim": 5}])
+FEW_AND_MANY = [{"concepts": 4, "head_dim": 8}, {"concepts": 9, "head_dim": 8}]  # they take different ways
+
+
+@pytest.mark.parametrize("shape", [*FEW_AND_MANY, {"batch": 1, "concepts": 1, "tokens": 1}, {"heads": 1}])
 def test_concepts_attend_to_concepts_and_image(shape):
     inputs = streams(**shape)
     torch.testing.assert_close(
@@ -41,8 +44,9 @@ def test_concepts_attend_to_concepts_and_image(shape):
     )
 
 
-def test_scale_replaces_the_root_of_the_head_size():
-    inputs = streams()
+@pytest.mark.parametrize("shape", FEW_AND_MANY)
+def test_scale_replaces_the_root_of_the_head_size(shape):
+    inputs = streams(**shape)
     expected = naive_attention(*inputs, scale=0.7).float()
     torch.testing.assert_close(attend_concepts(*inputs, scale=0.7), expected, atol=1e-6, rtol=1e-5)
 
@@ -87,9 +91,10 @@ def test_key_bias_equals_repeating_the_pad_token(per_picture):
     torch.testing.assert_close(out, expected[:, :4], atol=1e-6, rtol=1e-5)
 
 
-def test_key_bias_can_differ_per_picture():
-    inputs = streams()
-    bias = torch.randn(2, 4)
+@pytest.mark.parametrize("shape", FEW_AND_MANY)
+def test_key_bias_can_differ_per_picture(shape):
+    inputs = streams(**shape)
+    bias = torch.randn(2, shape["concepts"])
     expected = naive_attention(*inputs, key_bias=bias).float()
     torch.testing.assert_close(attend_concepts(*inputs, key_bias=bias), expected, atol=1e-6, rtol=1e-5)
 
@@ -103,8 +108,9 @@ def test_key_bias_works_in_the_dtype_of_the_model():
     )
 
 
-def test_gradients_are_those_of_the_formula():
-    inputs = [tensor.requires_grad_() for tensor in streams(1, 2, 3, 4, 2, dtype=torch.float64)]
+@pytest.mark.parametrize("head_dim", [2, 3])
+def test_gradients_are_those_of_the_formula(head_dim):
+    inputs = [tensor.requires_grad_() for tensor in streams(1, 2, 3, 4, head_dim, dtype=torch.float64)]
     bias = torch.randn(3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda *x: attend_concepts(*x[:5], key_bias=x[5]), (*inputs, bias))
 
