@@ -15,6 +15,14 @@ import torch
 torch.set_num_threads(1)  # the tests' models are too small to gain from more, and lose where cores are shared
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Skips are dots in a quiet run: say in words that no ComfyUI was there to test with, and how to get it."""
+    skipped = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()) if report.longrepr]
+    reasons = [reason.removeprefix("Skipped: ") for reason in map(str, skipped) if "needs ComfyUI" in reason]
+    for reason in sorted(set(reasons)):
+        terminalreporter.write_line(f"NOT RUN: {reasons.count(reason)} test modules. This {reason}", yellow=True)
+
+
 @pytest.fixture(scope="session")
 def random_pipeline() -> Any:
     """A FluxPipeline with the landscape model's architecture and tokenizers, and seeded random weights.

@@ -1,0 +1,58 @@
+"""What the tests of the ComfyUI host share. Without a ComfyUI they are skipped, and the end of the run says so.
+
+Other folders that test inside ComfyUI's library take it over in their own conftest.py:
+
+    from ..hosts.comfyui.conftest import comfy_host, pytest_pycollect_makemodule, tiny_clip, tiny_flux  # noqa: F401
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .boot import Host, HostMissing, boot
+
+
+class _Hostless(pytest.Module):
+    """A test module that cannot even be imported here."""
+
+    reason = ""
+
+    def collect(self) -> Any:
+        pytest.skip(self.reason, allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> pytest.Module | None:
+    """Import ComfyUI before the first test module is: these can then import it, and our modules for it, at the top."""
+    try:
+        boot()
+    except HostMissing as missing:
+        module: _Hostless = _Hostless.from_parent(parent, path=module_path)
+        module.reason = str(missing)
+        return module
+    return None
+
+
+@pytest.fixture(scope="session")
+def comfy_host() -> Host:
+    """The ComfyUI that is being tested with, imported."""
+    return boot()
+
+
+@pytest.fixture(scope="session")
+def tiny_flux(comfy_host: Host) -> Callable[..., Any]:
+    """Makes a new MODEL, a random Flux: see `tiny.make_flux` for its arguments."""
+    from .tiny import make_flux
+
+    return make_flux
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(comfy_host: Host) -> Any:
+    """A CLIP that fits these models (see `tiny.make_clip`). Do not change it: tests share it."""
+    from .tiny import make_clip
+
+    return make_clip()
