@@ -188,7 +188,7 @@ def _reading_mode(recording: Recording, name: str) -> Mode:
     recorded = MODES[recording.mode]
     mode = recorded if name == "auto" else resolve_mode(name, recording.architecture)
     lacks_vectors = (mode.vectors == "linear") != (recorded.vectors == "linear")
-    lacks_pads = mode.padded_tokens > 0 and recording.pad_scores is None
+    lacks_pads = mode.padded_tokens > len(recording.concepts) and recording.pad_scores is None
     if lacks_vectors or lacks_pads:
         raise ValueError(
             f"Mode {mode.name} cannot be read from a recording made for mode {recorded.name}: "

@@ -178,6 +178,22 @@ def test_padding_tokens_take_their_part_of_the_share() -> None:
     assert float(values.sum(dim=1).max()) < 1
 
 
+def test_as_many_concepts_as_there_are_tokens_leave_no_padding() -> None:
+    names = [f"concept {number}" for number in range(226)]
+    recording = replace(
+        make_recording(),
+        scores=torch.randn(1, 1, 1, 226, 15),
+        norms=torch.ones(1, 1, 1, 226),
+        layers=(7,),
+        steps=(0,),
+        sigmas=(1.0,),
+        mode="cogvideox",
+        concepts=tuple(Concept(name, name) for name in names),
+    )
+    tokens = make_heatmaps(recording).values.flatten(2)
+    torch.testing.assert_close(tokens, recording.scores[0, 0].softmax(dim=1))
+
+
 def test_permuting_concepts_permutes_maps() -> None:
     recording = make_recording()
     order = [2, 0, 1]

@@ -5,6 +5,7 @@ The maps of this model are taught: these are tests of the instrument and of ever
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from diffusers import FluxPipeline
 from safetensors import safe_open
 
 from concept_attention.concepts import parse_concepts
-from concept_attention.heatmaps import make_heatmaps
+from concept_attention.heatmaps import Heatmaps, make_heatmaps
 from concept_attention.hosts.diffusers import analyze, generate, load_pipeline
 from concept_attention.masks import make_masks
 from concept_attention.summary import summarise
-from concept_attention.tiny import MODEL_FOLDER
+from concept_attention.tiny import MODEL_FOLDER, evaluation
 from concept_attention.tiny.codec import CODEC
 from concept_attention.tiny.evaluation import evaluate_landscapes, winners
 
@@ -47,6 +48,18 @@ def test_a_wrong_layer_shows_at_once(pipeline: Any) -> None:
     right = evaluate_landscapes(pipeline, 12, seed=3)
     first_layer = evaluate_landscapes(pipeline, 12, seed=3, layers="0")
     assert first_layer.pixel_accuracy < right.pixel_accuracy - 0.2
+
+
+def test_a_transposed_grid_shows_at_once(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = evaluate_landscapes(pipeline, 12, seed=3)
+
+    def transposed(*arguments: Any, **options: Any) -> Heatmaps:
+        heatmaps = make_heatmaps(*arguments, **options)
+        return replace(heatmaps, values=heatmaps.values.mT)
+
+    monkeypatch.setattr(evaluation, "make_heatmaps", transposed)
+    wrong = evaluate_landscapes(pipeline, 12, seed=3)
+    assert wrong.pixel_accuracy < right.pixel_accuracy - 0.2
 
 
 PROMPTS = (
