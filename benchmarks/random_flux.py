@@ -16,7 +16,7 @@ from concept_attention.concepts import Concept
 from concept_attention.hosts.diffusers import flux
 from concept_attention.hosts.diffusers.recorder import Recorder
 from concept_attention.hosts.diffusers.stream import StopForward
-from concept_attention.hosts.diffusers.text import EncodedConcepts
+from concept_attention.hosts.encoded import EncodedConcepts
 from concept_attention.recording import Recording
 
 from .authors_way import AuthorsWay

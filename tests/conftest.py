@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from .hosts.comfyui.boot import mend_torchvision
+
+mend_torchvision()
 torch.set_num_threads(1)  # the tests' models are too small to gain from more, and lose where cores are shared
 
 

@@ -15,11 +15,13 @@ from torch import Tensor
 from ...concepts import Concept
 from ...images import from_pil, to_pil
 from ...recording import Recording
+from ..encoded import Pooling
+from ..words import warn_of_unknown_words
 from . import flux
 from .loading import defaults_for, model_name
 from .recorder import Recorder
 from .stream import StopForward
-from .text import Pooling, encode_concepts, warn_of_unknown_words
+from .text import encode_concepts
 
 
 @torch.no_grad()

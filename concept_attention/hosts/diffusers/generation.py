@@ -11,9 +11,11 @@ from PIL.Image import Image
 
 from ...concepts import Concept
 from ...recording import Recording
+from ..encoded import Pooling
+from ..words import warn_of_unknown_words
 from .loading import defaults_for, model_name
 from .recorder import Recorder
-from .text import Pooling, encode_concepts, warn_of_unknown_words
+from .text import encode_concepts
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,9 +14,9 @@ from torch import Tensor
 from ...recording import Recording, RecordingBuilder
 from ...scores import Mode, Vectors, resolve_mode, score_concepts
 from ...selection import parse_layers
+from ..encoded import EncodedConcepts
 from .registry import adapter_for
 from .stream import ConceptStream
-from .text import EncodedConcepts
 
 
 class Recorder:

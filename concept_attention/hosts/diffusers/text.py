@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from ...concepts import Concept
-
-logger = logging.getLogger("concept_attention")
-
-Pooling = Literal["auto", "first", "mean", "last"]
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedConcepts:
-    """Concepts with their embeddings.
-
-    Attributes:
-        concepts: in the order of the rows.
-        embeddings: (C, E), dtype and device of the text encoder's output.
-        token_counts: tokens of each concept's text, special tokens not counted.
-        pooling: how several tokens became one vector; `auto` is resolved per concept to first or mean.
-    """
-
-    concepts: tuple[Concept, ...]
-    embeddings: Tensor
-    token_counts: tuple[int, ...]
-    pooling: Pooling
+from ..encoded import EncodedConcepts, Pooling, check_pooling, pool
+from ..words import unknown_words_message
 
 
 @torch.no_grad()
@@ -55,8 +33,7 @@ def encode_concepts(
 
     Source: the authors' Flux code (`embed_concepts`): T5 without a mask, token 0 of each concept.
     """
-    if pooling not in get_args(Pooling):
-        raise ValueError(f"Pooling {pooling!r} does not exist. Choose one of {', '.join(get_args(Pooling))}.")
+    check_pooling(pooling)
     tokenizer, encoder = pipeline.tokenizer_2, pipeline.text_encoder_2
     texts = [concept.text for concept in concepts]
     # The closing token is the only special one: T5 has no opening token.
@@ -65,15 +42,8 @@ def encode_concepts(
         _check_tokens(tokenizer, concept, ids, max_tokens)
     padded = tokenizer(texts, padding="max_length", max_length=max_tokens, truncation=True, return_tensors="pt")
     hidden = encoder(padded.input_ids.to(pipeline._execution_device))[0]
-    pooled = [_pool(states[: len(ids)], pooling) for states, ids in zip(hidden, words, strict=True)]
+    pooled = [pool(states[: len(ids)], pooling) for states, ids in zip(hidden, words, strict=True)]
     return EncodedConcepts(tuple(concepts), torch.stack(pooled), tuple(map(len, words)), pooling)
-
-
-def _pool(states: Tensor, pooling: Pooling) -> Tensor:
-    """The tokens of one text, (n, E), to one vector (E,)."""
-    if pooling == "first":
-        return states[0]
-    return states[-1] if pooling == "last" else states.mean(0)
 
 
 def _check_tokens(tokenizer: Any, concept: Concept, ids: list[int], max_tokens: int) -> None:
@@ -82,20 +52,4 @@ def _check_tokens(tokenizer: Any, concept: Concept, ids: list[int], max_tokens: 
             f'Concept "{concept.name}" has {len(ids)} tokens, expected 1 to {max_tokens - 1}. Rephrase its text.'
         )
     if tokenizer.unk_token_id in ids:
-        raise ValueError(f'The text encoder has no word for all of "{concept.text}". {known_words(tokenizer)}'.rstrip())
-
-
-def known_words(tokenizer: Any, limit: int = 100) -> str:
-    """A sentence with the words a small tokenizer knows; an empty one for a real tokenizer."""
-    vocabulary = tokenizer.get_vocab()
-    if len(vocabulary) > limit:
-        return "Use other characters."
-    words = sorted(word for word in vocabulary if word.isalpha())
-    return f"It knows: {', '.join(words)}."
-
-
-def warn_of_unknown_words(tokenizer: Any, prompts: Sequence[str]) -> None:
-    """Log the first prompt that a small tokenizer has no word for all of; the model reads around what is missing."""
-    unknown = [prompt for prompt in prompts if tokenizer.unk_token_id in tokenizer(prompt).input_ids]
-    if unknown:
-        logger.warning('The model has no word for all of "%s". %s', unknown[0], known_words(tokenizer))
+        raise ValueError(unknown_words_message(tokenizer, concept.text))

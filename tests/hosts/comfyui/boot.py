@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.machinery
+import importlib.util
 import os
 import re
 import sys
@@ -75,7 +76,7 @@ def boot() -> Host:
     if sys.path[0] != str(host.root):
         sys.path.insert(0, str(host.root))
     try:
-        _mend_torchvision()
+        mend_torchvision()
         _mend_torchaudio()
         _import_on_cpu()
     except ModuleNotFoundError as error:
@@ -110,8 +111,13 @@ def _import_on_cpu() -> None:
         importlib.import_module(f"comfy.{name}")
 
 
-def _mend_torchvision() -> None:
-    """Where torchvision was built for another torch, its import stops at operators that ComfyUI's models never use."""
+def mend_torchvision() -> None:
+    """Where torchvision was built for another torch, its import stops at operators that no model here ever uses.
+
+    ComfyUI and diffusers both import it, so this comes before either. Nothing happens where it is not installed.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return
     try:
         importlib.import_module("torchvision")
     except RuntimeError as error:
@@ -120,7 +126,7 @@ def _mend_torchvision() -> None:
         import torch
 
         # Kept alive by the module: a library that is collected takes its operators along.
-        library = _mend_torchvision.library = torch.library.Library("torchvision", "DEF")  # type: ignore[attr-defined]
+        library = mend_torchvision.library = torch.library.Library("torchvision", "DEF")  # type: ignore[attr-defined]
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:

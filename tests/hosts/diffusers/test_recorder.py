@@ -13,7 +13,7 @@ from torch import Tensor
 from concept_attention.concepts import parse_concepts
 from concept_attention.heatmaps import make_heatmaps
 from concept_attention.hosts.diffusers.recorder import Recorder
-from concept_attention.hosts.diffusers.text import EncodedConcepts
+from concept_attention.hosts.encoded import EncodedConcepts
 from concept_attention.recording import Recording
 
 CLOSE = 1e-5

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from concept_attention.concepts import Concept, parse_concepts
-from concept_attention.hosts.diffusers.text import encode_concepts, known_words
+from concept_attention.hosts.diffusers.text import encode_concepts
+from concept_attention.hosts.words import known_words
 
 TOKENS = 24
 

@@ -1,0 +1,47 @@
+"""Encoded concepts: pooling and what tells two questions apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from concept_attention.concepts import parse_concepts
+from concept_attention.hosts.encoded import EncodedConcepts, check_pooling, pool
+
+
+def encoded(text: str = "sky, a: b", background: str = "", dtype: torch.dtype = torch.float32) -> EncodedConcepts:
+    concepts = parse_concepts(text, background)
+    numbers = torch.arange(4 * len(concepts), dtype=dtype).reshape(len(concepts), 4)
+    return EncodedConcepts(concepts, numbers, (1,) * len(concepts), "auto")
+
+
+def test_tokens_are_pooled_as_named() -> None:
+    states = torch.tensor([[1.0, 2.0], [3.0, 4.0], [8.0, 0.0]])
+    found: dict[str, Any] = {name: pool(states, name).tolist() for name in ("first", "last", "mean", "auto")}  # type: ignore[arg-type]
+    assert found == {"first": [1, 2], "last": [8, 0], "mean": [4, 2], "auto": [4, 2]}
+
+
+def test_an_unknown_pooling_is_refused() -> None:
+    with pytest.raises(ValueError, match="^Pooling 'max' does not exist. Choose one of auto, first, mean, last.$"):
+        check_pooling("max")
+
+
+def test_the_fingerprint_is_the_same_for_the_same_question() -> None:
+    assert encoded().fingerprint() == encoded().fingerprint()
+    assert len(encoded(dtype=torch.bfloat16).fingerprint()) == 64  # a type that numpy does not have
+
+
+def test_the_fingerprint_tells_everything_apart_that_the_model_is_asked() -> None:
+    one = encoded()
+    moved = EncodedConcepts(one.concepts, one.embeddings + 1, one.token_counts, one.pooling)
+    others = [encoded("sky, a: c"), encoded("sky, b"), encoded("a: b, sky"), encoded("sky", "a: b"), moved]
+    others.append(encoded(dtype=torch.float64))
+    assert len({case.fingerprint() for case in [one, *others]}) == 1 + len(others)
+
+
+def test_the_fingerprint_reads_numbers_and_not_memory() -> None:
+    one = encoded()
+    turned = EncodedConcepts(one.concepts, one.embeddings.T.contiguous().T, one.token_counts, one.pooling)
+    assert turned.fingerprint() == one.fingerprint()
