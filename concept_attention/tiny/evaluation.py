@@ -91,16 +91,13 @@ def evaluate_landscapes(
         ValueError: for a number of scenes or a prompt that does not exist, and as `draw_scene`, `analyze` and
             `make_heatmaps`.
     """
-    if not 1 <= count <= MOST_SCENES:
-        raise ValueError(f"Scenes can be counted from 1 to {MOST_SCENES}, got {count}.")
     if prompt not in ("none", "caption"):
         raise ValueError(f'The prompt is "none" or "caption", got {prompt!r}.')
     side = defaults_for(pipeline).side
     width, height = width or side, height or side
-    tally = _Tally()
-    for index in range(count):
-        scene = draw_scene(unseen_seed(seed, index), width, height)
-        recording = analyze(
+
+    def look(scene: Scene) -> Recording:
+        return analyze(
             pipeline,
             Image.fromarray(scene.image),
             scene_concepts(scene),
@@ -109,11 +106,40 @@ def evaluate_landscapes(
             samples=samples,
             width=width,
             height=height,
-            seed=_noise_seed(scene),
+            seed=noise_seed(scene),
             layers=layers,
             mode=mode,
             pooling=pooling,
         )
+
+    return score_landscapes(look, count, seed, width, height, temperature=temperature, on_scene=on_scene)
+
+
+def score_landscapes(
+    look: Callable[[Scene], Recording],
+    count: int,
+    seed: int,
+    width: int,
+    height: int,
+    *,
+    temperature: float | None = None,
+    on_scene: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Compare with the truth what a host records of `count` drawn scenes; see `evaluate_landscapes`.
+
+    Args:
+        look: records a scene's picture with its `scene_concepts`, in their order.
+        count, seed, width, height, temperature, on_scene: as of `evaluate_landscapes`.
+
+    Raises:
+        ValueError: for a number of scenes that does not exist, and as `draw_scene` and `make_heatmaps`.
+    """
+    if not 1 <= count <= MOST_SCENES:
+        raise ValueError(f"Scenes can be counted from 1 to {MOST_SCENES}, got {count}.")
+    tally = _Tally()
+    for index in range(count):
+        scene = draw_scene(unseen_seed(seed, index), width, height)
+        recording = look(scene)
         tally.add(scene, recording, make_heatmaps(recording, "all", temperature=temperature).values[0])
         if on_scene is not None:
             on_scene(index + 1, count)
@@ -137,6 +163,11 @@ def scene_concepts(scene: Scene) -> tuple[Concept, ...]:
     absent = [label for label in LABELS if label not in shown]
     chosen = _random(scene, "absent").sample(absent, ABSENT)
     return tuple(Concept(word, word) for word in (*scene.words, *chosen))
+
+
+def noise_seed(scene: Scene) -> int:
+    """Seed of the first noise a scene is looked at with; always the same for a scene."""
+    return _random(scene, "noise").getrandbits(62)
 
 
 def true_labels(scene: Scene) -> Tensor:
@@ -202,7 +233,3 @@ class _Tally:
 def _random(scene: Scene, purpose: str) -> Random:
     """A generator of its own for every scene and purpose, independent of the one that drew the scene."""
     return Random(f"{purpose} {scene.seed}")  # noqa: S311 - reproducible, not secret
-
-
-def _noise_seed(scene: Scene) -> int:
-    return _random(scene, "noise").getrandbits(62)

@@ -78,7 +78,7 @@ def naive(pipeline: Any, count: int, seed: int, **options: Any) -> dict[str, flo
         concepts = scene_concepts(scene)
         recording = analyze(
             pipeline, Image.fromarray(scene.image), concepts, width=64, height=80, noise=0.3,
-            seed=evaluation._noise_seed(scene), **options,
+            seed=evaluation.noise_seed(scene), **options,
         )  # fmt: skip
         shares = make_heatmaps(recording, "all").values[0].flatten(1).double()
         labels = true_labels(scene).flatten().tolist()
