@@ -1,7 +1,7 @@
 """The two commands of a checkout. Each makes the checkout's own environment, .venv, on first use.
 
     python dev.py demo [--out DIR]       draw a picture from a sentence and show where its concepts are
-    python dev.py test [PYTEST OPTIONS]  lint, types and tests
+    python dev.py test [PYTEST OPTIONS]  lint, types and tests; where there is a ComfyUI, also inside that
 
 One file and the standard library, so that a bare Python on Linux, macOS or Windows can run it. The syntax is
 Python 3.6's, without postponed annotations: an older Python must read it in order to say that it is too old.
@@ -32,6 +32,14 @@ LOCK = "dev.lock"  # in .venv: dev.py made this folder; locked while it is being
 STAMP = "dev.json"  # in .venv, written last: what is installed
 LOG = "install.log"  # in .venv
 DISK_GB = 2.0  # 1.4 installed, and room for pip to unpack
+HOST_DISK_GB = 1.0  # as much again for what ComfyUI needs: 0.7 installed
+HOST_VARIABLE = "COMFYUI_PATH"
+HOST_LIST = "comfyui.txt"  # in .venv: that ComfyUI's requirements, without
+HOST_LEFT_OUT = {
+    *("torch", "torchvision", "torchaudio"),  # what has to fit the torch that is there, and
+    *("comfyui-frontend-package", "comfyui-workflow-templates", "comfyui-embedded-docs"),  # 500 MB for the browser
+}
+HOST_ASIDE = "comfyui"  # in .venv: packages that nothing but a ComfyUI may see
 DEMO_PROMPT = "a mountain and a boat on water under a sun in the sky"
 DEMO_CONCEPTS = ("boat", "sun", "mountain", "water", "sky", "moon")
 DEMO_SEED = "21"
@@ -71,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         if options.command == "demo":
             return run_demo(ensure_environment(ROOT, ["standalone"]), options.out.absolute())
-        return run_checks(checks(ensure_environment(ROOT, ["dev", "standalone"]), rest))
+        return run_checks(checks(ensure_environment(ROOT, ["dev", "standalone"], find_comfyui(ROOT)), rest))
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -130,12 +138,32 @@ def tool_environment() -> dict[str, str]:
     return {**kept, **ours}
 
 
-def ensure_environment(root: Path, extras: Sequence[str]) -> Path:
+def find_comfyui(root: Path) -> Path | None:
+    """The ComfyUI to test with; None if there is none. The tests find theirs by this function too.
+
+    Looked for in this order: the folder that COMFYUI_PATH names, the ComfyUI around the checkout `root` (when it lies
+    in custom_nodes), ~/comfy/ComfyUI (where comfy-cli puts it).
+
+    Raises:
+        SetupError: if COMFYUI_PATH is set and names no ComfyUI: who names one wants it tested.
+    """
+    named = os.environ.get(HOST_VARIABLE)
+    places = [Path(named).expanduser()] if named else [*root.parents, Path.home() / "comfy" / "ComfyUI"]
+    for place in places:
+        if all((place / name).is_file() for name in ("main.py", "requirements.txt", "comfy/sd.py")):
+            return place.resolve()
+    if named:
+        raise SetupError(f"{HOST_VARIABLE} is {named}, which holds no ComfyUI (main.py, comfy/sd.py). Correct it.")
+    return None
+
+
+def ensure_environment(root: Path, extras: Sequence[str], comfyui: Path | None = None) -> Path:
     """Make or update `root/.venv` where that is needed.
 
     Args:
         root: the checkout, with pyproject.toml and constraints.txt.
         extras: optional dependencies of pyproject.toml that the command needs.
+        comfyui: folder of a ComfyUI whose requirements the command needs as well.
 
     Returns:
         The environment's Python.
@@ -148,17 +176,24 @@ def ensure_environment(root: Path, extras: Sequence[str]) -> Path:
     wanted = {
         "folder": str(folder),
         "python": "{}.{}".format(*sys.version_info[:2]),
-        "digest": hashlib.sha256(b"\0".join((root / name).read_bytes() for name in INPUTS)).hexdigest(),
+        "digest": digest(*(root / name for name in INPUTS)),
     }
+    if comfyui is not None:
+        wanted["comfyui"] = digest(comfyui / "requirements.txt")
     if not is_ready(folder, python, wanted, extras):
         try:
             with alone(folder):
                 if not is_ready(folder, python, wanted, extras):  # another dev.py may have made it meanwhile
-                    make(folder, python, wanted, extras)
+                    make(folder, python, wanted, extras, comfyui)
         except OSError as error:
             advice = explain(str(error)) or f"Delete it, {AGAIN}"
             raise SetupError(f"{folder} cannot be made: {error}. {advice}") from error
     return python
+
+
+def digest(*files: Path) -> str:
+    """What changes as soon as one of the files does."""
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def is_ready(folder: Path, python: Path, wanted: Mapping[str, str], extras: Sequence[str]) -> bool:
@@ -168,7 +203,7 @@ def is_ready(folder: Path, python: Path, wanted: Mapping[str, str], extras: Sequ
     return same and set(extras) <= set(stamp["extras"]) and runs(python)
 
 
-def make(folder: Path, python: Path, wanted: Mapping[str, str], extras: Sequence[str]) -> None:
+def make(folder: Path, python: Path, wanted: Mapping[str, str], extras: Sequence[str], comfyui: Path | None) -> None:
     """Install what is missing; from nothing where the environment is half-made, moved or another Python's."""
     stamp = read_stamp(folder)
     extras = sorted({*extras, *stamp.get("extras", ())})
@@ -177,15 +212,17 @@ def make(folder: Path, python: Path, wanted: Mapping[str, str], extras: Sequence
     if usable:
         print(f"Updating {folder}", flush=True)
     else:
-        create(folder)
+        create(folder, DISK_GB + HOST_DISK_GB if comfyui else DISK_GB)
     install(folder, python, extras)
+    if comfyui is not None:
+        install_comfyui(folder, python, comfyui)
     part = folder / (STAMP + ".part")
     part.write_text(json.dumps({**wanted, "extras": extras}, indent=1), encoding="utf-8")
     part.replace(folder / STAMP)
     print(f"Ready: {folder}", flush=True)
 
 
-def create(folder: Path) -> None:
+def create(folder: Path, disk_gb: float) -> None:
     """Make an empty virtual environment, in place of what an earlier run left behind."""
     if Path(sys.prefix).resolve() == folder.resolve():
         raise SetupError(f"{folder} must be made anew. Run dev.py with a Python from outside it.")
@@ -201,8 +238,8 @@ def create(folder: Path) -> None:
         else:
             path.unlink()
     free = shutil.disk_usage(folder).free / 1e9
-    if free < DISK_GB:
-        raise SetupError(f"{folder} takes {DISK_GB:.0f} GB and {free:.1f} GB are free. Make room, {AGAIN}")
+    if free < disk_gb:
+        raise SetupError(f"{folder} takes {disk_gb:.0f} GB and {free:.1f} GB are free. Make room, {AGAIN}")
     version = sys.version.split()[0]
     print(f"Making {folder} with Python {version}: 300 MB to download in all, 1.4 GB on disk", flush=True)
     logged(folder, [sys.executable, "-m", "venv", str(folder)], "the environment could not be made")
@@ -229,6 +266,32 @@ def install(folder: Path, python: Path, extras: Sequence[str]) -> None:
     logged(folder, [*pip, *project], "what the project needs could not be installed")
 
 
+def install_comfyui(folder: Path, python: Path, comfyui: Path) -> None:
+    """Install what a ComfyUI needs beside the project: its own list, without HOST_LEFT_OUT and without a new torch.
+
+    Some of it asks for torchvision, and pip may choose a build for another torch (one with CUDA, say). That one does
+    not import, and transformers stops at the sight of it, so it is put aside, where only the tests in ComfyUI look.
+    They know how to do without its compiled part.
+    """
+    print(f"Installing what {comfyui} needs (up to 250 MB)", flush=True)
+    lines = (comfyui / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    names = [re.split(r"[^\w.-]", line.strip(), maxsplit=1)[0].lower().replace("_", "-") for line in lines]
+    kept = [line for line, name in zip(lines, names, strict=True) if name not in HOST_LEFT_OUT]
+    (folder / HOST_LIST).write_text("\n".join(kept) + "\n", encoding="utf-8")
+    pip = [str(python), "-m", "pip", "install", "--quiet"]
+    failure = f"what {comfyui} needs could not be installed"
+    logged(folder, [*pip, "-c", "constraints.txt", "-r", str(folder / HOST_LIST)], failure)
+    aside = folder / HOST_ASIDE
+    shutil.rmtree(aside, ignore_errors=True)
+    if runs(python, "import torchvision"):
+        return
+    version = asked(python, "from importlib.metadata import version; print(version('torchvision'))").stdout.strip()
+    wanted = "torchvision" + (f"=={version}" if version else "")
+    logged(folder, [*pip, "--no-deps", "--target", str(aside), wanted], failure)
+    if version:
+        logged(folder, [str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision"], failure)
+
+
 def read_stamp(folder: Path) -> dict[str, Any]:
     """What the environment holds; empty if it was never finished."""
     try:
@@ -241,9 +304,15 @@ def read_stamp(folder: Path) -> dict[str, Any]:
 def runs(python: Path, code: str = "") -> bool:
     """Whether the environment's Python runs this; nothing runs once the Python it was made with is gone."""
     try:
-        return subprocess.run([str(python), "-c", code], capture_output=True, check=False).returncode == 0
+        return asked(python, code).returncode == 0
     except OSError:
         return False
+
+
+def asked(python: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """What the environment's Python says to this, with nothing but the environment's packages."""
+    command = [str(python), "-c", code]
+    return subprocess.run(command, env=tool_environment(), capture_output=True, text=True, check=False)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from .hosts.comfyui.boot import mend_torchvision
+from .hosts.comfyui.mend import mend_torchvision
 
 mend_torchvision()
 torch.set_num_threads(1)  # the tests' models are too small to gain from more, and lose where cores are shared
@@ -21,9 +21,9 @@ torch.set_num_threads(1)  # the tests' models are too small to gain from more, a
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Skips are dots in a quiet run: say in words that no ComfyUI was there to test with, and how to get it."""
     skipped = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()) if report.longrepr]
-    reasons = [reason.removeprefix("Skipped: ") for reason in map(str, skipped) if "needs ComfyUI" in reason]
-    for reason in sorted(set(reasons)):
-        terminalreporter.write_line(f"NOT RUN: {reasons.count(reason)} test modules. This {reason}", yellow=True)
+    reasons = {reason.removeprefix("Skipped: ") for reason in map(str, skipped) if "needs ComfyUI" in reason}
+    for reason in sorted(reasons):
+        terminalreporter.write_line(f"NOT RUN: what {reason}", yellow=True)
 
 
 @pytest.fixture(scope="session")

@@ -35,8 +35,9 @@ class Installer:
         self.commands: list[list[str]] = []
         self.fails: Callable[[Sequence[str]], BaseException | None] = lambda command: None
         self.torch = False
+        self.torchvision = ""  # version that pip has installed, one that does not import here
         monkeypatch.setattr(dev, "logged", self.logged)
-        monkeypatch.setattr(dev, "runs", self.runs)
+        monkeypatch.setattr(dev, "asked", self.asked)
         (root / "pyproject.toml").write_text("[project]\n", encoding="utf-8")
         (root / "constraints.txt").write_text("# tested\ntorch==2.13.0\nruff<1\n", encoding="utf-8")
 
@@ -48,14 +49,18 @@ class Installer:
         if "venv" in command:
             (folder / "made").write_text("", encoding="utf-8")
         self.torch = self.torch or "torch==2.13.0" in command
+        if "-r" in command:
+            self.torchvision = "0.28.0"  # one of those packages asks for it
 
-    def runs(self, python: Path, code: str = "") -> bool:
-        return (self.folder / "made").exists() and (self.torch or not code)
+    def asked(self, python: Path, code: str) -> subprocess.CompletedProcess[str]:
+        made = (self.folder / "made").exists()
+        fits = {"": True, "import torchvision": self.torchvision == ""}.get(code, self.torch)
+        return subprocess.CompletedProcess([], int(not (made and fits)), stdout=f"{self.torchvision}\n")
 
-    def ensure(self, *extras: str) -> list[list[str]]:
+    def ensure(self, *extras: str, comfyui: Path | None = None) -> list[list[str]]:
         """Ask for an environment; what had to be run for it."""
         self.commands.clear()
-        self.dev.ensure_environment(self.root, list(extras))
+        self.dev.ensure_environment(self.root, list(extras), comfyui)
         return [command[2:] for command in self.commands]  # without `python -m`
 
 
@@ -184,6 +189,101 @@ def test_a_second_dev_waits_for_the_first(dev: ModuleType, tmp_path: Path) -> No
         assert dev.locked(other.fileno())
 
 
+# What ComfyUI needs
+
+
+def make_comfyui(folder: Path, requirements: str = "") -> Path:
+    (folder / "comfy").mkdir(parents=True)
+    for name in ("main.py", "comfy/sd.py"):
+        (folder / name).touch()
+    (folder / "requirements.txt").write_text(requirements, encoding="utf-8")
+    return folder
+
+
+def test_comfyui_is_where_the_variable_says_or_around_the_checkout_or_in_its_usual_place(
+    dev: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("COMFYUI_PATH", "")
+    around, usual = tmp_path / "around", tmp_path / "comfy" / "ComfyUI"
+    checkout = around / "custom_nodes" / "pack"
+    assert dev.find_comfyui(checkout) is None
+    make_comfyui(usual)
+    assert dev.find_comfyui(checkout) == usual
+    make_comfyui(around)
+    assert dev.find_comfyui(checkout) == around
+    assert dev.find_comfyui(tmp_path / "pack") == usual
+    monkeypatch.setenv("COMFYUI_PATH", str(make_comfyui(tmp_path / "named")))
+    assert dev.find_comfyui(checkout) == tmp_path / "named"
+    monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
+    with pytest.raises(dev.SetupError, match=r"COMFYUI_PATH is .*, which holds no ComfyUI \(.*\)\. Correct it\."):
+        dev.find_comfyui(checkout)
+
+
+def test_comfyuis_own_list_is_installed_without_torch_and_what_only_a_browser_sees(installer: Installer) -> None:
+    needs = [
+        "comfyui-frontend-package==1.2.3",
+        "comfyui_workflow_templates==1.2",
+        "torch",
+        "torchsde",
+        "TorchVision>=0.1",
+        "torchaudio",
+        "transformers>=4.50.3",
+        "comfy-kitchen==0.2.31",
+        "",
+        "#optional:",
+        "pydantic~=2.0",
+    ]
+    comfyui = make_comfyui(installer.root / "ComfyUI", "\n".join(needs))
+    install = installer.ensure("dev", comfyui=comfyui)[4]
+    assert install[3:5] == ["-c", "constraints.txt"]  # torch among them: pip may not choose another one
+    assert Path(install[-1]).read_text(encoding="utf-8").splitlines() == [
+        "torchsde",
+        "transformers>=4.50.3",
+        "comfy-kitchen==0.2.31",
+        "",
+        "#optional:",
+        "pydantic~=2.0",
+    ]
+
+
+def test_a_torchvision_that_does_not_fit_is_put_where_only_comfyui_sees_it(installer: Installer) -> None:
+    comfyui = make_comfyui(installer.root / "ComfyUI")
+    *_, aside, gone = installer.ensure("dev", comfyui=comfyui)
+    assert aside[3:] == ["--no-deps", "--target", str(installer.folder / "comfyui"), "torchvision==0.28.0"]
+    assert gone == ["pip", "uninstall", "--quiet", "--yes", "torchvision"]
+
+
+def test_comfyuis_packages_are_installed_once_until_its_list_changes(installer: Installer) -> None:
+    comfyui = make_comfyui(installer.root / "ComfyUI")
+    installer.ensure("dev")
+    assert [command for command in installer.ensure("dev", comfyui=comfyui) if "-r" in command]
+    assert installer.ensure("dev", comfyui=comfyui) == installer.ensure("dev") == []
+    (comfyui / "requirements.txt").write_text("einops\n", encoding="utf-8")
+    assert [command for command in installer.ensure("dev", comfyui=comfyui) if "-r" in command]
+    assert installer.ensure("dev", comfyui=comfyui) == []
+
+
+def test_an_update_without_comfyui_has_its_packages_looked_at_again(installer: Installer) -> None:
+    """What the update brought may not fit them."""
+    comfyui = make_comfyui(installer.root / "ComfyUI")
+    installer.ensure("dev", comfyui=comfyui)
+    installer.ensure("dev", "standalone")
+    assert [command for command in installer.ensure("dev", comfyui=comfyui) if "-r" in command]
+
+
+def test_only_the_tests_need_what_comfyui_needs(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for = []
+    monkeypatch.setattr(dev, "find_comfyui", lambda root: Path("ComfyUI"))
+    monkeypatch.setattr(
+        dev, "ensure_environment", lambda root, extras, comfyui=None: asked_for.append(comfyui) or Path("python")
+    )
+    monkeypatch.setattr(dev, "run_checks", lambda commands: 0)
+    monkeypatch.setattr(dev, "run_demo", lambda python, out: 0)
+    assert dev.main(["demo"]) == dev.main(["test"]) == 0
+    assert asked_for == [None, Path("ComfyUI")]
+
+
 # Failures
 
 
@@ -231,7 +331,7 @@ def test_a_failed_install_shows_its_error_and_what_to_do(
 def test_errors_are_one_line_and_exit_code_2(
     dev: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(root: Path, extras: Sequence[str]) -> Path:
+    def refuse(root: Path, extras: Sequence[str], comfyui: Path | None = None) -> Path:
         raise dev.SetupError("no room")
 
     monkeypatch.setattr(dev, "ensure_environment", refuse)
@@ -244,7 +344,7 @@ def test_errors_are_one_line_and_exit_code_2(
 
 def test_options_of_test_go_to_pytest_unchanged(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, list[str]] = {}
-    monkeypatch.setattr(dev, "ensure_environment", lambda root, extras: Path("python"))
+    monkeypatch.setattr(dev, "ensure_environment", lambda root, extras, comfyui: Path("python"))
     monkeypatch.setattr(dev, "run_checks", lambda commands: seen.update(commands) or 0)
     options = ["tests/test_masks.py", "-k", "absent or flat", "-x", "--lf", "--maxfail=2"]
     assert dev.main(["test", *options]) == 0

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.machinery
 import importlib.util
 import os
 import re
 import sys
-import types
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+
+from .mend import mend
 
 VARIABLE = "COMFYUI_PATH"
-USUAL_PLACE = Path("comfy/ComfyUI")  # below the home folder, where comfy-cli puts it
 PROJECT = Path(__file__).resolve().parents[3]
 NEEDS_HOST = "needs ComfyUI"  # every reason to skip begins with this; the summary of a run looks for it
 
@@ -45,22 +44,20 @@ class Host:
 def find_host() -> Host:
     """The ComfyUI to test with; nothing is imported.
 
-    Looked for in this order: the folder that COMFYUI_PATH names, the ComfyUI around this checkout (when it lies in
-    custom_nodes), ~/comfy/ComfyUI.
+    dev.py knows where to look, as it installs what that ComfyUI needs before the tests begin.
 
     Raises:
         HostMissing: if there is none.
         ValueError: if COMFYUI_PATH is set and is no ComfyUI: who names one wants it tested.
     """
-    named = os.environ.get(VARIABLE)
-    if named:
-        if not _is_host(Path(named)):
-            raise ValueError(f"{VARIABLE} is {named}, which holds no ComfyUI (comfy/ and main.py). Correct it.")
-        return _describe(Path(named).resolve())
-    for place in (*PROJECT.parents, Path.home() / USUAL_PLACE):
-        if _is_host(place):
-            return _describe(place)
-    raise HostMissing(f"{NEEDS_HOST}: none was found. Set {VARIABLE} to its folder, or put it into ~/{USUAL_PLACE}.")
+    dev = _load_dev()
+    try:
+        found = dev.find_comfyui(PROJECT)
+    except dev.SetupError as error:
+        raise ValueError(str(error)) from error
+    if found is None:
+        raise HostMissing(f"{NEEDS_HOST}: none was found. Set {VARIABLE} to its folder or put it into ~/comfy/ComfyUI.")
+    return _describe(found)
 
 
 @functools.cache
@@ -76,8 +73,7 @@ def boot() -> Host:
     if sys.path[0] != str(host.root):
         sys.path.insert(0, str(host.root))
     try:
-        mend_torchvision()
-        _mend_torchaudio()
+        mend()
         _import_on_cpu()
     except ModuleNotFoundError as error:
         if os.environ.get(VARIABLE):
@@ -89,8 +85,15 @@ def boot() -> Host:
     return host
 
 
-def _is_host(folder: Path) -> bool:
-    return (folder / "comfy" / "sd.py").is_file() and (folder / "main.py").is_file()
+@functools.cache
+def _load_dev() -> ModuleType:
+    """dev.py is a script at the root and no module of a package."""
+    file = Path(__file__).resolve().parents[3] / "dev.py"
+    spec = importlib.util.spec_from_file_location("concept_attention_dev", file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _describe(folder: Path) -> Host:
@@ -109,41 +112,3 @@ def _import_on_cpu() -> None:
         sys.argv = arguments
     for name in ("sd", "sample", "samplers", "supported_models", "model_patcher", "patcher_extension"):
         importlib.import_module(f"comfy.{name}")
-
-
-def mend_torchvision() -> None:
-    """Where torchvision was built for another torch, its import stops at operators that no model here ever uses.
-
-    ComfyUI and diffusers both import it, so this comes before either. Nothing happens where it is not installed.
-    """
-    if importlib.util.find_spec("torchvision") is None:
-        return
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        import torch
-
-        # Kept alive by the module: a library that is collected takes its operators along.
-        library = mend_torchvision.library = torch.library.Library("torchvision", "DEF")  # type: ignore[attr-defined]
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]  # half-imported
-        importlib.import_module("torchvision")
-
-
-def _mend_torchaudio() -> None:
-    """Sound is out of scope here: where torchaudio is missing or broken, empty modules let ComfyUI import it."""
-    try:
-        importlib.import_module("torchaudio")
-    except (ImportError, OSError, RuntimeError):
-        names = ("torchaudio", "torchaudio.transforms", "torchaudio.functional")
-        modules: dict[str, Any] = {name: types.ModuleType(name) for name in names}
-        for name, module in modules.items():
-            module.__spec__ = importlib.machinery.ModuleSpec(name, None)
-        root = modules["torchaudio"]
-        root.transforms, root.functional = modules["torchaudio.transforms"], modules["torchaudio.functional"]
-        root.transforms.MelScale = root.transforms.MelSpectrogram = object
-        sys.modules.update(modules)

@@ -49,22 +49,6 @@ def test_without_a_host_the_reason_says_how_to_get_one(monkeypatch: pytest.Monke
         boot.find_host()
 
 
-def test_the_comfyui_around_the_checkout_comes_before_the_usual_place(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    around, usual = tmp_path / "around", tmp_path / "comfy" / "ComfyUI"
-    for root in (around, usual):
-        (root / "comfy").mkdir(parents=True)
-        (root / "comfy" / "sd.py").touch()
-        (root / "main.py").touch()
-    monkeypatch.delenv(boot.VARIABLE, raising=False)
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    monkeypatch.setattr(boot, "PROJECT", around / "custom_nodes" / "project")
-    assert boot.find_host().root == around
-    monkeypatch.setattr(boot, "PROJECT", tmp_path / "project")
-    assert boot.find_host().root == usual
-
-
 @pytest.mark.parametrize("options", [{}, {"guidance": True, "heads": 2}, {"joint_blocks": 4, "single_blocks": 0}])
 def test_a_tiny_flux_samples_as_its_seed_says(tiny_flux: Callable[..., Any], options: dict[str, Any]) -> None:
     model = tiny_flux(**options)
