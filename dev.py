@@ -273,7 +273,7 @@ def install_comfyui(folder: Path, python: Path, comfyui: Path) -> None:
     not import, and transformers stops at the sight of it, so it is put aside, where only the tests in ComfyUI look.
     They know how to do without its compiled part.
     """
-    print(f"Installing what {comfyui} needs (up to 250 MB)", flush=True)
+    print(f"Installing what {comfyui} needs (about 170 MB)", flush=True)
     lines = (comfyui / "requirements.txt").read_text(encoding="utf-8").splitlines()
     names = [re.split(r"[^\w.-]", line.strip(), maxsplit=1)[0].lower().replace("_", "-") for line in lines]
     kept = [line for line, name in zip(lines, names, strict=True) if name not in HOST_LEFT_OUT]
