@@ -35,6 +35,17 @@ def check_image(image: Tensor) -> Tensor:
     return image.clamp(0, 1)
 
 
+def check_aspect(image_size: tuple[int, int], map_size: tuple[int, int]) -> None:
+    """Refuse maps of another aspect than the picture; 2 % or rounding to whole tokens may differ."""
+    (height, width), (rows, columns) = image_size, map_size
+    difference = abs(width * rows - height * columns)
+    if difference > max(0.02 * width * rows, 0.5 * max(height, width, rows, columns)):
+        raise ValueError(
+            f"The picture is {width} x {height} (width x height) but the heatmaps are {columns} x {rows}, "
+            "another aspect. Give the picture they were recorded for."
+        )
+
+
 def to_pil(tensor: Tensor) -> Image.Image:
     """Turn a tensor into an 8-bit Pillow image.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .colormaps import colorize, concept_colors
 from .heatmaps import Heatmaps
-from .images import check_image
+from .images import check_aspect, check_image
 from .legend import Entry, draw_caption, draw_legend, draw_scale
 from .lettering import make_label, text_size
 from .maps import resize_maps
@@ -47,7 +47,7 @@ def overlay_concept(
     if heatmap.ndim != 2 or heatmap.numel() == 0:
         raise ValueError(f"Only one (height, width) heatmap can be drawn, got {tuple(heatmap.shape)}.")
     height, width = image.shape[:2]
-    _check_aspect((height, width), (heatmap.shape[0], heatmap.shape[1]))
+    check_aspect((height, width), (heatmap.shape[0], heatmap.shape[1]))
     values = resize_maps(heatmap.detach().to("cpu", torch.float32), (height, width))
     return _blend(image, colorize(values, colormap, vmin, vmax), opacity)
 
@@ -88,7 +88,7 @@ def overlay_grid(
         ValueError: as `overlay_concept`; no such picture or frame; columns or tile_size below 1.
     """
     image = check_image(image)
-    _check_aspect((image.shape[0], image.shape[1]), heatmaps.image_size)
+    check_aspect((image.shape[0], image.shape[1]), heatmaps.image_size)
     tile = _to_tile(image, tile_size)
     height, width = tile.shape[:2]
     maps = resize_maps(select_maps(heatmaps, picture, frame), (height, width))
@@ -145,7 +145,7 @@ def overlay_segmentation(
     """
     image = check_image(image)
     height, width = image.shape[:2]
-    _check_aspect((height, width), heatmaps.image_size)
+    check_aspect((height, width), heatmaps.image_size)
     winner = resize_maps(select_maps(heatmaps, picture, frame), (height, width)).argmax(dim=0)
     colours = concept_colors(len(heatmaps.concepts))
     painted = _blend(image, colours[winner], opacity)
@@ -165,17 +165,6 @@ def _blend(image: Tensor, colours: Tensor, opacity: float) -> Tensor:
     if not 0 <= opacity <= 1:
         raise ValueError(f"Opacity is 0 (only the picture) to 1 (only the colours), got {opacity:g}.")
     return image * (1 - opacity) + colours * opacity
-
-
-def _check_aspect(image_size: tuple[int, int], map_size: tuple[int, int]) -> None:
-    """Refuse maps of another aspect than the picture; 2 % or rounding to whole tokens may differ."""
-    (height, width), (rows, columns) = image_size, map_size
-    difference = abs(width * rows - height * columns)
-    if difference > max(0.02 * width * rows, 0.5 * max(height, width, rows, columns)):
-        raise ValueError(
-            f"The picture is {width} x {height} (width x height) but the heatmaps are {columns} x {rows}, "
-            "another aspect. Give the picture they were recorded for."
-        )
 
 
 def select_maps(heatmaps: Heatmaps, picture: int, frame: int) -> Tensor:
