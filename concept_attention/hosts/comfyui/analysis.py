@@ -1,0 +1,170 @@
+"""The concepts of existing pictures: noise them, look once per noise, stop after the last joint block that is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import torch
+from comfy.model_sampling import CONST
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ...recording import Recording
+from .patching import recording_wrapper, refuse_patched
+from .run import KEY
+from .sampling import Keep
+from .settings import Settings
+
+SEEDS = 2**64  # ComfyUI's seeds and torch's
+GUIDANCE_OPTIONS = ("sampler_cfg_function", "sampler_post_cfg_function", "sampler_pre_cfg_function")
+
+
+def analyze(
+    model: Any,
+    settings: Settings,
+    latent: Mapping[str, Any],
+    positive: list[Any] | None = None,
+    noise: float = 0.5,
+    samples: int = 1,
+    seed: int = 0,
+) -> Recording:
+    """Record where the concepts are in existing pictures.
+
+    Args:
+        model: a MODEL without concept attention; it is not changed.
+        settings: what to record; its range of steps does not matter here.
+        latent: LATENT of pictures of one size, as the model's own VAE encodes them; its noise mask does not matter.
+        positive: CONDITIONING of what the pictures show, or None. Its areas stay; ControlNets, the pooled text and the
+            guidance do not.
+        noise: level at which the model looks, above 0 (the picture) up to 1 (only noise). Flow models: their sigma.
+            Others: the noise's share of the standard deviation, sigma / sqrt(1 + sigma^2).
+        samples: independent noises; they are the recording's steps and are averaged by `make_heatmaps`.
+        seed: of the first noise; noise i has seed + i and is the same for every picture.
+
+    Returns:
+        A recording with one picture per picture of the latent and one step per sample.
+
+    Raises:
+        ValueError: for a noise or number of samples out of range, a latent that is empty or not of this model, as
+            `patch_model`, and if nothing was recorded.
+
+    Source: the authors' `encode_image`: a zero pooled vector and zero guidance for picture and text as well.
+    """
+    settings.check(model.model)
+    refuse_patched(model.wrappers, model.model_options)
+    pictures = check_latent(model, latent["samples"])
+    schedule = schedule_of(model, noise, samples)
+    settings = dataclasses.replace(settings, start_percent=0.0, end_percent=1.0)
+    conds = look_conditions(settings.encoded.empty if positive is None else positive)
+    kept, progress = Keep(), comfy.utils.ProgressBar(samples)
+
+    watched = model.clone()
+    for option in GUIDANCE_OPTIONS:  # they would guide an output that is thrown away
+        watched.model_options.pop(option, None)
+    watched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, recording_wrapper(settings, kept, stop=True))
+    guider = comfy.samplers.CFGGuider(watched)
+    guider.inner_set_conds({"positive": conds})
+
+    def on_sample(step: int, denoised: Tensor, noised: Tensor, total: int) -> None:
+        progress.update_absolute(step + 1, total)
+
+    guider.sample(torch.zeros_like(pictures), pictures, Looks(seed), schedule, callback=on_sample, seed=seed)
+    return kept.recording()
+
+
+class Looks(comfy.samplers.Sampler):  # type: ignore[misc]
+    """A sampler that evaluates the model once per sigma, each time on the same latent with a fresh noise."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    @torch.no_grad()
+    def sample(
+        self,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Any,
+        noise: Tensor,
+        latent_image: Tensor,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        scaling = model_wrap.inner_model.model_sampling.noise_scaling
+        count = len(sigmas) - 1
+        for index, sigma in enumerate(sigmas[:count]):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            fresh = seeded_noise(latent_image, self._seed + index)
+            noised = scaling(sigma, fresh, latent_image, self.max_denoise(model_wrap, sigmas))
+            denoised = model_wrap(noised, sigma.expand(len(noised)), **extra_args)
+            callback(index, denoised, noised, count)
+        return latent_image
+
+
+def seeded_noise(like: Tensor, seed: int) -> Tensor:
+    """Normal noise for a latent (B, ...), the same for every picture of it and on every device."""
+    generator = torch.Generator().manual_seed(seed % SEEDS)
+    return torch.randn(like.shape[1:], generator=generator).to(like).expand_as(like)
+
+
+def look_conditions(conditioning: list[Any]) -> list[Any]:
+    """A CONDITIONING as a look at an existing picture reads it: no ControlNet, a zero pooled vector, zero guidance.
+
+    Raises:
+        ValueError: if it is empty.
+    """
+    if not conditioning:
+        raise ValueError("The positive CONDITIONING is empty. Connect a text's, or none.")
+    looked = []
+    for text, options in conditioning:
+        options = {name: value for name, value in options.items() if not name.startswith("control")}
+        if options.get("pooled_output") is not None:
+            options["pooled_output"] = torch.zeros_like(options["pooled_output"])
+        looked.append([text, {**options, "guidance": 0.0}])
+    return looked
+
+
+def schedule_of(model: Any, noise: float, samples: int) -> Tensor:
+    """The sigma of every sample, and one more, as a schedule of S steps has S + 1: (samples + 1,).
+
+    Raises:
+        ValueError: for a noise or number of samples out of range.
+    """
+    if not 0 < noise <= 1:
+        raise ValueError(f"Noise must be above 0 and at most 1, got {noise:g}. 0.3 to 0.6 works best.")
+    if samples < 1:
+        raise ValueError(f"There must be at least one noise sample, got {samples}.")
+    sigma, schedule = noise, model.get_model_object("model_sampling")
+    if not isinstance(schedule, CONST):
+        largest = float(schedule.sigma_max)
+        sigma = min(largest, noise / math.sqrt(1 - noise * noise)) if noise < 1 else largest
+    return torch.full((samples + 1,), sigma)
+
+
+def check_latent(model: Any, samples: Any) -> Tensor:
+    """The latent in the model's own number of dimensions.
+
+    Raises:
+        ValueError: if it is empty, or not of this model.
+    """
+    layout = model.get_model_object("latent_format")
+    video = layout.latent_dimensions == 3
+    if getattr(samples, "is_nested", False):
+        raise ValueError("This LATENT has several parts (picture and sound, for one). Connect one of a single picture.")
+    shape = tuple(samples.shape)
+    if samples.ndim not in ((4, 5) if video else (4,)) or samples.shape[1] != layout.latent_channels:
+        expected = f"(batch, {layout.latent_channels}, {'frames, ' if video else ''}height, width)"
+        raise ValueError(
+            f"This model looks at latents of shape {expected}, got {shape}. Encode the "
+            f"{'pictures or frames' if video else 'picture, not a video,'} with the model's own VAE."
+        )
+    if not samples.any():
+        raise ValueError("This LATENT is empty, there is no picture in it. Connect the LATENT of a VAE Encode node.")
+    return comfy.sample.fix_empty_latent_channels(model, samples)
