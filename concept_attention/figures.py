@@ -64,7 +64,8 @@ def layer_step_figure(
         return select_maps(maps, picture, frame)[index].numpy()
 
     counts = _of(layers, len(recording.layers), "layer"), _of(steps, len(recording.steps), "step")
-    sheet = _Sheet(len(layers), len(steps), recording.image_size[1] / recording.image_size[0])
+    height, width = recording.covered_size or recording.image_size
+    sheet = _Sheet(len(layers), len(steps), width / height)
     sheet.title(recording.concepts[index].name, f"share by layer and noise level σ: {', '.join(counts)}")
     for row, layer in enumerate(layers):
         for column, step in enumerate(steps):

@@ -31,6 +31,8 @@ class Heatmaps:
         concepts: the C concepts, in the order of `values`.
         kind: `share` (0-1, sums to one over concepts), `score` (any range) or `stretched` (min-max, 0-1).
         image_size: (height, width) in pixels of the picture they belong to.
+        covered_size: (height, width) in pixels that the values cover where that is more than the picture, of which
+            they begin at the upper left; None where they end with it.
 
     Raises:
         ValueError: if these do not fit each other.
@@ -42,6 +44,7 @@ class Heatmaps:
     concepts: tuple[Concept, ...]
     kind: Kind
     image_size: tuple[int, int]
+    covered_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         values = self.values.detach()
@@ -56,6 +59,12 @@ class Heatmaps:
             raise ValueError("Heatmaps are finite, got nan or infinity. Look at the scores they came from.")
         _check_kind(self.kind)
         check_size(self.image_size)
+        if self.covered_size is not None:
+            check_size(self.covered_size)
+            if any(whole < size for whole, size in zip(self.covered_size, self.image_size, strict=True)):
+                raise ValueError(
+                    f"Heatmaps cover at least their picture of {self.image_size}, got {self.covered_size}."
+                )
         object.__setattr__(self, "values", values)
 
     @property
@@ -66,13 +75,19 @@ class Heatmaps:
     def video(self) -> bool:
         return self.values.ndim == 5
 
+    @property
+    def visible(self) -> tuple[float, float]:
+        """Share (0-1] of the values' height and width that lies in the picture, as `resize_maps` takes it."""
+        (height, width), (rows, columns) = self.image_size, self.covered_size or self.image_size
+        return height / rows, width / columns
+
     def index(self, name: str) -> int:
         """Position of the concept called `name`; a ValueError lists the names there are."""
         return concept_index(self.concepts, name)
 
     def resized(self, size: tuple[int, int] | None = None) -> Heatmaps:
         """The same heatmaps at (height, width) `size`, or at `image_size`, as `resize_maps` makes them."""
-        values = resize_maps(self.values, self.image_size if size is None else size)
+        values = resize_maps(self.values, self.image_size if size is None else size, self.visible)
         return Heatmaps(values, self.concepts, self.kind, self.image_size)
 
 
@@ -132,7 +147,7 @@ def make_heatmaps(
     values = values if recording.video else rearrange(values, "b c 1 h w -> b c h w")
     if kind == "stretched":
         values = torch.stack([stretch(picture) for picture in values])
-    return Heatmaps(values, recording.concepts, kind, recording.image_size)
+    return Heatmaps(values, recording.concepts, kind, recording.image_size, recording.covered_size)
 
 
 def select_layers(recording: Recording, layers: str | Sequence[int]) -> tuple[int, ...]:

@@ -13,29 +13,34 @@ from torch import Tensor
 ROUNDING = 1e-6  # relative: float32 softmax, means and resizing leave differences of a few 1e-7 in a flat map
 
 
-def resize_maps(values: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_maps(values: Tensor, size: tuple[int, int], visible: tuple[float, float] = (1.0, 1.0)) -> Tensor:
     """Resize maps bilinearly, each on its own.
 
     Args:
         values: maps, (..., H, W), float.
         size: (height, width) wanted, in pixels.
+        visible: share (0-1] of the maps' height and width, from the upper left, that lies in the picture. The rest
+            is cut off; the picture's border is exact to half a pixel of the result.
 
     Returns:
         Maps, (..., height, width), same dtype, within the range of `values`; maps that sum to one still do.
-        `values` itself if it already has that size.
+        `values` itself if it already has that size and all of it is visible.
 
     Raises:
-        ValueError: if `size` is not two positive whole numbers.
+        ValueError: if `size` is not two positive whole numbers, or `visible` out of range.
 
     Convention: half-pixel centres (align_corners=False): sample i covers [i, i + 1) / H of the picture, so an
     edge between two samples stays where it is. Shrinking averages (antialias), enlarging interpolates.
     """
     check_size(size)
-    if tuple(values.shape[-2:]) == tuple(size):
-        return values
+    if not all(0 < share <= 1 for share in visible):
+        raise ValueError(f"The visible shares of a map are above 0 and at most 1, got {visible}.")
+    whole = [max(wanted, round(wanted / share)) for wanted, share in zip(size, visible, strict=True)]
+    if tuple(values.shape[-2:]) == tuple(whole):
+        return values[..., : size[0], : size[1]] if whole != list(size) else values
     planes = rearrange(values, "... h w -> 1 (...) h w")
-    resized = F.interpolate(planes, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
-    return resized.reshape(*values.shape[:-2], *size)
+    resized = F.interpolate(planes, size=whole, mode="bilinear", align_corners=False, antialias=True)
+    return resized[..., : size[0], : size[1]].reshape(*values.shape[:-2], *size)
 
 
 def gaussian_blur(

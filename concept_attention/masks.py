@@ -63,9 +63,9 @@ def make_masks(
     masks = []
     for picture in heatmaps.values:  # (C, H, W) or (C, T, H, W)
         if method == "argmax":
-            masks.append(wins(resize_maps(picture, size), chosen))
+            masks.append(wins(resize_maps(picture, size, heatmaps.visible), chosen))
         else:  # resizing is linear: the sum resized is the resized sum
-            together = resize_maps(picture[chosen].sum(dim=0), size)
+            together = resize_maps(picture[chosen].sum(dim=0), size, heatmaps.visible)
             masks.append(_cut(together, method, threshold, percentile))
     return gaussian_blur(torch.stack([mask.float() for mask in masks]), blur).clamp(0, 1)
 

@@ -31,6 +31,8 @@ class Recording:
         sigmas: noise level of every S, 0 (clean) to 1 (noise).
         grid: token grid (T, H, W), N = T * H * W row-major; T is 1 for pictures.
         image_size: pixels (height, width).
+        covered_size: pixels (height, width) that the grid covers where that is more than the picture, of which it
+            begins at the upper left; None where the grid ends with the picture.
         architecture: such as `flux`.
         mode: key of `MODES` the scores were recorded for.
         concepts: one per C.
@@ -57,6 +59,7 @@ class Recording:
     pad_scores: Tensor | None = None
     pad_count: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict)
+    covered_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         for name in ("scores", "norms", "pad_scores"):
@@ -64,6 +67,8 @@ class Recording:
             object.__setattr__(self, name, None if tensor is None else tensor.detach())
         for name in ("layers", "default_layers", "steps", "sigmas", "grid", "image_size", "concepts"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.covered_size is not None:
+            object.__setattr__(self, "covered_size", tuple(self.covered_size))
         object.__setattr__(self, "metadata", {**self.metadata})
         check_recording(self)
 
@@ -193,6 +198,7 @@ class RecordingBuilder:
         concepts: Sequence[Concept],
         pad_count: int = 0,
         metadata: Mapping[str, str] | None = None,
+        covered_size: tuple[int, int] | None = None,
     ) -> Recording:
         """The recording of the committed steps, which it takes over: the builder is empty afterwards.
 
@@ -225,6 +231,7 @@ class RecordingBuilder:
             pad_scores=pads[0] if pads else None,
             pad_count=pad_count,
             metadata=metadata or {},
+            covered_size=covered_size,
         )
 
     def _choose_dtype(self, *tensors: Tensor) -> None:

@@ -62,6 +62,22 @@ def _check_geometry(recording: Recording) -> None:
             f"image_size must be at most {_MAX_PIXELS_PER_TOKEN} pixels per token of the grid {grid}, "
             f"got {image_size}."
         )
+    if recording.covered_size is not None:
+        _check_covered(recording.covered_size, image_size, grid)
+
+
+def _check_covered(covered: tuple[int, ...], image_size: tuple[int, int], grid: tuple[int, int, int]) -> None:
+    """Every row and column of tokens must cover at least something of the picture."""
+    _check_integers("covered_size", covered, 1, sys.maxsize)
+    fits = len(covered) == 2 and all(
+        size <= whole and whole * (tokens - 1) < size * tokens
+        for size, whole, tokens in zip(image_size, covered, grid[1:], strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"covered_size must be at least the picture's {image_size} and less than one token of the grid {grid} "
+            f"more, got {covered}."
+        )
 
 
 def _check_texts(recording: Recording) -> None:

@@ -19,7 +19,8 @@ _FORMAT = "concept-attention-recording"
 _VERSION = 1
 _MAX_HEADER = 2**24  # bytes; names and prompts take thousands
 _TENSORS = ("scores", "norms", "pad_scores")
-_DESCRIPTION = tuple(field.name for field in fields(Recording) if field.name not in _TENSORS)
+_OPTIONAL = ("covered_size",)  # left out where it says nothing, so that files stay readable by older versions
+_DESCRIPTION = tuple(field.name for field in fields(Recording) if field.name not in (*_TENSORS, *_OPTIONAL))
 
 
 def save_recording(recording: Recording, path: str | Path) -> Path:
@@ -36,6 +37,7 @@ def save_recording(recording: Recording, path: str | Path) -> Path:
         ValueError: if names and metadata are too long for the header.
     """
     description = {name: getattr(recording, name) for name in _DESCRIPTION}
+    description |= {name: value for name in _OPTIONAL if (value := getattr(recording, name)) is not None}
     description["concepts"] = [asdict(concept) for concept in recording.concepts]
     header = {"format": _FORMAT, "version": str(_VERSION), "recording": json.dumps(description)}
     if len(json.dumps(header)) > _MAX_HEADER // 2:
@@ -100,8 +102,10 @@ def _parse_description(header: Mapping[str, str]) -> dict[str, Any]:
             "If it is newer, update ConceptAttention."
         )
     description = json.loads(header.get("recording", "null"))
-    if not isinstance(description, dict) or set(description) != set(_DESCRIPTION):
+    if not isinstance(description, dict) or set(description) - set(_OPTIONAL) != set(_DESCRIPTION):
         raise ValueError(f"its description must have exactly the fields {', '.join(_DESCRIPTION)}.")
+    if any(description.get(name, "absent") is None for name in _OPTIONAL):
+        raise ValueError(f"its description must leave out what says nothing of {', '.join(_OPTIONAL)}.")
     description["concepts"] = [Concept(**concept) for concept in description["concepts"]]
     return description
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+_LAYER_EXAMPLES = "auto, all, 15-18 or 3,7,9-11"
 _RANGE = re.compile(r"\s*(-?\d{1,9})\s*(?:-\s*(-?\d{1,9})\s*)?")
 
 
@@ -24,7 +25,7 @@ def parse_layers(text: str | Sequence[int], count: int, default: Sequence[int]) 
     """
     if isinstance(text, str) and text.strip().casefold() == "auto":
         text = default
-    ranges = _ranges(text, count, "layers", "auto, all, 15-18 or 3,7,9-11")
+    ranges = _ranges(text, count, "layers", _LAYER_EXAMPLES)
     for layer in (end for ends in ranges for end in ends):
         if not 0 <= layer < count:
             raise ValueError(
@@ -32,6 +33,16 @@ def parse_layers(text: str | Sequence[int], count: int, default: Sequence[int]) 
                 "Choose `layers` among these."
             )
     return _expand(ranges, "layers")
+
+
+def check_layers(text: str) -> None:
+    """Refuse what `parse_layers` could not read for any model.
+
+    Raises:
+        ValueError: if the text is no selection, or selects nothing.
+    """
+    if text.strip().casefold() != "auto":
+        _check_order(_ranges(text, 1, "layers", _LAYER_EXAMPLES), "layers")
 
 
 def parse_steps(text: str | Sequence[int], count: int) -> tuple[int, ...]:
@@ -74,10 +85,16 @@ def _ranges(text: str | Sequence[int], count: int, what: str, examples: str) -> 
     return ranges
 
 
-def _expand(ranges: Iterable[tuple[int, int]], what: str) -> tuple[int, ...]:
-    chosen: set[int] = set()
+def _check_order(ranges: Iterable[tuple[int, int]], what: str) -> None:
     for first, last in ranges:
         if last < first:
             raise ValueError(f"`{what}` has the range {first}-{last}, which runs backwards. Swap its ends.")
+
+
+def _expand(ranges: Iterable[tuple[int, int]], what: str) -> tuple[int, ...]:
+    chosen: set[int] = set()
+    ranges = list(ranges)
+    _check_order(ranges, what)
+    for first, last in ranges:
         chosen.update(range(first, last + 1))
     return tuple(sorted(chosen))

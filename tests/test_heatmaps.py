@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -322,6 +323,19 @@ def test_resized_defaults_to_the_picture_and_keeps_the_rest() -> None:
     assert (resized.concepts, resized.kind, resized.image_size) == (heatmaps.concepts, "share", (48, 80))
     assert resized.video and resized.batch == 2
     assert not make_heatmaps(make_recording()).video
+
+
+def test_what_lies_outside_of_the_picture_is_cut_off_when_resizing() -> None:
+    recording = make_recording(grid=(1, 3, 5))
+    height, width = recording.image_size
+    smaller = dataclasses.replace(recording, image_size=(height - 8, width), covered_size=(height, width))
+    heatmaps = make_heatmaps(smaller)
+    assert torch.equal(heatmaps.values, make_heatmaps(recording).values)
+    resized = heatmaps.resized()
+    assert torch.equal(resized.values, make_heatmaps(recording).resized().values[:, :, : height - 8])
+    assert resized.covered_size is None and torch.equal(resized.resized().values, resized.values)
+    with pytest.raises(ValueError, match="cover at least their picture"):
+        dataclasses.replace(heatmaps, covered_size=(height, width - 1))
 
 
 @pytest.mark.parametrize(

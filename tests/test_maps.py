@@ -92,6 +92,34 @@ def test_the_same_size_returns_the_same_map() -> None:
     assert resize_maps(values, (4, 6)) is values
 
 
+@pytest.mark.parametrize("edge", [1, 3, 7])
+@pytest.mark.parametrize("size", [(120, 184), (60, 92), (240, 368)])
+def test_a_map_larger_than_its_picture_is_cut_off_and_not_squeezed(edge: int, size: tuple[int, int]) -> None:
+    """Tokens of 16 pixels; the last row and column lie half outside of a picture of 120 x 184."""
+    values = torch.zeros(1, 1, 8, 12)
+    values[..., edge:] = 1
+    visible = (120 / 128, 184 / 192)
+    pixels = 16 * size[1] / 184  # per token
+    resized = resize_maps(values, size, visible)
+    assert resized.shape == (1, 1, *size)
+    assert abs(int((resized[0, 0, 5] < 0.5).sum()) - pixels * edge) <= 0.5
+    turned = resize_maps(values.transpose(2, 3), (size[1], size[0]), (visible[1], visible[0]))
+    torch.testing.assert_close(turned.transpose(2, 3), resized)
+    squeezed = int((resize_maps(values, size)[0, 0, 5] < 0.5).sum())
+    assert edge < 7 or abs(squeezed - pixels * edge) > 0.5
+
+
+def test_a_map_with_one_sample_per_pixel_is_cut_off_as_it_is() -> None:
+    values = torch.randn(2, 8, 12)
+    assert torch.equal(resize_maps(values, (7, 12), (7 / 8, 1.0)), values[:, :7])
+
+
+@pytest.mark.parametrize("visible", [(0.0, 1.0), (1.0, 1.5), (float("nan"), 1.0)])
+def test_a_share_that_is_none_is_refused(visible: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="visible shares"):
+        resize_maps(torch.zeros(1, 2, 2), (4, 4), visible)
+
+
 @pytest.mark.parametrize("size", [(0, 4), (4, -1), (4.0, 4), (4,), (4, 4, 4)])
 def test_a_size_that_is_none_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="two positive whole numbers"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -125,6 +126,16 @@ def test_edges_of_hard_masks_lie_where_the_tokens_meet(method: Method) -> None:
     shares[:, 0, :, 6:], shares[:, 1, :, :6] = 1, 1
     mask = make_masks(heatmaps_of(shares, factor=16), "sky", method)[0]
     assert abs(int((mask[64] == 0).sum()) - 16 * 6) <= 0.5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_masks_of_maps_larger_than_their_picture_are_cut_off(method: Method) -> None:
+    shares = random_shares(seed=5)
+    whole = heatmaps_of(shares, factor=16)
+    cut = dataclasses.replace(whole, image_size=(88, 136), covered_size=whole.image_size)
+    inside = whole.resized().values[..., :88, :136]
+    expected = make_masks(Heatmaps(inside, CONCEPTS, "share", (88, 136)), "house", method)
+    assert torch.equal(make_masks(cut, "house", method), expected)
 
 
 def test_several_concepts_are_summed_before_the_threshold() -> None:

@@ -6,8 +6,9 @@ from argparse import Namespace
 from typing import Any
 
 from ..hosts.architecture import Architecture
+from ..hosts.collector import versions
 from ..hosts.diffusers.loading import is_tiny, load_pipeline
-from ..hosts.diffusers.recorder import versions
+from ..hosts.diffusers.recorder import HOST
 from ..hosts.diffusers.registry import adapter_for
 from ..tiny import TAUGHT
 
@@ -31,7 +32,7 @@ def model_facts(arguments: Namespace, pipeline: Any) -> dict[str, Any]:
         "device": str(pipeline._execution_device),
         "dtype": str(pipeline.transformer.dtype).removeprefix("torch."),
         "offload": arguments.offload,
-        "versions": versions(),
+        "versions": versions(*HOST),
     }
 
 

@@ -131,12 +131,13 @@ def show(results: Results, title: str, as_json: bool, note: str = "") -> None:
 
 def _write_concepts(folder: Path, shares: Heatmaps, drawn: Heatmaps, reading: Reading) -> list[dict[str, str]]:
     """Heatmap and mask of every concept, from shares at the picture's size; the names of the files."""
-    maps = shares.values[0] if drawn.kind == "share" else drawn.values[0]
+    drawn = shares if drawn.kind == "share" else drawn
+    maps = drawn.values[0]
     low, high = (float(maps.min()), float(maps.max())) if drawn.kind == "score" else (0.0, 1.0)
     names = slugs([concept.name for concept in shares.concepts])
     files = [{"heatmap": f"heatmap_{slug}.png", "mask": f"mask_{slug}.png"} for slug in names]
     for concept, values, pair in zip(shares.concepts, maps, files, strict=True):
-        colours = colorize(resize_maps(values, shares.image_size), reading.colormap, low, high)
+        colours = colorize(resize_maps(values, drawn.image_size, drawn.visible), reading.colormap, low, high)
         save_image(to_pil(colours), folder / pair["heatmap"])
         save_image(to_pil(reading.mask_of(shares, concept.name)), folder / pair["mask"])
     return files

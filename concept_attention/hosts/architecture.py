@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+AUTHORS_FLUX_LAYERS = 4 / 19  # share of the joint blocks: layers 15-18 of Flux 1's 19
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -30,10 +32,17 @@ class Architecture:
 
 @dataclass(frozen=True)
 class TokenSlices:
-    """Where the streams lie in a joint block's token sequence."""
+    """Where the streams lie in a joint block's token sequence.
+
+    Attributes:
+        text: the prompt's tokens.
+        image: all image tokens.
+        picture: those of the picture being made, where `image` may hold those of reference pictures as well.
+    """
 
     text: slice
     image: slice
+    picture: slice | None = None
 
 
 def last_layers(joint_blocks: int, share: float) -> tuple[int, ...]:

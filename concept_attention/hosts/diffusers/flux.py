@@ -19,10 +19,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ... import attention
-from ..architecture import Architecture, TokenSlices, last_layers
+from ..architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers
 from .rotary import rotate
-
-AUTHORS_LAYERS = 4 / 19  # layers 15-18 of Flux 1's 19 joint blocks
 
 
 class Modulation(NamedTuple):
@@ -56,7 +54,7 @@ def describe(transformer: Any) -> Architecture:
         head_dim=config.attention_head_dim,
         text_width=config.joint_attention_dim,
         patch=2,
-        default_layers=last_layers(count, AUTHORS_LAYERS),
+        default_layers=last_layers(count, AUTHORS_FLUX_LAYERS),
     )
 
 

@@ -7,14 +7,13 @@ attention output where they pass, run the block's text weights on the concept to
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from ..collector import pad_bias
 from .registry import adapter_for
 
 OnLayer = Callable[[int, Tensor, Tensor], None]
@@ -62,7 +61,7 @@ class ConceptStream:
         self._last_layer = last_layer
         self._wanted = wanted
         self._stop = stop
-        self._key_bias = _pad_bias(self._embeddings.shape[1], pad_count) if pad_count else None
+        self._key_bias = pad_bias(self._embeddings.shape[1], pad_count) if pad_count else None
         self._handles: list[Any] = []
         self._arguments: dict[str, Any] = {}
         self._forget()
@@ -153,13 +152,6 @@ class ConceptStream:
         self._forget()
         if self._stop:
             raise StopForward
-
-
-def _pad_bias(tokens: int, pad_count: int) -> Tensor:
-    """Logit bias (tokens,) that lets the last token count for `pad_count` identical ones."""
-    bias = torch.zeros(tokens)
-    bias[-1] = math.log(pad_count)
-    return bias
 
 
 def _refuse_double_entry(transformer: nn.Module) -> None:

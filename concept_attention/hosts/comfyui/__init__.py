@@ -1,0 +1,1 @@
+"""Concept attention inside ComfyUI: hooks on a MODEL for the time of a sampling run."""

@@ -1,0 +1,65 @@
+"""The architecture families of ComfyUI that concepts can ride through, one adapter module each."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from . import flux
+
+if TYPE_CHECKING:
+    from comfy.model_base import BaseModel
+
+ADAPTERS: tuple[ModuleType, ...] = (flux,)
+
+_NO_JOINT_BLOCKS = (
+    "has cross-attention only: concepts need joint blocks, in which text and image tokens attend to each other"
+)
+_NO_ADAPTER = "is not supported yet, or not in this variant"
+_NO_TEXT = "reads no text: there is nothing to look for"
+_REASONS = (
+    (_NO_ADAPTER, "AuraFlow Chroma CogVideoX ErnieImage Flux Flux2 GenmoMochi HiDream HiDreamO1 HunyuanImage21"),
+    (_NO_ADAPTER, "HunyuanVideo Ideogram4 JoyImage Krea2 Lens LongCatImage Lumina2 Omnigen2 PixelDiTT2I QwenImage SD3"),
+    (
+        _NO_JOINT_BLOCKS,
+        "Anima CosmosPredict2 CosmosVideo HunyuanDiT IP2P Kandinsky5 LTXAV LTXV Lotus PixArt SD21UNCLIP",
+    ),
+    (_NO_JOINT_BLOCKS, "SDXL SDXLRefiner SD_X4Upscaler StableCascade_B StableCascade_C WAN21"),
+    (_NO_TEXT, "DepthAnything3 Hunyuan3Dv2 Hunyuan3Dv2_1 SVD_img2vid SeedVR2 Stable_Zero123 Trellis2 TripoSplat"),
+)
+# By name of a class of comfy.model_base; subclasses are meant as well, unless they have a reason of their own.
+_REASON = {name: reason for reason, names in _REASONS for name in names.split()}
+
+
+def adapter_for(model: BaseModel) -> ModuleType:
+    """The adapter of a model.
+
+    Args:
+        model: a BaseModel of comfy.model_base, as `ModelPatcher.model` is one.
+
+    Raises:
+        ValueError: if no adapter knows it; it says why.
+    """
+    for adapter in ADAPTERS:
+        if adapter.matches(model):
+            return adapter
+    supported = ", ".join(sorted({name for adapter in ADAPTERS for name in adapter.SUPPORTED}))
+    raise ValueError(
+        f"{_describe(model)} {_reason(model)}. Supported are: {supported}. Connect a MODEL of one of these."
+    )
+
+
+def _describe(model: BaseModel) -> str:
+    """Its class, and that of the network inside where the class alone says too little."""
+    network = type(getattr(model, "diffusion_model", None)).__name__
+    return f"{type(model).__name__} ({network})"
+
+
+def _reason(model: BaseModel) -> str:
+    for kind in type(model).__mro__:
+        if kind.__name__ in _REASON:
+            return _REASON[kind.__name__]
+    # Stable Diffusion 1 and 2 are plain BaseModels with a U-Net.
+    if any(kind.__name__ == "UNetModel" for kind in type(getattr(model, "diffusion_model", None)).__mro__):
+        return _NO_JOINT_BLOCKS
+    return "is unknown here: its joint blocks, if it has any, have not been found"

@@ -1,0 +1,57 @@
+"""What adapters are told about a forward pass: which rows are looked at, and what modules were called with."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+Rows = slice | Tensor  # of the batch; a slice selects without a copy
+
+_OPTIONS = "transformer_options"
+
+
+class Call(NamedTuple):
+    """A module called in this forward pass.
+
+    Attributes:
+        arguments: positional ones.
+        output: what it returned, all rows of the batch.
+    """
+
+    arguments: tuple[Any, ...]
+    output: Any
+
+
+class Visit(NamedTuple):
+    """A joint block called in this forward pass.
+
+    Attributes:
+        arguments: by the names of the block's parameters, all rows of the batch.
+        rows: which of them are looked at.
+    """
+
+    arguments: Mapping[str, Any]
+    rows: Rows
+
+
+def named_arguments(block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by the names of the parameters of the block's class; another pack may have replaced its `forward`."""
+    return {**dict(zip(_names(block), args, strict=False)), **kwargs}
+
+
+def with_options(
+    block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The same arguments with other `transformer_options`, positional ones staying so."""
+    names = _names(block)
+    if _OPTIONS in names[: len(args)]:
+        place = names.index(_OPTIONS)
+        return (*args[:place], options, *args[place + 1 :]), dict(kwargs)
+    return args, {**kwargs, _OPTIONS: options}
+
+
+def _names(block: nn.Module) -> list[str]:
+    return list(inspect.signature(type(block).forward).parameters)[1:]
