@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # before diffusers is imported: no advice in the output
 
@@ -13,6 +14,9 @@ import pytest
 import torch
 
 from .hosts.comfyui.mend import mend_torchvision
+
+if TYPE_CHECKING:
+    from .server.client import Client
 
 mend_torchvision()
 torch.set_num_threads(1)  # the tests' models are too small to gain from more, and lose where cores are shared
@@ -24,6 +28,20 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     reasons = {reason.removeprefix("Skipped: ") for reason in map(str, skipped) if "needs ComfyUI" in reason}
     for reason in sorted(reasons):
         terminalreporter.write_line(f"NOT RUN: what {reason}", yellow=True)
+
+
+@pytest.fixture(scope="session")
+def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A ComfyUI process with this pack, for all tests of a run. Its log is looked through when they are done."""
+    from .hosts.comfyui.boot import HostMissing, boot
+    from .server.client import running
+
+    try:
+        host = boot()  # whether its library can be imported here says whether it can be started
+    except HostMissing as missing:
+        pytest.skip(str(missing))
+    with running(host.root, tmp_path_factory.mktemp("server")) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

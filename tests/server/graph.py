@@ -1,0 +1,42 @@
+"""Graphs in the format of ComfyUI's API, written as calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a graph. `node[1]` is its second output, to be given to another node's input."""
+
+    number: str
+
+    def __getitem__(self, output: int) -> list[Any]:
+        return [self.number, output]
+
+
+class Graph:
+    """Nodes and their inputs.
+
+        graph = Graph()
+        picture = graph.add("EmptyImage", width=64, height=64)
+        graph.add("PreviewImage", images=picture[0])
+    """
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, dict[str, Any]] = {}
+
+    def add(self, kind: str, **inputs: Any) -> Node:
+        """Add a node of this id; an input is a value or another node's output."""
+        number = str(len(self._nodes) + 1)
+        self._nodes[number] = {"class_type": kind, "inputs": inputs}
+        return Node(number)
+
+    def set(self, node: Node, **inputs: Any) -> None:
+        """Change some inputs of a node."""
+        self._nodes[node.number]["inputs"].update(inputs)
+
+    def as_prompt(self) -> dict[str, Any]:
+        """What ComfyUI queues."""
+        return self._nodes
