@@ -92,7 +92,7 @@ def overlay_grid(
     tile = _to_tile(image, tile_size)
     height, width = tile.shape[:2]
     maps = resize_maps(select_maps(heatmaps, picture, frame), (height, width))
-    low, high = (float(maps.min()), float(maps.max())) if heatmaps.kind == "score" else (0.0, 1.0)
+    low, high = _value_range(heatmaps, maps)
     size = text_size(width, height)
 
     cells = [torch.cat([draw_caption(make_label("picture"), width, size, muted=True), tile])]
@@ -109,9 +109,51 @@ def overlay_grid(
     if not legend:
         return sheet
     scale = draw_scale(heatmaps.kind, low, high, colormap, sheet.shape[1] - 2 * margin, size)
-    strip = torch.ones(scale.shape[0] + margin, sheet.shape[1], 3)
-    strip[: scale.shape[0], margin:-margin] = scale
-    return torch.cat([sheet, strip])
+    return torch.cat([sheet, _inset(scale, margin, below=margin)])
+
+
+def overlay_each(
+    image: Tensor,
+    heatmaps: Heatmaps,
+    picture: int = 0,
+    *,
+    frame: int = 0,
+    colormap: str = "viridis",
+    opacity: float = 0.7,
+    legend: bool = True,
+) -> Tensor:
+    """Draw one overlay of the picture per concept, on one colour scale as `overlay_grid` does.
+
+    Args:
+        image: (H, W, 3) float, 0-1.
+        heatmaps: of this picture, among others.
+        picture: which picture of the heatmaps' batch.
+        frame: which frame of the heatmaps, for a video.
+        colormap: see `colorize`.
+        opacity: 0 (only the picture) to 1 (only the colours).
+        legend: add a line above with the concept's name and one below that shows the colour scale.
+
+    Returns:
+        (C, height, width, 3) float32, 0-1, at the picture's size; taller with a legend, the same for all.
+
+    Raises:
+        ValueError: as `overlay_grid`.
+    """
+    image = check_image(image)
+    height, width = image.shape[:2]
+    check_aspect((height, width), heatmaps.image_size)
+    maps = resize_maps(select_maps(heatmaps, picture, frame), (height, width))
+    low, high = _value_range(heatmaps, maps)
+    drawn = [_blend(image, colorize(values, colormap, low, high), opacity) for values in maps]
+    if legend:
+        size = text_size(width, height, _LEGEND_TEXT)
+        margin = round(0.5 * size)
+        scale = _inset(draw_scale(heatmaps.kind, low, high, colormap, width - 2 * margin, size), margin, margin, margin)
+        for index, concept in enumerate(heatmaps.concepts):
+            note = "background" if concept.role == "background" else ""
+            caption = draw_caption(make_label(concept.name, index + 1), width - 2 * margin, size, note)
+            drawn[index] = torch.cat([_inset(caption, margin, margin, margin), drawn[index], scale])
+    return torch.stack(drawn)
 
 
 def overlay_segmentation(
@@ -165,6 +207,19 @@ def _blend(image: Tensor, colours: Tensor, opacity: float) -> Tensor:
     if not 0 <= opacity <= 1:
         raise ValueError(f"Opacity is 0 (only the picture) to 1 (only the colours), got {opacity:g}.")
     return image * (1 - opacity) + colours * opacity
+
+
+def _value_range(heatmaps: Heatmaps, maps: Tensor) -> tuple[float, float]:
+    """Values drawn in the first and the last colour."""
+    return (float(maps.min()), float(maps.max())) if heatmaps.kind == "score" else (0.0, 1.0)
+
+
+def _inset(strip: Tensor, margin: int, above: int = 0, below: int = 0) -> Tensor:
+    """A strip with white on both sides, above and below, in pixels."""
+    height, width = strip.shape[:2]
+    paper = torch.ones(above + height + below, width + 2 * margin, 3)
+    paper[above : above + height, margin : margin + width] = strip
+    return paper
 
 
 def select_maps(heatmaps: Heatmaps, picture: int, frame: int) -> Tensor:

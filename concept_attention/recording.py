@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -236,11 +236,8 @@ class RecordingBuilder:
 
     def _choose_dtype(self, *tensors: Tensor) -> None:
         """Fall back to float32, for good, before float16 overflows."""
-        if self._dtype == torch.float16:
-            peak = max(float(extreme.abs()) for tensor in tensors for extreme in tensor.aminmax())
-            if peak > torch.finfo(torch.float16).max:
-                logger.warning("Scores reach %.3g, beyond float16: the recording stays in float32.", peak)
-                self._dtype = torch.float32
+        if self._dtype == torch.float16 and not _fit_float16(tensors):
+            self._dtype = torch.float32
 
     def _take_tensors(self) -> list[Tensor]:
         """Stack the steps, last one first; each is freed once copied."""
@@ -255,6 +252,23 @@ class RecordingBuilder:
             for whole, part in zip(stacked, self._steps.pop()[2], strict=True):
                 whole[step] = part
         return stacked
+
+
+def in_float16(recording: Recording) -> Recording:
+    """The recording with scores that take half the memory; itself if float16 cannot hold them, which is logged."""
+    tensors = [tensor for tensor in (recording.scores, recording.pad_scores) if tensor is not None]
+    if not _fit_float16(tensors):
+        return recording
+    scores, *pads = (tensor.half() for tensor in tensors)
+    return replace(recording, scores=scores, pad_scores=pads[0] if pads else None)
+
+
+def _fit_float16(tensors: Sequence[Tensor]) -> bool:
+    peak = max(float(extreme.abs()) for tensor in tensors for extreme in tensor.aminmax())
+    fits = peak <= torch.finfo(torch.float16).max
+    if not fits:
+        logger.warning("Scores reach %.3g, beyond float16: the recording stays in float32.", peak)
+    return fits
 
 
 def recording_nbytes(

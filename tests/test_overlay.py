@@ -8,9 +8,9 @@ from torch import Tensor
 
 from concept_attention.colormaps import colorize, concept_colors
 from concept_attention.concepts import Concept
-from concept_attention.heatmaps import Heatmaps
+from concept_attention.heatmaps import Heatmaps, Kind
 from concept_attention.images import check_image
-from concept_attention.overlay import overlay_concept, overlay_grid, overlay_segmentation, select_maps
+from concept_attention.overlay import overlay_concept, overlay_each, overlay_grid, overlay_segmentation, select_maps
 
 UNICODE = [
     "a very long name of a red boat on the left, much too long for any legend",
@@ -241,3 +241,32 @@ def test_the_given_tensors_are_not_changed() -> None:
     overlay_concept(image, heatmaps.values[0, 0])[:] = 0
     assert torch.equal(image, before[0]) and torch.equal(heatmaps.values, before[1])
     assert torch.equal(check_image(image), image)
+
+
+@pytest.mark.parametrize("kind", ["share", "score"])
+def test_overlays_one_by_one_share_a_colour_scale_and_equal_single_ones(kind: Kind) -> None:
+    image = _picture(24, 36)
+    values = torch.rand(2, 3, 4, 6, generator=torch.Generator().manual_seed(4)) * (1 if kind == "share" else 50)
+    concepts = (Concept("a", "a"), Concept("b", "b"), Concept("c", "c", "background"))
+    heatmaps = Heatmaps(values, concepts, kind, (24, 36))
+    drawn = overlay_each(image, heatmaps, 1, opacity=0.5, legend=False)
+    assert drawn.shape == (3, 24, 36, 3)
+    resized = heatmaps.resized().values[1]
+    low, high = (0.0, 1.0) if kind == "share" else (float(resized.min()), float(resized.max()))
+    for index in range(3):
+        assert torch.equal(drawn[index], overlay_concept(image, values[1, index], "viridis", 0.5, low, high))
+
+
+def test_the_legend_of_overlays_one_by_one_lies_outside_the_picture_and_is_of_one_size() -> None:
+    heatmaps = _heatmaps(UNICODE, 160, 240)
+    height, width = heatmaps.image_size
+    image = _picture(height, width)
+    plain, with_legend = overlay_each(image, heatmaps, legend=False), overlay_each(image, heatmaps)
+    assert with_legend.shape[0] == len(UNICODE) and with_legend.shape[2] == width
+    above = next(top for top in range(height) if torch.equal(with_legend[:, top : top + height], plain))
+    assert above > 0 and with_legend.shape[1] > above + height
+
+
+def test_overlays_one_by_one_refuse_another_aspect() -> None:
+    with pytest.raises(ValueError, match="another aspect"):
+        overlay_each(_picture(24, 24), _heatmaps(["a", "b"], 160, 240))

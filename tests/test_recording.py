@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from concept_attention.concepts import Concept, parse_concepts
-from concept_attention.recording import Recording, RecordingBuilder, recording_nbytes
+from concept_attention.recording import Recording, RecordingBuilder, in_float16, recording_nbytes
 
 MIB = 2**20
 
@@ -327,3 +327,24 @@ def test_a_builder_needs_layers_and_a_dtype_that_files_hold(layers, dtype):
 def test_replace_checks_again():
     with pytest.raises(ValueError, match="mode"):
         replace(make_recording(), mode="none")
+
+
+@pytest.mark.parametrize("pads", [False, True])
+def test_a_recording_in_float16_is_the_same_at_half_the_size(pads):
+    scores = torch.randn(2, 2, 2, 3, 6, generator=torch.Generator().manual_seed(3))
+    given = {"pad_scores": scores[:, :, :, 0], "pad_count": 5} if pads else {}
+    whole = make_recording(scores=scores, **given)
+    half = in_float16(whole)
+    assert torch.equal(half.scores, whole.scores.half()) and torch.equal(half.norms, whole.norms)
+    assert half.pad_count == whole.pad_count
+    assert (half.pad_scores is None) == (not pads)
+    if pads:
+        assert torch.equal(half.pad_scores, whole.pad_scores.half())
+    assert whole.scores.dtype == torch.float32
+
+
+def test_a_recording_that_float16_cannot_hold_stays_as_it_is(caplog):
+    whole = make_recording(scores=torch.full((2, 2, 2, 3, 6), 7e4))
+    with caplog.at_level(logging.WARNING, logger="concept_attention"):
+        assert in_float16(whole) is whole
+    assert "beyond float16" in caplog.text
