@@ -1,0 +1,85 @@
+"""Between what travels on ComfyUI's wires and what the library takes: nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from .library import concepts, heatmaps
+
+
+def to_pictures(image: Tensor) -> Tensor:
+    """An IMAGE as pictures, (B, H, W, 3); alpha, where there is one, is left out.
+
+    Raises:
+        ValueError: for another shape.
+    """
+    if image.ndim != 4 or image.shape[-1] < 3:
+        raise ValueError(f"An IMAGE is (batch, height, width, 3 colours), got {tuple(image.shape)}.")
+    return image[..., :3]
+
+
+def to_image(pictures: Sequence[Tensor]) -> Tensor:
+    """Pictures (H, W, 3) or batches of them (n, H, W, 3), all of one size, as one IMAGE."""
+    batches = [picture if picture.ndim == 4 else rearrange(picture, "h w c -> 1 h w c") for picture in pictures]
+    return torch.cat(batches)
+
+
+def to_mask(masks: Tensor) -> Tensor:
+    """Masks (B, H, W) as a MASK; the frames of videos, (B, T, H, W), one after another."""
+    return rearrange(masks, "b t h w -> (b t) h w") if masks.ndim == 4 else masks
+
+
+def match_pictures(image: Tensor, maps: heatmaps.Heatmaps) -> list[tuple[Tensor, int, int]]:
+    """Every picture of an IMAGE with the (picture, frame) of the heatmaps that belongs to it.
+
+    Raises:
+        ValueError: if there is not one picture for each.
+    """
+    pictures = to_pictures(image)
+    frames = maps.values.shape[2] if maps.video else 1
+    if len(pictures) != maps.batch * frames:
+        what = f"{maps.batch} x {frames} frames" if maps.video else f"{maps.batch} pictures"
+        raise ValueError(
+            f"There are {len(pictures)} pictures, but heatmaps of {what}. Connect the IMAGE that was sampled, or "
+            "encoded, together with them."
+        )
+    return [(picture, *divmod(index, frames)) for index, picture in enumerate(pictures)]
+
+
+def to_names(text: str, available: Sequence[concepts.Concept]) -> list[str]:
+    """Names as users write them, comma-separated or one per line; the first that there is if nothing is written.
+
+    Raises:
+        ValueError: if a name occurs twice or is not available; the message lists those that are.
+    """
+    if not text.strip():
+        return [available[0].name]
+    written = [concept.name for concept in concepts.parse_concepts(text)]
+    return [available[concepts.concept_index(available, name)].name for name in written]
+
+
+def to_name(text: str, available: Sequence[concepts.Concept]) -> str:
+    """One name, as `to_names` reads it.
+
+    Raises:
+        ValueError: as `to_names`, and for more than one.
+    """
+    names = to_names(text, available)
+    if len(names) > 1:
+        raise ValueError(f"Only one concept can be drawn here, got {', '.join(names)}. Use one node for each.")
+    return names[0]
+
+
+def to_size(width: int, height: int, image_size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) in pixels; 0 is the picture's own, or what keeps its aspect if only the other is given."""
+    own_height, own_width = image_size
+    if not width and not height:
+        return image_size
+    return (
+        height or max(1, round(own_height * width / own_width)),
+        width or max(1, round(own_width * height / own_height)),
+    )

@@ -1,0 +1,64 @@
+"""From words to concepts that a model understands."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from comfy_api.latest import io, ui
+
+from . import report
+from .library import concepts as concept_texts
+from .library import encoded, text
+from .sockets import SAMPLING, Concepts
+
+
+class ConceptEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConceptEncode",
+            display_name="Encode Concepts",
+            category=SAMPLING,
+            description="Turns the words for what you look for into concepts. They need not occur in the prompt, and "
+            "they never change the picture. Use the same text encoder as for the prompt.",
+            search_aliases=["concept attention", "concepts", "heatmap words", "attention map", "DAAM", "saliency"],
+            has_intermediate_output=True,
+            inputs=[
+                io.Clip.Input("clip", tooltip="The text encoder of the model that will be looked into."),
+                io.String.Input(
+                    "concepts",
+                    multiline=True,
+                    default="house, tree, sky",
+                    placeholder="house, tree\nboat: a small red sailing boat",
+                    tooltip="What to look for, separated by commas or one per line. Write name: longer phrase to let "
+                    "the model read more than the name. A backslash before a comma or colon keeps it as it is.",
+                ),
+                io.String.Input(
+                    "background",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    placeholder="grass, water",
+                    tooltip="What else is in the picture, written the same way. Concepts compete for every place, so "
+                    "the more of the picture has a name, the sharper the heatmaps become.",
+                ),
+                io.Combo.Input(
+                    "pooling",
+                    options=list(get_args(encoded.Pooling)),
+                    default="auto",
+                    optional=True,
+                    advanced=True,
+                    tooltip="What stands for a concept of several tokens: auto and mean take the mean of all, first "
+                    "the first (as the authors of the method do), last the last.",
+                ),
+            ],
+            outputs=[Concepts.Output(display_name="concepts", tooltip="The concepts, for every node that records.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, clip: Any, concepts: str, background: str = "", pooling: encoded.Pooling = "auto"
+    ) -> io.NodeOutput:
+        wanted = concept_texts.parse_concepts(concepts, background)
+        result = text.encode_concepts(clip, wanted, pooling)
+        return io.NodeOutput(result, ui=ui.PreviewText(report.encoding_text(result)))

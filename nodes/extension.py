@@ -1,0 +1,36 @@
+"""The list of this pack's nodes, as ComfyUI asks for it."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .analyze import ConceptAttentionEncodeImage
+from .encode import ConceptEncode
+from .heatmaps import ConceptHeatmaps
+from .masks import ConceptHeatmapToMask
+from .model import ConceptAttentionTinyModel
+from .patch import ConceptAttentionCollect, ConceptAttentionPatchModel
+from .sample import ConceptAttentionKSampler, ConceptAttentionSamplerCustom
+from .show import ConceptHeatmapOverlay, ConceptHeatmapPlot
+from .store import ConceptRecordingLoad, ConceptRecordingSave
+
+NODES: tuple[type[io.ComfyNode], ...] = (
+    ConceptAttentionTinyModel,
+    ConceptEncode,
+    ConceptAttentionPatchModel,
+    ConceptAttentionCollect,
+    ConceptAttentionKSampler,
+    ConceptAttentionSamplerCustom,
+    ConceptAttentionEncodeImage,
+    ConceptHeatmaps,
+    ConceptHeatmapToMask,
+    ConceptHeatmapOverlay,
+    ConceptHeatmapPlot,
+    ConceptRecordingSave,
+    ConceptRecordingLoad,
+)
+
+
+class ConceptAttentionExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return list(NODES)

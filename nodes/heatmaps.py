@@ -1,0 +1,68 @@
+"""From a recording to heatmaps."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from comfy_api.latest import io, ui
+
+from . import report
+from .library import heatmaps
+from .library import recording as recordings
+from .sockets import HEATMAPS, Heatmaps, Recording, reading_mode_input, temperature_input
+
+
+class ConceptHeatmaps(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConceptHeatmaps",
+            display_name="Concept Heatmaps",
+            category=HEATMAPS,
+            description="Makes one heatmap per concept from a recording, and says how present every concept is. "
+            "Layers, steps and rule can be changed as often as you like; nothing is sampled again.",
+            search_aliases=["concept attention", "attention map", "saliency", "DAAM", "layers", "steps"],
+            has_intermediate_output=True,
+            inputs=[
+                Recording.Input("recording", tooltip="What was recorded while sampling, or of an existing picture."),
+                io.String.Input(
+                    "layers",
+                    default="auto",
+                    optional=True,
+                    tooltip="Joint blocks to use: auto (what suits the architecture), all that were recorded, 15-18, "
+                    "or 3,7,9-11. The first is 0.",
+                ),
+                io.String.Input(
+                    "steps",
+                    default="all",
+                    optional=True,
+                    tooltip="Recorded steps to use: all, 3-7, or 0,2. The first is 0, and -1 is the last.",
+                ),
+                reading_mode_input(),
+                temperature_input(),
+                io.Combo.Input(
+                    "kind",
+                    options=list(get_args(heatmaps.Kind)),
+                    default="share",
+                    optional=True,
+                    tooltip="share: how much of each place belongs to a concept, 0 to 1, comparable between pictures. "
+                    "score: the raw numbers. stretched: shares spread over 0 to 1, to look at only.",
+                ),
+            ],
+            outputs=[Heatmaps.Output(display_name="heatmaps", tooltip="One heatmap per concept and picture.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        recording: recordings.Recording,
+        layers: str = "auto",
+        steps: str = "all",
+        mode: str = "auto",
+        temperature: float = 0.0,
+        kind: heatmaps.Kind = "share",
+    ) -> io.NodeOutput:
+        divisor = temperature or None
+        maps = heatmaps.make_heatmaps(recording, layers, steps, mode, divisor, kind)
+        text = report.heatmaps_text(recording, layers, steps, mode, divisor, maps)
+        return io.NodeOutput(maps, ui=ui.PreviewText(text))

@@ -1,0 +1,150 @@
+"""From heatmaps to masks."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from comfy_api.latest import io, ui
+
+from . import convert, report
+from .library import guided, masks
+from .library import heatmaps as maps
+from .sockets import HEATMAPS, Heatmaps
+
+
+class ConceptHeatmapToMask(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConceptHeatmapToMask",
+            display_name="Concept Heatmaps to Mask",
+            category=HEATMAPS,
+            description="Makes a mask of one concept, or of several together, for every picture. With a guide the mask "
+            "follows the edges in that picture.",
+            search_aliases=["concept attention", "concept mask", "attention mask", "segment", "inpaint mask"],
+            has_intermediate_output=True,
+            inputs=[
+                Heatmaps.Input("heatmaps", tooltip="Of kind share, unless the method is mean, otsu or percentile."),
+                io.String.Input(
+                    "concepts",
+                    default="",
+                    optional=True,
+                    tooltip="Names of the concepts to mask, separated by commas; several give one mask of them all. "
+                    "Empty takes the first concept.",
+                ),
+                io.Combo.Input(
+                    "method",
+                    options=list(get_args(masks.Method)),
+                    default="soft",
+                    optional=True,
+                    tooltip="soft: the share itself. threshold: share above the threshold. argmax: where it beats "
+                    "every other concept. mean, otsu, percentile: above a level found in the map itself, which finds "
+                    "something even if the concept is absent.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Share to exceed. For method threshold.",
+                ),
+                io.Float.Input(
+                    "percentile",
+                    default=90.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.5,
+                    optional=True,
+                    tooltip="Level to reach: 90 keeps the highest tenth. For method percentile.",
+                ),
+                io.Float.Input(
+                    "blur",
+                    default=0.0,
+                    min=0.0,
+                    max=256.0,
+                    step=0.5,
+                    optional=True,
+                    tooltip="Softens the finished mask: standard deviation of a Gaussian, in pixels.",
+                ),
+                io.Image.Input(
+                    "guide",
+                    optional=True,
+                    tooltip="The picture the heatmaps belong to, or any of the same aspect. The mask then follows its "
+                    "edges.",
+                ),
+                io.Int.Input(
+                    "width",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    step=8,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Width of the mask in pixels. 0 follows the height; both 0 is the picture's own size.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    step=8,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Height of the mask in pixels. 0 follows the width; both 0 is the picture's own size.",
+                ),
+                io.Int.Input(
+                    "guide_radius",
+                    default=0,
+                    min=0,
+                    max=1024,
+                    step=1,
+                    optional=True,
+                    advanced=True,
+                    tooltip="How far the guide reaches, in pixels of the mask. 0 is one and a half tokens.",
+                ),
+                io.Float.Input(
+                    "guide_epsilon",
+                    default=guided.EPSILON,
+                    min=0.00001,
+                    max=1.0,
+                    step=0.00001,
+                    round=0.00001,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Colour variance that is no edge yet. Lower follows fainter edges, and the grain as well.",
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(
+                    display_name="MASK",
+                    tooltip="One mask per picture, 1 where the concept is; frames one after another.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        heatmaps: maps.Heatmaps,
+        concepts: str = "",
+        method: masks.Method = "soft",
+        threshold: float = 0.5,
+        percentile: float = 90.0,
+        blur: float = 0.0,
+        guide: Any = None,
+        width: int = 0,
+        height: int = 0,
+        guide_radius: int = 0,
+        guide_epsilon: float = guided.EPSILON,
+    ) -> io.NodeOutput:
+        names = convert.to_names(concepts, heatmaps.concepts)
+        size = convert.to_size(width, height, heatmaps.image_size)
+        if guide is not None:
+            pictures, radius = convert.to_pictures(guide), guide_radius or None
+            heatmaps = guided.sharpen_heatmaps(heatmaps, pictures, size, radius=radius, epsilon=guide_epsilon)
+        mask = convert.to_mask(
+            masks.make_masks(heatmaps, names, method, threshold=threshold, percentile=percentile, blur=blur, size=size)
+        )
+        return io.NodeOutput(mask, ui=ui.PreviewText(report.mask_text(names, mask)))

@@ -1,0 +1,31 @@
+"""The embedded landscape model: something to try everything with, and nothing to download."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .library import landscape
+from .sockets import LOADERS
+
+
+class ConceptAttentionTinyModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConceptAttentionTinyModel",
+            display_name="Load Landscape Model (Tiny Flux)",
+            category=LOADERS,
+            description="Loads the small Flux that comes with this pack. It draws simple landscapes of 256 x 256 "
+            "pixels in seconds, also without a graphics card, and needs no download. It knows some 40 words, such as "
+            "house, tree, boat, sun, moon, cloud, mountain, sky, grass, sand, water, snow.",
+            search_aliases=["concept attention", "tiny model", "demo model", "landscape", "checkpoint"],
+            outputs=[
+                io.Model.Output(display_name="MODEL", tooltip="The small Flux."),
+                io.Clip.Output(display_name="CLIP", tooltip="Its text encoders, for prompts and concepts."),
+                io.Vae.Output(display_name="VAE", tooltip="Its picture codec."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(*landscape.load_landscape())

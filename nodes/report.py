@@ -1,0 +1,79 @@
+"""What nodes say below themselves after they ran: a few lines of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from .library import encoded, heatmaps, recording, scores, selection, summary
+
+MEBIBYTE = 1 << 20
+
+
+def encoding_text(result: encoded.EncodedConcepts) -> str:
+    """How many tokens every concept has, and what became of them."""
+    lines = []
+    for concept, tokens in zip(result.concepts, result.token_counts, strict=True):
+        role = " (background)" if concept.role == "background" else ""
+        lines.append(f"{concept.name}{role}: {_count(tokens, 'token')}{_pooled(tokens, result.pooling)}")
+    return "\n".join(lines)
+
+
+def _pooled(tokens: int, pooling: str) -> str:
+    if tokens == 1:
+        return ""
+    return f", {'mean of all' if pooling in ('auto', 'mean') else f'only the {pooling} one is used'}"
+
+
+def recording_text(result: recording.Recording) -> str:
+    """What a run recorded."""
+    frames, height, width = result.grid
+    grid = f"{width} x {height} tokens" + (f" x {frames} frames" if result.video else "")
+    steps = result.metadata.get("steps", _count(len(result.steps), "step"))
+    return (
+        f"{steps}, layers {_ranges(result.layers)} of {result.layer_count}, "
+        f"{_count(len(result.concepts), 'concept')}\n"
+        f"{_count(result.batch, 'video' if result.video else 'picture')} of {grid}, {result.nbytes / MEBIBYTE:.1f} MiB"
+    )
+
+
+def heatmaps_text(
+    source: recording.Recording, layers: str, steps: str, mode: str, temperature: float | None, maps: heatmaps.Heatmaps
+) -> str:
+    """What the heatmaps are made of, and how present every concept is."""
+    chosen = heatmaps.select_layers(source, layers)
+    read = selection.parse_steps(steps, len(source.steps))
+    name = source.mode if mode == "auto" else mode
+    used = scores.MODES[name].temperature if temperature is None else temperature
+    if maps.kind != "share":  # presence is told in shares, whatever is shown
+        maps = heatmaps.make_heatmaps(source, layers, steps, mode, temperature)
+    made_of = (
+        f"layers {_ranges(chosen)} of {source.layer_count}",
+        f"{len(read)} of {_count(len(source.steps), 'recorded step')}",
+        f"mode {name}",
+        f"temperature {used:g}",
+    )
+    return ", ".join(made_of) + "\n" + summary.summary_text(summary.summarise(maps))
+
+
+def mask_text(names: Sequence[str], masks: Tensor) -> str:
+    """How much of each picture the mask covers; masks (B, H, W)."""
+    areas = ", ".join(f"{float(mask.mean()):.1%}" for mask in masks[:8])
+    more = f" and {len(masks) - 8} more" if len(masks) > 8 else ""
+    return f"{' + '.join(names)}: {areas}{more} of the {'picture' if len(masks) == 1 else 'pictures'}"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers as users write them: 0-3, 7."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(f"{part[0]}" if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,108 @@
+"""Socket types of this pack, and the inputs that several nodes share."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .library import scores
+
+Concepts = io.Custom("CA_CONCEPTS")  # hosts.encoded.EncodedConcepts
+Recording = io.Custom("CA_RECORDING")  # recording.Recording
+Heatmaps = io.Custom("CA_HEATMAPS")  # heatmaps.Heatmaps
+
+SAMPLING = "ConceptAttention/sampling"
+HEATMAPS = "ConceptAttention/heatmaps"
+RECORDINGS = "ConceptAttention/recordings"
+LOADERS = "ConceptAttention/loaders"
+
+MODES = ["auto", *scores.MODES]
+COLORMAPS = ["viridis", "cividis", "magma", "inferno", "plasma", "gray", "turbo"]  # matplotlib's; the first two are
+# safe for colour-blind eyes
+
+
+def concepts_input() -> io.Input:
+    return Concepts.Input("concepts", tooltip="What to look for: the output of Encode Concepts.")
+
+
+def layers_input() -> io.Input:
+    return io.String.Input(
+        "layers",
+        default="all",
+        optional=True,
+        advanced=True,
+        tooltip="Joint blocks to record, counted from 0: all, auto (what suits the architecture), 15-18, or 3,7,9-11. "
+        "Recording all of them costs little, and heatmaps can then be made from any.",
+    )
+
+
+def range_inputs() -> list[io.Input]:
+    """Which part of the sampling is recorded."""
+    return [
+        io.Float.Input(
+            "start_percent",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.001,
+            optional=True,
+            advanced=True,
+            tooltip="Where in the steps recording begins, 0 being the first step. Nothing is computed before it.",
+        ),
+        io.Float.Input(
+            "end_percent",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.001,
+            optional=True,
+            advanced=True,
+            tooltip="Where in the steps recording ends, 1 being the last step. Nothing is computed after it.",
+        ),
+    ]
+
+
+def recording_mode_input() -> io.Input:
+    return io.Combo.Input(
+        "mode",
+        options=MODES,
+        default="auto",
+        optional=True,
+        advanced=True,
+        tooltip="Whose rule scores the concepts. auto takes the architecture's own, and most others can still be "
+        "chosen when heatmaps are made; only paper and cogvideox need their own recording.",
+    )
+
+
+def reading_mode_input() -> io.Input:
+    return io.Combo.Input(
+        "mode",
+        options=MODES,
+        default="auto",
+        optional=True,
+        advanced=True,
+        tooltip="Whose rule turns scores into shares. auto is the one the recording was made for.",
+    )
+
+
+def temperature_input() -> io.Input:
+    return io.Float.Input(
+        "temperature",
+        default=0.0,
+        min=0.0,
+        max=1e9,
+        step=0.1,
+        optional=True,
+        advanced=True,
+        tooltip="Divides the scores before concepts compete: higher makes shares more even, lower more decided. "
+        "0 takes the mode's own.",
+    )
+
+
+def colormap_input() -> io.Input:
+    return io.Combo.Input(
+        "colormap",
+        options=COLORMAPS,
+        default="viridis",
+        optional=True,
+        tooltip="Colours of low and high values. viridis and cividis suit colour-blind eyes and print well in grey.",
+    )

@@ -1,0 +1,109 @@
+"""Run after run in one ComfyUI: each has its own recording, whatever is cached, interrupted or repeated."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ..server.client import Client, Interrupted
+from ..server.graph import Node
+from ..server.landscape import Landscape
+from concept_attention.recording import Recording
+
+MEBIBYTE = 1 << 20
+
+
+def record(comfyui: Client, start: Landscape, saved: Node) -> Recording:
+    return comfyui.recording(comfyui.run(start.graph), saved)
+
+
+def test_two_seeds_of_one_cached_graph_are_recorded_apart(comfyui: Client) -> None:
+    start = Landscape()
+    sampler, saved = start.recorded(seed=1)
+    first = record(comfyui, start, saved)
+    start.graph.set(sampler, seed=2)
+    run = comfyui.run(start.graph)
+    second = comfyui.recording(run, saved)
+    assert start.loader.number in run.cached and sampler.number not in run.cached
+    assert first.scores.shape == second.scores.shape and len(second.steps) == 4
+    assert not torch.equal(first.scores, second.scores)
+    comfyui.free_memory()
+    alone = record(comfyui, start, saved)  # a model that never saw the first seed
+    assert torch.equal(alone.scores, second.scores)
+
+
+def test_a_cached_sampler_still_finds_its_recording(comfyui: Client) -> None:
+    start = Landscape()
+    sampler, saved = start.recorded(seed=3)
+    first = record(comfyui, start, saved)
+    again = comfyui.run(start.graph)  # the very same prompt: nothing runs
+    assert {sampler.number, saved.number} <= again.cached
+    late = start.graph.add("ConceptAttentionCollect", latent=sampler[0], model=[again_model(start, sampler), 0])
+    saved_late = start.save_recording(late[0])
+    run = comfyui.run(start.graph)
+    assert sampler.number in run.cached and late.number not in run.cached
+    assert torch.equal(comfyui.recording(run, saved_late).scores, first.scores)
+
+
+def again_model(start: Landscape, sampler: Node) -> str:
+    """The number of the patched model that a sampler uses."""
+    number, _ = start.graph.as_prompt()[sampler.number]["inputs"]["model"]
+    return str(number)
+
+
+def test_two_samplers_of_one_patched_model_have_their_own_recordings(comfyui: Client) -> None:
+    start = Landscape()
+    patched = start.patch()
+    saved = []
+    for seed in (4, 5):
+        sampler = start.sample(patched[0], seed=seed)
+        collected = start.graph.add("ConceptAttentionCollect", latent=sampler[0])
+        saved.append(start.save_recording(collected[0]))
+    run = comfyui.run(start.graph)
+    one, two = (comfyui.recording(run, node).scores for node in saved)
+    assert not torch.equal(one, two)
+    for seed, scores in ((4, one), (5, two)):
+        alone = Landscape()
+        _, node = alone.recorded(seed=seed)
+        assert torch.equal(record(comfyui, alone, node).scores, scores)
+
+
+def test_batches_are_recorded_picture_by_picture(comfyui: Client) -> None:
+    start = Landscape(batch=3, width=128, height=96)
+    _, saved = start.recorded()
+    recording = record(comfyui, start, saved)
+    assert recording.batch == 3 and recording.grid == (1, 6, 8)
+    assert not torch.equal(recording.scores[:, :, 0], recording.scores[:, :, 1])
+
+
+@pytest.mark.parametrize("way", ["patched model", "sampler node"])
+def test_an_interrupted_run_leaves_the_next_one_clean(comfyui: Client, way: str) -> None:
+    start = Landscape(width=256, height=256)
+    if way == "patched model":
+        sampler, saved = start.recorded(seed=6)
+    else:
+        sampler = start.sample(start.model, "ConceptAttentionKSampler", concepts=start.encoded[0], seed=6)
+        saved = start.save_recording(sampler[1])
+    before = record(comfyui, start, saved)
+    start.graph.set(sampler, steps=2000)
+    number = comfyui.queue(start.graph)
+    comfyui.interrupt_at(number, step=3)
+    with pytest.raises(Interrupted):
+        comfyui.wait(number)
+    start.graph.set(sampler, steps=4, seed=7)
+    record(comfyui, start, saved)
+    start.graph.set(sampler, seed=6)
+    assert torch.equal(record(comfyui, start, saved).scores, before.scores)
+
+
+def test_many_runs_leave_memory_flat(comfyui: Client) -> None:
+    """Twenty small runs; benchmarks/comfyui_memory.py does two hundred."""
+    start = Landscape(width=64, height=64)
+    sampler, _ = start.recorded(steps=1)
+    used = []
+    for seed in range(100, 130):
+        start.graph.set(sampler, seed=seed)
+        comfyui.run(start.graph)
+        used.append(comfyui.server.memory())
+    growth = (used[-1] - used[9]) / MEBIBYTE
+    assert growth < 10, [round(value / MEBIBYTE, 1) for value in used]
