@@ -28,7 +28,7 @@ SUPPORTED = ("Flux 1",)
 def matches(model: Any) -> bool:
     """Flux 2, LongCat and others share the class; Flux 1 alone has a pooled vector and a modulation per block."""
     flux = network(model)
-    return type(flux) is Flux and flux.vector_in is not None and not flux.params.global_modulation
+    return isinstance(flux, Flux) and flux.vector_in is not None and not flux.params.global_modulation
 
 
 def describe(model: Any) -> Architecture:

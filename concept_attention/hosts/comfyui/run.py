@@ -1,18 +1,30 @@
-"""One sampling run with concepts."""
+"""One sampling run with concepts, from a guider's call to the recording."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import comfy.model_patcher
+import comfy.patcher_extension
+import comfyui_version
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from ...recording import Recording
-    from .settings import Settings
+from ...recording import Recording
+from ..collector import Collector, versions
+from .registry import adapter_for
+from .settings import Settings
+from .watch import KEY, Watch
 
-KEY = "concept_attention"
+logger = logging.getLogger("concept_attention")
+
+__all__ = ["KEY", "RunResult", "record"]
+
+# Of an OUTER_SAMPLE wrapper; they come by position.
+_ARGUMENTS = ("noise", "latent_image", "sampler", "sigmas", "denoise_mask", "callback", "disable_pbar", "seed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,4 +59,80 @@ def record(
     Raises:
         ValueError: if the model cannot be recorded with these settings, or the run is being recorded already.
     """
-    raise NotImplementedError
+    guider = executor.class_obj
+    model = guider.model_patcher.model
+    collector = settings.check(model)
+    call = {**dict(zip(_ARGUMENTS, args, strict=False)), **kwargs}
+    watch = Watch(guider, adapter_for(model), collector, settings, len(call["sigmas"]) - 1, stop)
+    args, kwargs = _with_callback(watch, args, kwargs)
+
+    original = guider.model_options
+    guider.model_options = _with_wrappers(watch, original)
+    try:
+        output = executor(*args, **kwargs)
+    finally:
+        guider.model_options = original
+    return output, _result(watch, collector, {"seed": str(call.get("seed")), "model": type(model).__name__})
+
+
+def _with_callback(
+    watch: Watch, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments with a callback that also tells the watch."""
+    place = _ARGUMENTS.index("callback")
+    theirs = args[place] if len(args) > place else kwargs.get("callback")
+
+    def callback(step: int, denoised: Tensor, x: Tensor, steps: int) -> Any:
+        watch.after_step(step, denoised)
+        return None if theirs is None else theirs(step, denoised, x, steps)
+
+    if len(args) > place:
+        return (*args[:place], callback, *args[place + 1 :]), dict(kwargs)
+    return tuple(args), {**kwargs, "callback": callback}
+
+
+def _with_wrappers(watch: Watch, model_options: dict[str, Any]) -> dict[str, Any]:
+    """A copy of the guider's options, with which the watch sees every evaluation."""
+    if comfy.patcher_extension.get_wrappers_with_key(WrappersMP.PREDICT_NOISE, KEY, model_options, True):
+        raise ValueError("This run is being recorded already. Give one node all the concepts.")
+    watched = comfy.model_patcher.create_model_options_clone(model_options)
+    for kind, wrapper in (
+        (WrappersMP.PREDICT_NOISE, watch.predict_noise),
+        (WrappersMP.CALC_COND_BATCH, watch.calc_cond_batch),
+    ):
+        comfy.patcher_extension.add_wrapper_with_key(kind, KEY, wrapper, watched, is_model_options=True)
+    return watched
+
+
+def _result(watch: Watch, collector: Collector, notes: Mapping[str, str]) -> RunResult:
+    count = f"{watch.builder.committed} of {watch.done} steps recorded"
+    if not watch.builder.committed or watch.frame is None:
+        return RunResult(None, _reason(watch), watch.denoised)
+    if watch.troubles:
+        notes = {**notes, "troubles": "; ".join(watch.troubles)}
+    made_with = {**versions(), "ComfyUI": comfyui_version.__version__}
+    try:
+        recording = collector.build(
+            watch.builder,
+            watch.frame.grid,
+            watch.frame.image_size,
+            {**notes, "steps": count},
+            made_with,
+            watch.frame.covered_size,
+        )
+    except ValueError as error:  # scores that are not finite
+        return RunResult(None, str(error), watch.denoised)
+    logger.info("%s, %d layers, %d concepts", count, len(recording.layers), len(recording.concepts))
+    return RunResult(recording, "", watch.denoised)
+
+
+def _reason(watch: Watch) -> str:
+    """Why nothing was recorded."""
+    if watch.troubles:
+        return f"No step could be mapped: {'; '.join(watch.troubles)}."
+    if not watch.done:
+        return "The sampler made none of the steps that were to be recorded. Give it steps, and denoise above 0."
+    return (
+        f"None of {watch.done} steps ran all the layers that were to be recorded, with the positive prompt. "
+        "A cache or another pack skipped them: turn it off, or choose other layers."
+    )
