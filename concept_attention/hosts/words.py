@@ -27,4 +27,9 @@ def warn_of_unknown_words(tokenizer: Any, prompts: Sequence[str]) -> None:
     """Log the first prompt that a small tokenizer has no word for all of; the model reads around what is missing."""
     unknown = [prompt for prompt in prompts if tokenizer.unk_token_id in tokenizer(prompt).input_ids]
     if unknown:
-        logger.warning('The model has no word for all of "%s". %s', unknown[0], known_words(tokenizer))
+        log_unknown_words(tokenizer, unknown[0])
+
+
+def log_unknown_words(tokenizer: Any, prompt: str) -> None:
+    """The warning itself, for hosts that have found the unknown words."""
+    logger.warning('The model has no word for all of "%s". %s', prompt, known_words(tokenizer))

@@ -16,7 +16,7 @@ from ..concepts import Concept
 from ..heatmaps import make_heatmaps
 from ..hosts.diffusers.analysis import analyze
 from ..hosts.diffusers.loading import defaults_for
-from ..hosts.diffusers.text import Pooling
+from ..hosts.encoded import Pooling
 from ..metrics import NO_CLASS, ConfusionMatrix, average_precision
 from ..recording import Recording
 from .scenes import FIRST_UNSEEN_SEED, LABELS, Scene, draw_scene, token_coverage

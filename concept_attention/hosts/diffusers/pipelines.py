@@ -18,11 +18,11 @@ from ...images import from_pil, to_pil
 from ...maps import resize_maps, stretch
 from ...recording import Recording
 from ...selection import parse_layers, parse_steps
+from ..encoded import Pooling
 from .analysis import analyze, token_grid
 from .generation import generate
 from .loading import defaults_for, load_pipeline
 from .registry import adapter_for
-from .text import Pooling
 
 # What FluxPipeline shifts a schedule by where its scheduler says nothing: tokens and shifts of two picture sizes.
 SHIFT = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
