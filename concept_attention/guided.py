@@ -62,6 +62,8 @@ def sharpen_heatmaps(
             picture = check_image(pictures[index])
             check_aspect((picture.shape[0], picture.shape[1]), heatmaps.image_size)
             guide = _resize_picture(picture, size)
+        if heatmaps.covered_size is not None:
+            maps = resize_maps(maps, size, heatmaps.visible)
         low, high = maps.aminmax()
         refined[index] = guided_filter(maps, guide, radius, epsilon, max(1, radius // _LOW_RADIUS)).clamp(low, high)
     if heatmaps.video:

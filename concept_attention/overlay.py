@@ -91,7 +91,7 @@ def overlay_grid(
     check_aspect((image.shape[0], image.shape[1]), heatmaps.image_size)
     tile = _to_tile(image, tile_size)
     height, width = tile.shape[:2]
-    maps = resize_maps(select_maps(heatmaps, picture, frame), (height, width))
+    maps = resize_maps(select_maps(heatmaps, picture, frame), (height, width), heatmaps.visible)
     low, high = _value_range(heatmaps, maps)
     size = text_size(width, height)
 
@@ -142,7 +142,7 @@ def overlay_each(
     image = check_image(image)
     height, width = image.shape[:2]
     check_aspect((height, width), heatmaps.image_size)
-    maps = resize_maps(select_maps(heatmaps, picture, frame), (height, width))
+    maps = resize_maps(select_maps(heatmaps, picture, frame), (height, width), heatmaps.visible)
     low, high = _value_range(heatmaps, maps)
     drawn = [_blend(image, colorize(values, colormap, low, high), opacity) for values in maps]
     if legend:
@@ -188,7 +188,7 @@ def overlay_segmentation(
     image = check_image(image)
     height, width = image.shape[:2]
     check_aspect((height, width), heatmaps.image_size)
-    winner = resize_maps(select_maps(heatmaps, picture, frame), (height, width)).argmax(dim=0)
+    winner = resize_maps(select_maps(heatmaps, picture, frame), (height, width), heatmaps.visible).argmax(dim=0)
     colours = concept_colors(len(heatmaps.concepts))
     painted = _blend(image, colours[winner], opacity)
     if not legend:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -157,3 +159,13 @@ def test_another_number_or_aspect_of_guides_is_refused() -> None:
 def test_numbers_out_of_range_are_refused(radius: int, shrink: int, epsilon: float) -> None:
     with pytest.raises(ValueError, match=f"got {radius}, {shrink} and {epsilon}"):
         guided_filter(random(8, 8), random(8, 8, 3), radius, epsilon, shrink)
+
+
+def test_maps_larger_than_their_picture_are_cut_off_before_they_are_guided() -> None:
+    whole = half_heatmaps()
+    height, width = whole.image_size
+    cut = dataclasses.replace(whole, image_size=(height - 1, width - 1), covered_size=whole.image_size)
+    inside = Heatmaps(whole.resized().values[..., :-1, :-1], whole.concepts, whole.kind, cut.image_size)
+    pictures = [random(height - 1, width - 1, 3)]
+    expected = sharpen_heatmaps(inside, pictures, radius=4)
+    assert torch.equal(sharpen_heatmaps(cut, pictures, radius=4).values, expected.values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
@@ -270,3 +272,13 @@ def test_the_legend_of_overlays_one_by_one_lies_outside_the_picture_and_is_of_on
 def test_overlays_one_by_one_refuse_another_aspect() -> None:
     with pytest.raises(ValueError, match="another aspect"):
         overlay_each(_picture(24, 24), _heatmaps(["a", "b"], 160, 240))
+
+
+def test_maps_larger_than_their_picture_are_cut_off_and_not_squeezed() -> None:
+    whole = _heatmaps(["a", "b"], 64, 96)
+    cut = dataclasses.replace(whole, image_size=(56, 88), covered_size=(64, 96))
+    inside = Heatmaps(whole.resized().values[..., :56, :88], whole.concepts, whole.kind, (56, 88))
+    image = _picture(56, 88)
+    assert torch.equal(overlay_segmentation(image, cut), overlay_segmentation(image, inside))
+    assert torch.equal(overlay_each(image, cut), overlay_each(image, inside))
+    assert torch.equal(overlay_grid(image, cut), overlay_grid(image, inside))
