@@ -163,7 +163,9 @@ def _clip_weights() -> dict[str, Tensor]:
 
 
 def _read(name: str) -> dict[str, Tensor]:
-    return dict(comfy.utils.load_torch_file(str(MODEL_FOLDER / name), safe_load=True))
+    """Weights in float32: with dynamic memory ComfyUI computes with the very tensors it is given."""
+    weights = comfy.utils.load_torch_file(str(MODEL_FOLDER / name), safe_load=True)
+    return {name: tensor.float() for name, tensor in weights.items()}
 
 
 def _config(name: str) -> dict[str, Any]:
