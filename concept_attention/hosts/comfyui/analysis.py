@@ -79,7 +79,7 @@ def analyze(
     return kept.recording()
 
 
-class Looks(comfy.samplers.Sampler):  # type: ignore[misc]
+class Looks(comfy.samplers.Sampler):
     """A sampler that evaluates the model once per sigma, each time on the same latent with a fresh noise."""
 
     def __init__(self, seed: int) -> None:

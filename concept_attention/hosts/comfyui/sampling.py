@@ -63,7 +63,7 @@ def sample(
     """
     kept = Keep()
     patched = patch_model(model, settings, kept)
-    (output,) = nodes.common_ksampler(
+    (output,) = nodes.common_ksampler(  # type: ignore[attr-defined]  # mypy sees this project's folder
         patched, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent, denoise=denoise
     )
     return output, kept.recording()

@@ -1,0 +1,258 @@
+"""Looking at existing pictures: what the model is shown, what is recorded, and how little of the model runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.latent_formats
+import comfy.model_management
+import comfy.model_sampling
+import comfy.nested_tensor
+import comfy.utils
+import pytest
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfy_extras.nodes_custom_sampler import BasicGuider, KSamplerSelect
+from torch import Tensor
+
+from concept_attention.hosts.comfyui.analysis import Looks, analyze, check_latent, schedule_of, seeded_noise
+from concept_attention.hosts.comfyui.patching import patch_model
+from concept_attention.hosts.comfyui.sampling import sample_custom
+
+from .looked_for import make_settings
+from .tiny import POOLED_WIDTH, make_cond, make_flux, make_latent
+
+CLOSE = 1e-5
+SETTINGS = make_settings()
+PICTURES = {"samples": make_latent(2, 6, 8)}
+ONE = {"samples": make_latent(1, 6, 8)}
+SHIFT, SCALE = 0.1159, 0.3611  # of Flux's latents
+
+
+@pytest.fixture
+def model() -> Any:
+    return make_flux(guidance=True)
+
+
+@pytest.fixture
+def shown(model: Any) -> list[dict[str, Any]]:
+    """What the model is called with, call by call."""
+    calls: list[dict[str, Any]] = []
+
+    def note(executor: Any, x: Tensor, t: Tensor, *rest: Any, **options: Any) -> Tensor:
+        names = ("c_concat", "c_crossattn", "control", "transformer_options")
+        calls.append({"x": x.clone(), "t": t.clone(), **dict(zip(names, rest, strict=False)), **options})
+        return executor(x, t, *rest, **options)
+
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "test", note)
+    return calls
+
+
+def noise_of(seed: int) -> Tensor:
+    return torch.randn(16, 6, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_model_is_shown_the_noised_pictures(model: Any, shown: list[dict[str, Any]]) -> None:
+    positive = make_cond(tokens=9, seed=5, guidance=3.5)
+    found = analyze(model, SETTINGS, PICTURES, positive, noise=0.3, samples=2, seed=11)
+    assert len(shown) == 2
+    for index, call in enumerate(shown):
+        latent = (PICTURES["samples"] - SHIFT) * SCALE
+        assert torch.allclose(call["x"], 0.3 * noise_of(11 + index) + 0.7 * latent, atol=CLOSE)
+        assert call["t"].tolist() == pytest.approx([0.3, 0.3])
+        assert torch.equal(call["c_crossattn"], positive[0][0].expand(2, -1, -1))
+        assert call["y"].shape == (2, POOLED_WIDTH) and not call["y"].any()
+        assert call["guidance"].tolist() == [0.0, 0.0]
+    assert positive[0][1]["pooled_output"].any() and positive[0][1]["guidance"] == 3.5
+    assert (found.steps, found.grid, found.batch, found.image_size) == ((0, 1), (1, 3, 4), 2, (48, 64))
+    assert found.sigmas == pytest.approx((0.3, 0.3))
+
+
+def test_without_a_prompt_the_empty_text_is_shown(model: Any, shown: list[dict[str, Any]]) -> None:
+    analyze(model, SETTINGS, ONE)
+    assert torch.equal(shown[0]["c_crossattn"], SETTINGS.encoded.empty[0][0])
+
+
+def test_a_look_is_a_samplers_first_step_with_zero_pooled_text_and_guidance(model: Any) -> None:
+    class SameNoise:
+        seed = 0
+
+        def generate_noise(self, latent: Any) -> Tensor:
+            return noise_of(3)[None]
+
+    positive = make_cond()
+    bare = [[positive[0][0], {"pooled_output": torch.zeros(1, POOLED_WIDTH), "guidance": 0.0}]]
+    guider, sampler = BasicGuider.execute(model, bare).result[0], KSamplerSelect.execute("euler").result[0]
+    *_, sampled = sample_custom(SameNoise(), guider, sampler, torch.tensor((0.4, 0.0)), ONE, SETTINGS)
+    looked = analyze(model, SETTINGS, ONE, positive, noise=0.4, seed=3)
+    assert torch.allclose(looked.scores, sampled.scores, atol=CLOSE)
+
+
+def test_samples_are_independent_noises_shared_by_the_pictures(model: Any) -> None:
+    together = analyze(model, SETTINGS, PICTURES, samples=3, seed=7)
+    for index in range(3):
+        alone = analyze(model, SETTINGS, PICTURES, seed=7 + index)
+        assert torch.allclose(together.scores[index], alone.scores[0], atol=CLOSE)
+    for index in range(2):
+        picture = {"samples": PICTURES["samples"][index : index + 1]}
+        alone = analyze(model, SETTINGS, picture, samples=3, seed=7)
+        assert torch.allclose(together.scores[:, :, index], alone.scores[:, :, 0], atol=CLOSE)
+    assert not torch.allclose(together.scores[0], together.scores[1], atol=0.01)
+
+
+def test_seeds_go_round_and_noise_does_not_depend_on_the_batch() -> None:
+    largest = 2**64 - 1
+    assert torch.equal(seeded_noise(ONE["samples"], largest + 1), seeded_noise(ONE["samples"], 0))
+    noise = seeded_noise(PICTURES["samples"], largest)
+    assert torch.equal(noise[0], noise[1]) and noise.shape == PICTURES["samples"].shape
+
+
+def test_masks_ranges_and_guidance_are_of_no_matter(model: Any) -> None:
+    plain = analyze(model, SETTINGS, ONE)
+    masked = {**ONE, "noise_mask": torch.zeros(1, 1, 48, 64), "batch_index": [4]}
+    assert torch.equal(analyze(model, SETTINGS, masked).scores, plain.scores)
+    ranged = make_settings(start_percent=0.4, end_percent=0.5)
+    assert analyze(model, ranged, ONE, samples=4).steps == (0, 1, 2, 3)
+
+    def fail(arguments: Any) -> Tensor:
+        raise AssertionError("guided")
+
+    guided = model.clone()
+    guided.set_model_sampler_post_cfg_function(fail)
+    guided.set_model_sampler_cfg_function(fail)
+    assert torch.equal(analyze(guided, SETTINGS, ONE).scores, plain.scores)
+
+
+def test_a_controlnet_is_left_out_and_areas_stay(model: Any, shown: list[dict[str, Any]]) -> None:
+    positive = make_cond(control=object(), control_apply_to_uncond=True, area=(6, 4, 0, 4))
+    found = analyze(model, SETTINGS, ONE, positive)
+    assert [call["x"].shape for call in shown] == [(1, 16, 6, 4)] and shown[0]["control"] is None
+    assert found.grid == (1, 3, 4) and "control" in positive[0][1]
+
+
+@pytest.mark.parametrize("layers, joint", [("all", 3), ("1", 2), ("0", 1)])
+def test_nothing_runs_after_the_last_kept_joint_block(model: Any, layers: str, joint: int) -> None:
+    ran: list[str] = []
+    flux = model.model.diffusion_model
+    handles = [
+        block.register_forward_pre_hook(lambda *_, name=f"{kind} {index}": ran.append(name))
+        for kind, blocks in (("joint", flux.double_blocks), ("single", flux.single_blocks))
+        for index, block in enumerate(blocks)
+    ]
+    found = analyze(model, make_settings(layers=layers), ONE, samples=2)
+    for handle in handles:
+        handle.remove()
+    assert ran == [f"joint {index}" for index in range(joint)] * 2
+    full = analyze(model, SETTINGS, ONE, samples=2)
+    assert torch.equal(found.scores, full.scores[:, list(found.layers)])
+
+
+def test_the_model_is_as_it_was(model: Any) -> None:
+    before = repr(model.model_options), repr(model.wrappers)
+    analyze(model, SETTINGS, ONE)
+    assert (repr(model.model_options), repr(model.wrappers)) == before
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.model.modules())
+
+
+def test_progress_is_shown_and_an_interrupt_heeded(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, int]] = []
+
+    def hook(value: int, total: int, preview: Any, node_id: Any = None) -> None:
+        calls.append((value, total))
+        if value == stop_at:
+            comfy.model_management.interrupt_current_processing()
+
+    stop_at = -1
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    monkeypatch.setattr(comfy.utils, "PROGRESS_THROTTLE_MIN_INTERVAL", 0)
+    analyze(model, SETTINGS, ONE, samples=3)
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+    calls.clear()
+    stop_at = 2
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        analyze(model, SETTINGS, ONE, samples=3)
+    assert calls == [(1, 3), (2, 3)]
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.model.modules())
+
+
+@pytest.mark.parametrize("noise", [1e-3, 0.5, 1.0])
+def test_noise_is_a_flow_models_sigma(model: Any, noise: float) -> None:
+    assert schedule_of(model, noise, 2).tolist() == pytest.approx([noise] * 3)
+
+
+def test_noise_is_another_models_share_of_the_standard_deviation() -> None:
+    class Sampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS):
+        pass
+
+    class Model:
+        def get_model_object(self, name: str) -> Any:
+            return sampling
+
+    sampling = Sampling()
+    for noise in (0.1, 0.6, 0.99):
+        (sigma, _) = schedule_of(Model(), noise, 1).tolist()
+        assert sigma / (1 + sigma**2) ** 0.5 == pytest.approx(noise, rel=1e-4)
+    assert schedule_of(Model(), 1.0, 1).tolist() == pytest.approx([float(sampling.sigma_max)] * 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"noise": 0.0}, "Noise must be above 0"),
+        ({"noise": 1.5}, "Noise must be above 0 and at most 1, got 1.5"),
+        ({"noise": float("nan")}, "Noise must be above 0"),
+        ({"samples": 0}, "at least one noise sample, got 0"),
+        ({"positive": []}, "CONDITIONING is empty"),
+        ({"latent": {"samples": torch.zeros(1, 16, 6, 8)}}, "is empty.*VAE Encode"),
+        ({"latent": {"samples": torch.ones(1, 4, 6, 8)}}, r"\(batch, 16, height, width\), got \(1, 4, 6, 8\)"),
+        ({"latent": {"samples": torch.ones(1, 16, 3, 6, 8)}}, r"got \(1, 16, 3, 6, 8\).*not a video"),
+        ({"latent": {"samples": comfy.nested_tensor.NestedTensor([torch.ones(1, 16, 6, 8)] * 2)}}, "several parts"),
+        ({"settings": make_settings(width=64)}, "64 wide.*48 wide"),
+        ({"settings": make_settings(layers="3")}, "Layer 3 does not exist"),
+    ],
+)
+def test_bad_input_is_refused_before_the_model_runs(
+    model: Any, shown: list[dict[str, Any]], change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        analyze(**{"model": model, "settings": SETTINGS, "latent": ONE, **change})
+    assert not shown
+
+
+def test_a_model_that_records_already_is_refused(model: Any) -> None:
+    with pytest.raises(ValueError, match="records concepts already"):
+        analyze(patch_model(model, SETTINGS), SETTINGS, ONE)
+
+
+def test_a_cache_that_skips_everything_is_an_error_with_the_reason(model: Any) -> None:
+    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "cache", lambda executor, x, *rest: torch.zeros_like(x))
+    with pytest.raises(ValueError, match=r"Nothing was recorded: \S+"):
+        analyze(model, SETTINGS, ONE)
+
+
+@pytest.mark.parametrize("frames, expected", [(None, (1, 16, 1, 6, 8)), (5, (1, 16, 5, 6, 8))])
+def test_a_video_model_looks_at_pictures_and_videos(
+    model: Any, monkeypatch: pytest.MonkeyPatch, frames: int | None, expected: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(model.model, "latent_format", comfy.latent_formats.HunyuanVideo())
+    shape = (1, 16, 6, 8) if frames is None else (1, 16, frames, 6, 8)
+    assert check_latent(model, torch.ones(shape)).shape == expected
+
+
+def test_looks_hand_on_the_model_options(model: Any) -> None:
+    calls: list[Any] = []
+
+    class Wrap:
+        inner_model = model.model
+
+        def __call__(self, x: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
+            calls.append((sigma.tolist(), extra))
+            return x
+
+    steps: list[tuple[int, int]] = []
+    note: Callable[..., None] = lambda step, x0, x, total: steps.append((step, total))  # noqa: E731
+    sigmas = torch.full((3,), 0.2)
+    result = Looks(0).sample(Wrap(), sigmas, {"seed": 5}, note, ONE["samples"], ONE["samples"])
+    assert torch.equal(result, ONE["samples"]) and steps == [(0, 2), (1, 2)]
+    assert calls == [([pytest.approx(0.2)], {"seed": 5})] * 2
