@@ -24,7 +24,7 @@ class ConceptHeatmapToMask(io.ComfyNode):
             search_aliases=["concept attention", "concept mask", "attention mask", "segment", "inpaint mask"],
             has_intermediate_output=True,
             inputs=[
-                Heatmaps.Input("heatmaps", tooltip="Of kind share, unless the method is mean, otsu or percentile."),
+                Heatmaps.Input("heatmaps", tooltip="Heatmaps of kind share; of any kind for the methods mean, otsu and percentile."),
                 io.String.Input(
                     "concepts",
                     default="",
@@ -96,6 +96,7 @@ class ConceptHeatmapToMask(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "guide_radius",
+                    display_name="guide radius",
                     default=0,
                     min=0,
                     max=1024,
@@ -106,6 +107,7 @@ class ConceptHeatmapToMask(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "guide_epsilon",
+                    display_name="guide epsilon",
                     default=guided.EPSILON,
                     min=0.00001,
                     max=1.0,

@@ -54,7 +54,7 @@ def heatmaps_text(
         f"mode {name}",
         f"temperature {used:g}",
     )
-    return ", ".join(made_of) + "\n" + summary.summary_text(summary.summarise(maps))
+    return f"{', '.join(made_of[:2])}\n{', '.join(made_of[2:])}\n{summary.summary_text(summary.summarise(maps))}"
 
 
 def mask_text(names: Sequence[str], masks: Tensor) -> str:

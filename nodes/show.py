@@ -70,7 +70,7 @@ class ConceptHeatmapOverlay(io.ComfyNode):
             outputs=[
                 io.Image.Output(
                     display_name="IMAGE",
-                    tooltip="One picture per picture, or with layout one per concept as many as there are concepts.",
+                    tooltip="As many pictures as came in; with layout one per concept, one for every concept of each.",
                 )
             ],
         )

@@ -31,17 +31,17 @@ class ConceptRecordingSave(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "float16",
-                    default=True,
+                    default=False,
                     optional=True,
-                    tooltip="Half the size, at a precision that heatmaps do not show. Scores too large for it are kept "
-                    "in full precision.",
+                    tooltip="Half the size, with scores rounded to about three digits. A recording with scores too large "
+                    "for that is saved as it is.",
                 ),
             ],
             outputs=[],
         )
 
     @classmethod
-    def execute(cls, recording: recordings.Recording, filename_prefix: str, float16: bool = True) -> io.NodeOutput:
+    def execute(cls, recording: recordings.Recording, filename_prefix: str, float16: bool = False) -> io.NodeOutput:
         place = folders.next_place(filename_prefix)
         recording_file.save_recording(recordings.in_float16(recording) if float16 else recording, place.path)
         saved = {"filename": place.filename, "subfolder": place.subfolder, "type": "output"}
