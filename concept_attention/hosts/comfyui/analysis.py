@@ -12,13 +12,11 @@ import comfy.sample
 import comfy.samplers
 import comfy.utils
 import torch
-from comfy.model_sampling import CONST
-from comfy.patcher_extension import WrappersMP
+from comfy.model_sampling import CONST, COSMOS_RFLOW
 from torch import Tensor
 
 from ...recording import Recording
-from .patching import recording_wrapper, refuse_patched
-from .run import KEY
+from .patching import patch_model
 from .sampling import Keep
 from .settings import Settings
 
@@ -57,18 +55,14 @@ def analyze(
 
     Source: the authors' `encode_image`: a zero pooled vector and zero guidance for picture and text as well.
     """
-    settings.check(model.model)
-    refuse_patched(model.wrappers, model.model_options)
-    pictures = check_latent(model, latent["samples"])
-    schedule = schedule_of(model, noise, samples)
-    settings = dataclasses.replace(settings, start_percent=0.0, end_percent=1.0)
-    conds = look_conditions(settings.encoded.empty if positive is None else positive)
-    kept, progress = Keep(), comfy.utils.ProgressBar(samples)
-
-    watched = model.clone()
+    kept = Keep()
+    watched = patch_model(model, dataclasses.replace(settings, start_percent=0.0, end_percent=1.0), kept, stop=True)
     for option in GUIDANCE_OPTIONS:  # they would guide an output that is thrown away
         watched.model_options.pop(option, None)
-    watched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, recording_wrapper(settings, kept, stop=True))
+    pictures = check_latent(model, latent["samples"])
+    schedule = schedule_of(model, noise, samples)
+    conds = look_conditions(settings.encoded.empty if positive is None else positive)
+    progress = comfy.utils.ProgressBar(samples)
     guider = comfy.samplers.CFGGuider(watched)
     guider.inner_set_conds({"positive": conds})
 
@@ -141,11 +135,16 @@ def schedule_of(model: Any, noise: float, samples: int) -> Tensor:
         raise ValueError(f"Noise must be above 0 and at most 1, got {noise:g}. 0.3 to 0.6 works best.")
     if samples < 1:
         raise ValueError(f"There must be at least one noise sample, got {samples}.")
-    sigma, schedule = noise, model.get_model_object("model_sampling")
-    if not isinstance(schedule, CONST):
-        largest = float(schedule.sigma_max)
-        sigma = min(largest, noise / math.sqrt(1 - noise * noise)) if noise < 1 else largest
-    return torch.full((samples + 1,), sigma)
+    return torch.full((samples + 1,), sigma_at(model.get_model_object("model_sampling"), noise))
+
+
+def sigma_at(model_sampling: Any, level: float) -> float:
+    """Sigma of a model's own schedule at a noise level, 0-1; the inverse of `watch.noise_level`."""
+    if isinstance(model_sampling, CONST):
+        return level
+    rest = 1 - level if isinstance(model_sampling, COSMOS_RFLOW) else math.sqrt(1 - level * level)
+    largest = float(model_sampling.sigma_max)
+    return min(largest, level / rest) if rest else largest
 
 
 def check_latent(model: Any, samples: Any) -> Tensor:

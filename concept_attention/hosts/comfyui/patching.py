@@ -25,7 +25,7 @@ from .shelf import SHELF, Shelf
 OnResult = Callable[[Any, RunResult], None]
 
 
-def patch_model(model: Any, settings: Settings, on_result: OnResult | None = None) -> Any:
+def patch_model(model: Any, settings: Settings, on_result: OnResult | None = None, *, stop: bool = False) -> Any:
     """A MODEL that records concepts whenever, and with whatever, it is sampled.
 
     Args:
@@ -33,14 +33,15 @@ def patch_model(model: Any, settings: Settings, on_result: OnResult | None = Non
         settings: what to record.
         on_result: called after each finished run, never after one that raised; None lays the recording on the shelf,
             where `collect` finds it.
+        stop: end each forward pass after the last kept layer; what is sampled means nothing then.
 
     Raises:
         ValueError: if the model cannot be recorded with these settings, or is patched already.
     """
     settings.check(model.model)
-    refuse_patched(model.wrappers, model.model_options)
+    _refuse_patched(model.wrappers, model.model_options)
     patched = model.clone()
-    wrapper = recording_wrapper(settings, on_result or _lay_on(SHELF, settings))
+    wrapper = _recording_wrapper(settings, on_result or _lay_on(SHELF, settings), stop)
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, wrapper)
     return patched
 
@@ -51,34 +52,14 @@ def patch_guider(guider: Any, settings: Settings, on_result: OnResult) -> Any:
     It is a copy with model options of its own, as the host keeps the guider for the next prompt.
     """
     settings.check(guider.model_patcher.model)
-    refuse_patched(guider.model_patcher.wrappers, guider.model_options)
+    _refuse_patched(guider.model_patcher.wrappers, guider.model_options)
     patched = copy.copy(guider)
     patched.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
-    wrapper = recording_wrapper(settings, on_result)
+    wrapper = _recording_wrapper(settings, on_result)
     comfy.patcher_extension.add_wrapper_with_key(
         WrappersMP.OUTER_SAMPLE, KEY, wrapper, patched.model_options, is_model_options=True
     )
     return patched
-
-
-def recording_wrapper(settings: Settings, on_result: OnResult, *, stop: bool = False) -> Callable[..., Any]:
-    """An OUTER_SAMPLE wrapper: a plain function, as the host calls `.to` on objects that have it.
-
-    Args:
-        settings, on_result: as for `patch_model`.
-        stop: end each forward pass after the last kept layer, and leave the result alone, which means nothing then.
-    """
-
-    def sample_and_record(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        output, result = record(executor, args, kwargs, settings, stop=stop)
-        if stop:
-            on_result(output, result)
-        else:
-            on_result(*_as_returned(executor.class_obj, output, result, kwargs.get("latent_shapes") or ()))
-        return output
-
-    sample_and_record.settings = settings  # type: ignore[attr-defined]
-    return sample_and_record
 
 
 def settings_of(model: Any) -> Settings:
@@ -106,6 +87,18 @@ def collect(latent: Mapping[str, Any], model: Any | None = None) -> Recording:
     return SHELF.find(latent["samples"], None if model is None else settings_of(model).fingerprint())
 
 
+def _recording_wrapper(settings: Settings, on_result: OnResult, stop: bool = False) -> Callable[..., Any]:
+    """An OUTER_SAMPLE wrapper: a plain function, as the host calls `.to` on objects that have it."""
+
+    def sample_and_record(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        output, result = record(executor, args, kwargs, settings, stop=stop)
+        on_result(*_as_returned(executor.class_obj, output, result, kwargs.get("latent_shapes") or ()))
+        return output
+
+    sample_and_record.settings = settings  # type: ignore[attr-defined]
+    return sample_and_record
+
+
 def _lay_on(shelf: Shelf, settings: Settings) -> OnResult:
     fingerprint = settings.fingerprint()
 
@@ -116,7 +109,7 @@ def _lay_on(shelf: Shelf, settings: Settings) -> OnResult:
     return lay
 
 
-def refuse_patched(wrappers: Mapping[str, Any], model_options: Mapping[str, Any]) -> None:
+def _refuse_patched(wrappers: Mapping[str, Any], model_options: Mapping[str, Any]) -> None:
     options = model_options.get("transformer_options", {}).get("wrappers", {})
     if any(KEY in found.get(WrappersMP.OUTER_SAMPLE, {}) for found in (wrappers, options)):
         raise ValueError(

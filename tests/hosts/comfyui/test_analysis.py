@@ -16,9 +16,17 @@ from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_custom_sampler import BasicGuider, KSamplerSelect
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.analysis import Looks, analyze, check_latent, schedule_of, seeded_noise
+from concept_attention.hosts.comfyui.analysis import (
+    Looks,
+    analyze,
+    check_latent,
+    schedule_of,
+    seeded_noise,
+    sigma_at,
+)
 from concept_attention.hosts.comfyui.patching import patch_model
 from concept_attention.hosts.comfyui.sampling import sample_custom
+from concept_attention.hosts.comfyui.watch import noise_level
 
 from .looked_for import make_settings
 from .tiny import POOLED_WIDTH, make_cond, make_flux, make_latent
@@ -181,19 +189,20 @@ def test_noise_is_a_flow_models_sigma(model: Any, noise: float) -> None:
     assert schedule_of(model, noise, 2).tolist() == pytest.approx([noise] * 3)
 
 
-def test_noise_is_another_models_share_of_the_standard_deviation() -> None:
-    class Sampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS):
+@pytest.mark.parametrize("kind", [comfy.model_sampling.EPS, comfy.model_sampling.COSMOS_RFLOW])
+def test_noise_is_another_models_share_as_recordings_tell_it(kind: type) -> None:
+    class Sampling(comfy.model_sampling.ModelSamplingDiscrete, kind):
         pass
 
-    class Model:
-        def get_model_object(self, name: str) -> Any:
-            return sampling
-
     sampling = Sampling()
-    for noise in (0.1, 0.6, 0.99):
-        (sigma, _) = schedule_of(Model(), noise, 1).tolist()
-        assert sigma / (1 + sigma**2) ** 0.5 == pytest.approx(noise, rel=1e-4)
-    assert schedule_of(Model(), 1.0, 1).tolist() == pytest.approx([float(sampling.sigma_max)] * 2)
+    for level in (0.1, 0.6, 0.93):
+        assert noise_level(sampling, sigma_at(sampling, level)) == pytest.approx(level)
+    assert sigma_at(sampling, 1.0) == pytest.approx(float(sampling.sigma_max))
+    noise, latent = torch.randn(2, 4, 4, 4), torch.randn(2, 4, 4, 4)
+    if kind is comfy.model_sampling.EPS:
+        sigma = torch.tensor(sigma_at(sampling, 0.6))
+        shown = sampling.calculate_input(sigma, sampling.noise_scaling(sigma, noise, latent))
+        assert torch.allclose(shown, 0.6 * noise + 0.8 * latent, atol=CLOSE)
 
 
 @pytest.mark.parametrize(
