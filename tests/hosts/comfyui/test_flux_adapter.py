@@ -1,0 +1,282 @@
+"""The Flux adapter: sizes, token order, and every step of the concept stream against the model and a naive twin."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+import comfy.supported_models
+import pytest
+import torch
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from concept_attention.heatmaps import make_heatmaps
+from concept_attention.hosts.comfyui import flux
+from concept_attention.hosts.comfyui.blocks import ConceptStream
+from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.hosts.comfyui.visits import Visit
+
+from .naive import naive_flux, naive_scores, relative_error
+from .tiny import make_cond, make_flux, make_latent, sample
+from .watched import footprint, make_encoded, recording_of, sample_and_record, watch
+
+CLOSE = 1e-5
+
+
+def spied(model: Any, seen: list[dict[str, Any]]) -> Any:
+    """A clone that notes what each model evaluation is called with."""
+
+    def spy(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(
+            {
+                "x": args[0].clone(),
+                "timestep": executor.class_obj.model_sampling.timestep(args[1]).float(),
+                "context": args[3].clone(),
+                **{name: kwargs.get(name) for name in ("y", "guidance", "ref_latents")},
+            }
+        )
+        return executor(*args, **kwargs)
+
+    clone = model.clone()
+    clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "spy", spy)
+    return clone
+
+
+def record_and_expect(model: Any, **options: Any) -> tuple[Any, Tensor]:
+    """A recording of all layers and steps, and the scores it should have, (S, L, B, C, N)."""
+    settings = options.pop("settings", Settings(make_encoded()))
+    seen: list[dict[str, Any]] = []
+    recording = recording_of(spied(model, seen), settings, **options)
+    network = model.model.diffusion_model
+    return recording, torch.stack(
+        [naive_scores(*naive_flux(network, inputs, settings.encoded.embeddings)) for inputs in seen]
+    )
+
+
+def test_sizes_are_read_from_the_live_model() -> None:
+    found = flux.describe(make_flux(heads=2, joint_blocks=4).model)
+    assert (found.name, found.joint_blocks, found.heads, found.head_dim) == ("flux", 4, 2, 64)
+    assert (found.text_width, found.patch, found.default_layers) == (48, 2, (2, 3))
+
+
+@pytest.mark.parametrize("guidance", [False, True])
+def test_dev_and_schnell_are_matched(guidance: bool) -> None:
+    assert flux.matches(make_flux(guidance=guidance).model)
+
+
+def test_default_layers_of_a_full_size_flux_are_the_authors() -> None:
+    network = types.SimpleNamespace(
+        double_blocks=range(19),
+        num_heads=24,
+        hidden_size=3072,
+        patch_size=2,
+        params=types.SimpleNamespace(context_in_dim=4096),
+    )
+    assert flux.describe(types.SimpleNamespace(diffusion_model=network)).default_layers == (15, 16, 17, 18)
+
+
+def test_slices_are_counted_from_the_end_of_the_keys() -> None:
+    """Another pack may put tokens before the text; reference pictures come after the picture."""
+    visit = Visit({"img": torch.zeros(1, 32, 4), "txt": torch.zeros(1, 7, 4)}, slice(None))
+    found = flux.token_slices(visit, 39, 24)
+    assert (found.text, found.image, found.picture) == (slice(0, 7), slice(7, 39), slice(7, 31))
+    assert flux.token_slices(visit, 42, 24).image == slice(10, 42)
+
+
+@pytest.mark.parametrize(
+    "options, sampling",
+    [
+        ({}, {}),
+        ({"guidance": True, "heads": 2}, {"latent": torch.zeros(1, 16, 8, 12)}),
+        ({"guidance": True}, {"latent": torch.zeros(3, 16, 12, 8)}),
+        ({"heads": 2}, {"latent": torch.zeros(2, 16, 9, 7)}),
+        ({"guidance": True}, {"positive": make_cond(guidance=None)}),
+    ],
+    ids=["schnell", "dev", "batch", "odd", "without guidance"],
+)
+def test_scores_equal_a_naive_twin(options: dict[str, Any], sampling: dict[str, Any]) -> None:
+    recording, expected = record_and_expect(make_flux(**options), **sampling)
+    assert recording.scores.shape == expected.shape and recording.batch == len(sampling.get("latent", [0]))
+    assert relative_error(recording.scores, expected) < CLOSE
+    height, width = sampling.get("latent", torch.zeros(1, 16, 12, 8)).shape[-2:]
+    assert recording.grid == (1, (height + 1) // 2, (width + 1) // 2)
+    shares = torch.softmax(expected[:, 1:], dim=3).mean((0, 1)).unflatten(-1, recording.grid[1:])
+    assert relative_error(make_heatmaps(recording).values, shares) < CLOSE
+
+
+def test_concepts_see_a_reference_picture_that_is_not_mapped() -> None:
+    model = make_flux(guidance=True)
+    references = [make_latent(height=6, width=8, seed=4)]
+    recording, expected = record_and_expect(model, positive=make_cond(reference_latents=references))
+    assert recording.scores.shape[-1] == 24
+    assert relative_error(recording.scores, expected) < CLOSE
+    assert relative_error(recording.scores, recording_of(model).scores) > 100 * CLOSE
+
+
+def test_the_pooled_text_does_not_reach_the_concepts() -> None:
+    """But through the picture: in the first layer and step only the image outputs differ."""
+    model = make_flux()
+    seen: list[Any] = []
+    network = model.model.diffusion_model
+    cond = make_cond()
+    for scale in (1.0, 5.0):
+        cond[0][1]["pooled_output"] *= scale
+        recording_of(spied(model, seen), positive=cond, steps=1)
+    (first, one), (second, other) = (naive_flux(network, inputs, make_encoded().embeddings) for inputs in seen)
+    assert relative_error(first[0], second[0]) > 0.01
+    assert relative_error(one[0], other[0]) > 0.001  # the image's keys are modulated with the pooled text
+    vectors = [flux.concept_modulation(network, calls_of(network, inputs), slice(None)) for inputs in seen]
+    assert torch.equal(*vectors)
+
+
+def calls_of(network: Any, inputs: dict[str, Any]) -> Any:
+    """What the stream hears of the modules that make the modulation vector."""
+    from comfy.ldm.flux.layers import timestep_embedding
+
+    from concept_attention.hosts.comfyui.visits import Call
+
+    time = network.time_in(timestep_embedding(inputs["timestep"], 256))
+    return {"time": Call((), time), "pooled": Call((inputs["y"],), network.vector_in(inputs["y"]))}
+
+
+@pytest.mark.parametrize("guidance", [False, True])
+def test_the_prompts_own_tokens_as_concepts_stay_the_prompt(guidance: bool) -> None:
+    """Concepts that start as the prompt's tokens, with its modulation, are its text stream in every block.
+
+    Their attention over themselves and the image is then the text's own, and so is everything made from it.
+    """
+    model = make_flux(guidance=guidance, heads=2, joint_blocks=4)
+    network = model.model.diffusion_model
+    prompt = make_cond(tokens=6)[0][0][0]
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def same_modulation(network: Any, calls: Any, rows: Any) -> Tensor:
+        return sum(call.output for call in calls.values())[rows]
+
+    def text_for_picture(visit: Any, keys: int, tokens: int) -> Any:
+        found = flux.token_slices(visit, keys, tokens)
+        return types.SimpleNamespace(text=found.text, image=found.image, picture=found.text)
+
+    shim = types.SimpleNamespace(
+        **{**vars(flux), "concept_modulation": same_modulation, "token_slices": text_for_picture}
+    )
+
+    def ride(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        stream = ConceptStream(shim, network, prompt, slice(None), 24, lambda _, t, c: seen.append((t.clone(), c)), 3)
+        with stream:
+            return executor(*args, **kwargs)
+
+    clone = model.clone()
+    clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "ride", ride)
+    sample(clone, positive=make_cond(tokens=6), steps=2)
+    assert len(seen) == 8
+    for text_out, concept_out in seen:
+        assert relative_error(concept_out, text_out) < CLOSE
+
+
+def test_half_precision_gives_float32_scores_close_to_a_float32_models() -> None:
+    exact, rough = (
+        recording_of(make_flux(dtype=dtype), steps=1, latent=torch.zeros(1, 16, 12, 8))
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert rough.scores.dtype == torch.float32
+    assert relative_error(rough.scores, exact.scores) < 0.1
+    assert (rough.scores.bfloat16().float() != rough.scores).float().mean() > 0.9
+
+
+def test_float16_is_clipped_where_the_model_clips_it() -> None:
+    largest = torch.full((1, 2, 4), 65504.0, dtype=torch.float16)
+    block = types.SimpleNamespace(
+        txt_attn=types.SimpleNamespace(proj=lambda x: x), txt_norm2=lambda x: 0 * x, txt_mlp=lambda x: x + largest
+    )
+    none = torch.zeros(1, 1, 4, dtype=torch.float16)
+    mods = types.SimpleNamespace(shift=none, scale=none, gate=none + 1)
+    assert torch.equal(flux.update_concepts(block, largest, 0 * largest, (mods, mods)), largest)
+
+
+def test_the_papers_mode_normalises_the_concepts() -> None:
+    model = make_flux()
+    settings = Settings(make_encoded(), mode="paper")
+    seen: list[dict[str, Any]] = []
+    recording = recording_of(spied(model, seen), settings, steps=1)
+    images, concepts = naive_flux(model.model.diffusion_model, seen[0], settings.encoded.embeddings)
+    spread = [concept - concept.min(dim=1, keepdim=True).values for concept in concepts]
+    normalised = [one / one.sum(dim=1, keepdim=True) for one in spread]
+    assert relative_error(recording.scores[0], naive_scores(images, normalised)) < CLOSE
+
+
+def test_padded_concepts_equal_as_many_zero_embeddings() -> None:
+    model = make_flux()
+    settings = Settings(make_encoded(), mode="cogvideox")
+    seen: list[dict[str, Any]] = []
+    recording = recording_of(spied(model, seen), settings, steps=1)
+    padded = torch.cat([settings.encoded.embeddings, torch.zeros(223, 48)])
+    expected = naive_scores(*naive_flux(model.model.diffusion_model, seen[0], padded))
+    assert recording.pad_count == 223 and recording.pad_scores is not None
+    assert relative_error(recording.scores[0], expected[:, :, :3]) < CLOSE
+    assert relative_error(recording.pad_scores[0], expected[:, :, 3]) < CLOSE
+
+
+def test_permuted_concepts_permute_the_scores() -> None:
+    model, order, some = make_flux(), [2, 0, 1], make_encoded()
+    permuted = type(some)(tuple(some.concepts[i] for i in order), some.embeddings[order], (1, 1, 1), "first")
+    plain, moved = recording_of(model), recording_of(model, Settings(permuted))
+    assert relative_error(moved.scores, plain.scores[:, :, :, order]) < CLOSE
+    assert relative_error(moved.scores, plain.scores) > 0.1
+
+
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+def test_lora_patches_count_for_concepts_too(cfg: float) -> None:
+    model, merged = make_flux(), make_flux()
+    generator = torch.Generator().manual_seed(8)
+    patched, patches = model.clone(), {}
+    for name, weight in merged.model.named_parameters():
+        if "double_blocks" in name and weight.ndim == 2:
+            change = 0.03 * torch.randn(weight.shape, generator=generator)
+            weight.data += change
+            patches[name] = ("diff", (change,))
+    assert len(patched.add_patches(patches)) == len(patches) == 3 * 10
+    latent, result = sample_and_record(patched, cfg=cfg)
+    assert torch.equal(latent, sample(patched, cfg=cfg))
+    assert result.recording is not None
+    expected = recording_of(merged, cfg=cfg)
+    assert relative_error(result.recording.scores, expected.scores) < CLOSE
+    assert relative_error(result.recording.scores, recording_of(model, cfg=cfg).scores) > 100 * CLOSE
+
+
+@pytest.mark.parametrize("make", [lambda: make_flux(), lambda: make_flux(guidance=True)])
+def test_a_run_leaves_nothing_on_the_model(make: Callable[[], Any]) -> None:
+    model = make()
+    sample(model)
+    before = footprint(model)
+    watched = watch(model, [])
+    carried = footprint(watched)
+    sample(watched, cfg=4.0)
+    assert footprint(model) == before and footprint(watched) == carried
+
+
+def test_models_of_other_families_with_the_same_class_are_not_matched() -> None:
+    config = comfy.supported_models.LongCatImage(
+        {
+            "image_model": "flux",
+            "in_channels": 16,
+            "out_channels": 16,
+            "patch_size": 2,
+            "vec_in_dim": None,
+            "context_in_dim": 48,
+            "hidden_size": 128,
+            "mlp_ratio": 4.0,
+            "num_heads": 1,
+            "depth": 1,
+            "depth_single_blocks": 1,
+            "axes_dim": [16, 56, 56],
+            "theta": 10000,
+            "qkv_bias": True,
+            "guidance_embed": False,
+            "txt_ids_dims": [1, 2],
+        }
+    )
+    config.set_inference_dtype(torch.float32, None)
+    assert not flux.matches(config.get_model({}, ""))
