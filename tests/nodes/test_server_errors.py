@@ -16,7 +16,6 @@ def no_concepts(start: Landscape) -> None:
 
 
 def a_layer_that_does_not_exist(start: Landscape) -> None:
-    start.graph.set(start.sample(start.patch(layers="1,99")[0]))
     start.graph.add("PreviewImage", images=start.decode(start.sample(start.patch(layers="1,99")[0])[0])[0])
 
 

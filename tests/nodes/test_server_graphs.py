@@ -10,6 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from concept_attention.tiny.scenes import draw_scene
+from concept_attention.tiny.world import LABELS
+
 from ..server.client import Client
 from ..server.graph import Graph, Node
 from ..server.landscape import CONCEPTS, Landscape
@@ -56,7 +59,7 @@ def test_the_sampler_node_and_the_patched_model_give_the_latent_of_stock_ksample
     stock = start.sample(start.model, **options)
     patched = start.sample(start.patch()[0], **options)
     ours = start.sample(start.model, "ConceptAttentionKSampler", concepts=start.encoded[0], **options)
-    saved = [start.graph.add("SaveLatent", samples=node[0]) for node in (stock, patched, ours)]
+    saved = [start.save_latent(node[0]) for node in (stock, patched, ours)]
     collected = start.graph.add("ConceptAttentionCollect", latent=patched[0])
     recorded = [start.save_recording(socket) for socket in (collected[0], ours[1])]
     run = comfyui.run(start.graph)
@@ -84,7 +87,7 @@ def test_custom_sampling_gives_both_latents_of_core_and_a_recording_of_each(comf
     stock_patched = add("SamplerCustomAdvanced", guider=recording_guider[0], **parts)
     ours = add("ConceptAttentionSamplerCustom", guider=guider[0], concepts=start.encoded[0], **parts)
     nodes = (stock, stock_patched, ours)
-    saved = [[add("SaveLatent", samples=node[output]) for node in nodes] for output in (0, 1)]
+    saved = [[start.save_latent(node[output]) for node in nodes] for output in (0, 1)]
     collected = [add("ConceptAttentionCollect", latent=stock_patched[output])[0] for output in (0, 1)]
     recorded = [start.save_recording(socket) for socket in (*collected, ours[2])]
     run = comfyui.run(start.graph)
@@ -97,12 +100,9 @@ def test_custom_sampling_gives_both_latents_of_core_and_a_recording_of_each(comf
 
 def test_concepts_are_found_in_a_picture_from_a_file(comfyui: Client) -> None:
     """The concepts of a drawing whose regions are known, without sampling."""
-    from concept_attention.tiny.scenes import draw_scene
-
     scene = draw_scene(3, 256, 256)
     Image.fromarray(scene.image).save(comfyui.server.base / "input" / "scene.png")
-    names = [name for name in scene.names if name != "background"]
-    start = Landscape(concepts=", ".join(names))
+    start = Landscape(concepts=", ".join(scene.words))
     picture = start.graph.add("LoadImage", image="scene.png")
     latent = start.graph.add("VAEEncode", pixels=picture[0], vae=start.vae)
     recording = start.graph.add(
@@ -114,11 +114,11 @@ def test_concepts_are_found_in_a_picture_from_a_file(comfyui: Client) -> None:
         samples=2,
         seed=0,
     )
-    masks = {name: add_mask(start.graph, recording[0], name, method="argmax") for name in names}
+    masks = {name: add_mask(start.graph, recording[0], name, method="argmax") for name in scene.words}
     run = comfyui.run(start.graph)
     right = np.zeros((256, 256), bool)
     for name, node in masks.items():
-        right |= (comfyui.images(run, node)[0][..., 0] > 0) & (scene.labels == scene.names.index(name))
+        right |= (comfyui.images(run, node)[0][..., 0] > 0) & (scene.labels == LABELS.index(name))
     assert right.mean() > 0.8
 
 

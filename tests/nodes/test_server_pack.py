@@ -83,7 +83,7 @@ def test_inputs_that_name_a_sampler_offer_those_of_core(infos: dict[str, dict]) 
 
 
 def test_importing_the_pack_takes_a_blink(comfyui: Client, tmp_path: Path) -> None:
-    """ComfyUI's own figure, in tenths of a second; where the machine was busy, two more starts may show a better one."""
+    """ComfyUI's own figure, to a tenth of a second; where the machine was busy, two more starts may do better."""
     took = [comfyui.server.import_seconds()]
     while took[-1] > IMPORT_LIMIT_S and len(took) < 3:
         server = ComfyProcess(comfyui.server.comfyui, tmp_path / str(len(took)))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from concept_attention.recording import Recording
+
 from ..server.client import Client, Interrupted
 from ..server.graph import Node
 from ..server.landscape import Landscape
-from concept_attention.recording import Recording
 
 MEBIBYTE = 1 << 20
 

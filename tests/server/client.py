@@ -15,6 +15,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from safetensors.torch import load
+from torch import Tensor
+
+from concept_attention.recording import Recording
+from concept_attention.recording_file import load_recording
 
 from .graph import Graph, Node
 from .process import ComfyProcess, ServerDied
@@ -23,7 +28,7 @@ PATIENCE_S = 120
 
 
 class Refused(Exception):
-    """The graph was not even queued; the text has every node's complaint."""
+    """The graph, or a part of it, was not even queued; the text has every node's complaint."""
 
 
 class NodeError(Exception):
@@ -89,12 +94,12 @@ class Client:
         """Queue a graph; its number to wait for.
 
         Raises:
-            Refused: if ComfyUI finds a mistake in it.
+            Refused: if ComfyUI finds a mistake in it. It runs those outputs that have none.
         """
         self._began = self.server.size_of_log()
         status, content = self.server.ask("POST", "/prompt", {"prompt": graph.as_prompt()})
         answer = json.loads(content)
-        if status != 200:
+        if status != 200 or answer["node_errors"]:
             self.server.forgive(self._began, self.server.size_of_log())
             raise Refused(_complaints(answer))
         return str(answer["prompt_id"])
@@ -136,6 +141,20 @@ class Client:
         """The pictures that a node made, (H, W, 3), 0-255."""
         return [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in self.files(run, node)]
 
+    def latent(self, run: Run, node: Node) -> Tensor:
+        """What a SaveLatent node saved."""
+        (file,) = self.files(run, node, "latents")
+        return load(file)["latent_tensor"]
+
+    def recording(self, run: Run, node: Node) -> Recording:
+        """What a ConceptRecordingSave node saved."""
+        (entry,) = run.outputs[node.number]["recordings"]
+        return load_recording(self.server.base / "output" / entry["subfolder"] / entry["filename"])
+
+    def text(self, run: Run, node: Node) -> str:
+        """What a node says below itself."""
+        return "\n".join(run.outputs[node.number]["text"])
+
     def _finished(self, entry: Mapping[str, Any]) -> Run:
         events: dict[str, Any] = dict(entry["status"]["messages"])
         if "execution_interrupted" in events:
@@ -173,7 +192,7 @@ def running(comfyui: Path, base: Path) -> Iterator[Client]:
 
 def _complaints(answer: Mapping[str, Any]) -> str:
     """What ComfyUI says about a graph that it does not queue."""
-    lines = [f"{answer['error']['message']}: {answer['error']['details']}"]
+    lines = [f"{answer['error']['message']}: {answer['error']['details']}"] if "error" in answer else []
     for node in answer["node_errors"].values():
         lines += [f"{node['class_type']}: {error['message']}: {error['details']}" for error in node["errors"]]
     return "\n".join(lines)

@@ -25,6 +25,7 @@ NOT_PART_OF_THE_PACK = (".*", "runs", "demo_output", "__pycache__", "*.egg-info"
 PATIENCE_S = 240  # a start takes 10 s on two idle cores
 COMPLAINT = re.compile(rb"^.*(?:Traceback \(most recent call last\)|IMPORT FAILED|Exception).*$", re.MULTILINE)
 ANSWER_S = 60  # for one request
+EXCERPT = 1500  # bytes of the log
 
 
 class ServerDied(Exception):
@@ -35,6 +36,7 @@ class ComfyProcess:
     """ComfyUI started as `python main.py --cpu ...`; stopped, with all that it started, by `stop`.
 
     Attributes:
+        comfyui: the ComfyUI's folder.
         port: where it listens, on 127.0.0.1.
         base: its base directory, with the folders input, output and so on.
         log: the file that has everything it printed.
@@ -52,7 +54,7 @@ class ComfyProcess:
         for folder in FOLDERS:
             (base / folder).mkdir(parents=True)
         _install(pack, base / "custom_nodes" / name)
-        self.base, self.name, self.log = base, name, base / "log.txt"
+        self.comfyui, self.base, self.name, self.log = comfyui, base, name, base / "log.txt"
         self.port = _free_port()
         self._forgiven: list[tuple[int, int]] = []
         options = ["--cpu", "--port", str(self.port), "--disable-auto-launch", "--disable-api-nodes"]
@@ -133,11 +135,13 @@ class ComfyProcess:
         self._forgiven.append((begin, end))
 
     def complaints(self) -> list[str]:
-        """Every line of the log that speaks of an exception or a failed import no test has seen, with what follows."""
-        log = self.log.read_bytes()
-        places = [found.start() for found in COMPLAINT.finditer(log)]
-        unseen = [place for place in places if not any(begin <= place < end for begin, end in self._forgiven)]
-        return [log[place : place + 1500].decode("utf-8", errors="replace") for place in unseen]
+        """Every place of the log that speaks of an exception or a failed import no test has seen, with what follows."""
+        log, found, told = self.log.read_bytes(), [], 0
+        for place in (match.start() for match in COMPLAINT.finditer(log)):
+            if place >= told and not any(begin <= place < end for begin, end in self._forgiven):
+                told = place + EXCERPT
+                found.append(log[place:told].decode("utf-8", errors="replace"))
+        return found
 
 
 def _install(pack: Path, place: Path) -> None:
