@@ -21,6 +21,7 @@ from ...recording import Recording
 
 MEBIBYTE = 1 << 20
 MOST_REMEMBERED = 256  # runs whose recording is gone, kept for the sake of a good error
+SHAPES_NAMED = 4  # in an error
 
 
 def digest(samples: Any) -> str:
@@ -166,16 +167,17 @@ class Shelf:
                 "This latent was not sampled with a patched MODEL: none has sampled anything yet. Connect the MODEL "
                 "output of the patch node to the sampler, and the sampler's own LATENT here."
             )
-        shape, known = tuple(samples.shape), sorted({run.shape for run in self._runs})
+        shape, known = tuple(samples.shape), list(dict.fromkeys(run.shape for run in self._runs))
         if shape in known:
             return (
                 f"This latent of shape {shape} is not what a patched MODEL returned: latents of that shape were "
                 "sampled, but their content is another. Another MODEL sampled it, or a node changed it since. "
                 "Connect the sampler's own LATENT, and the patch node's MODEL to that sampler."
             )
+        latest = ", ".join(map(str, known[-SHAPES_NAMED:]))
         return (
-            f"No patched MODEL returned a latent of shape {shape}; there were {', '.join(map(str, known))}. Another "
-            "MODEL sampled it, or it was scaled, cropped or split since. Connect the sampler's own LATENT."
+            f"No patched MODEL returned a latent of shape {shape}; the latest were of {latest}. Another MODEL sampled "
+            "it, or it was scaled, cropped or split since. Connect the sampler's own LATENT."
         )
 
 

@@ -21,6 +21,7 @@ from comfy_extras.nodes_custom_sampler import (
     Noise_RandomNoise,
     SamplerCustomAdvanced,
 )
+from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
 from concept_attention.hosts.comfyui.patching import patch_model
 from concept_attention.hosts.comfyui.sampling import sample, sample_custom
@@ -163,6 +164,15 @@ def test_only_the_chosen_steps_are_recorded(model: Any) -> None:
     settings = make_settings(start_percent=0.5, end_percent=0.75)
     _, recording = sample(model, settings, latent=LATENTS["empty"], **arguments(steps=4))
     assert recording.steps == (2,)
+
+
+@pytest.mark.parametrize("cache", [EasyCacheNode, LazyCacheNode])
+def test_steps_that_a_cache_skips_are_missing_and_counted(cache: Any) -> None:
+    cached = cache.execute(make_flux(guidance=True), 0.5, 0.0, 1.0, False).result[0]
+    options = arguments(steps=12, latent=LATENTS["empty"])
+    output, recording = sample(cached, make_settings(), **options)
+    assert same(output, nodes.common_ksampler(cached, **options)[0])
+    assert 0 < len(recording.steps) < 12 and recording.metadata["steps"].startswith(f"{len(recording.steps)} of 12 ")
 
 
 def test_no_recording_is_an_error_with_the_reason(model: Any) -> None:
