@@ -80,8 +80,8 @@ def test_two_hosts_record_the_same_scores(prompt: str, noise: float) -> None:
     assert float((ours.scores - theirs.scores).abs().max()) <= CLOSE * float(theirs.scores.abs().max())
 
 
-def test_maps_of_30_unseen_scenes_meet_the_bars() -> None:
-    figures = score_landscapes(look, 30, 1, 256, 256)
+def test_maps_of_24_unseen_scenes_meet_the_bars() -> None:
+    figures = score_landscapes(look, 24, 1, 256, 256)
     assert figures.pixel_accuracy >= 0.95
     assert figures.mean_iou >= 0.82
     assert figures.absent_rate <= 0.01

@@ -159,7 +159,10 @@ def test_the_same_node_with_other_concepts_replaces_its_run_and_no_other_nodes()
     ("sought", "reason"),
     [
         (latent(9), "content is another.*sampler's own LATENT"),
-        (latent(9, (1, 4, 12, 16)), r"shape \(1, 4, 12, 16\); the latest were of \(1, 4, 6, 8\).*scaled, cropped or split"),
+        (
+            latent(9, (1, 4, 12, 16)),
+            r"shape \(1, 4, 12, 16\); the latest were of \(1, 4, 6, 8\).*scaled, cropped or split",
+        ),
     ],
 )
 def test_an_unknown_latent_is_told_from_a_changed_one(sought: Tensor, reason: str) -> None:
