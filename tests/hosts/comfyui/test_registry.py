@@ -1,0 +1,121 @@
+"""Which models are supported, and what users are told about the others."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import comfy.model_base
+import pytest
+import torch
+from torch import nn
+
+from concept_attention.hosts.comfyui import flux, registry
+from concept_attention.hosts.comfyui.registry import adapter_for
+
+from .tiny import make_flux
+
+
+def model_of(name: str) -> Any:
+    """A model of one of ComfyUI's classes, with no network to speak of."""
+    model = object.__new__(getattr(comfy.model_base, name))
+    nn.Module.__init__(model)
+    model.diffusion_model = nn.Identity()
+    return model
+
+
+@pytest.mark.parametrize("guidance", [False, True])
+def test_flux_has_its_adapter(guidance: bool) -> None:
+    assert adapter_for(make_flux(guidance=guidance).model) is flux
+
+
+def test_a_compiled_network_is_recognised() -> None:
+    model = make_flux().model
+    model.diffusion_model = torch.compile(model.diffusion_model, backend="eager")
+    assert adapter_for(model) is flux
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Flux2",
+        "LongCatImage",
+        "Chroma",
+        "ChromaRadiance",
+        "HunyuanVideo",
+        "HunyuanVideoI2V",
+        "SD3",
+        "AuraFlow",
+        "QwenImage",
+        "HiDream",
+        "Lumina2",
+        "Omnigen2",
+        "GenmoMochi",
+    ],
+)
+def test_joint_models_without_an_adapter_are_not_supported_yet(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} \(Identity\) is not supported yet.* Supported are: Flux 1\. "):
+        adapter_for(model_of(name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SDXL",
+        "SDXLRefiner",
+        "SD15_instructpix2pix",
+        "WAN21",
+        "WAN22",
+        "LTXV",
+        "CosmosVideo",
+        "PixArt",
+        "HunyuanDiT",
+        "Kandinsky5",
+    ],
+)
+def test_models_without_joint_blocks_are_refused_for_that(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} \(Identity\) has cross-attention only: concepts need joint blocks"):
+        adapter_for(model_of(name))
+
+
+def test_stable_diffusion_1_is_known_by_its_network() -> None:
+    model = model_of("BaseModel")
+    model.diffusion_model = object.__new__(comfy.model_base.UNetModel)
+    with pytest.raises(ValueError, match=r"^BaseModel \(UNetModel\) has cross-attention only"):
+        adapter_for(model)
+
+
+def test_models_without_text_are_refused_for_that() -> None:
+    with pytest.raises(ValueError, match="reads no text"):
+        adapter_for(model_of("Hunyuan3Dv2"))
+
+
+def test_an_unknown_model_is_named_with_its_network() -> None:
+    class Surprise(comfy.model_base.BaseModel):  # type: ignore[misc]
+        def __init__(self) -> None:
+            nn.Module.__init__(self)
+            self.diffusion_model = nn.Identity()
+
+    with pytest.raises(ValueError, match=r"^Surprise \(Identity\) is unknown here") as error:
+        adapter_for(Surprise())
+    assert "\n" not in str(error.value)
+
+
+def test_every_reason_names_a_class_that_comfyui_has_or_had() -> None:
+    """A typing error in the table would go unnoticed: classes younger than the oldest host may be missing there."""
+    missing = [name for name in registry._REASON if not hasattr(comfy.model_base, name)]
+    younger = {"CogVideoX", "ErnieImage", "HiDreamO1", "Ideogram4", "JoyImage", "Krea2", "Lens", "PixelDiTT2I"}
+    younger |= {"DepthAnything3", "SeedVR2", "Trellis2", "TripoSplat"}
+    assert set(missing) <= younger
+
+
+def test_adapters_have_their_functions_in_the_agreed_order() -> None:
+    agreed = ["matches", "describe", "token_slices", "project_concepts", "attend_concepts", "update_concepts"]
+    for adapter in registry.ADAPTERS:
+        own = [
+            name
+            for name, value in vars(adapter).items()
+            if isinstance(value, types.FunctionType) and value.__module__ == adapter.__name__
+        ]
+        assert [name for name in own if name in agreed] == agreed
+        assert {"joint_blocks", "conditioning_modules", "concept_modulation"} < set(own) and adapter.SUPPORTED
