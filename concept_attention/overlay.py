@@ -227,6 +227,8 @@ def select_maps(heatmaps: Heatmaps, picture: int, frame: int) -> Tensor:
     maps = _select("Picture", heatmaps.values, picture)
     if heatmaps.video:
         return _select("Frame", rearrange(maps, "c t h w -> t c h w"), frame)
+    if frame:
+        raise ValueError(f"Frame {frame} does not exist: a picture has only frame 0.")
     return maps
 
 

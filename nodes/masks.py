@@ -24,7 +24,9 @@ class ConceptHeatmapToMask(io.ComfyNode):
             search_aliases=["concept attention", "concept mask", "attention mask", "segment", "inpaint mask"],
             has_intermediate_output=True,
             inputs=[
-                Heatmaps.Input("heatmaps", tooltip="Heatmaps of kind share; of any kind for the methods mean, otsu and percentile."),
+                Heatmaps.Input(
+                    "heatmaps", tooltip="Heatmaps of kind share; of any kind for the methods mean, otsu and percentile."
+                ),
                 io.String.Input(
                     "concepts",
                     default="",

@@ -15,9 +15,10 @@ class ConceptAttentionTinyModel(io.ComfyNode):
             node_id="ConceptAttentionTinyModel",
             display_name="Load Landscape Model (Tiny Flux)",
             category=LOADERS,
-            description="Loads the small Flux that comes with this pack. It draws simple landscapes of 256 x 256 pixels "
-            "in seconds, also without a graphics card, and needs no download. It knows house, tree, boat, car, balloon, "
-            "flower, rock, mountain, sun, moon, cloud, sky, grass, sand, water, snow, some colours, day, night, sunset.",
+            description="Loads the small Flux that comes with this pack. It draws simple landscapes of 256 x 256 "
+            "pixels in seconds, also without a graphics card, and needs no download. It knows house, tree, boat, car, "
+            "balloon, flower, rock, mountain, sun, moon, cloud, sky, grass, sand, water, snow, some colours, day, "
+            "night, sunset.",
             search_aliases=["concept attention", "tiny model", "demo model", "landscape", "checkpoint"],
             outputs=[
                 io.Model.Output(display_name="MODEL", tooltip="The small Flux."),

@@ -53,8 +53,8 @@ class ConceptAttentionCollect(io.ComfyNode):
             node_id="ConceptAttentionCollect",
             display_name="Collect Concept Recording",
             category=SAMPLING,
-            description="Finds what a patched model recorded while it sampled this latent. The 8 latest recordings are kept "
-            "in memory, 512 MiB at most; a latent that no patched model sampled is an error.",
+            description="Finds what a patched model recorded while it sampled this latent. The 8 latest recordings are "
+            "kept in memory, 512 MiB at most; a latent that no patched model sampled is an error.",
             search_aliases=["concept attention", "attention map", "get heatmaps", "concept recording"],
             has_intermediate_output=True,
             inputs=[

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .library import encoded, heatmaps, recording, scores, selection, summary
 
+KIBIBYTE = 1 << 10
 MEBIBYTE = 1 << 20
 
 
@@ -34,7 +35,7 @@ def recording_text(result: recording.Recording) -> str:
     return (
         f"{steps}, layers {_ranges(result.layers)} of {result.layer_count}, "
         f"{_count(len(result.concepts), 'concept')}\n"
-        f"{_count(result.batch, 'video' if result.video else 'picture')} of {grid}, {result.nbytes / MEBIBYTE:.1f} MiB"
+        f"{_count(result.batch, 'video' if result.video else 'picture')} of {grid}, {_size(result.nbytes)}"
     )
 
 
@@ -73,6 +74,10 @@ def _ranges(numbers: Sequence[int]) -> str:
         else:
             parts.append([number])
     return ", ".join(f"{part[0]}" if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes / MEBIBYTE:.1f} MiB" if nbytes >= MEBIBYTE else f"{nbytes / KIBIBYTE:.0f} KiB"
 
 
 def _count(number: int, what: str) -> str:

@@ -33,8 +33,8 @@ class ConceptRecordingSave(io.ComfyNode):
                     "float16",
                     default=False,
                     optional=True,
-                    tooltip="Half the size, with scores rounded to about three digits. A recording with scores too large "
-                    "for that is saved as it is.",
+                    tooltip="Half the size, with scores rounded to about three digits. A recording with scores too "
+                    "large for that is saved as it is.",
                 ),
             ],
             outputs=[],

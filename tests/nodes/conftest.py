@@ -62,3 +62,61 @@ def folders(comfy_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (tmp_path / name).mkdir()
         monkeypatch.setattr(folder_paths, f"{name}_directory", str(tmp_path / name))
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def landscape(pack: Pack) -> tuple[Any, Any, Any]:
+    """MODEL, CLIP and VAE of the landscape model. Do not change them: tests share them."""
+    model, clip, vae = pack.run("ConceptAttentionTinyModel").args
+    return model, clip, vae
+
+
+@pytest.fixture(scope="session")
+def concepts(pack: Pack, landscape: tuple[Any, Any, Any]) -> Any:
+    """house, sun; background sky, grass."""
+    return pack.run("ConceptEncode", clip=landscape[1], concepts="house, sun", background="sky\ngrass")[0]
+
+
+@pytest.fixture(scope="session")
+def sampled(pack: Pack, landscape: tuple[Any, Any, Any], concepts: Any) -> Any:
+    """NodeOutput of ConceptAttentionKSampler: two pictures of 96 x 64 pixels, 4 steps."""
+    return pack.run("ConceptAttentionKSampler", **sampler_inputs(landscape, 2), concepts=concepts)
+
+
+def sampler_inputs(landscape: tuple[Any, Any, Any], batch: int = 1, **changes: Any) -> dict[str, Any]:
+    """Inputs of KSampler for pictures of 96 x 64 pixels (width x height)."""
+    model, clip, _ = landscape
+    prompt = clip.encode_from_tokens_scheduled(clip.tokenize("a house on grass under a sun in the sky"))
+    inputs = {
+        "model": model,
+        "seed": 5,
+        "steps": 4,
+        "cfg": 1.0,
+        "sampler_name": "euler",
+        "scheduler": "simple",
+        "positive": prompt,
+        "negative": prompt,
+        "latent_image": {"samples": torch.zeros(batch, 16, 8, 12)},
+        "denoise": 1.0,
+    }
+    return {**inputs, **changes}
+
+
+@pytest.fixture(scope="session")
+def recording(sampled: Any) -> Any:
+    """Two pictures of 4 x 6 tokens, 4 steps, all 4 layers."""
+    return sampled[1]
+
+
+@pytest.fixture(scope="session")
+def pictures(landscape: tuple[Any, Any, Any], sampled: Any) -> torch.Tensor:
+    """What was sampled, (2, 64, 96, 3)."""
+    with torch.inference_mode():
+        decoded: torch.Tensor = landscape[2].decode(sampled[0]["samples"])
+    return decoded
+
+
+@pytest.fixture(scope="session")
+def heatmaps(pack: Pack, recording: Any) -> Any:
+    """Of all layers and steps, kind share."""
+    return pack.run("ConceptHeatmaps", recording=recording, layers="all")[0]

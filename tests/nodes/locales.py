@@ -1,6 +1,6 @@
 """What the locale files must hold, read from the live nodes; run as a module it writes the English one.
 
-    python -m tests.nodes.locales
+python -m tests.nodes.locales
 """
 
 from __future__ import annotations

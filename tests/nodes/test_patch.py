@@ -1,0 +1,85 @@
+"""A patched MODEL with core's KSampler, and what can be collected of it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import nodes
+import pytest
+import torch
+
+from .conftest import Pack, sampler_inputs
+
+Landscape = tuple[Any, Any, Any]
+
+
+def test_core_s_sampler_records_with_a_patched_model(pack: Pack, landscape: Landscape, concepts: Any) -> None:
+    patched = pack.run("ConceptAttentionPatchModel", model=landscape[0], concepts=concepts, layers="1-2")[0]
+    inputs = sampler_inputs(landscape)
+    with torch.inference_mode():
+        (plain,) = nodes.KSampler().sample(**inputs)
+        (latent,) = nodes.KSampler().sample(**{**inputs, "model": patched})
+    assert torch.equal(plain["samples"], latent["samples"])
+    output = pack.run("ConceptAttentionCollect", latent=latent)
+    assert output[0].layers == (1, 2) and len(output[0].steps) == 4 and output[0].grid == (1, 4, 6)
+    assert pack.run("ConceptAttentionCollect", latent=latent, model=patched)[0] is output[0]
+    assert pack.text(output).splitlines() == [
+        "4 of 4 steps recorded, layers 1-2 of 4, 4 concepts",
+        "1 picture of 6 x 4 tokens, 3 KiB",
+    ]
+
+
+def test_a_range_of_steps_is_recorded(pack: Pack, landscape: Landscape, concepts: Any) -> None:
+    patched = pack.run(
+        "ConceptAttentionPatchModel", model=landscape[0], concepts=concepts, start_percent=0.5, end_percent=1.0
+    )[0]
+    with torch.inference_mode():
+        (latent,) = nodes.KSampler().sample(**sampler_inputs(landscape, model=patched, seed=6))
+    output = pack.run("ConceptAttentionCollect", latent=latent)
+    assert output[0].steps == (2, 3) and pack.text(output).startswith("2 of 2 steps recorded")
+
+
+def test_a_latent_of_another_model_is_refused(pack: Pack) -> None:
+    with pytest.raises(ValueError, match="patched MODEL"):
+        pack.run("ConceptAttentionCollect", latent={"samples": torch.ones(1, 16, 3, 5)})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"layers": "4"}, "Layer 4 does not exist: this model has 4 joint blocks (0-3)."),
+        ({"layers": "two"}, '`layers` cannot be "two". Write auto, all, 15-18 or 3,7,9-11.'),
+        ({"start_percent": 0.6, "end_percent": 0.4}, "The range 0.6 to 0.4 selects no step."),
+        ({"start_percent": 0.5, "end_percent": 0.5}, "selects no step."),
+        ({"mode": "sd4"}, 'Mode "sd4" does not exist. Choose one of auto, paper, flux'),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_sampled(
+    pack: Pack, landscape: Landscape, concepts: Any, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        pack.run("ConceptAttentionPatchModel", model=landscape[0], concepts=concepts, **options)
+    assert words in str(caught.value)
+
+
+def test_concepts_of_another_text_encoder_are_refused_with_both_widths(
+    pack: Pack, landscape: Landscape, tiny_clip: Any
+) -> None:
+    foreign = pack.run("ConceptEncode", clip=tiny_clip, concepts="house")[0]
+    with pytest.raises(ValueError, match=r"encoded 48 wide, this model's text input is \d+ wide. Encode them with"):
+        pack.run("ConceptAttentionPatchModel", model=landscape[0], concepts=foreign)
+
+
+def test_a_model_without_joint_blocks_is_refused_by_name(pack: Pack, concepts: Any) -> None:
+    class SDXL:
+        diffusion_model = torch.nn.Linear(1, 1)
+
+    with pytest.raises(ValueError, match="SDXL.*Flux 1"):
+        pack.run("ConceptAttentionPatchModel", model=SimpleNamespace(model=SDXL()), concepts=concepts)
+
+
+def test_a_model_is_patched_once(pack: Pack, landscape: Landscape, concepts: Any) -> None:
+    patched = pack.run("ConceptAttentionPatchModel", model=landscape[0], concepts=concepts)[0]
+    with pytest.raises(ValueError, match="records concepts already"):
+        pack.run("ConceptAttentionPatchModel", model=patched, concepts=concepts)

@@ -1,0 +1,84 @@
+"""Our samplers give core's latents and a recording."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nodes
+import pytest
+import torch
+from comfy_extras.nodes_custom_sampler import (
+    BasicGuider,
+    BasicScheduler,
+    KSamplerSelect,
+    RandomNoise,
+    SamplerCustomAdvanced,
+)
+
+from .conftest import Pack, sampler_inputs
+
+Landscape = tuple[Any, Any, Any]
+
+
+def test_ksampler_gives_core_s_latent_and_a_recording(pack: Pack, landscape: Landscape, sampled: Any) -> None:
+    with torch.inference_mode():
+        (plain,) = nodes.KSampler().sample(**sampler_inputs(landscape, 2))
+    assert torch.equal(sampled[0]["samples"], plain["samples"])
+    recording = sampled[1]
+    assert recording.batch == 2 and recording.grid == (1, 4, 6) and recording.image_size == (64, 96)
+    assert [concept.name for concept in recording.concepts] == ["house", "sun", "sky", "grass"]
+    assert pack.text(sampled).splitlines() == [
+        "4 of 4 steps recorded, layers 0-3 of 4, 4 concepts",
+        "2 pictures of 6 x 4 tokens, 12 KiB",
+    ]
+
+
+def custom(landscape: Landscape, seed: int = 5) -> dict[str, Any]:
+    inputs = sampler_inputs(landscape)
+    return {
+        "noise": RandomNoise.execute(seed)[0],
+        "guider": BasicGuider.execute(landscape[0], inputs["positive"])[0],
+        "sampler": KSamplerSelect.execute("heun")[0],
+        "sigmas": BasicScheduler.execute(landscape[0], "simple", 3, 1.0)[0],
+        "latent_image": inputs["latent_image"],
+    }
+
+
+def test_the_custom_sampler_gives_core_s_latents_and_a_recording(
+    pack: Pack, landscape: Landscape, concepts: Any
+) -> None:
+    inputs = custom(landscape)
+    with torch.inference_mode():
+        plain = SamplerCustomAdvanced.execute(**inputs)
+    output = pack.run("ConceptAttentionSamplerCustom", **inputs, concepts=concepts, layers="auto", end_percent=0.5)
+    for index in range(2):
+        assert torch.equal(output[index]["samples"], plain[index]["samples"])
+    assert output[2].steps == (0, 1) and output[2].layers == output[2].default_layers
+    assert pack.text(output).startswith("2 of 2 steps recorded, layers ")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"layers": "0,9"}, "Layer 9 does not exist"),
+        ({"start_percent": 1.0}, "selects no step"),
+    ],
+)
+@pytest.mark.parametrize("node_id", ["ConceptAttentionKSampler", "ConceptAttentionSamplerCustom"])
+def test_bad_settings_are_refused(
+    pack: Pack, landscape: Landscape, concepts: Any, node_id: str, options: dict[str, Any], words: str
+) -> None:
+    inputs = sampler_inputs(landscape) if node_id.endswith("KSampler") else custom(landscape)
+    with pytest.raises(ValueError, match=words):
+        pack.run(node_id, **inputs, concepts=concepts, **options)
+
+
+def test_a_patched_model_is_refused(pack: Pack, landscape: Landscape, concepts: Any) -> None:
+    patched = pack.run("ConceptAttentionPatchModel", model=landscape[0], concepts=concepts)[0]
+    with pytest.raises(ValueError, match="records concepts already"):
+        pack.run("ConceptAttentionKSampler", **sampler_inputs(landscape, model=patched), concepts=concepts)
+
+
+def test_nothing_sampled_is_an_error(pack: Pack, landscape: Landscape, concepts: Any) -> None:
+    with pytest.raises(ValueError, match="Nothing was recorded"):
+        pack.run("ConceptAttentionKSampler", **sampler_inputs(landscape, denoise=0.0), concepts=concepts)

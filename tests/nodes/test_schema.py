@@ -1,0 +1,183 @@
+"""What a person sees of the nodes before running them, and that every way of calling them means the same."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Pack
+from .locales import NODES, read
+
+ROOT = Path(__file__).resolve().parents[2]
+IDS = (
+    "ConceptEncode",
+    "ConceptAttentionPatchModel",
+    "ConceptAttentionCollect",
+    "ConceptAttentionKSampler",
+    "ConceptAttentionSamplerCustom",
+    "ConceptAttentionEncodeImage",
+    "ConceptHeatmaps",
+    "ConceptHeatmapToMask",
+    "ConceptHeatmapOverlay",
+    "ConceptHeatmapPlot",
+    "ConceptRecordingSave",
+    "ConceptRecordingLoad",
+    "ConceptAttentionTinyModel",
+)
+SOCKETS = {"CA_CONCEPTS", "CA_RECORDING", "CA_HEATMAPS"}
+CORE_SOCKETS = set("IMAGE MASK LATENT MODEL CLIP VAE CONDITIONING NOISE GUIDER SAMPLER SIGMAS".split())  # noqa: SIM905
+WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+# Taken by other packs.
+FOREIGN = {"ConceptAttentionNode", "ConceptSaliencyMapNode", "ConceptAttentionVisualizerNode"}
+
+every_node = pytest.mark.parametrize("node_id", IDS)
+
+
+def schema_of(pack: Pack, node_id: str) -> Any:
+    return pack.nodes[node_id].GET_SCHEMA()
+
+
+def test_the_nodes_are_those_of_the_contract(pack: Pack) -> None:
+    assert set(pack.nodes) == set(IDS) and not set(IDS) & FOREIGN
+    assert all(node.GET_SCHEMA().node_id == node_id for node_id, node in pack.nodes.items())
+
+
+@every_node
+def test_a_node_explains_itself(pack: Pack, node_id: str) -> None:
+    schema = schema_of(pack, node_id)
+    assert schema.category.startswith("ConceptAttention/")
+    assert schema.display_name and schema.display_name != node_id
+    assert schema.description.endswith(".") and len(schema.description) > 40
+    assert "concept attention" in schema.search_aliases
+    for item in (*schema.inputs, *schema.outputs):
+        assert item.tooltip and item.tooltip.endswith(".") and item.tooltip == item.tooltip.strip(), item.id
+    assert all(output.display_name for output in schema.outputs)
+    assert schema.essentials_category is None
+
+
+@every_node
+def test_sockets_are_the_contracts_or_cores(pack: Pack, node_id: str) -> None:
+    schema = schema_of(pack, node_id)
+    assert {item.io_type for item in schema.outputs} <= SOCKETS | CORE_SOCKETS
+    assert {item.io_type for item in schema.inputs} <= SOCKETS | CORE_SOCKETS | WIDGETS
+
+
+@every_node
+def test_numbers_have_ranges_and_choices_their_default(pack: Pack, node_id: str) -> None:
+    for item in schema_of(pack, node_id).inputs:
+        if item.io_type in ("INT", "FLOAT"):
+            assert None not in (item.default, item.min, item.max, item.step), item.id
+            assert item.min <= item.default <= item.max and item.step > 0, item.id
+        if item.io_type == "COMBO":
+            assert item.default in (None, *item.options), item.id
+
+
+@every_node
+def test_inputs_are_arguments_with_the_same_defaults(pack: Pack, node_id: str) -> None:
+    """A graph sent over HTTP may leave optional inputs out; ComfyUI then passes nothing."""
+    inputs = {item.id: item for item in schema_of(pack, node_id).inputs}
+    parameters = inspect.signature(pack.nodes[node_id].execute).parameters
+    assert set(parameters) == set(inputs)
+    for name, parameter in parameters.items():
+        item = inputs[name]
+        assert (parameter.default is not parameter.empty) == bool(item.optional), name
+        if item.optional:
+            assert parameter.default == getattr(item, "default", None), name
+        assert parameter.annotation is not parameter.empty
+
+
+@every_node
+def test_rarely_used_inputs_are_optional(pack: Pack, node_id: str) -> None:
+    assert all(item.optional for item in schema_of(pack, node_id).inputs if item.advanced)
+
+
+@every_node
+def test_what_a_node_says_is_sent_again_when_it_is_cached(pack: Pack, node_id: str) -> None:
+    """Text below a node comes from its UI output, which ComfyUI sends again for outputs and intermediate outputs only."""
+    source = inspect.getsource(inspect.unwrap(pack.nodes[node_id].execute))
+    schema = schema_of(pack, node_id)
+    assert ("ui=" in source) == bool(schema.has_intermediate_output or schema.is_output_node)
+
+
+def core_inputs(node: Any) -> list[tuple[str, Any, dict[str, Any]]]:
+    """(name, type or choices, options but for texts) of a core node's required inputs, in order."""
+    listed = []
+    for name, (kind, *rest) in node.INPUT_TYPES()["required"].items():
+        options = {key: value for key, value in (rest[0] if rest else {}).items() if key != "tooltip"}
+        listed.append((name, options.pop("options", None) or kind, options))
+    return listed
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "node_id"),
+    [
+        ("nodes", "KSampler", "ConceptAttentionKSampler"),
+        ("comfy_extras.nodes_custom_sampler", "SamplerCustomAdvanced", "ConceptAttentionSamplerCustom"),
+    ],
+)
+def test_a_sampler_has_cores_widgets_first_and_ours_after_them(
+    pack: Pack, module: str, name: str, node_id: str
+) -> None:
+    core = core_inputs(getattr(importlib.import_module(module), name))
+    ours = core_inputs(pack.nodes[node_id])[: len(core)]
+    for (core_name, core_kind, core_options), (our_name, our_kind, our_options) in zip(core, ours, strict=True):
+        assert (our_name, our_kind) == (core_name, core_kind)
+        our_options.pop("multiselect", None)
+        if "step" not in core_options and our_options.get("step") == 1:
+            del our_options["step"]  # what a whole number has anyway
+        assert our_options == core_options, our_name
+
+
+def node_files() -> list[Path]:
+    return sorted((ROOT / "nodes").glob("*.py"))
+
+
+def test_execute_is_short() -> None:
+    lengths = {}
+    for file in node_files():
+        for part in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(part, ast.FunctionDef) and part.name == "execute":
+                last = part.body[-1].end_lineno
+                assert last is not None
+                lengths[f"{file.name}:{part.lineno}"] = last - part.body[0].lineno + 1
+    assert len(lengths) == len(IDS) and max(lengths.values()) < 15, lengths
+
+
+def test_nodes_import_the_library_in_one_place_and_nothing_dangerous() -> None:
+    """No second copy of the library, no routes, pickles, processes or network: only these roots."""
+    allowed = {"__future__", "collections", "contextlib", "os", "pathlib", "typing", "torch", "einops"}
+    allowed |= {"comfy", "comfy_api", "folder_paths"}
+    for file in node_files():
+        for part in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(part, ast.Import):
+                roots = {alias.name.split(".")[0] for alias in part.names}
+            elif isinstance(part, ast.ImportFrom) and part.level == 0:
+                roots = {str(part.module).split(".")[0]}
+            elif isinstance(part, ast.ImportFrom) and part.level > 1:
+                roots = {"concept_attention"}
+            else:
+                continue
+            extra = {"concept_attention"} if file.name == "library.py" else set()
+            assert roots <= allowed | extra, file.name
+
+
+def test_both_ways_to_the_library_name_the_same_modules() -> None:
+    tree = ast.parse((ROOT / "nodes" / "library.py").read_text(encoding="utf-8"))
+    (branch,) = [part for part in tree.body if isinstance(part, ast.If)]
+
+    def names(body: list[ast.stmt]) -> list[tuple[str, list[str]]]:
+        imports = [part for part in body if isinstance(part, ast.ImportFrom)]
+        assert len(imports) == len(body)
+        return [(str(part.module), [alias.name for alias in part.names]) for part in imports]
+
+    assert names(branch.body) == names(branch.orelse)
+    assert [part.level for part in branch.orelse if isinstance(part, ast.ImportFrom)] == [2, 2, 2]
+
+
+def test_the_locale_files_know_the_same_nodes() -> None:
+    assert set(read("en", NODES)) == set(IDS)
