@@ -98,7 +98,7 @@ def test_rarely_used_inputs_are_optional(pack: Pack, node_id: str) -> None:
 
 @every_node
 def test_what_a_node_says_is_sent_again_when_it_is_cached(pack: Pack, node_id: str) -> None:
-    """Text below a node comes from its UI output, which ComfyUI sends again for outputs and intermediate outputs only."""
+    """ComfyUI keeps and sends again the UI output of output nodes and of those with intermediate output only."""
     source = inspect.getsource(inspect.unwrap(pack.nodes[node_id].execute))
     schema = schema_of(pack, node_id)
     assert ("ui=" in source) == bool(schema.has_intermediate_output or schema.is_output_node)
