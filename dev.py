@@ -270,8 +270,8 @@ def install_comfyui(folder: Path, python: Path, comfyui: Path) -> None:
     """Install what a ComfyUI needs beside the project: its own list, without HOST_LEFT_OUT and without a new torch.
 
     Some of it asks for torchvision, and pip may choose a build for another torch (one with CUDA, say). That one does
-    not import, and transformers stops at the sight of it, so it is put aside, where only the tests in ComfyUI look.
-    They know how to do without its compiled part.
+    not import, and transformers stops at the sight of it, so it is put aside, where only dev_comfyui.py looks, which
+    does without its compiled part.
     """
     print(f"Installing what {comfyui} needs (about 170 MB)", flush=True)
     lines = (comfyui / "requirements.txt").read_text(encoding="utf-8").splitlines()

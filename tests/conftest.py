@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from .hosts.comfyui.mend import mend_torchvision
+from .hosts.comfyui.boot import load_script
 
 if TYPE_CHECKING:
     from .server.client import Client
 
-mend_torchvision()
+load_script("dev_comfyui").mend_torchvision()
 torch.set_num_threads(1)  # the tests' models are too small to gain from more, and lose where cores are shared
 
 

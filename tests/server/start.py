@@ -1,6 +1,6 @@
 """`python start.py FOLDER OPTIONS` runs `python FOLDER/main.py OPTIONS`: a ComfyUI, for as long as stdin is open.
 
-torchvision and torchaudio are mended first (see ../hosts/comfyui/mend.py). The tests hold the other end of stdin, so
+torchvision and torchaudio are mended first (see dev_comfyui.py at the root). The tests hold the other end of stdin, so
 the process does not outlive them, however they end.
 """
 
@@ -14,7 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
-MEND = Path(__file__).resolve().parents[1] / "hosts" / "comfyui" / "mend.py"
+MEND = Path(__file__).resolve().parents[2] / "dev_comfyui.py"
 
 
 def _end_with_stdin() -> None:

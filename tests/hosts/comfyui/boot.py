@@ -1,23 +1,14 @@
-"""Finding ComfyUI and importing its library into the test process, on the CPU.
-
-ComfyUI is an application, not a package: it is found by its folder, and its modules (`comfy`, `nodes`, `execution`,
-`utils`, ...) are top-level ones. Its folder goes first on `sys.path`, so that `import nodes` is ComfyUI's and never
-this project's folder of the same name.
-"""
+"""Finding ComfyUI and importing its library into the test process, on the CPU: with dev.py and dev_comfyui.py."""
 
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.util
 import os
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-
-from .mend import mend
 
 VARIABLE = "COMFYUI_PATH"
 PROJECT = Path(__file__).resolve().parents[3]
@@ -50,7 +41,7 @@ def find_host() -> Host:
         HostMissing: if there is none.
         ValueError: if COMFYUI_PATH is set and is no ComfyUI: who names one wants it tested.
     """
-    dev = _load_dev()
+    dev = load_script("dev")
     try:
         found = dev.find_comfyui(PROJECT)
     except dev.SetupError as error:
@@ -70,11 +61,8 @@ def boot() -> Host:
         ImportError: if the ComfyUI that COMFYUI_PATH names cannot be imported.
     """
     host = find_host()
-    if sys.path[0] != str(host.root):
-        sys.path.insert(0, str(host.root))
     try:
-        mend()
-        _import_on_cpu()
+        load_script("dev_comfyui").import_library(host.root, ["--cpu"])
     except ModuleNotFoundError as error:
         if os.environ.get(VARIABLE):
             raise
@@ -86,10 +74,10 @@ def boot() -> Host:
 
 
 @functools.cache
-def _load_dev() -> ModuleType:
-    """dev.py is a script at the root and no module of a package."""
-    file = Path(__file__).resolve().parents[3] / "dev.py"
-    spec = importlib.util.spec_from_file_location("concept_attention_dev", file)
+def load_script(name: str) -> ModuleType:
+    """A Python file at the root of the project; those are scripts and no modules of a package."""
+    file = Path(__file__).resolve().parents[3] / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"concept_attention_{name}", file)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -100,15 +88,3 @@ def _describe(folder: Path) -> Host:
     file = folder / "comfyui_version.py"
     found = re.search(r'__version__ = "([^"]+)"', file.read_text(encoding="utf-8")) if file.is_file() else None
     return Host(folder, found[1] if found else "0")
-
-
-def _import_on_cpu() -> None:
-    """ComfyUI reads the command line when `comfy.cli_args` is imported; ours is pytest's and means nothing to it."""
-    arguments, sys.argv = sys.argv, [sys.argv[0], "--cpu"]
-    try:
-        importlib.import_module("comfy.options").enable_args_parsing()
-        importlib.import_module("comfy.cli_args")
-    finally:
-        sys.argv = arguments
-    for name in ("sd", "sample", "samplers", "supported_models", "model_patcher", "patcher_extension"):
-        importlib.import_module(f"comfy.{name}")

@@ -1,8 +1,12 @@
-"""torchvision and torchaudio for a ComfyUI, where those that are installed do not fit the torch that is.
+"""ComfyUI's library inside another process: what the tests and the benchmarks begin with. dev.py finds the folder.
 
-Both are compiled against one torch version and build. ComfyUI imports them at its start, for models that these tests
-never run, so the start is all that is mended, and only where an import fails. The pack itself needs neither.
-Standard library only at import: the ComfyUI process loads this file by itself.
+ComfyUI is an application, not a package: its modules (`comfy`, `nodes`, `execution`, `utils`, ...) are top-level ones.
+Its folder goes first on `sys.path`, so that `import nodes` is ComfyUI's and never this project's folder of that name.
+
+torchvision and torchaudio are compiled against one torch version and build. ComfyUI imports them at its start, for
+models that are never run here, so the start is all that is mended, where those that are installed do not fit the torch
+that is. The pack itself needs neither.
+Standard library only at import: the ComfyUI process of the tests loads this file by itself.
 """
 
 from __future__ import annotations
@@ -12,14 +16,40 @@ import importlib.machinery
 import importlib.util
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 ASIDE = Path(sys.prefix) / "comfyui"  # where dev.py puts a torchvision that only a ComfyUI may see
 
 
+def import_library(root: Path, options: Sequence[str]) -> None:
+    """Import ComfyUI's library as `python main.py OPTIONS` would.
+
+    ComfyUI reads the command line when `comfy.cli_args` is imported; this process's own means nothing to it.
+
+    Args:
+        root: ComfyUI's folder.
+        options: such as `--cpu`; without effect where the library is imported already.
+
+    Raises:
+        ModuleNotFoundError: if a package that ComfyUI requires is not installed.
+    """
+    if sys.path[0] != str(root):
+        sys.path.insert(0, str(root))
+    mend()
+    arguments, sys.argv = sys.argv, [sys.argv[0], *options]
+    try:
+        importlib.import_module("comfy.options").enable_args_parsing()
+        importlib.import_module("comfy.cli_args")
+    finally:
+        sys.argv = arguments
+    for name in ("sd", "sample", "samplers", "supported_models", "model_patcher", "patcher_extension"):
+        importlib.import_module(f"comfy.{name}")
+
+
 def mend() -> None:
-    """Make both importable in this process, unless there is no torchvision at all."""
+    """Make torchvision and torchaudio importable in this process, unless there is no torchvision at all."""
     if importlib.util.find_spec("torchvision") is None and ASIDE.is_dir():
         sys.path.append(str(ASIDE))
     mend_torchvision()
