@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from . import report
 from .library import analysis, encoded, settings
-from .sockets import SAMPLING, Recording, concepts_input, layers_input, recording_mode_input
+from .sockets import LARGEST_SEED, SAMPLING, Recording, concepts_input, layers_input, recording_mode_input
 
 
 class ConceptAttentionEncodeImage(io.ComfyNode):
@@ -53,9 +53,9 @@ class ConceptAttentionEncodeImage(io.ComfyNode):
                     "seed",
                     default=0,
                     min=0,
-                    max=2**64 - 1,
+                    max=LARGEST_SEED,
                     step=1,
-                    control_after_generate=True,
+                    control_after_generate=io.ControlAfterGenerate.fixed,  # whoever explores wants the same look again
                     tooltip="The random seed of the first noise; each further one has the next seed.",
                 ),
                 layers_input(),

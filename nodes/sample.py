@@ -9,9 +9,7 @@ from comfy_api.latest import io, ui
 
 from . import report
 from .library import encoded, sampling, settings
-from .sockets import SAMPLING, Recording, concepts_input, layers_input, range_inputs, recording_mode_input
-
-LARGEST_SEED = 2**64 - 1
+from .sockets import LARGEST_SEED, SAMPLING, Recording, concepts_input, layers_input, range_inputs, recording_mode_input
 
 
 def _recording_output() -> io.Output:

@@ -10,6 +10,8 @@ Concepts = io.Custom("CA_CONCEPTS")  # hosts.encoded.EncodedConcepts
 Recording = io.Custom("CA_RECORDING")  # recording.Recording
 Heatmaps = io.Custom("CA_HEATMAPS")  # heatmaps.Heatmaps
 
+LARGEST_SEED = 2**64 - 1
+
 SAMPLING = "ConceptAttention/sampling"
 HEATMAPS = "ConceptAttention/heatmaps"
 RECORDINGS = "ConceptAttention/recordings"
