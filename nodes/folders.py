@@ -11,7 +11,7 @@ from typing import NamedTuple
 import folder_paths
 
 SUFFIX = "recording.safetensors"  # how recordings are told from models and latents; the command line's name as well
-OUTPUT = " [output]"  # how ComfyUI marks names that are not of the input folder
+INPUT, OUTPUT = " [input]", " [output]"  # how ComfyUI marks the folder of a name; input where there is no mark
 
 
 class Place(NamedTuple):
@@ -60,8 +60,8 @@ def find_recording(name: str) -> Path:
     Raises:
         ValueError: if the name leads out of its folder, is none of a recording, or there is no such file.
     """
-    bare = name.removesuffix(OUTPUT)
-    in_output = bare != name
+    in_output = name.endswith(OUTPUT)
+    bare = name.removesuffix(OUTPUT if in_output else INPUT)
     folder = Path(folder_paths.get_output_directory() if in_output else folder_paths.get_input_directory())
     where = "output" if in_output else "input"
     path = folder / bare

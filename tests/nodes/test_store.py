@@ -158,6 +158,17 @@ def test_a_name_from_another_node_is_looked_at_when_it_is_known(pack: Pack, fold
     assert node.fingerprint_inputs() != node.fingerprint_inputs()
 
 
+@pytest.mark.parametrize("mark", ["", " [input]"])
+def test_a_recording_that_was_brought_along_is_found_in_the_input_folder(
+    pack: Pack, recording: Any, folders: Path, mark: str
+) -> None:
+    pack.module("concept_attention.recording_file").save_recording(recording, folders / "input/recording.safetensors")
+    assert choices(pack) == ["recording.safetensors"]
+    name = f"recording.safetensors{mark}"
+    assert validate(pack, name) is True
+    assert torch.equal(pack.run("ConceptRecordingLoad", file=name)[0].scores, recording.scores)
+
+
 def test_a_changed_file_is_read_again(pack: Pack, recording: Any, folders: Path) -> None:
     node, name = pack.nodes["ConceptRecordingLoad"], "test_00001_.recording.safetensors [output]"
     save(pack, recording, "test")
