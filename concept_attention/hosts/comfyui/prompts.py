@@ -67,6 +67,8 @@ def covered_cells(x: Tensor, whole: tuple[int, int, int, int], window: Any) -> C
         axes = {0: 0, 2: 2, 3: 3} if x.ndim == 4 else {0: 0, 2: 1, 3: 2, 4: 3}
         if window.dim not in axes:
             raise Unplaceable(f"context windows over axis {window.dim} of the latent cannot be followed")
+        if getattr(window, "causal_anchor_index", None) is not None:
+            raise Unplaceable("context windows with an anchor frame cannot be followed: turn causal_window_fix off")
         cells[axes[window.dim]] = [int(index) for index in window.index_list]
     if latent_size(x) != tuple(map(len, cells)):
         raise Unplaceable(f"a part of size {latent_size(x)} does not say where it lies in the latent of size {whole}")

@@ -186,6 +186,7 @@ class Watch:
             placed = place_prompts(conds[index], x, timestep, cells)
         except Unplaceable as reason:
             self.troubles[str(reason)] = None
+            self._begun = self._latest = None  # what is missing must not look as if no prompt counted there
             return None
         if not placed:
             return None
