@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -23,7 +21,7 @@ import torch
 
 from concept_attention.files import write_json
 
-from .measure import is_cuda, machine, peak_resident, ratios, rounds
+from .measure import child, is_cuda, machine, peak_resident, ratios, rounds
 from .random_flux import RandomFlux, Settings
 
 MIB = 2**20
@@ -110,14 +108,7 @@ def analyze(model: RandomFlux, count: int, pairs: int) -> dict[str, Any]:
 def child_memory(settings: Settings, way: str) -> dict[str, int]:
     """`peak_memory` in a process of its own, so that no way starts with what another left behind."""
     sizes = [f"--{name}={value}" for name, value in asdict(settings).items()]
-    command = [sys.executable, "-m", "benchmarks.overhead", "--way", way, *sizes]
-    root = Path(__file__).resolve().parent.parent
-    # glibc then gives freed tensors back at once: the peak is what was in use, not how it was scattered.
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    result = subprocess.run(  # noqa: S603 - this file
-        command, cwd=root, env=environment, check=True, stdout=subprocess.PIPE, text=True
-    )
-    return json.loads(result.stdout)
+    return child("benchmarks.overhead", ["--way", way, *sizes])
 
 
 @torch.no_grad()

@@ -1,0 +1,126 @@
+"""A Flux of any size with random weights inside ComfyUI, and the ways of sampling with it that are compared.
+
+Import this module after `dev_comfyui.import_library`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import comfy.supported_models
+import comfy.utils
+import comfyui_version
+import nodes
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor, nn
+
+from concept_attention.concepts import Concept
+from concept_attention.hosts.comfyui.sampling import sample
+from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.hosts.encoded import EncodedConcepts
+from concept_attention.recording import Recording
+
+from .comfyui_sizes import HEAD_DIM, Sizes
+
+TEXT_WIDTH, POOLED_WIDTH, CHANNELS, CELL_PIXELS = 4096, 768, 16, 8  # Flux 1's own
+SEED, CFG, SAMPLER, SCHEDULER = 0, 1.0, "euler", "simple"
+
+
+class RandomComfyFlux:
+    """The MODEL and one method per way of sampling with it.
+
+    Attributes:
+        comfyui: its version.
+        differing: most values in which the latent of any run so far differs from the first run's.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes = sizes
+        self.device = comfy.model_management.get_torch_device()
+        if self.device.type != sizes.device:
+            raise ValueError(f"ComfyUI computes on {self.device.type} here, asked for was {sizes.device}.")
+        self.comfyui: str = comfyui_version.__version__
+        comfy.utils.set_progress_bar_enabled(False)
+        torch.manual_seed(SEED)
+        # As after loading a file: weights wait on the CPU, the first run moves them to the device.
+        self.model = ModelPatcher(self._make_model(), self.device, torch.device("cpu"))
+        concepts = tuple(Concept(f"concept {index}", f"concept {index}") for index in range(sizes.concepts))
+        embeddings = torch.randn(sizes.concepts, TEXT_WIDTH)
+        self._encoded = EncodedConcepts(concepts, embeddings, (1,) * len(concepts), "first")
+        self._prompt = [[torch.randn(1, sizes.text, TEXT_WIDTH), {"pooled_output": torch.randn(1, POOLED_WIDTH)}]]
+        self._latent: Tensor | None = None
+        self.differing = 0
+
+    def plain(self) -> None:
+        """KSampler alone."""
+        (latent,) = nodes.common_ksampler(self.model, *self._arguments())  # type: ignore[attr-defined]
+        self._compare(latent["samples"])
+
+    def ours(self, end_percent: float = 1.0) -> Recording:
+        """KSampler with the library's concept attention in all layers, in the first steps or in all of them."""
+        settings = Settings(self._encoded, layers="all", end_percent=end_percent)
+        latent, recording = sample(self.model, settings, *self._arguments())
+        self._compare(latent["samples"])
+        return recording
+
+    def half(self) -> Recording:
+        """With concept attention in the first half of the steps."""
+        return self.ours(end_percent=0.5)
+
+    def _arguments(self) -> tuple[Any, ...]:
+        """What follows the model in KSampler's own order."""
+        cells = self.sizes.pixels // CELL_PIXELS
+        latent = {"samples": torch.zeros(1, CHANNELS, cells, cells)}
+        return SEED, self.sizes.steps, CFG, SAMPLER, SCHEDULER, self._prompt, self._prompt, latent
+
+    def _compare(self, latent: Tensor) -> None:
+        if self._latent is None:
+            self._latent = latent
+        self.differing = max(self.differing, int((latent != self._latent).sum()))
+
+    def _make_model(self) -> Any:
+        sizes, guidance = self.sizes, self.sizes.shape == "flux-dev"
+        kind = comfy.supported_models.Flux if guidance else comfy.supported_models.FluxSchnell
+        config = kind(
+            {
+                "image_model": "flux",
+                "in_channels": CHANNELS,
+                "out_channels": CHANNELS,
+                "patch_size": 2,
+                "vec_in_dim": POOLED_WIDTH,
+                "context_in_dim": TEXT_WIDTH,
+                "hidden_size": sizes.width,
+                "mlp_ratio": 4.0,
+                "num_heads": sizes.width // HEAD_DIM,
+                "depth": sizes.blocks,
+                "depth_single_blocks": sizes.singles,
+                "axes_dim": [16, 56, 56],
+                "theta": 10000,
+                "qkv_bias": True,
+                "guidance_embed": guidance,
+                "txt_ids_dims": [],
+            }
+        )
+        config.set_inference_dtype(getattr(torch, sizes.dtype), None)
+        model = config.get_model({}, "")
+        _fill(model.diffusion_model, self.device)
+        return model
+
+
+@torch.no_grad()
+def _fill(module: nn.Module, device: torch.device) -> None:
+    """Random weights of unit gain: ComfyUI's layers leave theirs as they find them.
+
+    Args:
+        module: whose parameters are on the CPU.
+        device: that draws them; billions take the CPU minutes.
+    """
+    for name, parameter in module.named_parameters():
+        noise = torch.randn(parameter.shape, dtype=parameter.dtype, device=device)
+        if parameter.ndim > 1:
+            noise *= parameter[0].numel() ** -0.5
+        else:
+            noise = 0.1 * noise + (not name.endswith("bias"))
+        parameter.copy_(noise)
