@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -39,19 +40,20 @@ class Visit(NamedTuple):
 
 def named_arguments(block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments by the names of the parameters of the block's class; another pack may have replaced its `forward`."""
-    return {**dict(zip(_names(block), args, strict=False)), **kwargs}
+    return {**dict(zip(_names(type(block).forward), args, strict=False)), **kwargs}
 
 
 def with_options(
     block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The same arguments with other `transformer_options`, positional ones staying so."""
-    names = _names(block)
+    names = _names(type(block).forward)
     if _OPTIONS in names[: len(args)]:
         place = names.index(_OPTIONS)
         return (*args[:place], options, *args[place + 1 :]), dict(kwargs)
     return args, {**kwargs, _OPTIONS: options}
 
 
-def _names(block: nn.Module) -> list[str]:
-    return list(inspect.signature(type(block).forward).parameters)[1:]
+@functools.lru_cache(maxsize=32)  # reading a signature costs as much as a hook's whole way through Python
+def _names(forward: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(forward).parameters)[1:]
