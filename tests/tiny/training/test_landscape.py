@@ -16,7 +16,7 @@ from concept_attention.tiny.scenes import LABELS, draw_scene
 from concept_attention.tiny.texts import TEXT_TOKENS, concept_texts
 from concept_attention.tiny.training import landscape
 from concept_attention.tiny.training.export import read_parts
-from concept_attention.tiny.training.landscape import DECAY_FROM, MAP_LAYERS, Trainer, rate_at, train
+from concept_attention.tiny.training.landscape import DECAY_FROM, MAP_LAYERS, Trainer, draw_sigmas, rate_at, train
 from concept_attention.tiny.training.pool import CHUNK, Pool
 
 CPU = torch.device("cpu")
@@ -104,6 +104,15 @@ def test_training_lowers_both_losses(pool: Pool) -> None:
     flow, maps = (torch.stack(column) for column in zip(*history, strict=True))
     assert flow[-6:].mean() < flow[:6].mean()
     assert maps[-6:].mean() < maps[:6].mean() - 0.1
+
+
+def test_half_of_the_fine_pictures_are_as_noisy_as_where_the_layout_is_decided() -> None:
+    generator = torch.Generator().manual_seed(0)
+    fine, coarse = (draw_sigmas(10_000, cells, generator) for cells in (32 * 32, 16 * 16))
+    assert ((fine > 0) & (fine < 1)).all()
+    assert float((fine > 0.85).float().mean()) == pytest.approx(0.49, abs=0.02)
+    assert float((fine < 0.5).float().mean()) == pytest.approx(0.11, abs=0.02)  # maps are read there
+    assert float(coarse.median()) < 0.6
 
 
 def test_rates_warm_up_hold_and_fall() -> None:
