@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,17 +20,24 @@ class Node:
 class Graph:
     """Nodes and their inputs.
 
-        graph = Graph()
-        picture = graph.add("EmptyImage", width=64, height=64)
-        graph.add("PreviewImage", images=picture[0])
+    graph = Graph()
+    picture = graph.add("EmptyImage", width=64, height=64)
+    graph.add("PreviewImage", images=picture[0])
     """
 
     def __init__(self) -> None:
         self._nodes: dict[str, dict[str, Any]] = {}
 
+    @classmethod
+    def of(cls, prompt: Mapping[str, dict[str, Any]]) -> Graph:
+        """The graph of what ComfyUI queues; its nodes keep their numbers, or names."""
+        graph = cls()
+        graph._nodes = dict(prompt)
+        return graph
+
     def add(self, kind: str, **inputs: Any) -> Node:
         """Add a node of this id; an input is a value or another node's output."""
-        number = str(len(self._nodes) + 1)
+        number = str(1 + max((int(number) for number in self._nodes if number.isdigit()), default=0))
         self._nodes[number] = {"class_type": kind, "inputs": inputs}
         return Node(number)
 

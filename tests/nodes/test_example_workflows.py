@@ -1,0 +1,262 @@
+"""The example workflows and the subgraph: they open, and do what they promise, in a running ComfyUI."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from concept_attention.tiny.scenes import draw_scene
+
+from ..server.client import Client, Run
+from ..server.examples import (
+    BLUEPRINTS,
+    NEED_NO_DOWNLOAD,
+    lend_landscape_model,
+    models_of,
+    reword,
+    set_everywhere,
+    workflows,
+)
+from ..server.graph import Graph, Node
+from ..server.landscape import Landscape
+from ..server.workflow import load_workflow, titled, to_graph, top_level
+from ..server.workflow_check import complaints
+
+WORKFLOWS = workflows()
+FLUX = [name for name in WORKFLOWS if not name.endswith(NEED_NO_DOWNLOAD)]
+(BLUEPRINT,) = BLUEPRINTS.glob("*.json")
+OUR_NODES = {"ConceptAttentionSamplerCustom", "ConceptRecordingLoad"}  # in no example: see their help
+CHANGED = 12  # mean difference of the 0-255 values that eyes see
+
+
+@pytest.fixture(scope="module")
+def infos(comfyui: Client) -> dict[str, Any]:
+    """/object_info of a ComfyUI in which the Flux workflows' files lie, as far as a list of names shows."""
+    models, inputs = comfyui.server.base / "models", comfyui.server.base / "input"
+    for name in FLUX:
+        for model in models_of(load_workflow(WORKFLOWS[name])):
+            file = models / model["directory"] / model["name"]
+            file.parent.mkdir(exist_ok=True)
+            file.touch()
+    Image.fromarray(draw_scene(3, 256, 256).image).save(inputs / "example.png")  # where ComfyUI has a picture
+    return comfyui.object_info()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tidied(comfyui: Client, infos: dict[str, Any]) -> Any:
+    yield
+    shutil.rmtree(comfyui.server.base / "models")
+    (comfyui.server.base / "models").mkdir()
+
+
+def example(name: str) -> dict[str, Any]:
+    return load_workflow(WORKFLOWS[name + NEED_NO_DOWNLOAD])
+
+
+def picture_of(comfyui: Client, run: Run, workflow: dict[str, Any], title: str) -> np.ndarray:
+    """What the node with this title shows, (batch, H, W, 3), 0-255."""
+    return np.stack(comfyui.images(run, titled(workflow, title)))
+
+
+def concepts_in(comfyui: Client, pictures: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+    """Where the model finds concepts in finished pictures: masks (batch, H, W). It competes with all it knows there."""
+    start = Landscape(concepts=", ".join(names))
+    found: dict[str, list[Node]] = {name: [] for name in names}
+    for index, picture in enumerate(pictures):
+        file = comfyui.server.base / "input" / f"look_{index}.png"
+        Image.fromarray(picture).save(file)
+        loaded = start.graph.add("LoadImage", image=file.name)
+        latent = start.graph.add("VAEEncode", pixels=loaded[0], vae=start.vae)
+        options = {"noise": 0.4, "samples": 2, "seed": 0}
+        recording = start.graph.add(
+            "ConceptAttentionEncodeImage", model=start.model, concepts=start.encoded[0], latent=latent[0], **options
+        )
+        heatmaps = start.graph.add("ConceptHeatmaps", recording=recording[0])
+        for name in names:
+            mask = start.graph.add("ConceptHeatmapToMask", heatmaps=heatmaps[0], concepts=name, method="argmax")
+            found[name].append(start.graph.add("MaskPreview", mask=mask[0]))
+    run = comfyui.run(start.graph)
+    return {name: np.concatenate([comfyui.images(run, node) for node in found[name]])[..., 0] > 0 for name in names}
+
+
+def check_replacement(before: np.ndarray, after: np.ndarray, masks: np.ndarray) -> None:
+    """Outside the masks (batch, H, W) every pixel is as it was; inside the pictures are others."""
+    assert before.shape == after.shape and 0.01 < masks.mean() < 0.5
+    assert np.array_equal(before[~masks], after[~masks])
+    for one, other, mask in zip(before, after, masks, strict=True):
+        if mask.any():
+            assert np.abs(one[mask].astype(float) - other[mask]).mean() > CHANGED
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_workflow_opens_without_anything_red(infos: dict[str, Any], name: str) -> None:
+    workflow = load_workflow(WORKFLOWS[name])
+    assert complaints(workflow, infos) == []
+    note = next(node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
+    assert note["pos"][0] == min(node["pos"][0] for node in workflow["nodes"])  # what is read first
+    assert sum(node["pos"] == note["pos"] for node in workflow["nodes"]) == 1
+    links = [model["url"] for model in models_of(workflow)]
+    assert all(link in note["widgets_values"][0] for link in links) and bool(links) == (name in FLUX)
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_workflow_is_offered_with_a_picture(comfyui: Client, name: str) -> None:
+    pack = comfyui.server.name
+    assert name in json.loads(comfyui.get("/workflow_templates"))[pack]
+    address = f"/api/workflow_templates/{pack}/{name}".replace(" ", "%20")
+    assert json.loads(comfyui.get(f"{address}.json")) == load_workflow(WORKFLOWS[name])
+    content = comfyui.get(f"{address}.jpg")
+    picture = Image.open(BytesIO(content))
+    assert picture.format == "JPEG" and 400 <= picture.width <= 640 and len(content) < 160_000
+
+
+def test_the_workflows_show_what_the_pack_has(infos: dict[str, Any]) -> None:
+    used = {node["type"] for file in WORKFLOWS.values() for node in load_workflow(file)["nodes"]}
+    ours = {name for name, info in infos.items() if info["category"].startswith("ConceptAttention")}
+    assert ours - used == OUR_NODES
+
+
+def test_quick_start_replaces_the_masked_object_and_nothing_else(comfyui: Client, infos: dict[str, Any]) -> None:
+    workflow = example("1 Quick start")
+    run = comfyui.run(to_graph(workflow, infos))
+    before, after = (picture_of(comfyui, run, workflow, title) for title in ("The picture", "The second picture"))
+    masks = picture_of(comfyui, run, workflow, "The mask")[..., 0] > 0
+    heatmaps = picture_of(comfyui, run, workflow, "A heatmap for each concept")
+    assert before.shape == (1, 256, 256, 3) and heatmaps.shape[0] == 1 and heatmaps.std() > 20
+    check_replacement(before, after, masks)
+    names = ["boat", "balloon", "sun", "sky", "water"]
+    first, second = (concepts_in(comfyui, pictures, names) for pictures in (before, after))
+    assert first["balloon"][masks].mean() > 0.3 > first["sun"][masks].mean()
+    assert second["sun"][masks].mean() > 0.15 > second["balloon"][masks].mean()
+
+
+def test_a_concept_is_replaced_in_every_picture_of_a_batch(comfyui: Client, infos: dict[str, Any]) -> None:
+    workflow = example("4a Replace a concept in four pictures")
+    run = comfyui.run(to_graph(workflow, infos))
+    before, after = (picture_of(comfyui, run, workflow, title) for title in ("Before", "After"))
+    masks = picture_of(comfyui, run, workflow, "Four masks")[..., 0] > 0
+    assert len(before) == 4 and masks.any(axis=(1, 2)).sum() >= 3
+    check_replacement(before, after, masks)
+    assert picture_of(comfyui, run, workflow, "After: which concept is where").shape[0] == 4
+
+
+def test_masks_and_a_cut_out_of_an_existing_picture(comfyui: Client, infos: dict[str, Any]) -> None:
+    workflow = example("3a Existing picture to masks")
+    graph = to_graph(workflow, infos)
+    set_everywhere(graph, steps=8)
+    run = comfyui.run(graph)
+    one, both, soft = (
+        picture_of(comfyui, run, workflow, title)[0, ..., 0]
+        for title in ("The boat", "Boat and balloon", "The balloon, soft")
+    )
+    assert bool((one <= both).all()) and 0 < one.mean() < both.mean() < 128
+    assert set(np.unique(both)) == {0, 255} and len(np.unique(soft)) > 20
+    (file,) = comfyui.files(run, titled(workflow, "The cut-out"))
+    assert np.array_equal(np.asarray(Image.open(BytesIO(file)))[..., 3], both)
+
+
+def test_layers_and_steps_are_compared_for_four_seeds(comfyui: Client, infos: dict[str, Any]) -> None:
+    workflow = example("5 Explore layers, steps and seeds")
+    graph = to_graph(workflow, infos)
+    set_everywhere(graph, width=128, height=128)
+    run = comfyui.run(graph)
+    titles = ("The first layer", "The last layer", "The first steps", "The last steps")
+    shown = [picture_of(comfyui, run, workflow, title) for title in titles]
+    assert all(pictures.shape == shown[0].shape and len(pictures) == 4 for pictures in shown)
+    assert not np.array_equal(shown[0], shown[1]) and not np.array_equal(shown[2], shown[3])
+    assert len(picture_of(comfyui, run, workflow, "Every layer, every step")) == 4
+    (save,) = (node for node in workflow["nodes"] if node["type"] == "ConceptRecordingSave")
+    recording = comfyui.recording(run, Node(str(save["id"])))
+    assert recording.batch == 4 and len(recording.steps) == 20 and recording.layers == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("name", FLUX)
+def test_a_flux_workflow_runs_on_the_landscape_model(comfyui: Client, infos: dict[str, Any], name: str) -> None:
+    """Its graph, at another size and in fewer steps; what Flux itself would draw is another matter."""
+    workflow = load_workflow(WORKFLOWS[name])
+    graph = lend_landscape_model(to_graph(workflow, infos))
+    set_everywhere(graph, steps=3, width=256, height=256, megapixels=0.0625)
+    reword(graph)
+    run = comfyui.run(graph)
+    shows = {"PreviewImage", "SaveImage", "MaskPreview"}
+    shown = [node for node in workflow["nodes"] if node["type"] in shows]
+    assert shown and all(run.outputs[str(node["id"])]["images"] for node in shown)
+    if "replace" in name:
+        before, after, masks = (picture_of(comfyui, run, workflow, title) for title in ("Before", "After", "The mask"))
+        outside = masks[..., 0] == 0
+        assert outside.any() and np.array_equal(before[outside], after[outside])
+
+
+def test_the_blueprint_is_offered_and_has_nothing_red(comfyui: Client, infos: dict[str, Any]) -> None:
+    offered = json.loads(comfyui.get("/global_subgraphs"))
+    (number,) = (key for key, entry in offered.items() if entry["info"]["node_pack"].endswith(comfyui.server.name))
+    entry = json.loads(comfyui.get(f"/global_subgraphs/{number}"))
+    blueprint = json.loads(entry["data"])
+    assert entry["name"] == BLUEPRINT.stem == blueprint["nodes"][0]["title"]
+    assert complaints(blueprint, infos) == [] and len(blueprint["extra"]["BlueprintSearchAliases"]) > 2
+    (node,) = blueprint["nodes"]
+    assert [socket["type"] for socket in node["outputs"]] == ["IMAGE", "MASK", "IMAGE"]
+    assert [socket["name"] for socket in node["inputs"] if "widget" not in socket] == ["model", "clip", "vae"]
+
+
+def test_the_blueprint_draws_masks_and_overlays(comfyui: Client, infos: dict[str, Any]) -> None:
+    """Its node beside the landscape model, as a user would connect and fill it."""
+    blueprint = load_workflow(BLUEPRINT)
+    graph = connected(blueprint, infos)
+    shows = [graph.add(kind, **{name: graph_output}) for kind, name, graph_output in outputs_of(blueprint)]
+    run = comfyui.run(graph)
+    image, mask, overlay = (comfyui.images(run, node)[0] for node in shows)
+    assert image.shape == mask.shape == (192, 256, 3) and image.std() > 20
+    assert set(np.unique(mask)) == {0, 255} and overlay.shape[1] == 256
+    assert not np.array_equal(overlay[:192], image)
+
+
+def connected(blueprint: dict[str, Any], infos: dict[str, Any]) -> Graph:
+    """The blueprint with its sockets linked to the landscape model, and something typed in."""
+    (node,) = blueprint["nodes"]
+    typed = {
+        "text": "a boat on water under a sun in the blue sky",
+        "concepts": "boat, sun",
+        "background": "sky, water",
+        "mask_of": "sky",
+        "method": "argmax",
+        "width": 256,
+        "height": 192,
+        "batch_size": 1,
+        "seed": 3,
+        "steps": 8,
+        "cfg": 1.0,
+    }
+    loader = {"id": 1000, "type": "ConceptAttentionTinyModel", "mode": 0, "inputs": [], "widgets_values": []}
+    node["widgets_values"] = [typed[socket["name"]] for socket in node["inputs"] if "widget" in socket]
+    for slot, socket in enumerate(node["inputs"][:3]):
+        socket["link"] = slot
+        blueprint["links"].append([slot, loader["id"], slot, node["id"], slot, socket["type"]])
+    blueprint["nodes"].append(loader)
+    graph = to_graph(blueprint, infos)
+    assert not [value for part in graph.as_prompt().values() for value in part["inputs"].values() if value is None]
+    return graph
+
+
+def outputs_of(blueprint: dict[str, Any]) -> list[tuple[str, str, Any]]:
+    """A preview's id and input for every output of the blueprint's node, with what comes out there."""
+    top = top_level(blueprint)
+    node = blueprint["nodes"][0]
+    inner = top.enter(node)
+    previews = {"IMAGE": ("PreviewImage", "images"), "MASK": ("MaskPreview", "mask")}
+    found = []
+    for socket in inner.content["outputs"]:
+        found.append((*previews[socket["type"]], inner.source(socket["linkIds"][0])))
+    return found
+
+
+def test_no_workflow_names_a_file_of_somebody(infos: dict[str, Any]) -> None:
+    texts = [file.read_text(encoding="utf-8") for file in [*WORKFLOWS.values(), BLUEPRINT]]
+    assert not [text for text in texts if "/home/" in text or "/root/" in text or str(Path.home()) in text]

@@ -1,0 +1,64 @@
+"""The example workflows: where they are, and how those that need files run without them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .graph import Graph
+from .process import PROJECT
+
+FOLDER = PROJECT / "example_workflows"
+BLUEPRINTS = PROJECT / "subgraphs"
+NEED_NO_DOWNLOAD = " - no download"  # how their names end
+
+# What the Flux workflows load, and the landscape model's output that stands in for it.
+LOADERS = {"UNETLoader": 0, "DualCLIPLoader": 1, "VAELoader": 2}
+
+
+def workflows() -> dict[str, Path]:
+    """Every example workflow's file, by name."""
+    return {file.stem: file for file in sorted(FOLDER.glob("*.json"))}
+
+
+def lend_landscape_model(graph: Graph) -> Graph:
+    """The same graph, with what is loaded from files replaced by the landscape model, which is a Flux as well."""
+    prompt = graph.as_prompt()
+    outputs = {number: LOADERS.get(node["class_type"]) for number, node in prompt.items()}
+    lent = Graph.of({number: node for number, node in prompt.items() if outputs[number] is None})
+    model = lent.add("ConceptAttentionTinyModel")
+    for number, node in list(lent.as_prompt().items()):
+        inputs = {
+            name: model[outputs[value[0]]] if isinstance(value, list) and outputs.get(value[0]) is not None else value
+            for name, value in node["inputs"].items()
+        }
+        lent.as_prompt()[number] = {**node, "inputs": inputs}
+    return lent
+
+
+def reword(graph: Graph) -> None:
+    """Have concepts looked for that the landscape model has words for; masks and plots follow."""
+    nodes = [node["inputs"] for node in graph.as_prompt().values()]
+    encoded = [inputs for inputs in nodes if "background" in inputs]
+    texts = [f"{inputs['concepts']}, {inputs['background']}" for inputs in encoded]
+    names = {name.strip() for text in texts for name in text.split(",")}
+    known = dict(zip(sorted(names), ("boat", "sun", "sky", "water", "house", "tree", "grass"), strict=False))
+    for inputs in nodes:
+        for key in {"concepts", "background"} & inputs.keys():
+            if isinstance(inputs[key], str):
+                inputs[key] = ", ".join(known[name.strip()] for name in inputs[key].split(","))
+
+
+def set_everywhere(graph: Graph, **inputs: Any) -> None:
+    """Change every number of these names, such as steps; not a text such as heatmaps' steps."""
+    for node in graph.as_prompt().values():
+        given = node["inputs"]
+        node["inputs"] = {
+            name: value if isinstance(value, str) else inputs.get(name, value) for name, value in given.items()
+        }
+
+
+def models_of(workflow: Mapping[str, Any]) -> list[Mapping[str, str]]:
+    """The files that a workflow asks for: name, directory below ComfyUI's models folder, url."""
+    return [model for node in workflow["nodes"] for model in node["properties"].get("models", [])]
