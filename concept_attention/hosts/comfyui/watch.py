@@ -91,7 +91,7 @@ class Watch:
     Attributes:
         builder: with the steps recorded so far.
         done: sampler steps that have ended, of those to be recorded.
-        frame: known from the first evaluation on.
+        frame: of the first recorded step, and so of all.
         denoised: the latest x0 the sampler reported.
         troubles: why maps are missing, each once.
     """
@@ -126,7 +126,6 @@ class Watch:
                 self.troubles[str(reason)] = None
             else:
                 self._begun = _Evaluation(Canvas(size, self._patch), set())
-                self.frame = self._measure(size)
         return executor(*args, **kwargs)
 
     def calc_cond_batch(
@@ -159,7 +158,9 @@ class Watch:
         try:
             for layer, scores in latest.canvas.finish().items():
                 self.builder.add_layer(layer, *scores)
-            self.builder.commit(step, noise_level(model_sampling, float(sigma.flatten()[0])))
+            level = noise_level(model_sampling, float(sigma.flatten()[0]))
+            if self.builder.commit(step, level) and self.frame is None:
+                self.frame = self._measure(latest.canvas.size)
         except ValueError as error:  # a latent that changed its size meanwhile; sampling goes on
             self.troubles[str(error)] = None
 

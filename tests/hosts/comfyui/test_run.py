@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import math
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +19,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from concept_attention.hosts.comfyui import run as running
 from concept_attention.hosts.comfyui import watch as watching
 from concept_attention.hosts.comfyui.run import KEY, record
 from concept_attention.hosts.comfyui.settings import Settings
@@ -208,6 +211,16 @@ def test_areas_equal_crops_computed_on_their_own(small: Any, percent: bool) -> N
     assert relative_error(whole, torch.cat([left, right], dim=-1)) < CLOSE
 
 
+def test_prompts_of_one_length_are_evaluated_together_and_told_apart(small: Any) -> None:
+    """Two chunks of one batch, which ComfyUI puts in reverse order."""
+    noise = make_latent(batch=2, height=12, width=16, seed=4)
+    left, right = (12, 8, 0, 0), (12, 8, 0, 8)
+    prompts = [*make_cond(seed=1, area=left), *make_cond(seed=2, area=right), *make_cond(seed=3, strength=0.0)]
+    whole = first_scores(small, prompts, noise).unflatten(-1, (6, 8))
+    expected = [first_scores(small, make_cond(seed=seed), noise[..., 8 * seed - 8 : 8 * seed]) for seed in (1, 2)]
+    assert relative_error(whole, torch.cat([part.unflatten(-1, (6, 4)) for part in expected], dim=-1)) < CLOSE
+
+
 def test_prompts_for_the_whole_are_averaged_with_their_strengths(small: Any) -> None:
     noise = make_latent(seed=4)
     first, second = make_cond(seed=1), make_cond(tokens=5, seed=2)
@@ -328,6 +341,21 @@ def test_more_steps_than_planned_are_recorded_as_they_come(small: Any) -> None:
     found = run_sampler(small, Sampler((0, 1.0), (1, 0.8), (2, 0.6), (3, 0.4)))
     assert found.recording.steps == (0, 1, 2, 3)
     assert found.recording.metadata["steps"] == "4 of 4 steps recorded"
+
+
+def test_a_latent_that_changes_its_size_is_recorded_as_far_as_it_was_one_size(small: Any) -> None:
+    class Shrinking(Sampler):
+        def sample(
+            self, wrap: Any, sigmas: Tensor, extra: Any, callback: Any, noise: Tensor, *_: Any, **__: Any
+        ) -> Any:
+            for step, x in enumerate((noise, noise[..., :4])):
+                callback(step, wrap(x, sigmas[:1], **extra), x, 2)
+            return noise
+
+    found = run_sampler(small, Shrinking())
+    assert found.recording.steps == (0,) and found.recording.image_size == (96, 64)
+    assert found.recording.metadata["steps"] == "1 of 2 steps recorded"
+    assert "must not change" in found.recording.metadata["troubles"]
 
 
 def test_a_sampler_that_reports_no_step_gives_a_reason(small: Any) -> None:
@@ -597,6 +625,24 @@ def test_two_runs_of_one_patched_model_are_independent(small: Any) -> None:
     assert [recording.metadata["seed"] for recording in (first, second, again)] == ["1", "2", "1"]
 
 
+def test_nothing_of_a_run_outlives_it(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even until the next garbage collection: a run's state refers to the model."""
+    alive: list[Any] = []
+
+    class Known(watching.Watch):  # type: ignore[misc, name-defined]
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            alive.append(weakref.ref(self))
+
+    monkeypatch.setattr(running, "Watch", Known)
+    gc.disable()
+    try:
+        recording_of(small, cfg=4.0, positive=halves(percent=False), latent=torch.zeros(1, 16, 12, 16))
+        assert [reference() for reference in alive] == [None]
+    finally:
+        gc.enable()
+
+
 def test_a_run_inside_a_run_of_another_model_keeps_to_itself(small: Any) -> None:
     """A node's callback may sample on its own."""
     other = make_flux(joint_blocks=2, single_blocks=1, seed=1)
@@ -658,6 +704,11 @@ def test_a_recording_says_what_it_was_made_from(small: Any, caplog: pytest.LogCa
 
 def test_even_sizes_are_covered_exactly(small: Any) -> None:
     assert recording_of(small).covered_size is None
+
+
+def test_rows_of_neighbouring_chunks_are_a_slice_and_of_others_their_numbers() -> None:
+    assert watching._rows([1, 2], 3) == slice(3, 9)
+    assert watching._rows([2, 0], 3).tolist() == [6, 7, 8, 0, 1, 2]
 
 
 @pytest.mark.parametrize(
