@@ -138,7 +138,7 @@ def test_quick_start_replaces_the_masked_object_and_nothing_else(comfyui: Client
 
 
 def test_a_concept_is_replaced_in_every_picture_of_a_batch(comfyui: Client, infos: dict[str, Any]) -> None:
-    workflow = example("4a Replace a concept in four pictures")
+    workflow = example("4a Replace a concept")
     run = comfyui.run(to_graph(workflow, infos))
     before, after = (picture_of(comfyui, run, workflow, title) for title in ("Before", "After"))
     masks = picture_of(comfyui, run, workflow, "Four masks")[..., 0] > 0
@@ -148,7 +148,7 @@ def test_a_concept_is_replaced_in_every_picture_of_a_batch(comfyui: Client, info
 
 
 def test_masks_and_a_cut_out_of_an_existing_picture(comfyui: Client, infos: dict[str, Any]) -> None:
-    workflow = example("3a Existing picture to masks")
+    workflow = example("3a Masks of a picture")
     graph = to_graph(workflow, infos)
     set_everywhere(graph, steps=8)
     run = comfyui.run(graph)
@@ -163,7 +163,7 @@ def test_masks_and_a_cut_out_of_an_existing_picture(comfyui: Client, infos: dict
 
 
 def test_layers_and_steps_are_compared_for_four_seeds(comfyui: Client, infos: dict[str, Any]) -> None:
-    workflow = example("5 Explore layers, steps and seeds")
+    workflow = example("5 Layers, steps, seeds")
     graph = to_graph(workflow, infos)
     set_everywhere(graph, width=128, height=128)
     run = comfyui.run(graph)
@@ -222,11 +222,11 @@ def connected(blueprint: dict[str, Any], infos: dict[str, Any]) -> Graph:
     """The blueprint with its sockets linked to the landscape model, and something typed in."""
     (node,) = blueprint["nodes"]
     typed = {
-        "text": "a boat on water under a sun in the blue sky",
+        "prompt": "a boat on water under a sun in the blue sky",
         "concepts": "boat, sun",
         "background": "sky, water",
         "mask_of": "sky",
-        "method": "argmax",
+        "mask_method": "argmax",
         "width": 256,
         "height": 192,
         "batch_size": 1,

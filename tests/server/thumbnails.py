@@ -29,15 +29,19 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
         ("The picture", "The mask", "The second picture"),
         ("A heatmap for each concept",),
     ),
-    "3a Existing picture to masks - no download": (
+    "3a Masks of a picture - no download": (
         ("The picture", "Which concept is where"),
         ("The boat", "Boat and balloon", "The balloon, soft"),
     ),
-    "4a Replace a concept in four pictures - no download": (("Before",), ("Four masks",), ("After",)),
-    "5 Explore layers, steps and seeds - no download": (
+    "4a Replace a concept - no download": (
+        ("Before",),
+        ("Four masks",),
+        ("After",),
+        ("After: which concept is where",),
+    ),
+    "5 Layers, steps, seeds - no download": (
         ("Four seeds",),
         (("Every layer, every step", 0),),
-        ("The first layer",),
         ("The last layer",),
     ),
 }
