@@ -51,9 +51,9 @@ def test_a_text_becomes_a_picture_its_heatmaps_and_a_mask_that_finds_the_object(
 def test_the_sampler_node_and_the_patched_model_give_the_latent_of_stock_ksampler(
     comfyui: Client, sampler: str
 ) -> None:
-    """Bit for bit, with negative prompt and noise mask."""
+    """Bit for bit, with a negative prompt and a soft noise mask."""
     start = Landscape(width=128, height=96, batch=2)
-    mask = start.graph.add("SolidMask", value=1.0, width=128, height=96)
+    mask = start.graph.add("SolidMask", value=0.4, width=128, height=96)
     latent = start.graph.add("SetLatentNoiseMask", samples=start.empty[0], mask=mask[0])
     options = {"sampler_name": sampler, "cfg": 3.0, "latent": latent[0]}
     stock = start.sample(start.model, **options)
