@@ -116,6 +116,18 @@ def test_concepts_see_a_reference_picture_that_is_not_mapped() -> None:
     assert relative_error(recording.scores, recording_of(model).scores) > 100 * CLOSE
 
 
+def test_concepts_have_the_guidance_of_the_positive_prompt() -> None:
+    """Also where the negative one is evaluated in the same batch, before it."""
+    model, positive = make_flux(guidance=True), make_cond(guidance=6.0)
+    alone = recording_of(model, positive=positive, steps=1)
+    for guidance in (6.0, 1.0):
+        negative = make_cond(seed=3, guidance=guidance)
+        together = recording_of(model, positive=positive, negative=negative, cfg=4.0, steps=1)
+        assert relative_error(together.scores, alone.scores) < CLOSE
+    other = recording_of(model, positive=make_cond(guidance=1.0), steps=1)
+    assert relative_error(other.scores, alone.scores) > 100 * CLOSE
+
+
 @torch.no_grad()
 def concept_vector(network: Any, inputs: dict[str, Any]) -> Tensor:
     """The concepts' modulation vector, made of what the stream would hear."""
