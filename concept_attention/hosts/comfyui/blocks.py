@@ -77,7 +77,6 @@ class ConceptStream:
         self._calls: dict[str, Call] = {}
         self._concept: Tensor | None = None
         self._modulation: Any = None
-        self._listening = True
         self.trouble = ""
 
     def __enter__(self) -> ConceptStream:
@@ -108,8 +107,7 @@ class ConceptStream:
         self._concept = self._modulation = None
 
     def _heard(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if self._listening:
-            self._calls[name] = Call(args, output)
+        self._calls[name] = Call(args, output)
 
     def _visited(
         self, layer: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -166,12 +164,12 @@ class ConceptStream:
 
     def _begin(self, like: Tensor) -> None:
         """Block-0 concept tokens, in the device and dtype the model computes in."""
-        self._listening = False  # what the adapter calls itself is not the model's call
-        self._modulation = self._adapter.concept_modulation(self._network, self._calls, self._rows)
+        calls = dict(self._calls)  # the model's own; adapters call the same modules
+        self._modulation = self._adapter.concept_modulation(self._network, calls, self._rows)
         if self._key_bias is not None:
             self._key_bias = self._key_bias.to(like)
         embeddings = self._embeddings.to(like)[None]
-        self._concept = self._adapter.project_concepts(self._network, embeddings, self._calls)
+        self._concept = self._adapter.project_concepts(self._network, embeddings, calls)
         self._concept = self._concept.expand(like.shape[0], -1, -1)
         self._calls.clear()
 
