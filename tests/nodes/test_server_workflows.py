@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -52,8 +51,9 @@ def infos(comfyui: Client) -> dict[str, Any]:
 @pytest.fixture(scope="module", autouse=True)
 def tidied(comfyui: Client, infos: dict[str, Any]) -> Any:
     yield
-    shutil.rmtree(comfyui.server.base / "models")
-    (comfyui.server.base / "models").mkdir()
+    for file in (comfyui.server.base / "models").rglob("*"):
+        if file.is_file():  # not the folders: ComfyUI expects those it has once seen to stay
+            file.unlink()
 
 
 def example(name: str) -> dict[str, Any]:
