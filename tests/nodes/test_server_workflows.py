@@ -153,7 +153,7 @@ def test_masks_and_a_cut_out_of_an_existing_picture(comfyui: Client, infos: dict
     run = comfyui.run(graph)
     one, both, soft = (
         picture_of(comfyui, run, workflow, title)[0, ..., 0]
-        for title in ("The boat", "Boat and balloon", "The balloon, soft")
+        for title in ("The house", "House and tree", "The tree, soft")
     )
     assert bool((one <= both).all()) and 0 < one.mean() < both.mean() < 128
     assert set(np.unique(both)) == {0, 255} and len(np.unique(soft)) > 20

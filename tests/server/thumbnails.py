@@ -31,7 +31,7 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
     ),
     "3a Masks of a picture - no download": (
         ("The picture", "Which concept is where"),
-        ("The boat", "Boat and balloon", "The balloon, soft"),
+        ("The house", "House and tree", "The tree, soft"),
     ),
     "4a Replace a concept - no download": (
         ("Before",),
