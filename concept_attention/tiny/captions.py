@@ -39,14 +39,16 @@ def write_caption(
     phrases = {SKY: f"{_SKY_WORDS[time]} sky" if names_time else SKY, ground: ground}
     phrases |= {name: f"{colors[name]} {name}" if name in colors else name for name in objects}
     order = rng.sample(list(objects), len(objects))
-    kind = rng.choices(("sentence", "list", "with", "picture"), (4, 2, 2, 2))[0]
+    kind = rng.choices(("sentence", "short", "list", "with", "picture"), (4, 3, 2, 2, 2))[0]
     if not objects:
         return f"{ground} and {phrases[SKY]}", phrases
     if kind == "picture":
         caption = f"a picture of {_join(order, phrases)}" + (f" {_TIME_WORDS[time]}" if names_time else "")
+    elif kind == "short":
+        caption = _short(order, phrases, ground)
     elif kind == "with":
         caption = f"{ground} and {phrases[SKY]} with {_join(order, phrases)}"
-    elif kind == "sentence" and {"mountain", "water"} - {*order, ground}:  # no mountain stands on water
+    elif kind == "sentence" and _stands_on(order, ground):
         caption = _sentence(order, phrases, ground)
     else:
         caption = _listing(order, phrases, ground)
@@ -62,6 +64,17 @@ def _sentence(order: Sequence[str], phrases: Mapping[str, str], ground: str) -> 
         return f"{_join(flying, phrases)} in the {phrases[SKY]} over {ground}"
     above = f"{_join(flying, phrases)} in " if flying else ""
     return f"{_join(standing, phrases)} on {ground} under {above}the {phrases[SKY]}"
+
+
+def _short(order: Sequence[str], phrases: Mapping[str, str], ground: str) -> str:
+    """What people type: the sky goes without saying."""
+    standing = [name for name in order if name not in FLYING]
+    return f"{_join(order, phrases)} {'on' if standing and _stands_on(order, ground) else 'over'} {ground}"
+
+
+def _stands_on(order: Sequence[str], ground: str) -> bool:
+    """No mountain stands on water."""
+    return bool({"mountain", "water"} - {*order, ground})
 
 
 def _listing(order: Sequence[str], phrases: Mapping[str, str], ground: str) -> str:

@@ -135,6 +135,13 @@ def test_captions_name_only_visible_things_and_stay_short() -> None:
         assert not re.search(r"\ba [aeiou]|\ban [^aeiou]|  | ,", scene.caption)
 
 
+def test_some_captions_are_short_and_leave_the_sky_out() -> None:
+    short = re.compile(rf"an? .+ (on|over) ({'|'.join(GROUNDS)})")
+    found = [scene for scene in scenes() if "sky" not in scene.caption and short.fullmatch(scene.caption)]
+    assert len(found) > 0.1 * len(SEEDS)
+    assert not any({"mountain", "water"} <= set(scene.words) and "on water" in scene.caption for scene in found)
+
+
 def test_captions_use_the_phrases() -> None:
     for scene in scenes():
         for label, phrase in scene.phrases.items():
