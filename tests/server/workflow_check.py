@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -107,7 +107,7 @@ def _value(given: Input, value: Any) -> Iterator[str]:
         yield f"{given.name} {value!r} cannot be chosen"
 
 
-def _controls(node: Mapping[str, Any], known: Sequence[Input] | Any) -> Iterator[str]:
+def _controls(node: Mapping[str, Any], known: Iterable[Input]) -> Iterator[str]:
     """What becomes of a seed after a run stands behind it."""
     place = 0
     for given in known:
@@ -119,7 +119,7 @@ def _controls(node: Mapping[str, Any], known: Sequence[Input] | Any) -> Iterator
 
 def _links(level: Level) -> Iterator[str]:
     """Both ends of every link know it, and agree about its type; no socket knows another link."""
-    ends: dict[tuple[str, int], int] = {}
+    ends: set[tuple[str, int]] = set()
     for number, link in level.links.items():
         sockets = []
         if link.origin != SUBGRAPH_INPUT:
@@ -133,7 +133,7 @@ def _links(level: Level) -> Iterator[str]:
                 yield f"link {number}: its {end} does not know it"
             elif socket["type"] != link.kind:
                 yield f"link {number}: {link.kind} at the {end}, which is {socket['type']}"
-        ends.update({(end, number): 1 for end, _ in sockets})
+        ends |= {(end, number) for end, _ in sockets}
     for node in level.content["nodes"]:
         known = [("origin", number) for socket in node["outputs"] for number in socket["links"] or []]
         known += [("target", socket["link"]) for socket in node["inputs"] if socket["link"] is not None]
