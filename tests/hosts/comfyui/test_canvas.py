@@ -263,4 +263,5 @@ def test_the_positive_list_is_found_by_identity_and_windows_of_it_by_their_ids()
     assert find_positive([positive], {"other": positive}) is None
     with_their_area = [*negative, dict(positive[0])]  # ComfyUI adds the areas of one list to the others
     assert find_positive([with_their_area, positive], conds) == 1
+    assert find_positive([[dict(positive[0])], positive], conds) == 1
     assert find_positive([with_their_area], conds) is None

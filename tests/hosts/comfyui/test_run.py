@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import inspect
 import math
@@ -211,6 +212,14 @@ def test_areas_equal_crops_computed_on_their_own(small: Any, percent: bool) -> N
     assert relative_error(whole, torch.cat([left, right], dim=-1)) < CLOSE
 
 
+def test_areas_that_comfyui_copies_into_the_negative_prompt_are_not_mistaken(small: Any) -> None:
+    """The copies have the ids of the positive prompts, and are evaluated in the same batch."""
+    positive = [*make_cond(seed=1, area=(12, 8, 0, 0)), *make_cond(seed=2, area=(12, 8, 0, 8))]
+    options: dict[str, Any] = {"latent": torch.zeros(1, 16, 12, 16), "steps": 1, "positive": positive}
+    guided = recording_of(small, cfg=4.0, negative=make_cond(seed=3), **options)
+    assert relative_error(guided.scores, recording_of(small, **options).scores) < CLOSE
+
+
 def test_prompts_of_one_length_are_evaluated_together_and_told_apart(small: Any) -> None:
     """Two chunks of one batch, which ComfyUI puts in reverse order."""
     noise = make_latent(batch=2, height=12, width=16, seed=4)
@@ -364,11 +373,12 @@ def test_a_sampler_that_reports_no_step_gives_a_reason(small: Any) -> None:
     assert "made none of the steps" in found.reason
 
 
-def test_context_windows_are_put_together(small: Any) -> None:
-    """Windows over the batch: every picture lies in one or two of them, and is the same in each."""
+def windowed(model: Any) -> Any:
+    """Windows of two pictures over the batch, overlapping by one."""
     options: dict[str, Any] = {"causal_window_fix": False}
     known = inspect.signature(comfy.context_windows.IndexListContextHandler).parameters
-    handler = comfy.context_windows.IndexListContextHandler(
+    clone = model.clone()
+    clone.model_options["context_handler"] = comfy.context_windows.IndexListContextHandler(
         comfy.context_windows.get_matching_context_schedule(comfy.context_windows.ContextSchedules.STATIC_STANDARD),
         comfy.context_windows.get_matching_fuse_method(comfy.context_windows.ContextFuseMethods.PYRAMID),
         context_length=2,
@@ -376,14 +386,35 @@ def test_context_windows_are_put_together(small: Any) -> None:
         dim=0,
         **{name: value for name, value in options.items() if name in known},
     )
-    model = small.clone()
-    model.model_options["context_handler"] = handler
-    latent = torch.zeros(3, 16, 8, 8)
+    return clone
+
+
+def test_context_windows_are_put_together(small: Any) -> None:
+    """Every picture lies in one or two of them, and is the same in each."""
+    model, latent = windowed(small), torch.zeros(3, 16, 8, 8)
     plain = sample(model, latent=latent, cfg=4.0)
     sampled, result = sample_and_record(model, latent=latent, cfg=4.0)
     assert torch.equal(sampled, plain) and result.recording is not None
     expected = recording_of(small, latent=latent, cfg=4.0)
     assert relative_error(result.recording.scores[0], expected.scores[0]) < CLOSE
+
+
+def test_a_window_that_cannot_be_followed_gives_a_reason_and_no_map(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a map in which one window's part is missing."""
+    follow = watching.covered_cells
+
+    def lose_the_second(x: Tensor, whole: Any, window: Any) -> Any:
+        if window.index_list[0] > 0:
+            raise watching.Unplaceable("a window is lost")
+        return follow(x, whole, window)
+
+    monkeypatch.setattr(watching, "covered_cells", lose_the_second)
+    model, latent = windowed(small), torch.zeros(3, 16, 8, 8)
+    sampled, result = sample_and_record(model, latent=latent)
+    assert torch.equal(sampled, sample(model, latent=latent))
+    assert result.recording is None and "a window is lost" in result.reason
 
 
 def test_work_split_into_tiles_gives_a_reason_and_no_map(small: Any) -> None:
@@ -462,6 +493,19 @@ def test_steps_that_a_cache_skips_are_left_out_and_counted(small: Any) -> None:
     assert result.reason.startswith("None of 4 steps ran all the layers") and "cache" in result.reason
 
 
+def test_steps_that_a_cache_leaves_out_as_a_whole_do_not_repeat_the_last_map(small: Any) -> None:
+    """As LazyCache does, which stands before the evaluation."""
+    model, outputs = small.clone(), []
+
+    def every_other(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
+        outputs.append(outputs[-1] if len(outputs) % 2 else executor(*args, **kwargs))
+        return outputs[-1]
+
+    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "lazy", every_other)
+    found = recording_of(model, steps=4)
+    assert found.steps == (0, 2) and found.metadata["steps"] == "2 of 4 steps recorded"
+
+
 def test_comfyuis_own_cache_works_beside(small: Any) -> None:
     from comfy_extras.nodes_easycache import EasyCacheNode
 
@@ -536,19 +580,6 @@ def test_an_interrupt_at_any_step_leaves_nothing(
     assert not results
 
 
-def test_a_guiders_options_are_its_own_again_after_a_run(small: Any) -> None:
-    noise = make_latent()
-    for failing in (False, True):
-        guider = guider_of(watch(small, []), "basic")
-        options, seen = guider.model_options, []
-        guider.predict_noise, original = None if failing else guider.predict_noise, guider.predict_noise
-        try:
-            sample_guider(guider, noise)
-        except TypeError:
-            seen.append(original)
-        assert guider.model_options is options and bool(seen) == failing
-
-
 class Executor:
     """What ComfyUI hands an OUTER_SAMPLE wrapper; noted is whether it goes on."""
 
@@ -559,6 +590,23 @@ class Executor:
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         self.called = True
         return torch.zeros(1)
+
+
+@pytest.mark.parametrize("error", [None, KeyError, KeyboardInterrupt])
+def test_a_guider_gets_its_options_back(small: Any, error: Any) -> None:
+    class Looking(Executor):
+        def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+            assert KEY in self.class_obj.model_options["transformer_options"]["wrappers"][WrappersMP.PREDICT_NOISE]
+            if error:
+                raise error
+            return super().__call__(*args, **kwargs)
+
+    executor = Looking(comfy.samplers.CFGGuider(small))
+    options = executor.class_obj.model_options
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        record(executor, arguments(), {}, Settings(make_encoded()))
+    assert executor.class_obj.model_options is options is small.model_options
+    assert executor.called == (error is None)
 
 
 def arguments() -> list[Any]:
