@@ -25,12 +25,12 @@ def workflows() -> dict[str, Path]:
 def lend_landscape_model(graph: Graph) -> Graph:
     """The same graph, with what is loaded from files replaced by the landscape model, which is a Flux as well."""
     prompt = graph.as_prompt()
-    outputs = {number: LOADERS.get(node["class_type"]) for number, node in prompt.items()}
-    lent = Graph.of({number: node for number, node in prompt.items() if outputs[number] is None})
+    outputs = {n: LOADERS[node["class_type"]] for n, node in prompt.items() if node["class_type"] in LOADERS}
+    lent = Graph.of({number: node for number, node in prompt.items() if number not in outputs})
     model = lent.add("ConceptAttentionTinyModel")
     for number, node in list(lent.as_prompt().items()):
         inputs = {
-            name: model[outputs[value[0]]] if isinstance(value, list) and outputs.get(value[0]) is not None else value
+            name: model[outputs[value[0]]] if isinstance(value, list) and value[0] in outputs else value
             for name, value in node["inputs"].items()
         }
         lent.as_prompt()[number] = {**node, "inputs": inputs}

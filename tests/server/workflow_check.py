@@ -96,7 +96,7 @@ def _node(node: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _value(given: Input, value: Any) -> Iterator[str]:
-    kinds = {"INT": int, "FLOAT": (int, float), "STRING": str, "BOOLEAN": bool, "COMBO": object}
+    kinds: dict[str, Any] = {"INT": int, "FLOAT": (int, float), "STRING": str, "BOOLEAN": bool, "COMBO": object}
     options = given.options
     if not isinstance(value, kinds[given.kind]) or (given.kind in ("INT", "FLOAT") and isinstance(value, bool)):
         yield f"{given.name} {value!r} is no {given.kind}"
@@ -137,9 +137,9 @@ def _links(level: Level) -> Iterator[str]:
     for node in level.content["nodes"]:
         known = [("origin", number) for socket in node["outputs"] for number in socket["links"] or []]
         known += [("target", socket["link"]) for socket in node["inputs"] if socket["link"] is not None]
-        for end in known:
-            if end not in ends:
-                yield f"{node['type']} {node['id']}: its link {end[1]} does not exist"
+        for place, number in known:
+            if (place, number) not in ends:
+                yield f"{node['type']} {node['id']}: its link {number} does not exist"
 
 
 def _slot(level: Level, node: int, side: str, slot: int) -> Mapping[str, Any] | None:
