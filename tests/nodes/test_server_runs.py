@@ -49,6 +49,14 @@ def test_a_cached_sampler_still_finds_its_recording(comfyui: Client) -> None:
     assert torch.equal(comfyui.recording(run, saved_late).scores, first.scores)
 
 
+def test_edited_concepts_are_found_though_the_picture_stays_the_same(comfyui: Client) -> None:
+    start = Landscape(concepts="house, sky")
+    _, saved = start.recorded(seed=4)
+    record(comfyui, start, saved)
+    start.graph.set(start.encoded, concepts="sun, grass, moon")  # the latent does not depend on them
+    assert [concept.name for concept in record(comfyui, start, saved).concepts] == ["sun", "grass", "moon"]
+
+
 def again_model(start: Landscape, sampler: Node) -> str:
     """The number of the patched model that a sampler uses."""
     number, _ = start.graph.as_prompt()[sampler.number]["inputs"]["model"]
