@@ -139,7 +139,7 @@ def schedule_of(model: Any, noise: float, samples: int) -> Tensor:
 
 
 def sigma_at(model_sampling: Any, level: float) -> float:
-    """Sigma of a model's own schedule at a noise level, 0-1; the inverse of `watch.noise_level`."""
+    """Sigma of a model's own schedule at a noise level, 0-1; the inverse of `frame.noise_level`."""
     if isinstance(model_sampling, CONST):
         return level
     rest = 1 - level if isinstance(model_sampling, COSMOS_RFLOW) else math.sqrt(1 - level * level)

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import comfy.model_sampling
 import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...recording import RecordingBuilder
 from ..collector import Collector, LayerScores
-from .blocks import ConceptStream, StopForward
+from .blocks import ConceptStream, OnLayer, StopForward
 from .canvas import Canvas, Place, token_grid
+from .frame import Frame, measure_frame, noise_level
 from .network import running_eager
 from .prompts import Unplaceable, covered_cells, find_positive, latent_size, place_prompts
 from .settings import Settings
@@ -32,20 +32,6 @@ from .visits import Rows
 
 KEY = "concept_attention"
 _APPLY_ARGUMENTS = ("x", "t", "c_concat", "c_crossattn", "control", "transformer_options")
-
-
-class Frame(NamedTuple):
-    """What the maps of a run lie on.
-
-    Attributes:
-        grid: tokens (T, H, W).
-        image_size: pixels (height, width).
-        covered_size: pixels that the grid covers, where they are more.
-    """
-
-    grid: tuple[int, int, int]
-    image_size: tuple[int, int]
-    covered_size: tuple[int, int] | None
 
 
 @dataclass(eq=False)
@@ -160,16 +146,10 @@ class Watch:
                 self.builder.add_layer(layer, *scores)
             level = noise_level(model_sampling, float(sigma.flatten()[0]))
             if self.builder.commit(step, level) and self.frame is None:
-                self.frame = self._measure(latest.canvas.size)
+                layout = self._guider.model_patcher.get_model_object("latent_format")
+                self.frame = measure_frame(latest.canvas.size, self._patch, layout.spacial_downscale_ratio)
         except ValueError as error:  # a latent that changed its size meanwhile; sampling goes on
             self.troubles[str(error)] = None
-
-    def _measure(self, size: tuple[int, int, int, int]) -> Frame:
-        pixels = self._guider.model_patcher.get_model_object("latent_format").spacial_downscale_ratio
-        grid = token_grid(size[1:], self._patch)
-        image = (size[2] * pixels, size[3] * pixels)
-        covered = (grid[1] * self._patch[1] * pixels, grid[2] * self._patch[2] * pixels)
-        return Frame(grid, image, None if covered == image else covered)
 
     def _expect_parts(
         self, model: Any, conds: Any, x: Tensor, timestep: Tensor, model_options: Mapping[str, Any]
@@ -207,9 +187,6 @@ class Watch:
         if not chosen:
             return torch.zeros_like(x) if self._stop else executor(*args, **kwargs)
         batch = x.shape[0] // len(chunks)
-        rows = _rows([chunk for chunk, _, _ in chosen], batch)
-        tokens = math.prod(token_grid(chosen[0][2].size[1:], self._patch))
-        last = self._collector.layers[-1]
 
         def deliver(layer: int, image_out: Tensor, concept_out: Tensor) -> None:
             if layer in self._collector.layers:
@@ -218,18 +195,11 @@ class Watch:
                     for place, (_, part, _) in enumerate(chosen):
                         parts.canvas.add(part, layer, _of_rows(scores, slice(place * batch, (place + 1) * batch)))
 
+        rows = _rows([chunk for chunk, _, _ in chosen], batch)
+        tokens = math.prod(token_grid(chosen[0][2].size[1:], self._patch))
+        last = self._collector.layers[-1]
         with running_eager(executor.class_obj, self._adapter.joint_blocks, last + 1) as network:
-            stream = ConceptStream(
-                self._adapter,
-                network,
-                self._collector.embeddings,
-                rows,
-                tokens,
-                deliver,
-                last,
-                key_bias=self._collector.key_bias,
-                stop=self._stop,
-            )
+            stream = self._stream(network, rows, tokens, deliver)
             try:
                 with stream:
                     return executor(*args, **kwargs)
@@ -239,33 +209,36 @@ class Watch:
                 if stream.trouble:
                     self.troubles[stream.trouble] = None
 
+    def _stream(self, network: Any, rows: Rows, tokens: int, deliver: OnLayer) -> ConceptStream:
+        return ConceptStream(
+            self._adapter,
+            network,
+            self._collector.embeddings,
+            rows,
+            tokens,
+            deliver,
+            self._collector.layers[-1],
+            key_bias=self._collector.key_bias,
+            stop=self._stop,
+        )
+
     def _take(self, parts: _Parts, chunks: Sequence[tuple[int, Any]], x: Tensor) -> list[tuple[int, int, Place]]:
         """Chunk of the batch, number on the canvas and place of what is looked at in this call."""
         chosen = []
         with self._lock:
             for chunk, (index, prompt) in enumerate(chunks):
                 waiting = parts.by_id.get(prompt, []) if index == parts.positive else []
-                if waiting:
-                    size = latent_size(x)
-                    if (size[0] // len(chunks), *size[1:]) != waiting[0][1].size:
-                        self.troubles["another pack evaluates the model on parts of the latent"] = None
-                    else:
-                        chosen.append((chunk, *waiting.pop(0)))
+                if waiting and _fits(x, len(chunks), waiting[0][1]):
+                    chosen.append((chunk, *waiting.pop(0)))
+                elif waiting:
+                    self.troubles["another pack evaluates the model on parts of the latent"] = None
         return chosen
 
 
-def noise_level(model_sampling: Any, sigma: float) -> float:
-    """Sigma of a model's own schedule as a noise level, 0 (clean) to 1 (noise).
-
-    That is the noise's share: of the sum in flow models, else of the standard deviation.
-    """
-    if isinstance(model_sampling, comfy.model_sampling.CONST):
-        level = sigma
-    elif isinstance(model_sampling, comfy.model_sampling.COSMOS_RFLOW):
-        level = sigma / (1 + sigma)
-    else:
-        level = sigma / math.sqrt(1 + sigma * sigma) if math.isfinite(sigma) else 1.0
-    return min(1.0, max(0.0, level))
+def _fits(x: Tensor, chunks: int, place: Place) -> bool:
+    """Whether each chunk of a batch has the size of a place."""
+    batch, _, *size = x.shape
+    return (batch // chunks, *([1] * (3 - len(size))), *size) == place.size
 
 
 def _rows(chunks: Sequence[int], batch: int) -> Rows:

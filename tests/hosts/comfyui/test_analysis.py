@@ -24,9 +24,9 @@ from concept_attention.hosts.comfyui.analysis import (
     seeded_noise,
     sigma_at,
 )
+from concept_attention.hosts.comfyui.frame import noise_level
 from concept_attention.hosts.comfyui.patching import patch_model
 from concept_attention.hosts.comfyui.sampling import sample_custom
-from concept_attention.hosts.comfyui.watch import noise_level
 
 from .looked_for import make_settings
 from .tiny import POOLED_WIDTH, make_cond, make_flux, make_latent

@@ -12,7 +12,6 @@ from typing import Any
 
 import comfy.context_windows
 import comfy.model_management
-import comfy.model_sampling
 import comfy.sample
 import comfy.samplers
 import pytest
@@ -24,7 +23,6 @@ from concept_attention.hosts.comfyui import run as running
 from concept_attention.hosts.comfyui import watch as watching
 from concept_attention.hosts.comfyui.run import KEY, record
 from concept_attention.hosts.comfyui.settings import Settings
-from concept_attention.hosts.comfyui.watch import noise_level
 
 from .naive import relative_error
 from .tiny import Conditioning, make_cond, make_flux, make_latent, sample
@@ -757,21 +755,6 @@ def test_even_sizes_are_covered_exactly(small: Any) -> None:
 def test_rows_of_neighbouring_chunks_are_a_slice_and_of_others_their_numbers() -> None:
     assert watching._rows([1, 2], 3) == slice(3, 9)
     assert watching._rows([2, 0], 3).tolist() == [6, 7, 8, 0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    "kind, sigma, level",
-    [
-        (comfy.model_sampling.CONST, 0.7, 0.7),
-        (comfy.model_sampling.CONST, 1.0000001, 1.0),
-        (comfy.model_sampling.COSMOS_RFLOW, 3.0, 0.75),
-        (comfy.model_sampling.EPS, 0.75, 0.6),
-        (comfy.model_sampling.V_PREDICTION, 0.0, 0.0),
-        (comfy.model_sampling.EPS, math.inf, 1.0),
-    ],
-)
-def test_sigmas_become_noise_levels(kind: Any, sigma: float, level: float) -> None:
-    assert noise_level(kind(), sigma) == pytest.approx(level)
 
 
 # Several devices

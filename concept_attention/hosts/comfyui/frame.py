@@ -1,0 +1,53 @@
+"""What the maps of a run lie on: tokens and pixels, and the noise level of every step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from comfy.model_sampling import CONST, COSMOS_RFLOW
+
+from .canvas import token_grid
+
+
+class Frame(NamedTuple):
+    """Sizes of a run.
+
+    Attributes:
+        grid: tokens (T, H, W).
+        image_size: pixels (height, width).
+        covered_size: pixels that the grid covers, where they are more.
+    """
+
+    grid: tuple[int, int, int]
+    image_size: tuple[int, int]
+    covered_size: tuple[int, int] | None
+
+
+def measure_frame(size: Sequence[int], patch: tuple[int, int, int], pixels: int) -> Frame:
+    """The frame of a latent.
+
+    Args:
+        size: (B, T, H, W) in cells.
+        patch: cells per token, (T, H, W).
+        pixels: per cell, in height and width.
+    """
+    grid = token_grid(size[1:], patch)
+    image = (size[2] * pixels, size[3] * pixels)
+    covered = (grid[1] * patch[1] * pixels, grid[2] * patch[2] * pixels)
+    return Frame(grid, image, None if covered == image else covered)
+
+
+def noise_level(model_sampling: Any, sigma: float) -> float:
+    """Sigma of a model's own schedule as a noise level, 0 (clean) to 1 (noise).
+
+    That is the noise's share: of the sum in flow models, else of the standard deviation.
+    """
+    if isinstance(model_sampling, CONST):
+        level = sigma
+    elif isinstance(model_sampling, COSMOS_RFLOW):
+        level = sigma / (1 + sigma)
+    else:
+        level = sigma / math.sqrt(1 + sigma * sigma) if math.isfinite(sigma) else 1.0
+    return min(1.0, max(0.0, level))

@@ -1,0 +1,40 @@
+"""What maps lie on: the tokens of odd latents cover more than the picture, and sigmas become noise levels."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import comfy.model_sampling
+import pytest
+
+from concept_attention.hosts.comfyui.frame import Frame, measure_frame, noise_level
+
+
+@pytest.mark.parametrize(
+    "size, patch, pixels, frame",
+    [
+        ((3, 1, 12, 8), (1, 2, 2), 8, Frame((1, 6, 4), (96, 64), None)),
+        ((1, 1, 13, 9), (1, 2, 2), 8, Frame((1, 7, 5), (104, 72), (112, 80))),
+        ((1, 1, 12, 9), (1, 2, 2), 8, Frame((1, 6, 5), (96, 72), (96, 80))),
+        ((1, 5, 6, 4), (1, 1, 1), 16, Frame((5, 6, 4), (96, 64), None)),
+        ((1, 5, 32, 40), (2, 16, 16), 1, Frame((3, 2, 3), (32, 40), (32, 48))),
+    ],
+)
+def test_a_patch_that_is_not_full_is_a_token_that_covers_more(size: Any, patch: Any, pixels: int, frame: Frame) -> None:
+    assert measure_frame(size, patch, pixels) == frame
+
+
+@pytest.mark.parametrize(
+    "kind, sigma, level",
+    [
+        (comfy.model_sampling.CONST, 0.7, 0.7),
+        (comfy.model_sampling.CONST, 1.0000001, 1.0),
+        (comfy.model_sampling.COSMOS_RFLOW, 3.0, 0.75),
+        (comfy.model_sampling.EPS, 0.75, 0.6),
+        (comfy.model_sampling.V_PREDICTION, 0.0, 0.0),
+        (comfy.model_sampling.EPS, math.inf, 1.0),
+    ],
+)
+def test_sigmas_become_noise_levels(kind: Any, sigma: float, level: float) -> None:
+    assert noise_level(kind(), sigma) == pytest.approx(level)
