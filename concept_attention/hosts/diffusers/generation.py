@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,8 @@ def generate(
 ) -> Result:
     """Generate one picture per prompt and record its concepts at every step.
 
-    The pictures are bit-identical to those the pipeline makes without concepts.
+    The pictures are bit-identical to those the pipeline makes without concepts; where its scheduler draws noise of its
+    own, to those it makes after `torch.manual_seed(seed)`.
 
     Args:
         pipeline: a FluxPipeline, as `load_pipeline` gives it.
@@ -58,7 +60,8 @@ def generate(
         steps: sampler steps.
         guidance: distilled guidance, for models that embed it (dev).
         cfg: classifier-free guidance scale; 1 is off. Only the conditional evaluation is recorded.
-        seed: of the first picture; picture i has seed + i and is what it would be alone.
+        seed: of the first picture; picture i has seed + i and, unless the scheduler draws noise, is what it would be
+            alone.
         layers: joint blocks to keep: `all`, `auto`, `15-18`, `3,7`.
         mode: fidelity mode, a key of `scores.MODES`.
         pooling: see `encode_concepts`.
@@ -90,7 +93,7 @@ def generate(
             on_step(step + 1, pipe.num_timesteps)
         return {}
 
-    with recorder.watching():
+    with recorder.watching(), _seeded(pipeline, seed):
         images = pipeline(
             prompt=prompts,
             negative_prompt=[negative_prompt] * len(prompts) if cfg > 1 else None,
@@ -105,6 +108,15 @@ def generate(
         ).images
     notes = {"prompt": "\n".join(prompts), "seed": str(seed), "model": model_name(pipeline)}
     return Result(images, recorder.build(grid, (height, width), notes))
+
+
+@contextmanager
+def _seeded(pipeline: Any, seed: int) -> Iterator[None]:
+    """Seed the noise a stochastic scheduler draws: pipelines hand it no generator, so torch's own is lent to it."""
+    device = pipeline._execution_device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def _check(prompts: Sequence[str], width: int, height: int, steps: int) -> None:

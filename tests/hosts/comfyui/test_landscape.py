@@ -117,7 +117,9 @@ def test_latents_are_decoded_alike(parts: Any, pipeline: Any, scenes: Tensor) ->
 
 
 def by_diffusers(pipeline: Any, noise: Tensor, steps: int) -> Tensor:
-    """Diffusers' picture of the prompt (1, H, W, 3), 0-1."""
+    """Diffusers' picture of the prompt (1, H, W, 3), 0-1, without noise of the scheduler's own."""
+    config = pipeline.scheduler.config
+    pipeline.scheduler = type(pipeline.scheduler).from_config(config, stochastic_sampling=False)
     picture = pipeline(
         PROMPT,
         negative_prompt="",

@@ -75,6 +75,31 @@ def test_pictures_are_bit_identical_with_and_without_concepts(
     assert tools.untouched(pipeline.transformer)
 
 
+def test_noise_that_the_scheduler_draws_is_seeded(
+    schnell: Any, latents: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = schnell.scheduler.config
+    monkeypatch.setattr(schnell, "scheduler", type(schnell.scheduler).from_config(config, stochastic_sampling=True))
+    torch.manual_seed(11)
+    untouched = torch.get_rng_state()
+    for seed in (3, 3, 4):
+        generate(schnell, PROMPTS[0], CONCEPTS, seed=seed, **SMALL)
+    assert torch.equal(torch.get_rng_state(), untouched)
+    torch.manual_seed(3)
+    schnell(
+        PROMPTS[0],
+        width=64,
+        height=48,
+        num_inference_steps=2,
+        guidance_scale=0.0,
+        generator=torch.Generator().manual_seed(3),
+        max_sequence_length=12,
+    )
+    first, again, other, plain = latents
+    assert torch.equal(first, again) and torch.equal(first, plain)
+    assert not torch.equal(first, other)
+
+
 @pytest.mark.parametrize("cfg", [1.0, 2.5])
 def test_the_recording_is_that_of_the_conditional_evaluations(
     pipeline: Any, tools: Any, captured: Any, cfg: float
