@@ -65,7 +65,8 @@ def assemble(parts: Parts, codec: LinearCodec) -> FluxPipeline:
         text_encoder=parts.clip,
         tokenizer=build_clip_tokenizer(words()),
         vae=autoencoder,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
+        # Fresh noise at every step: a small model's early mistakes are forgotten instead of carried to the end.
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT, stochastic_sampling=True),
     )
 
 

@@ -55,7 +55,7 @@ def _write_sheet(pipeline: FluxPipeline, codec: LinearCodec, side: int, path: Pa
     tokens = pipeline(
         list(PROMPTS),
         negative_prompt=[""] * len(PROMPTS),
-        true_cfg_scale=4.0,
+        true_cfg_scale=3.0,
         width=side,
         height=side,
         num_inference_steps=16,
