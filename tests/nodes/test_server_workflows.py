@@ -173,7 +173,7 @@ def test_layers_and_steps_are_compared_for_four_seeds(comfyui: Client, infos: di
     assert len(picture_of(comfyui, run, workflow, "Every layer, every step")) == 4
     (save,) = (node for node in workflow["nodes"] if node["type"] == "ConceptRecordingSave")
     recording = comfyui.recording(run, Node(str(save["id"])))
-    assert recording.batch == 4 and len(recording.steps) == 20 and recording.layers == (0, 1, 2, 3)
+    assert recording.batch == 4 and len(recording.steps) == 30 and recording.layers == (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize("name", FLUX)
