@@ -44,6 +44,10 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
         (("Every layer, every step", 0),),
         ("The last layer",),
     ),
+    "6 Custom sampling, saved and opened - no download": (
+        ("The picture",),
+        ("A heatmap for each concept",),
+    ),
 }
 
 

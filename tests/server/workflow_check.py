@@ -8,6 +8,7 @@ from typing import Any
 
 from .workflow import (
     CONTROLS,
+    MUTED,
     NOTES,
     SUBGRAPH_INPUT,
     SUBGRAPH_OUTPUT,
@@ -88,7 +89,8 @@ def _node(node: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[str]:
         yield str(error)
         return
     for name, value in values.items():
-        yield from _value(known[name], value)
+        if node["mode"] != MUTED or known[name].kind != "COMBO":  # what is muted may choose a file that is still to come
+            yield from _value(known[name], value)
     yield from _controls(node, known.values())
     named = {model["name"] for model in node["properties"].get("models", [])}
     if named - set(values.values()):
