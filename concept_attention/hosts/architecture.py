@@ -19,6 +19,9 @@ class Architecture:
         text_width: width of the text encoder's embeddings the model takes in.
         patch: latent cells per token along height and width.
         default_layers: joint blocks that `auto` stands for.
+        frame_patch: latent frames per token.
+        concept_position: number of the text token whose position embedding every concept takes, in models that rotate
+            text tokens by their place in the prompt.
     """
 
     name: str
@@ -28,6 +31,8 @@ class Architecture:
     text_width: int
     patch: int
     default_layers: tuple[int, ...]
+    frame_patch: int = 1
+    concept_position: int = 0
 
 
 @dataclass(frozen=True)

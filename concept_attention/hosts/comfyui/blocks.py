@@ -40,6 +40,7 @@ class ConceptStream:
             The tensors are the model's own: reduce them at once, do not keep or change them.
         last_layer: joint block after which the concepts are done; later ones get no hook.
         key_bias: logit bias of the concepts as keys, (C,).
+        positions: text tokens whose position embedding the concepts take; see `Visit`.
         stop: end the forward pass with `StopForward` after `last_layer`.
 
     Attributes:
@@ -62,6 +63,7 @@ class ConceptStream:
         last_layer: int,
         *,
         key_bias: Tensor | None = None,
+        positions: slice = slice(0, 1),
         stop: bool = False,
     ) -> None:
         self._adapter: Any = adapter
@@ -72,6 +74,7 @@ class ConceptStream:
         self._on_layer = on_layer
         self._last_layer = last_layer
         self._key_bias = key_bias
+        self._positions = positions
         self._stop = stop
         self._handles: list[Any] = []
         self._calls: dict[str, Call] = {}
@@ -113,7 +116,7 @@ class ConceptStream:
         self, layer: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """A joint block is about to run: let its first attention call pass by us."""
-        visit = Visit(named_arguments(block, args, kwargs), self._rows)
+        visit = Visit(named_arguments(block, args, kwargs), self._rows, self._positions)
         options: Mapping[str, Any] = visit.arguments.get("transformer_options") or {}
         chained = options.get(_OVERRIDE)
         passed = False
@@ -169,7 +172,7 @@ class ConceptStream:
         if self._key_bias is not None:
             self._key_bias = self._key_bias.to(like)
         embeddings = self._embeddings.to(like)[None]
-        self._concept = self._adapter.project_concepts(self._network, embeddings, calls)
+        self._concept = self._adapter.project_concepts(self._network, embeddings, calls, self._rows)
         self._concept = self._concept.expand(like.shape[0], -1, -1)
         self._calls.clear()
 

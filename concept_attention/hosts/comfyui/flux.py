@@ -69,8 +69,8 @@ def concept_modulation(flux: Any, calls: Mapping[str, Call], rows: Rows) -> Tens
     return vec[rows]
 
 
-def project_concepts(flux: Any, embeddings: Tensor, calls: Mapping[str, Call]) -> Tensor:
-    """Text encoder embeddings (B, C, E) to block-0 concept tokens (B, C, D)."""
+def project_concepts(flux: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+    """Text encoder embeddings (1, C, E) to block-0 concept tokens, (1, C, D) if they are the same in every row."""
     return flux.txt_in(embeddings)
 
 

@@ -32,10 +32,12 @@ class Visit(NamedTuple):
     Attributes:
         arguments: by the names of the block's parameters, all rows of the batch.
         rows: which of them are looked at.
+        positions: of the text tokens, those whose position embedding the concepts take: one for all, or one for each.
     """
 
     arguments: Mapping[str, Any]
     rows: Rows
+    positions: slice = slice(0, 1)
 
 
 def named_arguments(block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,8 @@ class Watch:
         self._settings = settings
         self._steps = steps
         self._stop = stop
-        self._patch = (1, collector.architecture.patch, collector.architecture.patch)
+        shape = collector.architecture
+        self._patch = (shape.frame_patch, shape.patch, shape.patch)
         self._lock = threading.Lock()  # several GPUs evaluate in threads
         self._step = 0  # that the next evaluation belongs to
         self._begun: _Evaluation | None = None
@@ -210,6 +211,7 @@ class Watch:
                     self.troubles[stream.trouble] = None
 
     def _stream(self, network: Any, rows: Rows, tokens: int, deliver: OnLayer) -> ConceptStream:
+        position = self._collector.architecture.concept_position
         return ConceptStream(
             self._adapter,
             network,
@@ -219,6 +221,7 @@ class Watch:
             deliver,
             self._collector.layers[-1],
             key_bias=self._collector.key_bias,
+            positions=slice(position, position + 1),
             stop=self._stop,
         )
 

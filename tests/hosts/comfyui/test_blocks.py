@@ -265,7 +265,7 @@ def made_up_adapter() -> Any:
         joint_blocks=lambda network: network.blocks,
         conditioning_modules=lambda network: {},
         concept_modulation=lambda network, calls, rows: None,
-        project_concepts=lambda network, embeddings, calls: embeddings,
+        project_concepts=lambda network, embeddings, calls, rows: embeddings,
         token_slices=lambda visit, keys, tokens: TokenSlices(
             text=slice(visit.arguments["image"].shape[1], keys),
             image=slice(0, visit.arguments["image"].shape[1]),
