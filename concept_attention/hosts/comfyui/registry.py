@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING
-
-from . import flux
 
 if TYPE_CHECKING:
     from comfy.model_base import BaseModel
 
-ADAPTERS: tuple[ModuleType, ...] = (flux,)
+FAMILIES = ("flux",)
+
+
+def import_adapters(families: Iterable[str]) -> tuple[ModuleType, ...]:
+    """The adapter modules of those families that the ComfyUI at hand has; an older one lacks the younger ones."""
+    found = []
+    for family in families:
+        try:
+            found.append(importlib.import_module(f".{family}", __package__))
+        except ImportError as error:
+            if not (error.name or "").startswith("comfy."):
+                raise
+    return tuple(found)
+
+
+ADAPTERS: tuple[ModuleType, ...] = import_adapters(FAMILIES)
 
 _NO_JOINT_BLOCKS = (
     "has cross-attention only: concepts need joint blocks, in which text and image tokens attend to each other"

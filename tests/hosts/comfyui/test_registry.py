@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from pathlib import Path
 from typing import Any
 
 import comfy.model_base
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+import concept_attention.hosts.comfyui as package
 from concept_attention.hosts.comfyui import flux, registry
 from concept_attention.hosts.comfyui.registry import adapter_for
 
@@ -107,6 +109,19 @@ def test_every_reason_names_a_class_that_comfyui_has_or_had() -> None:
     younger = {"CogVideoX", "ErnieImage", "HiDreamO1", "Ideogram4", "JoyImage", "Krea2", "Lens", "PixelDiTT2I"}
     younger |= {"DepthAnything3", "SeedVR2", "Trellis2", "TripoSplat"}
     assert set(missing) <= younger
+
+
+def test_a_family_that_this_comfyui_lacks_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, line in (
+        ("younger", "from comfy.ldm.flux.model import NotYetThere"),
+        ("youngest", "import comfy.not_there_yet"),
+        ("broken", "import nowhere_at_all"),
+    ):
+        (tmp_path / f"{name}.py").write_text(line, encoding="utf-8")
+    monkeypatch.setattr("concept_attention.hosts.comfyui.__path__", [*package.__path__, str(tmp_path)])
+    assert registry.import_adapters(("flux", "younger", "youngest")) == (flux,)
+    with pytest.raises(ModuleNotFoundError, match="nowhere_at_all"):
+        registry.import_adapters(("broken",))
 
 
 def test_adapters_have_their_functions_in_the_agreed_order() -> None:
