@@ -31,7 +31,6 @@ from ..server.workflow_check import complaints
 WORKFLOWS = workflows()
 FLUX = [name for name in WORKFLOWS if not name.endswith(NEED_NO_DOWNLOAD)]
 (BLUEPRINT,) = BLUEPRINTS.glob("*.json")
-IN_NO_EXAMPLE = {"ConceptAttentionSamplerCustom", "ConceptRecordingLoad"}
 CHANGED = 12  # mean difference of the 0-255 values that eyes see
 
 
@@ -63,6 +62,11 @@ def example(name: str) -> dict[str, Any]:
 def picture_of(comfyui: Client, run: Run, workflow: dict[str, Any], title: str) -> np.ndarray:
     """What the node with this title shows, (batch, H, W, 3), 0-255."""
     return np.stack(comfyui.images(run, titled(workflow, title)))
+
+
+def values_of(workflow: dict[str, Any], title: str) -> list[Any]:
+    (node,) = (node for node in workflow["nodes"] if node.get("title") == title)
+    return list(node["widgets_values"])
 
 
 def concepts_in(comfyui: Client, pictures: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
@@ -119,7 +123,7 @@ def test_a_workflow_is_offered_with_a_picture(comfyui: Client, name: str) -> Non
 def test_the_workflows_show_what_the_pack_has(infos: dict[str, Any]) -> None:
     used = {node["type"] for file in WORKFLOWS.values() for node in load_workflow(file)["nodes"]}
     ours = {name for name, info in infos.items() if info["category"].startswith("ConceptAttention")}
-    assert ours - used == IN_NO_EXAMPLE
+    assert ours <= used
 
 
 def test_quick_start_replaces_the_masked_object_and_nothing_else(comfyui: Client, infos: dict[str, Any]) -> None:
@@ -174,6 +178,26 @@ def test_layers_and_steps_are_compared_for_four_seeds(comfyui: Client, infos: di
     (save,) = (node for node in workflow["nodes"] if node["type"] == "ConceptRecordingSave")
     recording = comfyui.recording(run, Node(str(save["id"])))
     assert recording.batch == 4 and len(recording.steps) == 30 and recording.layers == (0, 1, 2, 3)
+
+
+def test_a_saved_recording_is_opened_once_its_group_is_not_muted(comfyui: Client, infos: dict[str, Any]) -> None:
+    workflow = example("6 Custom sampling, saved and opened")
+    run = comfyui.run(to_graph(workflow, infos))
+    shown = picture_of(comfyui, run, workflow, "A heatmap for each concept")
+    (save,) = (node for node in workflow["nodes"] if node["type"] == "ConceptRecordingSave")
+    (file,) = run.outputs[str(save["id"])]["recordings"]
+    assert titled(workflow, "From the saved recording").number not in run.outputs
+
+    for node in workflow["nodes"]:
+        node["mode"] = 0
+        if node["type"] == "ConceptRecordingLoad":
+            node["widgets_values"] = [f"{file['subfolder']}/{file['filename']} [output]"]
+    for node in workflow["nodes"]:
+        if node.get("title") == "Heatmaps of the saved recording":
+            node["widgets_values"] = values_of(workflow, "Heatmaps of this run")
+    again = comfyui.run(to_graph(workflow, comfyui.object_info()))
+    opened = picture_of(comfyui, again, workflow, "From the saved recording")
+    assert shown.std() > 20 and np.abs(opened.astype(float) - shown).max() <= 1  # it was saved in half precision
 
 
 @pytest.mark.parametrize("name", FLUX)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .workflow import titled, to_graph
+from .workflow import MUTED, titled, to_graph
 from .workflow_check import complaints
 
 
@@ -192,6 +192,14 @@ def test_a_mistake_is_a_complaint(workflow: dict[str, Any], complaint: str) -> N
     MISTAKES[complaint](workflow)
     found = complaints(workflow, INFOS)
     assert any(complaint in line for line in found), found
+
+
+def test_what_is_muted_may_choose_a_file_that_is_still_to_come(workflow: dict[str, Any]) -> None:
+    workflow["nodes"][1]["widgets_values"] = [7, "fixed", 1, "third"]
+    workflow["nodes"][1]["mode"] = MUTED
+    assert complaints(workflow, INFOS) == []
+    workflow["nodes"][1]["widgets_values"] = [7, "fixed", 2, "third"]
+    assert "strength 2 is out of range" in complaints(workflow, INFOS)[0]
 
 
 NESTED_MISTAKES = {

@@ -89,7 +89,8 @@ def _node(node: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[str]:
         yield str(error)
         return
     for name, value in values.items():
-        if node["mode"] != MUTED or known[name].kind != "COMBO":  # what is muted may choose a file that is still to come
+        to_come = node["mode"] == MUTED and known[name].kind == "COMBO"  # a file that the rest of the workflow makes
+        if not to_come:
             yield from _value(known[name], value)
     yield from _controls(node, known.values())
     named = {model["name"] for model in node["properties"].get("models", [])}
