@@ -33,7 +33,7 @@ class Passed:
     Attributes:
         arguments: of every joint block, copied before it ran.
         attended: output of its first attention, (B, S, D).
-        calls: of the network's own children.
+        calls: the first one of each of the network's own children.
     """
 
     arguments: list[Arguments] = field(default_factory=list)
@@ -47,7 +47,10 @@ def observing(network: Any, blocks: Any) -> Iterator[Passed]:
     passed = Passed()
 
     def call_of(name: str) -> Callable[..., None]:
-        return lambda module, args, output: passed.calls.__setitem__(name, Call(args, output))
+        def called(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            passed.calls.setdefault(name, Call(args, output))  # later ones may be those of a concept stream
+
+        return called
 
     def before(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         arguments = named_arguments(block, args, kwargs)
