@@ -78,6 +78,7 @@ class ConceptStream:
         self._stop = stop
         self._handles: list[Any] = []
         self._calls: dict[str, Call] = {}
+        self._before: dict[str, Call] = {}
         self._concept: Tensor | None = None
         self._modulation: Any = None
         self.trouble = ""
@@ -107,6 +108,7 @@ class ConceptStream:
             handle.remove()
         self._handles.clear()
         self._calls.clear()
+        self._before.clear()
         self._concept = self._modulation = None
 
     def _heard(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -116,7 +118,9 @@ class ConceptStream:
         self, layer: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """A joint block is about to run: let its first attention call pass by us."""
-        visit = Visit(named_arguments(block, args, kwargs), self._rows, self._positions)
+        if self._concept is None:
+            self._before = dict(self._calls)  # the model's own; adapters call the same modules
+        visit = Visit(named_arguments(block, args, kwargs), self._rows, self._positions, self._before)
         options: Mapping[str, Any] = visit.arguments.get("transformer_options") or {}
         chained = options.get(_OVERRIDE)
         passed = False
@@ -167,12 +171,11 @@ class ConceptStream:
 
     def _begin(self, like: Tensor) -> None:
         """Block-0 concept tokens, in the device and dtype the model computes in."""
-        calls = dict(self._calls)  # the model's own; adapters call the same modules
-        self._modulation = self._adapter.concept_modulation(self._network, calls, self._rows)
+        self._modulation = self._adapter.concept_modulation(self._network, self._before, self._rows)
         if self._key_bias is not None:
             self._key_bias = self._key_bias.to(like)
         embeddings = self._embeddings.to(like)[None]
-        self._concept = self._adapter.project_concepts(self._network, embeddings, calls, self._rows)
+        self._concept = self._adapter.project_concepts(self._network, embeddings, self._before, self._rows)
         self._concept = self._concept.expand(like.shape[0], -1, -1)
         self._calls.clear()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -33,11 +34,29 @@ class Visit(NamedTuple):
         arguments: by the names of the block's parameters, all rows of the batch.
         rows: which of them are looked at.
         positions: of the text tokens, those whose position embedding the concepts take: one for all, or one for each.
+        calls: the adapter's `conditioning_modules` as they were called before the first joint block.
     """
 
     arguments: Mapping[str, Any]
     rows: Rows
     positions: slice = slice(0, 1)
+    calls: Mapping[str, Call] = MappingProxyType({})
+
+    def select(self, tensor: Tensor) -> Tensor:
+        """The rows looked at; all of a tensor that is the same for the whole batch, (1, ...)."""
+        return tensor if len(tensor) == 1 else tensor[self.rows]
+
+    def rotations(self, pe: Tensor, axis: int, text: slice) -> Tensor:
+        """The concepts' position embeddings, those of text tokens; of a shorter prompt the last one stands in.
+
+        Args:
+            pe: position embeddings of all tokens along `axis`, (B or 1, ...).
+            text: where the text tokens lie.
+        """
+        start, stop, _ = self.positions.indices(text.stop - text.start)
+        if start == stop:
+            start -= 1
+        return self.select(pe.narrow(axis, text.start + start, stop - start))
 
 
 def named_arguments(block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
