@@ -74,6 +74,7 @@ class Row:
     def make(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> ModelPatcher:
         """A new MODEL with random weights on the CPU."""
         config = getattr(comfy.supported_models, self.kind)(dict(self.config))
+        config.unet_config.update(self.config)  # some classes put sizes of their own into it
         config.set_inference_dtype(dtype, None)
         model = config.get_model({}, "")
         fill(model.diffusion_model, seed)
