@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -13,12 +12,11 @@ from torch import Tensor
 
 from .concepts import Concept, concept_index
 from .maps import check_size, resize_maps, stretch
+from .reading import read_recording
 from .recording import Recording
-from .scores import MODES, Mode, resolve_mode
 from .selection import parse_layers, parse_steps
 
 Kind = Literal["share", "score", "stretched"]
-TEMPERATURES = (1e-6, 1e9)  # least and greatest: beyond them float32 has no use for the scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,24 +121,15 @@ def make_heatmaps(
     Source: arXiv:2502.04320, Sec. 4; the modes are named after the published implementations they follow.
     """
     _check_kind(kind)
-    reading = _reading_mode(recording, mode)
-    temperature = reading.temperature if temperature is None else temperature
-    least, greatest = TEMPERATURES
-    if not least <= temperature <= greatest:
-        raise ValueError(
-            f"Temperature must lie in {least:g} to {greatest:g}, got {temperature}. The modes use 1 or 1000."
-        )
+    reading = read_recording(recording, mode, temperature)
     kept = [recording.layers.index(layer) for layer in select_layers(recording, layers)]
     pairs = [(step, layer) for step in parse_steps(steps, len(recording.steps)) for layer in kept]
 
-    alone = len(recording.concepts) == 1 and not reading.padded_tokens
+    alone = len(recording.concepts) == 1 and not reading.mode.padded_tokens
     if kind == "score" or (kind == "stretched" and alone):
-        tokens = _mean(_scores(recording, reading, *pair) for pair in pairs)
-    elif reading.order == "mean_then_softmax":
-        mean = _mean(_scores(recording, reading, *pair) for pair in pairs)
-        tokens = _softmax(mean, temperature)
+        tokens = _mean(reading.scores(*_scores(recording, *pair)[:2]) for pair in pairs)
     else:
-        tokens = _mean(_shares(recording, reading, *pair, temperature) for pair in pairs)
+        tokens = reading.shares(_mean(reading.values(*_scores(recording, *pair)) for pair in pairs))
 
     frames, height, width = recording.grid
     values = rearrange(tokens, "b c (t h w) -> b c t h w", t=frames, h=height, w=width)
@@ -165,28 +154,10 @@ def select_layers(recording: Recording, layers: str | Sequence[int]) -> tuple[in
     return wanted
 
 
-def _scores(recording: Recording, mode: Mode, step: int, layer: int) -> Tensor:
-    """The mode's scores at one position (step, layer) of the recording, (B, C, N), float32."""
-    scores = recording.scores[step, layer].float()
-    if mode.vectors != "l2":
-        return scores
-    smallest = torch.finfo(torch.float32).tiny  # a zero vector scores zero
-    return scores / rearrange(recording.norms[step, layer], "b c -> b c 1").clamp_min(smallest)
-
-
-def _shares(recording: Recording, mode: Mode, step: int, layer: int, temperature: float) -> Tensor:
-    """Softmax over concepts at one position (step, layer) of the recording, (B, C, N), float32."""
-    scores = _scores(recording, mode, step, layer)
-    if not mode.padded_tokens or recording.pad_scores is None or recording.pad_count == 0:
-        return _softmax(scores, temperature)
-    # so many equal tokens compete: count * exp(pad / t) = exp((pad + t log count) / t)
-    pads = recording.pad_scores[step, layer].float() + temperature * math.log(recording.pad_count)
-    return _softmax(torch.cat([scores, rearrange(pads, "b n -> b 1 n")], dim=1), temperature)[:, :-1]
-
-
-def _softmax(scores: Tensor, temperature: float) -> Tensor:
-    """Softmax over concepts, (B, C, N); the highest is subtracted before a small temperature can overflow."""
-    return torch.softmax((scores - scores.amax(dim=1, keepdim=True)) / temperature, dim=1)
+def _scores(recording: Recording, step: int, layer: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Scores (B, C, N), norms (B, C) and pad scores (B, N) at one position (step, layer) of the recording."""
+    pads = recording.pad_scores
+    return recording.scores[step, layer], recording.norms[step, layer], None if pads is None else pads[step, layer]
 
 
 def _mean(maps: Iterator[Tensor]) -> Tensor:
@@ -196,20 +167,6 @@ def _mean(maps: Iterator[Tensor]) -> Tensor:
         total = total + one  # never in place: the first may be the recording's own
         count += 1
     return total / count
-
-
-def _reading_mode(recording: Recording, name: str) -> Mode:
-    """The mode to read with; ValueError if the recording does not hold what it needs."""
-    recorded = MODES[recording.mode]
-    mode = recorded if name == "auto" else resolve_mode(name, recording.architecture)
-    lacks_vectors = (mode.vectors == "linear") != (recorded.vectors == "linear")
-    lacks_pads = mode.padded_tokens > len(recording.concepts) and recording.pad_scores is None
-    if lacks_vectors or lacks_pads:
-        raise ValueError(
-            f"Mode {mode.name} cannot be read from a recording made for mode {recorded.name}: "
-            f"it lacks the scores that mode needs. Record again with mode={mode.name}."
-        )
-    return mode
 
 
 def _check_kind(kind: str) -> None:
