@@ -8,7 +8,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .library import concepts, heatmaps
+from .library import concepts, heatmaps, recording
+
+AS_MADE = ("auto", "all", "auto", 0.0)  # layers, steps, mode and temperature where nothing is chosen
 
 
 def to_pictures(image: Tensor) -> Tensor:
@@ -48,6 +50,35 @@ def match_pictures(image: Tensor, maps: heatmaps.Heatmaps) -> list[tuple[Tensor,
             "encoded, together with them."
         )
     return [(picture, *divmod(index, frames)) for index, picture in enumerate(pictures)]
+
+
+def to_source(
+    recorded: recording.Recording | None,
+    maps: heatmaps.Heatmaps | None,
+    layers: str,
+    steps: str,
+    mode: str,
+    temperature: float,
+) -> recording.Recording | heatmaps.Heatmaps:
+    """What to look at: a recording, or heatmaps, for which nothing can be chosen any more.
+
+    Raises:
+        ValueError: if there is neither or both, or something is chosen that finished heatmaps cannot follow.
+    """
+    if recorded is not None and maps is not None:
+        raise ValueError("There are a recording and heatmaps to look at. Connect one of them, not both.")
+    if maps is None:
+        if recorded is None:
+            raise ValueError("There is nothing to look at. Connect a recording, or heatmaps.")
+        return recorded
+    chosen = layers.strip().casefold(), steps.strip().casefold(), mode, temperature
+    for name, value, default in zip(("layers", "steps", "mode", "temperature"), chosen, AS_MADE, strict=True):
+        if value != default:
+            raise ValueError(
+                f"These heatmaps are finished: `{name}` cannot be {value} any more. Set it back to {default}, or "
+                "connect the recording in place of the heatmaps."
+            )
+    return maps
 
 
 def to_names(text: str, available: Sequence[concepts.Concept]) -> list[str]:

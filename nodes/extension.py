@@ -13,6 +13,7 @@ from .patch import ConceptAttentionCollect, ConceptAttentionPatchModel
 from .sample import ConceptAttentionKSampler, ConceptAttentionSamplerCustom
 from .show import ConceptHeatmapOverlay, ConceptHeatmapPlot
 from .store import ConceptRecordingLoad, ConceptRecordingSave
+from .view import ConceptHeatmapViewer
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     ConceptAttentionTinyModel,
@@ -26,6 +27,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     ConceptHeatmapToMask,
     ConceptHeatmapOverlay,
     ConceptHeatmapPlot,
+    ConceptHeatmapViewer,
     ConceptRecordingSave,
     ConceptRecordingLoad,
 )

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
         scores,
         selection,
         summary,
+        viewer,
+        viewer_files,
+        viewer_maps,
     )
     from concept_attention.hosts import encoded
     from concept_attention.hosts.comfyui import analysis, landscape, patching, sampling, settings, text
@@ -39,6 +42,9 @@ else:
         scores,
         selection,
         summary,
+        viewer,
+        viewer_files,
+        viewer_maps,
     )
     from ..concept_attention.hosts import encoded
     from ..concept_attention.hosts.comfyui import analysis, landscape, patching, sampling, settings, text
@@ -63,4 +69,7 @@ __all__ = [
     "settings",
     "summary",
     "text",
+    "viewer",
+    "viewer_files",
+    "viewer_maps",
 ]

@@ -25,6 +25,7 @@ IDS = (
     "ConceptHeatmapToMask",
     "ConceptHeatmapOverlay",
     "ConceptHeatmapPlot",
+    "ConceptHeatmapViewer",
     "ConceptRecordingSave",
     "ConceptRecordingLoad",
     "ConceptAttentionTinyModel",

@@ -45,6 +45,10 @@ NODES = {
     "ConceptHeatmapToMask": ("heatmaps concepts method width height blur guide", "MASK"),
     "ConceptHeatmapOverlay": ("image heatmaps layout colormap opacity legend", "IMAGE"),
     "ConceptHeatmapPlot": ("recording concept", "IMAGE"),
+    "ConceptHeatmapViewer": (
+        "image recording heatmaps concepts layers steps method threshold percentile mode temperature",
+        "IMAGE CA_HEATMAPS MASK",
+    ),
     "ConceptRecordingSave": ("recording filename_prefix", ""),
     "ConceptRecordingLoad": ("file", "CA_RECORDING"),
     "ConceptAttentionTinyModel": ("", "MODEL CLIP VAE"),
