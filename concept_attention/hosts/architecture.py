@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 AUTHORS_FLUX_LAYERS = 4 / 19  # share of the joint blocks: layers 15-18 of Flux 1's 19
+AUTHORS_COGVIDEOX_LAYERS = 30 / 42  # the first 30 of CogVideoX-5B's 42
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Architecture:
         patch: latent cells per token along height and width.
         default_layers: joint blocks that `auto` stands for.
         frame_patch: latent frames per token.
+        frames_per_latent: picture frames that a latent frame of a video stands for, but for the first, which stands
+            for one; 0 in models of pictures, even if their latents have a time axis.
         concept_position: number of the text token whose position embedding every concept takes, in models that rotate
             text tokens by their place in the prompt.
     """
@@ -32,6 +35,7 @@ class Architecture:
     patch: int
     default_layers: tuple[int, ...]
     frame_patch: int = 1
+    frames_per_latent: int = 0
     concept_position: int = 0
 
 
@@ -54,3 +58,22 @@ def last_layers(joint_blocks: int, share: float) -> tuple[int, ...]:
     """The last `share` (0-1) of the joint blocks, at least two of them where the model has two."""
     count = min(joint_blocks, max(2, round(joint_blocks * share)))
     return tuple(range(joint_blocks - count, joint_blocks))
+
+
+def first_layers(joint_blocks: int, share: float) -> tuple[int, ...]:
+    """The first `share` (0-1) of the joint blocks, at least one."""
+    return tuple(range(max(1, round(joint_blocks * share))))
+
+
+def frame_counts(latent_frames: int, frame_patch: int, frames_per_latent: int) -> tuple[int, ...]:
+    """Picture frames that each token along the time axis of a video stands for.
+
+    Args:
+        latent_frames: of the video; the last token may cover fewer than `frame_patch` of them.
+        frame_patch, frames_per_latent: as of `Architecture`.
+
+    Convention: a causal video VAE makes one latent frame of the first picture frame and one of every
+    `frames_per_latent` further ones: (T - 1) * frames_per_latent + 1 picture frames are T latent frames.
+    """
+    each = [1, *[frames_per_latent] * (latent_frames - 1)]
+    return tuple(sum(each[first : first + frame_patch]) for first in range(0, latent_frames, frame_patch))

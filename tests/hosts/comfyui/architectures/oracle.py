@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
@@ -93,8 +94,10 @@ def spied(model: ModelPatcher, blocks_of: Callable[[Any], Any], look: Callable[[
 
 @torch.no_grad()
 def expected_scores(row: Row, network: Any, blocks: Any, passed: Passed, embeddings: Tensor) -> Tensor:
-    """Scores of every layer, (L, B, C, N), for concepts with these embeddings, (C, E)."""
-    count, tokens = len(embeddings), math.prod(row.grid)
+    """Scores of every layer, (L, B, C, N), for concepts with these embeddings, (C, E); every padding token is there."""
+    asked, tokens = len(embeddings), math.prod(row.grid)
+    embeddings = F.pad(embeddings, (0, 0, 0, max(0, row.padded - asked)))
+    count = len(embeddings)
     images = [
         output[:, :tokens] if row.image_first else output[:, row.text_in(arguments).shape[1] :][:, :tokens]
         for arguments, output in zip(passed.arguments, passed.attended, strict=True)
@@ -110,7 +113,7 @@ def expected_scores(row: Row, network: Any, blocks: Any, passed: Passed, embeddi
         concepts.append(attended[:, -count:] if row.image_first else attended[:, :count])
         following = row.text_out(output)
         concept = concept if following is None else following[:, :count]
-    return naive_scores(images, concepts)
+    return naive_scores(images, concepts)[:, :, :asked]
 
 
 def _copied(value: Any) -> Any:
