@@ -19,9 +19,12 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
+from concept_attention.hosts.comfyui.settings import Settings
 from concept_attention.hosts.comfyui.visits import Call, named_arguments, with_options
+from concept_attention.recording import Recording
 
 from ..naive import naive_scores
+from ..watched import recording_of
 from .row import Arguments, Row
 
 OVERRIDE = "optimized_attention_override"
@@ -92,16 +95,30 @@ def spied(model: ModelPatcher, blocks_of: Callable[[Any], Any], look: Callable[[
     return clone
 
 
+def recorded_and_expected(
+    row: Row, model: ModelPatcher, settings: Settings, **options: Any
+) -> tuple[Recording, Tensor]:
+    """A recording of all layers and steps, without guidance, and the scores it should have, (S, L, B, C, N)."""
+    expected: list[Tensor] = []
+
+    def look(network: Any, passed: Passed) -> None:
+        blocks = row.adapter.joint_blocks(network)
+        expected.append(expected_scores(row, network, blocks, passed, settings.encoded.embeddings))
+
+    recording = recording_of(spied(model, row.adapter.joint_blocks, look), settings, **options)
+    return recording, torch.stack(expected)
+
+
 @torch.no_grad()
 def expected_scores(row: Row, network: Any, blocks: Any, passed: Passed, embeddings: Tensor) -> Tensor:
     """Scores of every layer, (L, B, C, N), for concepts with these embeddings, (C, E); every padding token is there."""
     asked, tokens = len(embeddings), math.prod(row.grid)
     embeddings = F.pad(embeddings, (0, 0, 0, max(0, row.padded - asked)))
     count = len(embeddings)
-    images = [
-        output[:, :tokens] if row.image_first else output[:, row.text_in(arguments).shape[1] :][:, :tokens]
-        for arguments, output in zip(passed.arguments, passed.attended, strict=True)
-    ]
+    images = []
+    for arguments, output in zip(passed.arguments, passed.attended, strict=True):
+        image = output if row.image_first else output[:, row.text_in(arguments).shape[1] :]
+        images.append(image[:, -tokens:] if row.picture_last else image[:, :tokens])
     batch = images[0].shape[0]
     concept = row.first(network, embeddings[None].repeat(batch, 1, 1), passed.calls).expand(batch, -1, -1)
     concepts = []

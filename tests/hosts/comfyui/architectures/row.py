@@ -44,6 +44,7 @@ class Row:
         text_in: the prompt's tokens (B, L, D) among a block's arguments.
         text_out: those among what a block returned; None where the block has no use for them any more.
         image_first: whether the image tokens come before the prompt's.
+        picture_last: whether, of the image tokens, those of reference pictures come first.
         padded: tokens that the architecture's mode fills up the concepts to, with zero embeddings; 0 is no padding.
         around: entered while a block runs on the concepts, with (block, network, calls).
         calm: adapter functions to replace where concepts differ from the prompt's tokens on purpose; with them the
@@ -63,6 +64,7 @@ class Row:
     text_in: Callable[[Arguments], Tensor]
     text_out: Callable[[Any], Tensor | None]
     image_first: bool = False
+    picture_last: bool = False
     padded: int = 0
     extra: Mapping[str, Callable[[int, torch.Generator], Any]] = field(default_factory=dict)
     around: Callable[[Any, Any, Mapping[str, Call]], AbstractContextManager[Any]] = lambda *_: nullcontext()

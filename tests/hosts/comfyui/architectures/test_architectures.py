@@ -21,7 +21,7 @@ from concept_attention.hosts.comfyui.settings import Settings
 from ..naive import relative_error
 from ..tiny import sample
 from ..watched import footprint, make_encoded, recording_of, sample_and_record, watch
-from .oracle import Passed, expected_scores, observing, spied
+from .oracle import observing, recorded_and_expected
 from .row import Row
 from .table import ROWS
 
@@ -72,15 +72,8 @@ def test_the_model_is_known_by_its_adapter(row: Row) -> None:
 
 
 def test_scores_are_those_of_blocks_that_run_on_the_concepts(row: Row) -> None:
-    model, settings, expected = row.make(), settings_of(row), []
-
-    def look(network: Any, passed: Passed) -> None:
-        blocks = row.adapter.joint_blocks(network)
-        expected.append(expected_scores(row, network, blocks, passed, settings.encoded.embeddings))
-
-    watched = spied(model, row.adapter.joint_blocks, look)
-    recording = recording_of(watched, settings, **options_of(row))
-    assert relative_error(recording.scores, torch.stack(expected)) < CLOSE
+    recording, expected = recorded_and_expected(row, row.make(), settings_of(row), **options_of(row))
+    assert relative_error(recording.scores, expected) < CLOSE
 
 
 def test_guidance_does_not_change_what_the_positive_prompt_says(row: Row) -> None:
