@@ -77,3 +77,12 @@ def frame_counts(latent_frames: int, frame_patch: int, frames_per_latent: int) -
     """
     each = [1, *[frames_per_latent] * (latent_frames - 1)]
     return tuple(sum(each[first : first + frame_patch]) for first in range(0, latent_frames, frame_patch))
+
+
+def last_read_layers(joint_blocks: int, share: float) -> tuple[int, ...]:
+    """As `last_layers`, for a model that has no use for its text after the last joint block.
+
+    What that block's text rows attend to never reaches the picture, so training has left their queries as they were;
+    they are the concepts' queries, and would look at random tokens.
+    """
+    return last_layers(max(1, joint_blocks - 1), share)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from comfy.model_base import BaseModel
 
-FAMILIES = ("flux", "cogvideox", "mochi")
+FAMILIES = ("flux", "cogvideox", "mochi", "qwen_image")
 
 
 def import_adapters(families: Iterable[str]) -> tuple[ModuleType, ...]:

@@ -48,7 +48,6 @@ def test_a_compiled_network_is_recognised() -> None:
         "HunyuanVideoI2V",
         "SD3",
         "AuraFlow",
-        "QwenImage",
         "HiDream",
         "Lumina2",
         "Omnigen2",
