@@ -104,7 +104,7 @@ def test_an_unknown_model_is_named_with_its_network() -> None:
 def test_every_reason_names_a_class_that_comfyui_has_or_had() -> None:
     """A typing error in the table would go unnoticed: classes younger than the oldest host may be missing there."""
     missing = [name for name in registry._REASON if not hasattr(comfy.model_base, name)]
-    younger = {"ErnieImage", "HiDreamO1", "Ideogram4", "Krea2", "PixelDiTT2I"}
+    younger = {"ErnieImage", "HiDreamO1", "Ideogram4", "Krea2"}
     younger |= {"DepthAnything3", "SeedVR2", "Trellis2", "TripoSplat"}
     assert set(missing) <= younger
 
