@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from comfy.model_base import BaseModel
 
-FAMILIES = ("flux", "cogvideox", "mochi", "qwen_image", "joyimage", "lens", "pixeldit")
+FAMILIES = ("flux", "cogvideox", "mochi", "qwen_image", "joyimage", "lens", "pixeldit", "boogu")
 
 
 def import_adapters(families: Iterable[str]) -> tuple[ModuleType, ...]:
