@@ -23,10 +23,10 @@ torch.set_num_threads(1)  # the tests' models are too small to gain from more, a
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Skips are dots in a quiet run: say in words that no ComfyUI was there to test with, and how to get it."""
+    """Skips are dots in a quiet run: say in words what was not there to test with, and how to get it."""
     skipped = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()) if report.longrepr]
-    reasons = {reason.removeprefix("Skipped: ") for reason in map(str, skipped) if "needs ComfyUI" in reason}
-    for reason in sorted(reasons):
+    reasons = {reason.removeprefix("Skipped: ") for reason in map(str, skipped)}
+    for reason in sorted(reason for reason in reasons if reason.startswith("needs ")):
         terminalreporter.write_line(f"NOT RUN: what {reason}", yellow=True)
 
 
@@ -35,12 +35,13 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A ComfyUI process with this pack, for all tests of a run. Its log is looked through when they are done."""
     from .hosts.comfyui.boot import HostMissing, boot
     from .server.client import running
+    from .server.front_end import find_front_end
 
     try:
         host = boot()  # whether its library can be imported here says whether it can be started
     except HostMissing as missing:
         pytest.skip(str(missing))
-    with running(host.root, tmp_path_factory.mktemp("server")) as client:
+    with running(host.root, tmp_path_factory.mktemp("server"), find_front_end()) as client:
         yield client
 
 

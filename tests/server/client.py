@@ -170,18 +170,19 @@ class Client:
 
 
 @contextmanager
-def running(comfyui: Path, base: Path) -> Iterator[Client]:
+def running(comfyui: Path, base: Path, front_end: Path | None = None) -> Iterator[Client]:
     """Start a ComfyUI with this pack, for the time of a `with` block.
 
     Args:
         comfyui: its folder.
         base: a folder for what it writes.
+        front_end: what browsers are served, if anything.
 
     Raises:
         ServerDied: if it does not start.
         AssertionError: at the end, if its log has an exception or a failed import that no test has seen.
     """
-    server = ComfyProcess(comfyui, base)
+    server = ComfyProcess(comfyui, base, front_end=front_end)
     try:
         server.wait()
         yield Client(server)

@@ -42,7 +42,14 @@ class ComfyProcess:
         log: the file that has everything it printed.
     """
 
-    def __init__(self, comfyui: Path, base: Path, pack: Path = PROJECT, name: str = "ComfyUI-ConceptAttention") -> None:
+    def __init__(
+        self,
+        comfyui: Path,
+        base: Path,
+        pack: Path = PROJECT,
+        name: str = "ComfyUI-ConceptAttention",
+        front_end: Path | None = None,
+    ) -> None:
         """Start it, without waiting.
 
         Args:
@@ -50,6 +57,7 @@ class ComfyProcess:
             base: empty folder for everything it writes.
             pack: the only custom node pack it loads.
             name: folder that the pack gets in custom_nodes.
+            front_end: what browsers are served; without it, nothing is.
         """
         for folder in FOLDERS:
             (base / folder).mkdir(parents=True)
@@ -59,7 +67,7 @@ class ComfyProcess:
         self._forgiven: list[tuple[int, int]] = []
         options = ["--cpu", "--port", str(self.port), "--disable-auto-launch", "--disable-api-nodes"]
         options += ["--base-directory", str(base), "--database-url", "sqlite:///:memory:"]
-        options += ["--front-end-root", str(base / "web")]  # there is no browser: the front end need not be installed
+        options += ["--front-end-root", str(front_end or base / "web")]  # it need not be installed
         options += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", name]
         environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         with open(self.log, "wb") as log:

@@ -16,10 +16,17 @@ import pytest
 from .boot import Host, HostMissing, boot
 
 
-class _Hostless(pytest.Module):
+class Hostless(pytest.Module):
     """A test module that cannot even be imported here."""
 
     reason = ""
+
+    @classmethod
+    def of(cls, parent: Any, path: Path, reason: str) -> Hostless:
+        """In place of the module in this file."""
+        module: Hostless = cls.from_parent(parent, path=path)
+        module.reason = reason
+        return module
 
     def collect(self) -> Any:
         pytest.skip(self.reason, allow_module_level=True)
@@ -30,9 +37,7 @@ def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> pytest.Module
     try:
         boot()
     except HostMissing as missing:
-        module: _Hostless = _Hostless.from_parent(parent, path=module_path)
-        module.reason = str(missing)
-        return module
+        return Hostless.of(parent, module_path, str(missing))
     return None
 
 

@@ -1,0 +1,107 @@
+"""What goes wrong in a page: errors, warnings and failed requests, and which files are behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playwright.sync_api import CDPSession
+
+OURS = ("ConceptAttention", "concept_attention", "ca-viewer")  # in addresses and messages of ours
+CALLS = 32  # of a stack, through promises and timers
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """Something that went wrong.
+
+    Attributes:
+        what: such as "error", "warning", "exception", "404".
+        text: the message, or the address that was asked for.
+        trail: addresses of the scripts that led to it, the last call first.
+    """
+
+    what: str
+    text: str
+    trail: tuple[str, ...]
+
+    @property
+    def ours(self) -> bool:
+        """Whether a file of this pack is behind it, or it is about one."""
+        return any(mark in text for mark in OURS for text in (self.text, *self.trail))
+
+    def __str__(self) -> str:
+        return "\n    ".join((f"{self.what}: {self.text}", *self.trail))
+
+
+class Complaints:
+    """Listens to a page, through reloads too.
+
+    Attributes:
+        found: everything so far.
+    """
+
+    def __init__(self, session: CDPSession) -> None:
+        self.found: list[Complaint] = []
+        self._requests: dict[str, tuple[str, tuple[str, ...]]] = {}  # address and trail
+        session.on("Runtime.consoleAPICalled", self._console)
+        session.on("Runtime.exceptionThrown", self._exception)
+        session.on("Log.entryAdded", self._entry)
+        session.on("Network.requestWillBeSent", self._request)
+        session.on("Network.responseReceived", self._response)
+        session.on("Network.loadingFailed", self._failure)
+        for domain in ("Runtime", "Log", "Network", "Debugger"):
+            session.send(f"{domain}.enable")
+        session.send("Debugger.setAsyncCallStackDepth", {"maxDepth": CALLS})
+
+    @property
+    def ours(self) -> list[Complaint]:
+        """Those that files of this pack are behind."""
+        return [complaint for complaint in self.found if complaint.ours]
+
+    def _add(self, what: str, text: str, trail: tuple[str, ...]) -> None:
+        self.found.append(Complaint(what, text, trail))
+
+    def _console(self, event: Mapping[str, Any]) -> None:
+        if event["type"] in ("error", "warning", "assert"):
+            said = [str(part.get("value", part.get("description", ""))) for part in event["args"]]
+            self._add(event["type"], " ".join(said), trail_of(event.get("stackTrace")))
+
+    def _exception(self, event: Mapping[str, Any]) -> None:
+        details = event["exceptionDetails"]
+        text = details.get("exception", {}).get("description") or details["text"]
+        trail = trail_of(details.get("stackTrace"))
+        self._add("exception", text, (*trail, details["url"]) if details.get("url") else trail)
+
+    def _entry(self, event: Mapping[str, Any]) -> None:
+        entry = event["entry"]
+        if entry["level"] in ("error", "warning") and entry["source"] != "network":  # those come with their cause below
+            trail = trail_of(entry.get("stackTrace"))
+            self._add(entry["source"], entry["text"], (*trail, entry["url"]) if entry.get("url") else trail)
+
+    def _request(self, event: Mapping[str, Any]) -> None:
+        initiator = event["initiator"]
+        trail = trail_of(initiator.get("stack"))
+        self._requests[event["requestId"]] = (event["request"]["url"], (*trail, *filter(None, [initiator.get("url")])))
+
+    def _response(self, event: Mapping[str, Any]) -> None:
+        status = event["response"]["status"]
+        if status >= 400:
+            self._add(str(status), *self._requests.get(event["requestId"], (event["response"]["url"], ())))
+
+    def _failure(self, event: Mapping[str, Any]) -> None:
+        if not event.get("canceled") and event["requestId"] in self._requests:
+            self._add(event["errorText"], *self._requests[event["requestId"]])
+
+
+def trail_of(stack: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Where a stack's calls were made, through what they waited for, the last first."""
+    return tuple(f"{call['url']}:{call['lineNumber'] + 1} {call['functionName']}".rstrip() for call in _calls(stack))
+
+
+def _calls(stack: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    while stack:
+        yield from stack["callFrames"]
+        stack = stack.get("parent")

@@ -1,0 +1,83 @@
+"""A browser with ComfyUI's front end, in both of its renderers. Where something for it is missing, that is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..hosts.comfyui.boot import HostMissing, find_host
+from ..hosts.comfyui.conftest import Hostless
+from ..server.client import Client
+from ..server.front_end import find_front_end
+from .chromium import BrowserMissing, chromium, find_chromium
+
+if TYPE_CHECKING:
+    from .editor import Editor
+
+WIDTH, HEIGHT = 1400, 900  # of the window
+PATIENCE_MS = 60_000
+RENDERERS = ("canvas", "nodes2")
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> pytest.Module | None:
+    """Test modules here import what drives browsers at their top."""
+    reason = missing()
+    return Hostless.of(parent, module_path, reason) if reason else None
+
+
+def missing() -> str:
+    """What these tests need and is not there; empty if they can run."""
+    try:
+        find_host()
+        find_chromium()
+    except (HostMissing, BrowserMissing) as error:
+        return str(error)
+    if find_front_end() is None:
+        return "needs ComfyUI's front end: its package is not installed. Run `python dev.py test`."
+    return ""
+
+
+@pytest.fixture(scope="session")
+def screenshots(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
+    folder = tmp_path_factory.mktemp("screenshots")
+    pytestconfig.stash[SCREENSHOTS] = folder
+    return folder
+
+
+SCREENSHOTS = pytest.StashKey[Path]()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    folder = config.stash.get(SCREENSHOTS, None)
+    if folder is not None:
+        terminalreporter.write_line(f"Screenshots: {folder}")
+
+
+@pytest.fixture(scope="module")
+def opened(comfyui: Client, screenshots: Path) -> Iterator[Editor]:
+    """The front end in a page. For one module: as long as Playwright runs, nothing else here can use asyncio."""
+    from .editor import Editor
+
+    with chromium(find_chromium()) as browser:
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        page.set_default_timeout(PATIENCE_MS)
+        editor = Editor(page, comfyui, screenshots)
+        editor.open()
+        yield editor
+
+
+@pytest.fixture(params=RENDERERS)
+def editor(opened: Editor, request: pytest.FixtureRequest) -> Iterator[Editor]:
+    """The front end with either renderer; what our files do wrong in it during a test is a failure.
+
+    The second run of a test finds what the first has sampled in ComfyUI's cache.
+    """
+    before = len(opened.complaints.ours)
+    opened.render(request.param)
+    yield opened
+    opened.rest()
+    complaints = opened.complaints.ours[before:]
+    assert not complaints, "In the browser:\n" + "\n".join(map(str, complaints))

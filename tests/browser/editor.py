@@ -1,0 +1,185 @@
+"""ComfyUI's front end in a page of a browser, as far as tests handle it themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..server.client import PATIENCE_S, Client, Run
+from ..server.graph import Graph, Node
+from .complaints import Complaints
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page, Response
+
+EXTENSION = "ConceptAttention.Report"  # of this pack: once it is there, all are
+MARK = "data-of-node"  # put on elements of widgets, so that they are found again wherever the front end moves them
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,  # no window over the graph at the first start
+    "Comfy.Graph.CanvasInfo": False,
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Locale": "en",
+    "Comfy.ColorPalette": "dark",
+}
+READY = """(extension) => Boolean(
+  window.app?.vueAppReady && window.app.canvas && window.app.extensionManager
+  && window.app.extensions.some((candidate) => candidate.name === extension))"""
+LISTEN = """() => {
+  window.ended = {};
+  for (const kind of ["execution_success", "execution_error", "execution_interrupted"])
+    window.comfyAPI.api.api.addEventListener(kind, (event) => { window.ended[event.detail.prompt_id] = kind; });
+}"""
+SHOW_ALL = """() => {
+  const { ds, canvas } = window.app.canvas;
+  const nodes = window.app.canvas.graph.nodes.map((node) => node.getBounding());
+  const left = Math.min(...nodes.map((box) => box[0])), top = Math.min(...nodes.map((box) => box[1]));
+  const width = Math.max(...nodes.map((box) => box[0] + box[2])) - left;
+  const height = Math.max(...nodes.map((box) => box[1] + box[3])) - top;
+  const shown = canvas.getBoundingClientRect();
+  ds.scale = Math.min((shown.width - 140) / width, (shown.height - 160) / height, 1);
+  ds.offset[0] = 90 / ds.scale - left;
+  ds.offset[1] = 80 / ds.scale - top;
+  window.app.canvas.setDirty(true, true);
+}"""
+
+
+def is_queued(answer: Response) -> bool:
+    """Whether it is the server's answer to a graph that was queued."""
+    return answer.url.endswith("/prompt") and answer.request.method == "POST"
+
+
+class Editor:
+    """The front end, open in a page.
+
+    Attributes:
+        page: what Playwright drives.
+        client: the server's API, which tests use as well.
+        complaints: what went wrong in the page.
+        renderer: what draws the nodes: "canvas" or "nodes2".
+    """
+
+    renderer = "canvas"
+
+    def __init__(self, page: Page, client: Client, pictures: Path) -> None:
+        self.page, self.client, self.pictures = page, client, pictures
+        self.complaints = Complaints(page.context.new_cdp_session(page))
+        client.server.ask("POST", "/settings", SETTINGS)
+
+    def open(self) -> None:
+        """Open the front end, or reload it: with what it keeps itself, such as the graph that was open."""
+        self.page.goto(f"http://127.0.0.1:{self.client.server.port}/", wait_until="domcontentloaded")
+        self.page.wait_for_function(READY, arg=EXTENSION)
+        self.page.evaluate(LISTEN)
+
+    def render(self, renderer: str) -> None:
+        """Switch between the classic canvas and Nodes 2.0, as the settings window does."""
+        self.renderer = renderer
+        self.set("Comfy.VueNodes.Enabled", renderer == "nodes2")
+        self.page.wait_for_function("(vue) => window.LiteGraph.vueNodesMode === vue", arg=renderer == "nodes2")
+
+    def set(self, setting: str, value: Any) -> None:
+        """Change one of the user's settings."""
+        change = "([name, value]) => window.app.extensionManager.setting.set(name, value)"
+        self.page.evaluate(change, [setting, value])
+
+    def load(self, graph: Graph | Mapping[str, Any]) -> None:
+        """Put a graph, or a saved workflow, in place of the one that is open."""
+        if isinstance(graph, Graph):
+            self.page.evaluate("(prompt) => window.app.loadApiJson(prompt, 'test')", graph.as_prompt())
+        else:
+            self.page.evaluate("(workflow) => window.app.loadGraphData(workflow)", dict(graph))
+        self.show_all()
+
+    def saved(self) -> dict[str, Any]:
+        """The workflow that is open, as it is saved."""
+        return dict(self.page.evaluate("() => window.app.rootGraph.serialize()"))
+
+    def prompt(self) -> dict[str, Any]:
+        """The graph that would be queued."""
+        return dict(self.page.evaluate("async () => (await window.app.graphToPrompt()).output"))
+
+    def queue(self) -> str:
+        """Press Run; the run's number."""
+        with self.page.expect_response(is_queued) as sent:
+            self.page.evaluate("() => window.app.extensionManager.command.execute('Comfy.QueuePrompt')")
+        answer = json.loads(sent.value.body())
+        assert sent.value.ok and not answer["node_errors"], answer
+        return str(answer["prompt_id"])
+
+    def run(self) -> Run:
+        """Press Run, and wait until the page knows that it is done.
+
+        Raises:
+            NodeError, Interrupted, ServerDied: see Client.
+        """
+        number = self.queue()
+        run = self.client.wait(number)
+        self.ended(number)
+        return run
+
+    def ended(self, number: str) -> str:
+        """Wait until the page knows that a run is done; the event that said so."""
+        done = self.page.wait_for_function("(number) => window.ended[number]", arg=number, timeout=PATIENCE_S * 1000)
+        return str(done.json_value())
+
+    def widget(self, node: Node | str, selector: str) -> Locator:
+        """The element of a node's own that looks like this: it is the same one in both renderers.
+
+        Args:
+            node: from the graph that was loaded, or the id of one.
+            selector: CSS of the widget's element itself, such as `.ca-viewer`.
+        """
+        number = node.number if isinstance(node, Node) else node
+        find = """([number, selector, mark]) => {
+          const node = window.app.canvas.graph.getNodeById(number);
+          const element = node?.widgets?.map((widget) => widget.element).find((found) => found?.matches(selector));
+          element?.setAttribute(mark, number);
+          return Boolean(element?.isConnected);
+        }"""
+        self.page.wait_for_function(find, arg=[number, selector, MARK])
+        return self.page.locator(f'{selector}[{MARK}="{number}"]')
+
+    def value(self, node: Node, name: str) -> Any:
+        """What a widget of a node holds."""
+        read = """([number, name]) => window.app.canvas.graph.getNodeById(number).widgets
+          .find((widget) => widget.name === name).value"""
+        return self.page.evaluate(read, [node.number, name])
+
+    def type_in(self, node: Node, **values: Any) -> None:
+        """Change widgets of a node, as typing into them does."""
+        write = """([number, values]) => {
+          const node = window.app.canvas.graph.getNodeById(number);
+          for (const [name, value] of Object.entries(values)) {
+            const widget = node.widgets.find((candidate) => candidate.name === name);
+            widget.value = value;
+            widget.callback?.(value, window.app.canvas, node);
+          }
+        }"""
+        self.page.evaluate(write, [node.number, values])
+
+    def pictures_of(self, node: Node, count: int) -> list[tuple[int, int]]:
+        """Width and height of the pictures that a node shows, once it shows that many."""
+        shown = """([number, count]) => {
+          const pictures = window.app.canvas.graph.getNodeById(number)?.imgs ?? [];
+          const done = pictures.length === count && pictures.every((picture) => picture.naturalWidth > 0);
+          return done ? pictures.map((picture) => [picture.naturalWidth, picture.naturalHeight]) : null;
+        }"""
+        found = self.page.wait_for_function(shown, arg=[node.number, count]).json_value()
+        return [(int(width), int(height)) for width, height in found]
+
+    def show_all(self) -> None:
+        """Move and zoom so that the whole graph is in sight."""
+        self.page.evaluate(SHOW_ALL)
+        self.rest()
+
+    def rest(self) -> None:
+        """Let what is under way be drawn, and what went wrong be heard of."""
+        self.page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+        self.page.wait_for_timeout(50)
+
+    def shoot(self, name: str) -> None:
+        """Take a picture of the page, for people to look at."""
+        self.rest()
+        self.page.screenshot(path=self.pictures / f"{name}.png")

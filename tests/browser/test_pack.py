@@ -1,0 +1,65 @@
+"""The pack in ComfyUI's front end: example workflows open and run, nodes say what they found, sockets have colours."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from ..server.client import Client
+from ..server.examples import NEED_NO_DOWNLOAD, workflows
+from ..server.front_end import find_front_end, version_of
+from ..server.landscape import Landscape
+from ..server.workflow import load_workflow, titled, to_graph
+from .editor import Editor
+
+QUICK_START = workflows()[f"1 Quick start{NEED_NO_DOWNLOAD}"]
+TYPES = ("CA_CONCEPTS", "CA_RECORDING", "CA_HEATMAPS")
+
+
+def test_the_front_end_is_the_one_that_comfyui_asks_for(editor: Editor, comfyui: Client) -> None:
+    front_end = find_front_end()
+    assert front_end and editor.page.evaluate("window.__COMFYUI_FRONTEND_VERSION__") == version_of(front_end)
+
+
+def test_quick_start_opens_and_shows_its_pictures(editor: Editor, comfyui: Client) -> None:
+    workflow = load_workflow(QUICK_START)
+    editor.load(workflow)
+    expected = to_graph(workflow, comfyui.object_info()).as_prompt()
+    queued = {number: {key: node[key] for key in ("class_type", "inputs")} for number, node in editor.prompt().items()}
+    assert queued == expected
+    run = editor.run()
+    for title in ("The picture", "The second picture", "A heatmap for each concept"):
+        node = titled(workflow, title)
+        sizes = [(picture.shape[1], picture.shape[0]) for picture in comfyui.images(run, node)]
+        assert editor.pictures_of(node, len(sizes)) == sizes
+    editor.show_all()
+    editor.shoot(f"quick_start_{editor.renderer}")
+
+
+def test_a_node_says_what_it_found(editor: Editor, comfyui: Client) -> None:
+    start = Landscape()
+    start.recorded()
+    editor.load(start.graph)
+    run = editor.run()
+    report = editor.widget(start.encoded, "pre")
+    expect(report).to_be_visible()
+    expect(report).to_have_text(comfyui.text(run, start.encoded))
+
+
+@pytest.mark.parametrize("palette", ["light", "dark"])
+def test_sockets_keep_their_colours_in_every_palette(editor: Editor, palette: str) -> None:
+    editor.set("Comfy.ColorPalette", palette)
+    editor.rest()
+    wires = "(types) => types.map((type) => window.app.canvas.constructor.link_type_colors[type])"
+    slots = "(types) => types.map((type) => window.app.canvas.default_connection_color_byType[type])"
+    rules = """(types) => types.map(
+      (type) => getComputedStyle(document.documentElement).getPropertyValue(`--color-datatype-${type}`).trim())"""
+    found = [editor.page.evaluate(script, list(TYPES)) for script in (wires, slots, rules)]
+    assert found[0] == found[1] == found[2] and len(set(found[0])) == len(TYPES)
+    assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in found[0])
+
+
+def test_the_server_is_asked_for_nothing_deprecated(comfyui: Client, editor: Editor) -> None:
+    assert "DEPRECATION WARNING" not in comfyui.server.log.read_text(encoding="utf-8")
