@@ -37,7 +37,7 @@ HOST_VARIABLE = "COMFYUI_PATH"
 HOST_LIST = "comfyui.txt"  # in .venv: that ComfyUI's requirements, without
 HOST_LEFT_OUT = {
     *("torch", "torchvision", "torchaudio"),  # what has to fit the torch that is there, and
-    *("comfyui-frontend-package", "comfyui-workflow-templates", "comfyui-embedded-docs"),  # 500 MB for the browser
+    *("comfyui-workflow-templates", "comfyui-embedded-docs"),  # 400 MB of examples and help
 }
 HOST_ASIDE = "comfyui"  # in .venv: packages that nothing but a ComfyUI may see
 DEMO_PROMPT = "a mountain and a boat on water under a sun in the sky"

@@ -220,10 +220,11 @@ def test_comfyui_is_where_the_variable_says_or_around_the_checkout_or_in_its_usu
         dev.find_comfyui(checkout)
 
 
-def test_comfyuis_own_list_is_installed_without_torch_and_what_only_a_browser_sees(installer: Installer) -> None:
+def test_comfyuis_own_list_is_installed_without_torch_and_without_templates_and_help(installer: Installer) -> None:
     needs = [
         "comfyui-frontend-package==1.2.3",
         "comfyui_workflow_templates==1.2",
+        "comfyui-embedded-docs==1.2",
         "torch",
         "torchsde",
         "TorchVision>=0.1",
@@ -238,6 +239,7 @@ def test_comfyuis_own_list_is_installed_without_torch_and_what_only_a_browser_se
     install = installer.ensure("dev", comfyui=comfyui)[4]
     assert install[3:5] == ["-c", "constraints.txt"]  # torch among them: pip may not choose another one
     assert Path(install[-1]).read_text(encoding="utf-8").splitlines() == [
+        "comfyui-frontend-package==1.2.3",
         "torchsde",
         "transformers>=4.50.3",
         "comfy-kitchen==0.2.31",
