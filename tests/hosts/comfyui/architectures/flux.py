@@ -12,7 +12,8 @@ from torch import Tensor
 from concept_attention.hosts.comfyui import flux
 from concept_attention.hosts.comfyui.visits import Call
 
-from .row import Arguments, Row, at_position
+from .double_stream import double_stream_row
+from .row import Row
 
 _SIZES = {
     "image_model": "flux",
@@ -20,26 +21,11 @@ _SIZES = {
     "out_channels": 16,
     "patch_size": 2,
     "vec_in_dim": 32,
-    "context_in_dim": 48,
-    "hidden_size": 128,
-    "mlp_ratio": 4.0,
-    "num_heads": 1,
-    "depth": 3,
-    "depth_single_blocks": 1,
-    "axes_dim": [16, 56, 56],
     "theta": 10000,
-    "qkv_bias": True,
+    "guidance_embed": False,
     "txt_ids_dims": [],
 }
-
-
-def _first(network: Any, embeddings: Tensor, calls: Mapping[str, Call]) -> Tensor:
-    return network.txt_in(embeddings)
-
-
-def _swap(arguments: Arguments, concept: Tensor) -> Arguments:
-    pe = at_position(arguments["pe"], 2, arguments["txt"].shape[1], concept.shape[1])
-    return {**arguments, "txt": concept, "pe": pe}
+_UNPOOLED = {**_SIZES, "vec_in_dim": None, "txt_ids_dims": [1, 2]}
 
 
 @contextmanager
@@ -58,27 +44,33 @@ def _same_vector(network: Any, calls: Mapping[str, Call], rows: Any) -> Tensor:
     return sum(call.output for call in calls.values())[rows]
 
 
-def _row(name: str, kind: str, guidance: bool) -> Row:
-    return Row(
-        name=name,
-        adapter=flux,
-        architecture="flux",
-        kind=kind,
-        config={**_SIZES, "guidance_embed": guidance},
-        latent=(1, 16, 12, 8),
-        grid=(1, 6, 4),
-        text_width=48,
+def _normalised_first(network: Any, embeddings: Tensor, calls: Mapping[str, Call]) -> Tensor:
+    return network.txt_in(network.txt_norm(embeddings))
+
+
+def _pooled_row(name: str, kind: str, guidance: bool) -> Row:
+    return double_stream_row(
+        name,
+        flux,
+        "flux",
+        kind,
+        {**_SIZES, "guidance_embed": guidance},
         extra={"pooled_output": lambda _, generator: torch.randn(1, 32, generator=generator)},
-        first=_first,
-        swap=_swap,
-        text_in=lambda arguments: arguments["txt"],
-        text_out=lambda output: output[1],
         around=_without_pooled_text,
         calm={"concept_modulation": _same_vector},
     )
 
 
 ROWS = (
-    _row("Flux.1 dev, Krea, Kontext, Fill, Canny, Depth", "Flux", guidance=True),
-    _row("Flux.1 schnell", "FluxSchnell", guidance=False),
+    _pooled_row("Flux.1 dev, Krea, Kontext, Fill, Canny, Depth", "Flux", guidance=True),
+    _pooled_row("Flux.1 schnell", "FluxSchnell", guidance=False),
+    double_stream_row("LongCat-Image", flux, "flux", "LongCatImage", _UNPOOLED),
+    double_stream_row(
+        "Ovis-Image",
+        flux,
+        "flux",
+        "FluxSchnell",
+        {**_UNPOOLED, "yak_mlp": True, "txt_norm": True},
+        first=_normalised_first,
+    ),
 )
