@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 AUTHORS_FLUX_LAYERS = 4 / 19  # share of the joint blocks: layers 15-18 of Flux 1's 19
+AUTHORS_FLUX2_LAYERS = 3 / 8  # layers 5-7 of Flux 2's 8
 AUTHORS_COGVIDEOX_LAYERS = 30 / 42  # the first 30 of CogVideoX-5B's 42
 
 

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from comfy.model_base import BaseModel
 
-FAMILIES = ("flux", "cogvideox", "mochi", "qwen_image", "joyimage", "lens", "pixeldit", "boogu")
+FAMILIES = (
+    "flux",
+    "flux2",
+    "chroma",
+    "hunyuan_video",
+    "cogvideox",
+    "mochi",
+    "qwen_image",
+    "joyimage",
+    "lens",
+    "pixeldit",
+    "boogu",
+)
 
 
 def import_adapters(families: Iterable[str]) -> tuple[ModuleType, ...]:
@@ -33,8 +45,7 @@ _NO_JOINT_BLOCKS = (
 _NO_ADAPTER = "is not supported yet, or not in this variant"
 _NO_TEXT = "reads no text: there is nothing to look for"
 _REASONS = (
-    (_NO_ADAPTER, "AuraFlow Chroma ErnieImage Flux Flux2 HiDream HiDreamO1 HunyuanImage21"),
-    (_NO_ADAPTER, "HunyuanVideo Ideogram4 Krea2 LongCatImage Lumina2 Omnigen2 QwenImage SD3"),
+    (_NO_ADAPTER, "AuraFlow ErnieImage Flux HiDream HiDreamO1 Ideogram4 Krea2 Lumina2 Omnigen2 QwenImage SD3"),
     (
         _NO_JOINT_BLOCKS,
         "Anima CosmosPredict2 CosmosVideo HunyuanDiT IP2P Kandinsky5 LTXAV LTXV Lotus PixArt SD21UNCLIP",

@@ -6,7 +6,6 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-import comfy.supported_models
 import pytest
 import torch
 from comfy.ldm.flux.layers import timestep_embedding
@@ -19,6 +18,7 @@ from concept_attention.hosts.comfyui.blocks import ConceptStream
 from concept_attention.hosts.comfyui.settings import Settings
 from concept_attention.hosts.comfyui.visits import Call, Visit
 
+from .architectures import flux2 as flux2_rows
 from .naive import naive_flux, naive_scores, relative_error
 from .tiny import make_cond, make_flux, make_latent, sample
 from .watched import footprint, make_encoded, recording_of, sample_and_record, watch
@@ -264,26 +264,5 @@ def test_a_run_leaves_nothing_on_the_model(make: Callable[[], Any]) -> None:
     assert footprint(model) == before and footprint(watched) == carried
 
 
-def test_models_of_other_families_with_the_same_class_are_not_matched() -> None:
-    config = comfy.supported_models.LongCatImage(
-        {
-            "image_model": "flux",
-            "in_channels": 16,
-            "out_channels": 16,
-            "patch_size": 2,
-            "vec_in_dim": None,
-            "context_in_dim": 48,
-            "hidden_size": 128,
-            "mlp_ratio": 4.0,
-            "num_heads": 1,
-            "depth": 1,
-            "depth_single_blocks": 1,
-            "axes_dim": [16, 56, 56],
-            "theta": 10000,
-            "qkv_bias": True,
-            "guidance_embed": False,
-            "txt_ids_dims": [1, 2],
-        }
-    )
-    config.set_inference_dtype(torch.float32, None)
-    assert not flux.matches(config.get_model({}, ""))
+def test_flux_2_has_the_same_class_and_is_not_matched() -> None:
+    assert not flux.matches(flux2_rows.ROWS[0].make().model)

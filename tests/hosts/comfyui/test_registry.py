@@ -40,12 +40,6 @@ def test_a_compiled_network_is_recognised() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "Flux2",
-        "LongCatImage",
-        "Chroma",
-        "ChromaRadiance",
-        "HunyuanVideo",
-        "HunyuanVideoI2V",
         "SD3",
         "AuraFlow",
         "HiDream",
@@ -125,10 +119,6 @@ def test_a_family_that_this_comfyui_lacks_is_left_out(tmp_path: Path, monkeypatc
 def test_adapters_have_their_functions_in_the_agreed_order() -> None:
     agreed = ["matches", "describe", "token_slices", "project_concepts", "attend_concepts", "update_concepts"]
     for adapter in registry.ADAPTERS:
-        own = [
-            name
-            for name, value in vars(adapter).items()
-            if isinstance(value, types.FunctionType) and value.__module__ == adapter.__name__
-        ]
+        own = [name for name, value in vars(adapter).items() if isinstance(value, types.FunctionType)]
         assert [name for name in own if name in agreed] == agreed
         assert {"joint_blocks", "conditioning_modules", "concept_modulation"} < set(own) and adapter.SUPPORTED
