@@ -23,7 +23,7 @@ from .visits import Call, Rows, Visit
 
 SUPPORTED = ("Boogu",)
 
-TEMPLATE_TOKENS = 33  # of Qwen3-VL's chat template with the system prompt, before the user's first word
+TEMPLATE_TOKENS = 29  # of the chat template with the system prompt, before the user's first word
 
 
 def matches(model: Any) -> bool:
