@@ -84,11 +84,11 @@ class Row:
         fill(model.diffusion_model, seed)
         return ModelPatcher(model, load_device=CPU, offload_device=CPU)
 
-    def cond(self, tokens: int = 7, seed: int = 1) -> Conditioning:
-        """A random CONDITIONING."""
+    def cond(self, tokens: int = 7, seed: int = 1, **more: Any) -> Conditioning:
+        """A random CONDITIONING; `more` goes into its dict (reference_latents, ...)."""
         generator = torch.Generator().manual_seed(seed)
         text = torch.randn(1, tokens, self.text_width, generator=generator)
-        return [[text, {name: make(tokens, generator) for name, make in self.extra.items()}]]
+        return [[text, {**{name: make(tokens, generator) for name, make in self.extra.items()}, **more}]]
 
     def empty(self, batch: int = 1) -> Tensor:
         """An empty latent."""
