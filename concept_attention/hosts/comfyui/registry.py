@@ -15,6 +15,9 @@ FAMILIES = (
     "flux2",
     "chroma",
     "hunyuan_video",
+    "sd3",
+    "auraflow",
+    "hidream",
     "cogvideox",
     "mochi",
     "qwen_image",
@@ -45,7 +48,7 @@ _NO_JOINT_BLOCKS = (
 _NO_ADAPTER = "is not supported yet, or not in this variant"
 _NO_TEXT = "reads no text: there is nothing to look for"
 _REASONS = (
-    (_NO_ADAPTER, "AuraFlow ErnieImage Flux HiDream HiDreamO1 Ideogram4 Krea2 Lumina2 Omnigen2 QwenImage SD3"),
+    (_NO_ADAPTER, "ErnieImage Flux HiDreamO1 Ideogram4 Krea2 Lumina2 Omnigen2 QwenImage SD3"),
     (
         _NO_JOINT_BLOCKS,
         "Anima CosmosPredict2 CosmosVideo HunyuanDiT IP2P Kandinsky5 LTXAV LTXV Lotus PixArt SD21UNCLIP",

@@ -60,15 +60,20 @@ class Visit(NamedTuple):
 
 
 def named_arguments(block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments by the names of the parameters of the block's class; another pack may have replaced its `forward`."""
-    return {**dict(zip(_names(type(block).forward), args, strict=False)), **kwargs}
+    """Arguments by the names of the parameters of the block's class; another pack may have replaced its `forward`.
+
+    Those that only a `*args` takes are a tuple by that name.
+    """
+    names, rest = _names(type(block).forward)
+    unnamed = {rest: args[len(names) :]} if rest else {}
+    return {**dict(zip(names, args, strict=False)), **unnamed, **kwargs}
 
 
 def with_options(
     block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The same arguments with other `transformer_options`, positional ones staying so."""
-    names = _names(type(block).forward)
+    names, _ = _names(type(block).forward)
     if _OPTIONS in names[: len(args)]:
         place = names.index(_OPTIONS)
         return (*args[:place], options, *args[place + 1 :]), dict(kwargs)
@@ -76,5 +81,8 @@ def with_options(
 
 
 @functools.lru_cache(maxsize=32)  # reading a signature costs as much as a hook's whole way through Python
-def _names(forward: Callable[..., Any]) -> tuple[str, ...]:
-    return tuple(inspect.signature(forward).parameters)[1:]
+def _names(forward: Callable[..., Any]) -> tuple[tuple[str, ...], str | None]:
+    """Of the parameters that take one positional argument each, and of the one that takes the rest."""
+    parameters = list(inspect.signature(forward).parameters.values())[1:]
+    rest = next((one.name for one in parameters if one.kind is one.VAR_POSITIONAL), None)
+    return tuple(one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD), rest

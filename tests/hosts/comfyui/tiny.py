@@ -26,7 +26,8 @@ Conditioning = list[list[Any]]  # ComfyUI's CONDITIONING: [[(1, T, E), {"pooled_
 def fill(module: nn.Module, seed: int = 0) -> None:
     """Seeded weights of unit gain, with norms near one and small biases: large enough that concepts differ.
 
-    ComfyUI's layers leave their parameters uninitialised, so every one of them is written.
+    ComfyUI's layers leave their parameters uninitialised, so every one of them is written, and what else is saved with
+    them: SD3's position embeddings.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -36,6 +37,10 @@ def fill(module: nn.Module, seed: int = 0) -> None:
                 parameter.copy_(noise * parameter[0].numel() ** -0.5)
             else:
                 parameter.copy_(0.1 * noise + (not name.endswith("bias")))
+        saved = module.state_dict()
+        for name, buffer in module.named_buffers():
+            if name in saved and buffer.is_floating_point():
+                buffer.copy_(torch.randn(buffer.shape, generator=generator))
 
 
 def make_flux(
