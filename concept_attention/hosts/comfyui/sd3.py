@@ -1,7 +1,7 @@
 """Stable Diffusion 3 and 3.5 in ComfyUI: medium, large, large turbo and their fine-tunes.
 
 Phases follow `_block_mixing` of comfy/ldm/modules/diffusionmodules/mmdit.py (0.19 to 0.33), so the two can be diffed.
-The last block's text path ends with its attention; 3.5 medium has a second attention in some blocks, of the image alone.
+The last block's text path ends with its attention. In 3.5 medium some blocks have a second one, of the image alone.
 
 Convention: text tokens come first, then the picture's tokens, row-major over 2x2 latent cells. Text has no positions.
 Source: the authors' SD3 code, whose concepts have the prompt's modulation. There the image tokens that are scored look

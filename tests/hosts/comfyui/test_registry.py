@@ -40,9 +40,6 @@ def test_a_compiled_network_is_recognised() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "SD3",
-        "AuraFlow",
-        "HiDream",
         "Lumina2",
         "Omnigen2",
     ],

@@ -1,0 +1,70 @@
+"""What is particular to SD3: every layer by default, its own mode, a second attention in some blocks, odd sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+
+import pytest
+import torch
+
+from concept_attention.heatmaps import make_heatmaps
+from concept_attention.hosts.comfyui import sd3
+from concept_attention.hosts.comfyui.settings import Settings
+
+from .architectures.oracle import recorded_and_expected
+from .architectures.sd3 import ROWS
+from .naive import relative_error
+from .watched import make_encoded, recording_of
+
+CLOSE = 1e-5
+MEDIUM, LARGE, DUAL = ROWS
+SETTINGS = Settings(make_encoded(width=LARGE.text_width))
+
+
+@pytest.mark.parametrize("depth", [24, 38])
+def test_all_layers_of_a_full_size_model_are_the_default(depth: int) -> None:
+    network = types.SimpleNamespace(
+        joint_blocks=range(depth),
+        num_heads=depth,
+        hidden_size=64 * depth,
+        patch_size=2,
+        context_embedder=types.SimpleNamespace(in_features=4096),
+    )
+    found = sd3.describe(types.SimpleNamespace(diffusion_model=network))
+    assert (found.default_layers, found.head_dim, found.text_width) == (tuple(range(depth)), 64, 4096)
+
+
+def test_shares_follow_the_authors_rule_for_sd3() -> None:
+    """Concept vectors of length 1, a softmax over the concepts of every layer, then the mean of all layers."""
+    recording, expected = recorded_and_expected(
+        LARGE, LARGE.make(), SETTINGS, positive=LARGE.cond(), latent=LARGE.empty(2), steps=1
+    )
+    assert recording.mode == "sd3" and recording.default_layers == (0, 1, 2)
+    unit = expected[0] / recording.norms[0][..., None]
+    shares = torch.softmax(unit, dim=2).mean(0).unflatten(-1, (6, 4))
+    assert relative_error(make_heatmaps(recording).values, shares) < CLOSE
+
+
+def test_the_images_attention_to_itself_is_not_taken_for_the_joint_one() -> None:
+    """3.5 medium has it in some blocks: what it gives reaches the concepts in the next block, through the picture."""
+    model, other = DUAL.make(), DUAL.make()
+    with torch.no_grad():
+        other.model.diffusion_model.joint_blocks[1].x_block.attn2.proj.weight.mul_(2.0)
+    options = {"positive": DUAL.cond(), "latent": DUAL.empty(), "steps": 1}
+    one, two = (recording_of(each, SETTINGS, **options).scores for each in (model, other))
+    assert torch.equal(two[:, :2], one[:, :2])
+    assert relative_error(two[:, 2], one[:, 2]) > 100 * CLOSE
+
+
+def test_odd_sizes_are_padded_as_the_model_pads_them() -> None:
+    odd = dataclasses.replace(MEDIUM, grid=(1, 5, 4))
+    latent = torch.zeros(2, 16, 9, 7)
+    recording, expected = recorded_and_expected(odd, odd.make(), SETTINGS, positive=odd.cond(), latent=latent, steps=1)
+    assert recording.grid == (1, 5, 4)
+    assert relative_error(recording.scores, expected) < CLOSE
+
+
+def test_a_model_whose_words_read_each_other_once_more_is_not_matched() -> None:
+    config = {**MEDIUM.config, "context_processor_layers": 1, "context_size": 48}
+    assert not sd3.matches(dataclasses.replace(MEDIUM, config=config).make().model)
