@@ -14,7 +14,7 @@ from .concepts import Concept, concept_index
 from .maps import check_size, resize_maps, stretch
 from .reading import read_recording
 from .recording import Recording
-from .selection import parse_layers, parse_steps
+from .selection import parse_layers, parse_steps, usual_layers
 
 Kind = Literal["share", "score", "stretched"]
 
@@ -142,7 +142,7 @@ def make_heatmaps(
 def select_layers(recording: Recording, layers: str | Sequence[int]) -> tuple[int, ...]:
     """The model's layers, among those the recording kept, that `layers` stands for in `make_heatmaps`."""
     kept = recording.layers
-    usual = tuple(layer for layer in recording.default_layers if layer in kept) or kept
+    usual = usual_layers(kept, recording.default_layers)
     everything = isinstance(layers, str) and layers.strip().casefold() == "all"
     wanted = kept if everything else parse_layers(layers, recording.layer_count, usual)
     missing = [layer for layer in wanted if layer not in kept]

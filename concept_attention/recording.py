@@ -120,6 +120,11 @@ class RecordingBuilder:
         """Steps kept so far."""
         return len(self._steps)
 
+    @property
+    def latest(self) -> tuple[Tensor, ...]:
+        """Of the step kept last: scores (L, B, C, N), norms (L, B, C), and pad scores (L, B, N) where there are any."""
+        return self._steps[-1][2]
+
     def begin_evaluation(self) -> None:
         """Forget what the current evaluation delivered."""
         self._delivered = {}

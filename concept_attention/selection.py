@@ -45,6 +45,11 @@ def check_layers(text: str) -> None:
         _check_order(_ranges(text, 1, "layers", _LAYER_EXAMPLES), "layers")
 
 
+def usual_layers(kept: Sequence[int], default: Sequence[int]) -> tuple[int, ...]:
+    """What `auto` means where only some layers were kept: the default ones among them, or all of them."""
+    return tuple(layer for layer in default if layer in kept) or tuple(kept)
+
+
 def parse_steps(text: str | Sequence[int], count: int) -> tuple[int, ...]:
     """Step indices from what a user wrote.
 

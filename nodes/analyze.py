@@ -8,7 +8,15 @@ from comfy_api.latest import io, ui
 
 from . import report
 from .library import analysis, encoded, settings
-from .sockets import LARGEST_SEED, SAMPLING, Recording, concepts_input, layers_input, recording_mode_input
+from .sockets import (
+    LARGEST_SEED,
+    SAMPLING,
+    Recording,
+    concepts_input,
+    layers_input,
+    live_preview_input,
+    recording_mode_input,
+)
 
 
 class ConceptAttentionEncodeImage(io.ComfyNode):
@@ -60,6 +68,7 @@ class ConceptAttentionEncodeImage(io.ComfyNode):
                 ),
                 layers_input(),
                 recording_mode_input(),
+                live_preview_input(),
             ],
             outputs=[
                 Recording.Output(
@@ -81,7 +90,8 @@ class ConceptAttentionEncodeImage(io.ComfyNode):
         positive: Any = None,
         layers: str = "all",
         mode: str = "auto",
+        live_preview: str = "",
     ) -> io.NodeOutput:
-        wanted = settings.Settings(concepts, layers, mode=mode)
+        wanted = settings.Settings(concepts, layers, mode=mode, live_preview=live_preview.strip())
         result = analysis.analyze(model, wanted, latent, positive, noise, samples, seed)
         return io.NodeOutput(result, ui=ui.PreviewText(report.recording_text(result)))

@@ -8,7 +8,15 @@ from comfy_api.latest import io, ui
 
 from . import report
 from .library import encoded, patching, settings
-from .sockets import SAMPLING, Recording, concepts_input, layers_input, range_inputs, recording_mode_input
+from .sockets import (
+    SAMPLING,
+    Recording,
+    concepts_input,
+    layers_input,
+    live_preview_input,
+    range_inputs,
+    recording_mode_input,
+)
 
 
 class ConceptAttentionPatchModel(io.ComfyNode):
@@ -28,6 +36,7 @@ class ConceptAttentionPatchModel(io.ComfyNode):
                 layers_input(),
                 *range_inputs(),
                 recording_mode_input(),
+                live_preview_input(),
             ],
             outputs=[io.Model.Output(display_name="MODEL", tooltip="Connect it to the sampler or guider.")],
         )
@@ -41,8 +50,11 @@ class ConceptAttentionPatchModel(io.ComfyNode):
         start_percent: float = 0.0,
         end_percent: float = 1.0,
         mode: str = "auto",
+        live_preview: str = "",
     ) -> io.NodeOutput:
-        wanted = settings.Settings(concepts, layers, start_percent, end_percent, mode)
+        wanted = settings.Settings(
+            concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip()
+        )
         return io.NodeOutput(patching.patch_model(model, wanted))
 
 

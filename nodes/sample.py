@@ -9,7 +9,16 @@ from comfy_api.latest import io, ui
 
 from . import report
 from .library import encoded, sampling, settings
-from .sockets import LARGEST_SEED, SAMPLING, Recording, concepts_input, layers_input, range_inputs, recording_mode_input
+from .sockets import (
+    LARGEST_SEED,
+    SAMPLING,
+    Recording,
+    concepts_input,
+    layers_input,
+    live_preview_input,
+    range_inputs,
+    recording_mode_input,
+)
 
 
 def _recording_output() -> io.Output:
@@ -85,6 +94,7 @@ class ConceptAttentionKSampler(io.ComfyNode):
                 layers_input(),
                 *range_inputs(),
                 recording_mode_input(),
+                live_preview_input(),
             ],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), _recording_output()],
         )
@@ -107,8 +117,11 @@ class ConceptAttentionKSampler(io.ComfyNode):
         start_percent: float = 0.0,
         end_percent: float = 1.0,
         mode: str = "auto",
+        live_preview: str = "",
     ) -> io.NodeOutput:
-        wanted = settings.Settings(concepts, layers, start_percent, end_percent, mode)
+        wanted = settings.Settings(
+            concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip()
+        )
         latent, recording = sampling.sample(
             model, wanted, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise
         )
@@ -136,6 +149,7 @@ class ConceptAttentionSamplerCustom(io.ComfyNode):
                 layers_input(),
                 *range_inputs(),
                 recording_mode_input(),
+                live_preview_input(),
             ],
             outputs=[
                 io.Latent.Output(display_name="output", tooltip="The latent after the last step."),
@@ -160,7 +174,10 @@ class ConceptAttentionSamplerCustom(io.ComfyNode):
         start_percent: float = 0.0,
         end_percent: float = 1.0,
         mode: str = "auto",
+        live_preview: str = "",
     ) -> io.NodeOutput:
-        wanted = settings.Settings(concepts, layers, start_percent, end_percent, mode)
+        wanted = settings.Settings(
+            concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip()
+        )
         output, denoised, recording = sampling.sample_custom(noise, guider, sampler, sigmas, latent_image, wanted)
         return io.NodeOutput(output, denoised, recording, ui=ui.PreviewText(report.recording_text(recording)))

@@ -75,6 +75,18 @@ def recording_mode_input() -> io.Input:
     )
 
 
+def live_preview_input() -> io.Input:
+    return io.String.Input(
+        "live_preview",
+        display_name="live preview",
+        default="",
+        optional=True,
+        advanced=True,
+        tooltip="What the preview shows while the model runs: the name of a concept, or segmentation. It is drawn over "
+        "ComfyUI's own preview, or alone where that is turned off, and changes no result. Empty shows neither.",
+    )
+
+
 def reading_mode_input() -> io.Input:
     return io.Combo.Input(
         "mode",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from ..reading import Reading
 from ..recording import Recording, RecordingBuilder
 from ..scores import Mode, Vectors, resolve_mode, score_concepts
 from ..selection import parse_layers
@@ -73,6 +74,11 @@ class Collector:
         if self.pad_count:
             self.embeddings = torch.cat([self.embeddings, torch.zeros_like(self.embeddings[:1])])
         self.key_bias = pad_bias(len(self.embeddings), self.pad_count) if self.pad_count else None
+
+    @property
+    def reading(self) -> Reading:
+        """How what is recorded becomes shares, in the mode it is recorded for."""
+        return Reading(self._mode, self._mode.temperature, self.pad_count)
 
     @torch.no_grad()
     def score(self, image_out: Tensor, concept_out: Tensor) -> LayerScores:

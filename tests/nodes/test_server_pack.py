@@ -26,19 +26,19 @@ print(time.process_time() - began)
 # Final, as graphs and scripts name them: inputs that must be there and outputs, by node.
 NODES = {
     "ConceptEncode": ("clip concepts background pooling", "CA_CONCEPTS"),
-    "ConceptAttentionPatchModel": ("model concepts layers start_percent end_percent mode", "MODEL"),
+    "ConceptAttentionPatchModel": ("model concepts layers start_percent end_percent mode live_preview", "MODEL"),
     "ConceptAttentionCollect": ("latent model", "CA_RECORDING"),
     "ConceptAttentionKSampler": (
         "model seed steps cfg sampler_name scheduler positive negative latent_image denoise "
-        "concepts layers start_percent end_percent mode",
+        "concepts layers start_percent end_percent mode live_preview",
         "LATENT CA_RECORDING",
     ),
     "ConceptAttentionSamplerCustom": (
-        "noise guider sampler sigmas latent_image concepts layers start_percent end_percent mode",
+        "noise guider sampler sigmas latent_image concepts layers start_percent end_percent mode live_preview",
         "LATENT LATENT CA_RECORDING",
     ),
     "ConceptAttentionEncodeImage": (
-        "model concepts latent positive noise samples seed layers mode",
+        "model concepts latent positive noise samples seed layers mode live_preview",
         "CA_RECORDING",
     ),
     "ConceptHeatmaps": ("recording layers steps mode temperature kind", "CA_HEATMAPS"),

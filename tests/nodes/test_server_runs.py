@@ -88,13 +88,14 @@ def test_batches_are_recorded_picture_by_picture(comfyui: Client) -> None:
     assert not torch.equal(recording.scores[:, :, 0], recording.scores[:, :, 1])
 
 
-@pytest.mark.parametrize("way", ["patched model", "sampler node"])
+@pytest.mark.parametrize("way", ["patched model", "sampler node", "live preview"])
 def test_an_interrupted_run_leaves_the_next_one_clean(comfyui: Client, way: str) -> None:
     start = Landscape(width=256, height=256)
     if way == "patched model":
         sampler, saved = start.recorded(seed=6)
     else:
-        sampler = start.sample(start.model, "ConceptAttentionKSampler", concepts=start.encoded[0], seed=6)
+        wish = {"live_preview": "segmentation"} if way == "live preview" else {}
+        sampler = start.sample(start.model, "ConceptAttentionKSampler", concepts=start.encoded[0], seed=6, **wish)
         saved = start.save_recording(sampler[1])
     before = record(comfyui, start, saved)
     start.graph.set(sampler, steps=2000)

@@ -11,11 +11,13 @@ import comfy.model_management
 import comfy.sample
 import comfy.samplers
 import comfy.utils
+import latent_preview
 import torch
 from comfy.model_sampling import CONST, COSMOS_RFLOW
 from torch import Tensor
 
 from ...recording import Recording
+from .live import Callback
 from .patching import patch_model
 from .sampling import Keep
 from .settings import Settings
@@ -62,15 +64,21 @@ def analyze(
     pictures = check_latent(model, latent["samples"])
     schedule = schedule_of(model, noise, samples)
     conds = look_conditions(settings.encoded.empty if positive is None else positive)
-    progress = comfy.utils.ProgressBar(samples)
     guider = comfy.samplers.CFGGuider(watched)
     guider.inner_set_conds({"positive": conds})
+    callback = latent_preview.prepare_callback(model, samples) if settings.live_preview else _progress(samples)
+    guider.sample(torch.zeros_like(pictures), pictures, Looks(seed), schedule, callback=callback, seed=seed)
+    return kept.recording()
+
+
+def _progress(samples: int) -> Callback:
+    """Moves the host's progress bar, and shows no preview: the pictures are known."""
+    bar = comfy.utils.ProgressBar(samples)
 
     def on_sample(step: int, denoised: Tensor, noised: Tensor, total: int) -> None:
-        progress.update_absolute(step + 1, total)
+        bar.update_absolute(step + 1, total)
 
-    guider.sample(torch.zeros_like(pictures), pictures, Looks(seed), schedule, callback=on_sample, seed=seed)
-    return kept.recording()
+    return on_sample
 
 
 class Looks(comfy.samplers.Sampler):
@@ -97,8 +105,8 @@ class Looks(comfy.samplers.Sampler):
             comfy.model_management.throw_exception_if_processing_interrupted()
             fresh = seeded_noise(latent_image, self._seed + index)
             noised = scaling(sigma, fresh, latent_image, self.max_denoise(model_wrap, sigmas))
-            denoised = model_wrap(noised, sigma.expand(len(noised)), **extra_args)
-            callback(index, denoised, noised, count)
+            model_wrap(noised, sigma.expand(len(noised)), **extra_args)
+            callback(index, latent_image, noised, count)  # what a preview shows is the picture itself
         return latent_image
 
 

@@ -24,6 +24,12 @@ class Frame(NamedTuple):
     image_size: tuple[int, int]
     covered_size: tuple[int, int] | None
 
+    @property
+    def visible(self) -> tuple[float, float]:
+        """Share (0-1] of the grid's height and width that lies in the picture, as of `Heatmaps`."""
+        (height, width), (rows, columns) = self.image_size, self.covered_size or self.image_size
+        return height / rows, width / columns
+
 
 def measure_frame(size: Sequence[int], patch: tuple[int, int, int], pixels: int) -> Frame:
     """The frame of a latent.

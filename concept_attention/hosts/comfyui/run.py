@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...recording import Recording
 from ..collector import Collector, versions
+from .live import LivePreview
 from .registry import adapter_for
 from .settings import Settings
 from .watch import KEY, Watch
@@ -64,23 +65,32 @@ def record(
     collector = settings.check(model)
     call = {**dict(zip(_ARGUMENTS, args, strict=False)), **kwargs}
     watch = Watch(guider, adapter_for(model), collector, settings, len(call["sigmas"]) - 1, stop)
-    args, kwargs = _with_callback(watch, args, kwargs)
-
+    preview = _preview(settings, collector) if settings.live_preview else None
     original = guider.model_options
     guider.model_options = _with_wrappers(watch, original)
     try:
+        args, kwargs = _with_callback(watch, preview, args, kwargs)
         output = executor(*args, **kwargs)
     finally:
         guider.model_options = original
+        if preview is not None:
+            preview.release()
     return output, _result(watch, collector, {"seed": str(call.get("seed")), "model": type(model).__name__})
 
 
+def _preview(settings: Settings, collector: Collector) -> LivePreview:
+    kept, default = collector.layers, collector.architecture.default_layers
+    return LivePreview(settings.encoded.concepts, settings.live_preview, collector.reading, kept, default)
+
+
 def _with_callback(
-    watch: Watch, args: Sequence[Any], kwargs: Mapping[str, Any]
+    watch: Watch, preview: LivePreview | None, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments with a callback that also tells the watch."""
+    """The arguments with a callback that also tells the watch, and then shows the preview."""
     place = _ARGUMENTS.index("callback")
     theirs = args[place] if len(args) > place else kwargs.get("callback")
+    if preview is not None:
+        theirs = preview.follow(theirs, watch)
 
     def callback(step: int, denoised: Tensor, x: Tensor, steps: int) -> Any:
         watch.after_step(step, denoised)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ...preview import check_preview
 from ...scores import resolve_mode
 from ...selection import check_layers
 from ..collector import Collector
@@ -32,10 +33,12 @@ class Settings:
             other steps. A step counts if any part of it lies in the range.
         mode: fidelity mode, a key of `scores.MODES`, or `auto`.
         dtype: of the kept scores, float32 or float16.
+        live_preview: what the host's preview shows of every recorded step while it samples: the name of a concept, or
+            `segmentation`, or nothing if it is empty. It changes nothing of what is recorded.
 
     Raises:
         ValueError: if there are no concepts, layers cannot be read, the range selects no step, or there is no such
-            mode or dtype.
+            mode, dtype or preview.
     """
 
     encoded: EncodedConcepts
@@ -44,6 +47,7 @@ class Settings:
     end_percent: float = 1.0
     mode: str = "auto"
     dtype: torch.dtype = torch.float32
+    live_preview: str = ""
 
     def __post_init__(self) -> None:
         if not self.encoded.concepts:
@@ -57,6 +61,8 @@ class Settings:
         resolve_mode(self.mode, "")
         if self.dtype not in (torch.float32, torch.float16):
             raise ValueError(f"Scores are kept in float32 or float16, got {self.dtype}.")
+        if self.live_preview:
+            check_preview(self.live_preview, self.encoded.concepts)
 
     def check(self, model: BaseModel) -> Collector:
         """Hold the settings against a live model, before anything is sampled.
