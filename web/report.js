@@ -1,6 +1,9 @@
 // What a node of this pack says after it ran (the text in its UI output), shown below its widgets.
 
 import { app } from "../../scripts/app.js";
+import { findNode } from "./common/find_node.js";
+
+/** @import {Node} from "../../scripts/app.js" */
 
 const NAME = "concept_attention_report";
 const LINE = 16; // pixels
@@ -8,21 +11,25 @@ const PADDING = 8;
 const MOST_LINES = 14; // more are scrolled
 const CHARACTER = 7.3; // pixels
 const WIDEST = 520;
-const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/").at(-2)); // the folder it is served from
+const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/").at(-2) ?? ""); // the folder it is served from
 
+/** @param {Node} node */
 function isOurs(node) {
   return node.constructor.nodeData?.python_module === `custom_nodes.${PACK}`;
 }
 
+/** @param {string} text */
 function heightOf(text) {
   return Math.min(text.split("\n").length, MOST_LINES) * LINE + 2 * PADDING;
 }
 
+/** @param {string} text */
 function widthOf(text) {
   const longest = Math.max(...text.split("\n").map((line) => line.length));
   return Math.min(longest * CHARACTER + 2 * PADDING + 40, WIDEST);
 }
 
+/** @param {Node} node */
 function addReport(node) {
   const element = document.createElement("pre");
   element.dataset.captureWheel = "true"; // once it has the focus, the wheel scrolls it and not the graph
@@ -47,13 +54,14 @@ function addReport(node) {
   const widget = node.addDOMWidget(NAME, NAME, element, {
     serialize: false, // not in the prompt
     hideOnZoom: false,
-    getMinHeight: () => heightOf(element.textContent),
-    getValue: () => element.textContent,
+    getMinHeight: () => heightOf(element.textContent ?? ""),
+    getValue: () => element.textContent ?? "",
   });
   widget.serialize = false; // not in the workflow
   return widget;
 }
 
+/** @param {Node} node @param {any} output */
 function report(node, output) {
   if (!isOurs(node) || !Array.isArray(output?.text)) return;
   const widget = node.widgets?.find((candidate) => candidate.name === NAME) ?? addReport(node);
@@ -66,27 +74,20 @@ function report(node, output) {
   app.canvas.setDirty(true, true);
 }
 
-// Ids of outputs are "node", or "subgraph:node" inside a subgraph.
-function findNode(id) {
-  const root = app.rootGraph ?? app.graph;
-  const [node, subgraph] = id.split(":").reverse();
-  return (subgraph ? root.subgraphs?.get(subgraph) : root)?.getNodeById(node);
-}
-
 app.registerExtension({
   name: "ConceptAttention.Report",
   nodeCreated(node) {
     if (!isOurs(node)) return;
     const before = node.onExecuted;
     node.onExecuted = function (output) {
-      before?.apply(this, arguments);
+      before?.call(this, output);
       report(this, output);
     };
   },
   // Outputs come back when a tab is shown again or a finished run is opened.
   onNodeOutputsUpdated(outputs) {
     for (const [id, output] of Object.entries(outputs)) {
-      const node = findNode(id);
+      const node = findNode(app.rootGraph ?? app.graph, id);
       if (node) report(node, output);
     }
   },

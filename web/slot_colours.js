@@ -19,6 +19,7 @@ function colourNewerNodes() {
 
 // The canvas looks colours up in tables that every change of palette overwrites with empty strings for types that the
 // palette does not know. These entries keep the last colour that they were really given.
+/** @param {Record<string, string>} table */
 function colourCanvas(table) {
   for (const [type, colour] of Object.entries(COLOURS)) {
     let current = table[type] || colour;

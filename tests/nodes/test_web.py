@@ -15,6 +15,7 @@ from concept_attention.colormaps import _distance, _seen
 WEB = Path(__file__).resolve().parents[2] / "web"
 STAND_IN = Path(__file__).with_name("front_end.mjs")
 SCRIPTS = sorted(WEB.glob("*.js"))
+MODULES = sorted(set(WEB.rglob("*.js")) - set(SCRIPTS))
 # Of ComfyUI's dark palette.
 CORE = {
     "CLIP": "#FFD500",
@@ -59,19 +60,28 @@ def test_a_colour_is_told_from_all_others_in_every_kind_of_vision(name: str) -> 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_imports_the_stable_entry_only(script: Path) -> None:
     text = script.read_text(encoding="utf-8")
-    assert re.findall(r'\bfrom "([^"]+)"', text) == ["../../scripts/app.js"]
-    assert "fetch(" not in text and ".prototype" not in text and "innerHTML" not in text
+    foreign = {name for name in re.findall(r'\bfrom "([^"]+)"', text) if not name.startswith("./")}
+    assert {"../../scripts/app.js"} <= foreign <= {"../../scripts/app.js", "../../scripts/api.js"}
+    assert " fetch(" not in text and ".prototype" not in text and "innerHTML" not in text
     assert len(re.findall(r"app\.registerExtension\(", text)) == 1
     assert re.search(r'^  name: "ConceptAttention\.\w+",$', text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+def test_a_module_imports_other_modules_only_and_does_nothing_by_itself(module: Path) -> None:
+    """ComfyUI imports every script it serves: what is not a feature must not notice."""
+    text = module.read_text(encoding="utf-8")
+    assert all(name.startswith("./") for name in re.findall(r'\bfrom "([^"]+)"', text))
+    assert "fetch(" not in text and ".prototype" not in text and "innerHTML" not in text
+    statements = re.findall(r"^(?!import|export|const|function|class|async|[/ }\])*]|$)[^\n]*", text, re.MULTILINE)
+    assert not statements
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
 @pytest.mark.parametrize("subject", ["colours", "report"])
 def test_scripts_do_their_work_in_a_stand_in_front_end(subject: str, tmp_path: Path) -> None:
     served = tmp_path / "extensions" / "My Pack"
-    served.mkdir(parents=True)
-    for script in SCRIPTS:
-        shutil.copy(script, served)
+    shutil.copytree(WEB, served, dirs_exist_ok=True)
     (tmp_path / "scripts").mkdir()
     (tmp_path / "package.json").write_text('{"type": "module"}', encoding="utf-8")
     (tmp_path / "scripts" / "app.js").write_text("export const app = globalThis.app;\n", encoding="utf-8")

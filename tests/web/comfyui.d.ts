@@ -1,0 +1,66 @@
+// As much of ComfyUI's front end as the pack's scripts use.
+
+declare module "*/scripts/app.js" {
+  export interface Widget {
+    name: string;
+    type: string;
+    value: unknown;
+    element: HTMLElement;
+    serialize?: boolean;
+    callback?: (value: unknown) => void;
+  }
+
+  export interface WidgetOptions {
+    serialize: boolean;
+    hideOnZoom: boolean;
+    getMinHeight: () => number;
+    getValue: () => string;
+  }
+
+  export interface Graph {
+    subgraphs?: Map<string, Graph>;
+    getNodeById(id: string): Node | null;
+  }
+
+  export interface Node {
+    constructor: { comfyClass?: string; nodeData?: { python_module?: string } };
+    graph?: Graph | null;
+    widgets?: Widget[];
+    properties: Record<string, unknown>;
+    size: [number, number];
+    addDOMWidget(name: string, type: string, element: HTMLElement, options: WidgetOptions): Widget;
+    computeSize(): [number, number];
+    setSize(size: [number, number]): void;
+    onExecuted?: (output: any) => void;
+    onConfigure?: (data: unknown) => void;
+    onRemoved?: () => void;
+  }
+
+  export interface Canvas {
+    constructor: { link_type_colors: Record<string, string> };
+    default_connection_color_byType: Record<string, string>;
+    setDirty(foreground: boolean, background: boolean): void;
+  }
+
+  export interface Extension {
+    name: string;
+    setup?(): void;
+    nodeCreated?(node: Node): void;
+    onNodeOutputsUpdated?(outputs: Record<string, any>): void;
+  }
+
+  export const app: {
+    canvas: Canvas;
+    graph: Graph;
+    rootGraph?: Graph;
+    extensionManager?: { setting?: { get(name: string): unknown } };
+    registerExtension(extension: Extension): void;
+  };
+}
+
+declare module "*/scripts/api.js" {
+  export const api: {
+    fetchApi(route: string): Promise<Response>;
+    apiURL(route: string): string;
+  };
+}

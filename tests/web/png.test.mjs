@@ -1,0 +1,10 @@
+import { writeFileSync } from "node:fs";
+import test from "node:test";
+
+import { fixture, load } from "./lib.mjs";
+
+const { withText } = await load("png");
+
+test("a text is added to a picture", () => {
+  writeFileSync(fixture.written, withText(Uint8Array.from(fixture.png), "concept_attention", fixture.settings));
+});

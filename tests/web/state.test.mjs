@@ -1,0 +1,95 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { load } from "./lib.mjs";
+
+const states = await load("state");
+const { LANGUAGES, speak } = await load("strings");
+
+const frame = (t) => ({ filename: "f", subfolder: "", type: "temp", width: 8, height: 8, t });
+const manifest = {
+  concepts: [{ name: "sky", role: "concept" }, { name: "a, b", role: "concept" }, { name: "grass", role: "background" }],
+  kind: "share",
+  average: "values",
+  layers: [3, 7, 8, 9],
+  layer_groups: [[3], [7], [8], [9]],
+  default_layers: [8, 9],
+  steps: [4, 5, 6],
+  step_groups: [[0], [1], [2]],
+  sigmas: [1, 0.6, 0.2],
+  grid: [2, 4, 4],
+  pictures: [{ frames: [frame(0), frame(1), frame(1)] }, { frames: [frame(0)] }],
+};
+const choice = { concepts: "", layers: "auto", steps: "all", method: "soft", threshold: 0.5, percentile: 90 };
+const begin = (part = {}, look = {}) => states.begin(manifest, { ...choice, ...part }, look);
+
+test("with nothing picked the first concept is shown and masked", () => {
+  const state = begin();
+  assert.deepEqual([state.picked, states.masked(state), states.shown(state)], [[], [0], [0]]);
+  assert.deepEqual([state.layers, state.steps], [[2, 3], [0, 1, 2]]);
+});
+
+test("picking takes one alone, pinning adds and removes, and names are written as the node reads them", () => {
+  let state = states.pick(begin(), 1);
+  assert.equal(state.choice.concepts, "a\\, b");
+  state = states.pin(state, 2);
+  assert.deepEqual([state.picked, state.choice.concepts], [[1, 2], "a\\, b, grass"]);
+  state = states.pin(state, 1);
+  assert.deepEqual(state.picked, [2]);
+  assert.deepEqual(states.shown({ ...state, hovered: 0 }), [0]); // pointed at, for a look only
+  assert.deepEqual(states.masked({ ...state, hovered: 0 }), [2]);
+  assert.equal(states.pick(state, 2).choice.concepts, "");
+});
+
+test("sliders write what the node reads", () => {
+  const state = begin();
+  assert.equal(states.chooseLayers(state, 0, 1).choice.layers, "3,7");
+  assert.equal(states.chooseLayers(state, 2, 2).choice.layers, "8");
+  assert.equal(states.chooseLayers(state, 0, 3).choice.layers, "all");
+  assert.equal(states.chooseSteps(state, 2, 1).choice.steps, "1-2");
+  assert.deepEqual(states.chooseSteps(state, 1, 1).steps, [1]);
+});
+
+test("what cannot be read is said, and what was there before still counts", () => {
+  const state = states.withChoice(begin({ steps: "1" }), { steps: "1-", layers: "4" });
+  assert.deepEqual([state.unread, state.steps, state.layers], [["steps", "layers"], [1], [2, 3]]);
+  assert.deepEqual(states.withChoice(state, { steps: "all", layers: "all" }).unread, []);
+});
+
+test("magnifying keeps a point where it is and the picture in sight", () => {
+  const at = { x: 0.2, y: 0.7 };
+  const state = states.zoomBy(begin(), 4, at);
+  const { scale, x, y } = state.look.zoom;
+  assert.equal(scale, 4);
+  const seen = (zoom) => (at.x - zoom.x) * zoom.scale; // from the middle, in parts of the window
+  assert.ok(Math.abs(seen({ scale, x }) - (at.x - 0.5)) < 1e-9 && Math.abs((at.y - y) * scale - 0.2) < 1e-9);
+  assert.deepEqual(states.panBy(state, 9, -9).look.zoom, { scale: 4, x: 0.875, y: 0.125 });
+  assert.deepEqual(states.zoomBy(state, 0.001, at).look.zoom, { scale: 1, x: 0.5, y: 0.5 });
+  assert.equal(states.zoomBy(state, 1e9, at).look.zoom.scale, 32);
+});
+
+test("frames belong to the grid's frames, and a saved look fits other data", () => {
+  const state = begin({}, { frame: 2, view: "mask" });
+  assert.deepEqual([states.gridFrame(state), states.frameCount(state), state.look.view], [1, 3, "mask"]);
+  const second = states.withLook(state, { picture: 1 });
+  assert.deepEqual([second.look.frame, states.gridFrame(second)], [0, 0]);
+  assert.equal(begin({}, { picture: 7, frame: 9 }).look.picture, 1);
+});
+
+test("finished heatmaps have no steps and layers to choose", () => {
+  const finished = { ...manifest, kind: "score", steps: [], step_groups: [], layers: [], layer_groups: [], default_layers: [], sigmas: [] };
+  const state = states.begin(finished, choice);
+  assert.deepEqual([state.fixed, state.steps, state.layers, state.unread], [true, [0], [0], []]);
+  assert.ok(states.refused(state, "soft") && states.refused(state, "argmax") && !states.refused(state, "otsu"));
+});
+
+test("every language says everything", () => {
+  const [english, ...others] = Object.values(LANGUAGES);
+  const places = (text) => (text.match(/\{\d\}/g) ?? []).sort().join();
+  for (const texts of others) {
+    assert.deepEqual(Object.keys(texts), Object.keys(english));
+    for (const key of Object.keys(english)) assert.equal(places(texts[key]), places(english[key]), key);
+  }
+  assert.equal(speak("zh-TW")("at", 1, 2), "位置 1, 2");
+  assert.equal(speak("de")("at", 1, 2), "At 1, 2");
+});

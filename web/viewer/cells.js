@@ -1,0 +1,109 @@
+// The values of one picture, and their mean over any steps and layers in four look-ups per rectangle of them.
+
+/** @import {PictureRef} from "./types.js" */
+
+/**
+ * Stored values as a file holds them.
+ * @param {ArrayBuffer} buffer
+ * @param {PictureRef} picture
+ * @returns {Uint16Array}
+ */
+export function decode(buffer, { dtype, shape }) {
+  const count = shape.reduce((product, size) => product * size, 1);
+  if (dtype !== "uint16") throw new Error(`Values are uint16, got ${dtype}. Update the pack, then reload this page.`);
+  if (buffer.byteLength !== 2 * count) throw new Error(`Expected ${2 * count} bytes of values, got ${buffer.byteLength}.`);
+  return new Uint16Array(buffer);
+}
+
+/**
+ * Sums over steps [0, s) and layers [0, l) for every s and l, as whole numbers: exact while fewer than 65,537 cells are
+ * summed, and differences of them stay exact even beyond.
+ */
+export class Cells {
+  /**
+   * @param {Uint16Array} stored
+   * @param {PictureRef} picture
+   * @param {number[]} stepWeights  one per S, whole
+   * @param {number[]} layerWeights  one per L, whole
+   */
+  constructor(stored, { shape, offset, scale }, stepWeights, layerWeights) {
+    const [steps, layers, concepts, frames, height, width] = shape;
+    this.offset = offset;
+    this.scale = scale;
+    this.stepWeights = stepWeights;
+    this.layerWeights = layerWeights;
+    this.concepts = concepts;
+    this.frames = frames;
+    this.height = height;
+    this.width = width;
+    /** Values per step and layer. */
+    this.size = concepts * frames * height * width;
+    this.stride = (layers + 1) * this.size;
+    this.sums = new Uint32Array((steps + 1) * this.stride);
+    const [{ sums, size, stride }, row] = [this, new Uint32Array(this.size)];
+    for (let step = 0; step < steps; step++) {
+      row.fill(0);
+      for (let layer = 0; layer < layers; layer++) {
+        const from = (step * layers + layer) * size;
+        const above = step * stride + (layer + 1) * size;
+        const to = above + stride;
+        const weight = stepWeights[step] * layerWeights[layer];
+        for (let index = 0; index < size; index++) {
+          row[index] += weight * stored[from + index];
+          sums[to + index] = sums[above + index] + row[index];
+        }
+      }
+    }
+  }
+
+  /**
+   * Mean over steps and layers of one frame, [C, H, W].
+   * @param {number[]} steps  ascending
+   * @param {number[]} layers  ascending
+   * @param {number} frame
+   * @returns {Float32Array}
+   */
+  mean(steps, layers, frame) {
+    const { sums, size, stride, concepts, frames, offset } = this;
+    const cells = this.height * this.width;
+    const total = new Float64Array(concepts * cells);
+    for (const [top, bottom] of runs(steps)) {
+      for (const [left, right] of runs(layers)) {
+        const corners = [top * stride + left * size, top * stride + right * size];
+        const [a, b] = corners;
+        const [c, d] = corners.map((corner) => corner + (bottom - top) * stride);
+        for (let concept = 0; concept < concepts; concept++) {
+          const from = (concept * frames + frame) * cells;
+          for (let cell = 0, to = concept * cells; cell < cells; cell++, to++) {
+            const at = from + cell;
+            total[to] += (sums[d + at] - sums[c + at] - sums[b + at] + sums[a + at]) >>> 0;
+          }
+        }
+      }
+    }
+    const weight = sumOf(steps, this.stepWeights) * sumOf(layers, this.layerWeights);
+    const factor = this.scale / weight;
+    return Float32Array.from(total, (sum) => offset + factor * sum);
+  }
+}
+
+/**
+ * [first, last + 1] of every run of neighbours.
+ * @param {number[]} chosen ascending
+ * @returns {[number, number][]}
+ */
+export function runs(chosen) {
+  /** @type {[number, number][]} */
+  const found = [];
+  for (const index of chosen) {
+    const last = found[found.length - 1];
+    if (last && last[1] === index) last[1] += 1;
+    else found.push([index, index + 1]);
+  }
+  return found;
+}
+
+/** @param {number[]} chosen @param {number[]} weights */
+function sumOf(chosen, weights) {
+  return chosen.reduce((sum, index) => sum + weights[index], 0);
+}

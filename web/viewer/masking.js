@@ -1,0 +1,40 @@
+// How the mask is cut out of the map, and how much of the picture that is.
+
+import { assign, element, select, slider, write } from "./dom.js";
+import { METHODS } from "./masks.js";
+import { refused } from "./state.js";
+
+/** @import {State} from "./state.js" */
+/** @import {Say} from "./strings.js" */
+/** @import {Choice, Method} from "./types.js" */
+
+export class Masking {
+  /** @param {Say} say @param {(part: Partial<Choice>) => void} choose */
+  constructor(say, choose) {
+    this.say = say;
+    this.method = select("ca-method", say("mask_method"), METHODS.map((method) => [method, say(method)]));
+    this.method.addEventListener("change", () => choose({ method: /** @type {Method} */ (this.method.value) }));
+    this.threshold = slider("ca-threshold", say("threshold"), { min: 0, max: 1, step: 0.01 });
+    this.threshold.addEventListener("input", () => choose({ threshold: Number(this.threshold.value) }));
+    this.percentile = slider("ca-percentile", say("percentile"), { min: 0, max: 100, step: 0.5 });
+    this.percentile.addEventListener("input", () => choose({ percentile: Number(this.percentile.value) }));
+    this.level = element("output", "ca-level");
+    this.area = element("output", "ca-area");
+    const title = element("span", "ca-title", {}, say("mask_method"));
+    this.element = element("div", "ca-mask", {}, title, this.method, this.threshold, this.percentile, this.level, this.area);
+  }
+
+  /** @param {State} state @param {number} area  part of the picture that the mask holds */
+  update(state, area) {
+    const { method, threshold, percentile } = state.choice;
+    for (const option of this.method.options) option.disabled = refused(state, /** @type {Method} */ (option.value));
+    assign(this.method, method);
+    assign(this.threshold, threshold);
+    assign(this.percentile, percentile);
+    this.threshold.hidden = method !== "threshold";
+    this.percentile.hidden = method !== "percentile";
+    const level = method === "threshold" ? threshold.toFixed(2) : method === "percentile" ? `${percentile} %` : "";
+    write(this.level, level);
+    write(this.area, this.say("of_picture", (100 * area).toFixed(1)));
+  }
+}

@@ -1,0 +1,42 @@
+// Text inside a PNG file.
+
+/** @returns {Uint32Array} */
+function makeTable() {
+  return Uint32Array.from({ length: 256 }, (_, byte) => {
+    let remainder = byte;
+    for (let bit = 0; bit < 8; bit++) remainder = remainder & 1 ? 0xedb88320 ^ (remainder >>> 1) : remainder >>> 1;
+    return remainder;
+  });
+}
+
+const TABLE = makeTable();
+const HEAD = 8 + 25; // signature, and the chunk IHDR, after which a text may stand
+
+/** @param {Uint8Array} bytes @returns {number} checksum, as PNG and zip have it */
+function crc(bytes) {
+  let remainder = 0xffffffff;
+  for (const byte of bytes) remainder = TABLE[(remainder ^ byte) & 255] ^ (remainder >>> 8);
+  return (remainder ^ 0xffffffff) >>> 0;
+}
+
+/**
+ * The file with a text in a tEXt chunk.
+ * @param {Uint8Array} file
+ * @param {string} key  1-79 letters of Latin-1
+ * @param {unknown} value  written as JSON, with anything beyond ASCII escaped
+ * @returns {Uint8Array<ArrayBuffer>}
+ */
+export function withText(file, key, value) {
+  const json = JSON.stringify(value).replace(/[^\x20-\x7e]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  const body = new TextEncoder().encode(`tEXt${key}\0${json}`);
+  const chunk = new Uint8Array(body.length + 8);
+  const view = new DataView(chunk.buffer);
+  view.setUint32(0, body.length - 4);
+  chunk.set(body, 4);
+  view.setUint32(body.length + 4, crc(body));
+  const whole = new Uint8Array(file.length + chunk.length);
+  whole.set(file.subarray(0, HEAD));
+  whole.set(chunk, HEAD);
+  whole.set(file.subarray(HEAD), HEAD + chunk.length);
+  return whole;
+}

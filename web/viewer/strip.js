@@ -1,0 +1,82 @@
+// One small map for every step, in a row: how the picture came about.
+
+import { colormap, paintValues } from "./colour.js";
+import { button, element } from "./dom.js";
+import { reduce, together } from "./reduce.js";
+
+/** @import {Cells} from "./cells.js" */
+/** @import {State} from "./state.js" */
+/** @import {Say} from "./strings.js" */
+
+export class Strip {
+  /**
+   * @param {Say} say
+   * @param {(from: number, to: number) => void} choose
+   */
+  constructor(say, choose) {
+    this.say = say;
+    this.choose = choose;
+    this.element = element("div", "ca-strip", { role: "group", "aria-label": say("strip"), "data-capture-wheel": "true" });
+    this.element.addEventListener("keydown", this.key.bind(this));
+    /** @type {HTMLButtonElement[]} */
+    this.items = [];
+    this.anchor = 0;
+  }
+
+  /** @param {State} state */
+  setSteps({ manifest, fixed }) {
+    this.element.hidden = fixed || manifest.steps.length < 2;
+    this.items = manifest.steps.map((step, index) => {
+      const label = this.say("strip_help", step, (manifest.sigmas[index] ?? 0).toFixed(2));
+      const item = button("ca-thumb", label, element("canvas", ""), element("span", "", {}, String(step)));
+      item.addEventListener("click", (event) => {
+        if (!event.shiftKey) this.anchor = index;
+        this.choose(Math.min(this.anchor, index), Math.max(this.anchor, index));
+      });
+      return item;
+    });
+    this.element.replaceChildren(...this.items);
+  }
+
+  /** Left and right go from step to step. @param {KeyboardEvent} event */
+  key(event) {
+    const at = this.items.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
+    /** @type {Record<string, number>} */
+    const places = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: this.items.length - 1 };
+    const item = this.items[places[event.key]];
+    if (!(event.key in places)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    item?.focus();
+  }
+
+  /** @param {number[]} steps  that are chosen */
+  mark(steps) {
+    this.items.forEach((item, index) => {
+      item.setAttribute("aria-pressed", String(steps.includes(index)));
+      item.tabIndex = index === (steps[0] ?? 0) ? 0 : -1; // one stop for the tabulator
+    });
+  }
+
+  /**
+   * @param {Cells} cells
+   * @param {State} state
+   * @param {number} frame
+   * @param {number[]} concepts
+   * @param {[number, number]} range
+   */
+  draw(cells, { manifest, layers, look }, frame, concepts, range) {
+    const [, rows, columns] = manifest.grid;
+    const width = Math.max(1, Math.round(columns * manifest.visible[1]));
+    const height = Math.max(1, Math.round(rows * manifest.visible[0]));
+    const data = new ImageData(columns, rows);
+    const pixels = new Uint32Array(data.data.buffer);
+    this.items.forEach((item, step) => {
+      const map = together(reduce(cells, manifest, [step], layers, frame), rows * columns, concepts);
+      paintValues(map, colormap(look.colormap), range[0], range[1], pixels);
+      const canvas = /** @type {HTMLCanvasElement} */ (item.firstElementChild);
+      if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+      canvas.getContext("2d")?.putImageData(data, 0, 0);
+    });
+  }
+}
