@@ -11,6 +11,7 @@ import { Viewer } from "./viewer/component.js";
 const CLASS = "ConceptHeatmapViewer";
 const NAME = "concept_attention_viewer"; // of the widget, and of what is saved with the node
 const WIDTH = 460; // of a new node, pixels
+const MARGIN = 10; // pixels that the canvas leaves around such a widget
 /** @type {(keyof Choice)[]} Widgets that the viewer writes to. */
 const CHOICES = ["concepts", "layers", "steps", "method", "threshold", "percentile"];
 
@@ -104,7 +105,7 @@ function addViewer(node) {
   const widget = node.addDOMWidget(NAME, NAME, viewer.element, {
     serialize: false, // not in the prompt
     hideOnZoom: false,
-    getMinHeight: () => viewer.height,
+    getMinHeight: () => viewer.height + 2 * MARGIN,
     getValue: () => "",
   });
   widget.serialize = false; // not in the workflow
