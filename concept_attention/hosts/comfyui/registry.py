@@ -25,6 +25,10 @@ FAMILIES = (
     "lens",
     "pixeldit",
     "boogu",
+    "lumina",
+    "omnigen2",
+    "krea2",
+    "ideogram4",
 )
 
 
@@ -45,16 +49,26 @@ ADAPTERS: tuple[ModuleType, ...] = import_adapters(FAMILIES)
 _NO_JOINT_BLOCKS = (
     "has cross-attention only: concepts need joint blocks, in which text and image tokens attend to each other"
 )
+_BLIND_TEXT = (
+    "lets its text see text only: concepts need joint blocks, in which text tokens attend to the picture as well"
+)
+_CLOSED = "has joint blocks, but ComfyUI lets nothing look at their attention"
 _NO_ADAPTER = "is not supported yet, or not in this variant"
+_NO_PICTURE = "makes no picture: there is nothing to map"
 _NO_TEXT = "reads no text: there is nothing to look for"
+_PACKED = "samples video and sound packed into one row of numbers, in which a picture's tokens have no place"
 _REASONS = (
-    (_NO_ADAPTER, "ErnieImage Flux HiDreamO1 Ideogram4 Krea2 Lumina2 Omnigen2 QwenImage SD3"),
+    (_NO_ADAPTER, "Flux QwenImage SD3"),
+    (_BLIND_TEXT, "HiDreamO1"),
+    (_CLOSED, "ErnieImage SeedVR2"),
     (
         _NO_JOINT_BLOCKS,
         "Anima CosmosPredict2 CosmosVideo HunyuanDiT IP2P Kandinsky5 LTXAV LTXV Lotus PixArt SD21UNCLIP",
     ),
     (_NO_JOINT_BLOCKS, "SDXL SDXLRefiner SD_X4Upscaler StableCascade_B StableCascade_C WAN21"),
-    (_NO_TEXT, "DepthAnything3 Hunyuan3Dv2 Hunyuan3Dv2_1 SVD_img2vid SeedVR2 Stable_Zero123 Trellis2 TripoSplat"),
+    (_NO_PICTURE, "ACEStep ACEStep15 DepthAnything3 MiniMaxMusic3 RT_DETR_v4 SAM3 StableAudio1 StableAudio3"),
+    (_NO_TEXT, "Hunyuan3Dv2 Hunyuan3Dv2_1 SVD_img2vid Stable_Zero123 Trellis2 TripoSplat"),
+    (_PACKED, "MiniMaxH3"),
 )
 # By name of a class of comfy.model_base; subclasses are meant as well, unless they have a reason of their own.
 _REASON = {name: reason for reason, names in _REASONS for name in names.split()}
