@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -32,20 +33,23 @@ def sharpen_heatmaps(
 
     Args:
         heatmaps: at token resolution.
-        pictures: one per picture of the heatmaps (and per frame, picture by picture), or a single one for all,
-            (B, H, W, 3) float, 0-1, at any resolution of the same aspect.
+        pictures: one per picture of the heatmaps, or a single one for all, (B, H, W, 3) float, 0-1, at any resolution
+            of the same aspect. Of videos, one after the other, one per T or per picture frame.
         size: (height, width) wanted in pixels; the heatmaps' own picture size unless given.
         radius: see `guided_filter`; one and a half tokens unless given.
         epsilon: see `guided_filter`.
 
     Returns:
-        Heatmaps of that size and of the same kind. Shares and stretched maps stay in 0-1, scores within the range
-        they had; shares sum to one but for what the filter overshoots next to an edge.
+        Heatmaps of that size and of the same kind, with one T for each picture of a video's guide. Shares and
+        stretched maps stay in 0-1, scores within the range they had; shares sum to one but for what the filter
+        overshoots next to an edge.
 
     Raises:
         ValueError: for another number of pictures, another aspect, or a radius or epsilon out of range.
     """
     size = heatmaps.image_size if size is None else size
+    if len(pictures) == heatmaps.batch * len(heatmaps.frames):
+        heatmaps = heatmaps.per_frame()
     values = heatmaps.values
     layers = rearrange(values, "b c t h w -> (b t) c h w") if heatmaps.video else values
     if len(pictures) not in (1, len(layers)):
@@ -68,7 +72,7 @@ def sharpen_heatmaps(
         refined[index] = guided_filter(maps, guide, radius, epsilon, max(1, radius // _LOW_RADIUS)).clamp(low, high)
     if heatmaps.video:
         refined = rearrange(refined, "(b t) c h w -> b c t h w", b=heatmaps.batch)
-    return Heatmaps(refined, heatmaps.concepts, heatmaps.kind, heatmaps.image_size)
+    return replace(heatmaps, values=refined, covered_size=None)
 
 
 def guided_filter(values: Tensor, guide: Tensor, radius: int, epsilon: float, shrink: int = 1) -> Tensor:

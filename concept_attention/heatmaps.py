@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -11,8 +11,8 @@ from einops import rearrange
 from torch import Tensor
 
 from .concepts import Concept, concept_index
-from .maps import check_size, resize_maps, stretch
-from .reading import read_recording
+from .maps import check_size, repeat_frames, resize_maps, stretch
+from .reading import read_recording, refuse_lost
 from .recording import Recording
 from .selection import parse_layers, parse_steps, usual_layers
 
@@ -31,11 +31,12 @@ class Heatmaps:
         image_size: (height, width) in pixels of the picture they belong to.
         covered_size: (height, width) in pixels that the values cover where that is more than the picture, of which
             they begin at the upper left; None where they end with it.
+        frame_counts: picture frames that each T of a video stands for, such as (1, 4, 4); None where that is one each.
 
     Raises:
         ValueError: if these do not fit each other.
 
-    Convention: T counts latent frames; a frame of `image_size` belongs to each.
+    Convention: T counts the frames of the token grid: latent frames, or pairs of them where a token covers two.
     """
 
     values: Tensor
@@ -43,6 +44,7 @@ class Heatmaps:
     kind: Kind
     image_size: tuple[int, int]
     covered_size: tuple[int, int] | None = None
+    frame_counts: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         values = self.values.detach()
@@ -63,6 +65,11 @@ class Heatmaps:
                 raise ValueError(
                     f"Heatmaps cover at least their picture of {self.image_size}, got {self.covered_size}."
                 )
+        if self.frame_counts is not None and (values.ndim != 5 or len(self.frame_counts) != values.shape[2]):
+            raise ValueError(
+                f"Heatmaps of a video have one frame count for each of its T, got {self.frame_counts} for values of "
+                f"shape {tuple(values.shape)}."
+            )
         object.__setattr__(self, "values", values)
 
     @property
@@ -72,6 +79,12 @@ class Heatmaps:
     @property
     def video(self) -> bool:
         return self.values.ndim == 5
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """For every picture frame of a video, the T it belongs to; (0,) for a picture."""
+        counts = self.frame_counts or (1,) * (self.values.shape[2] if self.video else 1)
+        return tuple(index for index, count in enumerate(counts) for _ in range(count))
 
     @property
     def visible(self) -> tuple[float, float]:
@@ -86,7 +99,11 @@ class Heatmaps:
     def resized(self, size: tuple[int, int] | None = None) -> Heatmaps:
         """The same heatmaps at (height, width) `size`, or at `image_size`, as `resize_maps` makes them."""
         values = resize_maps(self.values, self.image_size if size is None else size, self.visible)
-        return Heatmaps(values, self.concepts, self.kind, self.image_size)
+        return replace(self, values=values, covered_size=None)
+
+    def per_frame(self) -> Heatmaps:
+        """The same heatmaps with one T for each picture frame of a video, as `repeat_frames` makes them."""
+        return replace(self, values=repeat_frames(self.values, self.frame_counts), frame_counts=None)
 
 
 def make_heatmaps(
@@ -116,12 +133,16 @@ def make_heatmaps(
 
     Raises:
         ValueError: for layers or steps that are not in the recording, an unknown mode or kind, a mode whose
-            scores the recording does not hold, a temperature out of range.
+            scores the recording does not hold, a temperature out of range; for what a recording of the mean over
+            its steps does not tell any more.
 
     Source: arXiv:2502.04320, Sec. 4; the modes are named after the published implementations they follow.
     """
     _check_kind(kind)
     reading = read_recording(recording, mode, temperature)
+    some_steps = isinstance(steps, str) and steps.strip().casefold() != "all"
+    lacks_scores = recording.averaged == "share" and kind == "score"
+    refuse_lost(recording, {f"steps {steps}": some_steps, f"kind {kind}": lacks_scores})
     kept = [recording.layers.index(layer) for layer in select_layers(recording, layers)]
     pairs = [(step, layer) for step in parse_steps(steps, len(recording.steps)) for layer in kept]
 
@@ -136,7 +157,9 @@ def make_heatmaps(
     values = values if recording.video else rearrange(values, "b c 1 h w -> b c h w")
     if kind == "stretched":
         values = torch.stack([stretch(picture) for picture in values])
-    return Heatmaps(values, recording.concepts, kind, recording.image_size, recording.covered_size)
+    return Heatmaps(
+        values, recording.concepts, kind, recording.image_size, recording.covered_size, recording.frame_counts
+    )
 
 
 def select_layers(recording: Recording, layers: str | Sequence[int]) -> tuple[int, ...]:

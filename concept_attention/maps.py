@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -41,6 +42,24 @@ def resize_maps(values: Tensor, size: tuple[int, int], visible: tuple[float, flo
     planes = rearrange(values, "... h w -> 1 (...) h w")
     resized = F.interpolate(planes, size=whole, mode="bilinear", align_corners=False, antialias=True)
     return resized[..., : size[0], : size[1]].reshape(*values.shape[:-2], *size)
+
+
+def repeat_frames(values: Tensor, frame_counts: Sequence[int] | None) -> Tensor:
+    """Maps per latent frame as maps per picture frame: each is repeated for the picture frames it stands for.
+
+    Args:
+        values: (..., T, H, W).
+        frame_counts: picture frames of every T; None is one each.
+
+    Returns:
+        (..., F, H, W), F the sum of the counts; `values` itself if there are none.
+
+    Convention: nothing is blended in between. A causal video VAE gives the first picture frame a latent frame of its
+    own, so a video of T latent frames has counts such as (1, 4, 4, ...).
+    """
+    if frame_counts is None:
+        return values
+    return values.repeat_interleave(torch.tensor(frame_counts, device=values.device), dim=-3)
 
 
 def gaussian_blur(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .heatmaps import Heatmaps
-from .maps import gaussian_blur, is_flat, resize_maps, rounding
+from .maps import gaussian_blur, is_flat, repeat_frames, resize_maps, rounding
 
 Method = Literal["soft", "threshold", "argmax", "mean", "otsu", "percentile"]
 RELATIVE: tuple[Method, ...] = ("mean", "otsu", "percentile")  # cut a map at a level found in the map itself
@@ -25,6 +25,7 @@ def make_masks(
     percentile: float = 90.0,
     blur: float = 0.0,
     size: tuple[int, int] | None = None,
+    per_frame: bool = False,
 ) -> Tensor:
     """Make one mask per picture for a concept, or for several taken together.
 
@@ -45,9 +46,11 @@ def make_masks(
         percentile: level for `percentile`, 0-100: 90 keeps the highest tenth.
         blur: standard deviation in pixels of a Gaussian over the finished mask, 0 or more.
         size: (height, width) of the masks in pixels; the picture's own unless given.
+        per_frame: of a video, repeat the mask of every T for each picture frame it stands for.
 
     Returns:
-        Masks, (B, height, width), or (B, T, height, width) for video, float32 in [0, 1].
+        Masks, (B, height, width), or for video (B, T, height, width), with `per_frame` (B, F, height, width) for its
+        F picture frames; float32 in [0, 1].
 
     Raises:
         ValueError: for unknown or missing names, an unknown method, numbers out of range, or a kind of
@@ -67,7 +70,8 @@ def make_masks(
         else:  # resizing is linear: the sum resized is the resized sum
             together = resize_maps(picture[chosen].sum(dim=0), size, heatmaps.visible)
             masks.append(_cut(together, method, threshold, percentile))
-    return gaussian_blur(torch.stack([mask.float() for mask in masks]), blur).clamp(0, 1)
+    finished = gaussian_blur(torch.stack([mask.float() for mask in masks]), blur).clamp(0, 1)
+    return repeat_frames(finished, heatmaps.frame_counts) if per_frame else finished
 
 
 def wins(shares: Tensor, chosen: Sequence[int]) -> Tensor:

@@ -67,7 +67,7 @@ def overlay_grid(
     """Draw the picture and one labelled tile per concept side by side.
 
     All tiles share one colour scale, so that they can be compared: 0-1 for shares and stretched maps, the
-    lowest to the highest score of any concept in this picture for scores.
+    lowest to the highest score of any concept in this picture, or video, for scores.
 
     Args:
         image: (H, W, 3) float, 0-1.
@@ -92,7 +92,7 @@ def overlay_grid(
     tile = _to_tile(image, tile_size)
     height, width = tile.shape[:2]
     maps = resize_maps(select_maps(heatmaps, picture, frame), (height, width), heatmaps.visible)
-    low, high = _value_range(heatmaps, maps)
+    low, high = _value_range(heatmaps, picture, maps)
     size = text_size(width, height)
 
     cells = [torch.cat([draw_caption(make_label("picture"), width, size, muted=True), tile])]
@@ -143,7 +143,7 @@ def overlay_each(
     height, width = image.shape[:2]
     check_aspect((height, width), heatmaps.image_size)
     maps = resize_maps(select_maps(heatmaps, picture, frame), (height, width), heatmaps.visible)
-    low, high = _value_range(heatmaps, maps)
+    low, high = _value_range(heatmaps, picture, maps)
     drawn = [_blend(image, colorize(values, colormap, low, high), opacity) for values in maps]
     if legend:
         size = text_size(width, height, _LEGEND_TEXT)
@@ -209,9 +209,12 @@ def _blend(image: Tensor, colours: Tensor, opacity: float) -> Tensor:
     return image * (1 - opacity) + colours * opacity
 
 
-def _value_range(heatmaps: Heatmaps, maps: Tensor) -> tuple[float, float]:
-    """Values drawn in the first and the last colour."""
-    return (float(maps.min()), float(maps.max())) if heatmaps.kind == "score" else (0.0, 1.0)
+def _value_range(heatmaps: Heatmaps, picture: int, maps: Tensor) -> tuple[float, float]:
+    """Values drawn in the first and the last colour, the same in all frames of a video."""
+    if heatmaps.kind != "score":
+        return 0.0, 1.0
+    shown = heatmaps.values[picture] if heatmaps.video else maps
+    return float(shown.min()), float(shown.max())
 
 
 def _inset(strip: Tensor, margin: int, above: int = 0, below: int = 0) -> Tensor:

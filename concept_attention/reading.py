@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -63,7 +64,8 @@ def read_recording(recording: Recording, mode: str = "auto", temperature: float 
     """The reading of a recording in a mode, "auto" being the one it was made for; None is the mode's own temperature.
 
     Raises:
-        ValueError: for an unknown mode, one whose scores the recording does not hold, a temperature out of range.
+        ValueError: for an unknown mode, one whose scores the recording does not hold, a temperature out of range, or
+            one of these that a recording of a mean cannot be read with.
     """
     recorded = MODES[recording.mode]
     wanted = recorded if mode == "auto" else resolve_mode(mode, recording.architecture)
@@ -80,7 +82,31 @@ def read_recording(recording: Recording, mode: str = "auto", temperature: float 
         raise ValueError(
             f"Temperature must lie in {least:g} to {greatest:g}, got {temperature}. The modes use 1 or 1000."
         )
+    other_shares = recording.averaged == "share" and temperature != recorded.temperature
+    refuse_lost(recording, {f"mode {wanted.name}": wanted != recorded, f"temperature {temperature:g}": other_shares})
     return Reading(wanted, temperature, recording.pad_count)
+
+
+def refuse_lost(recording: Recording, asked: Mapping[str, bool]) -> None:
+    """Refuse what a recording of the mean over its steps does not tell any more.
+
+    Args:
+        recording: any.
+        asked: what is asked of it, in words, to whether that takes more than the mean.
+
+    Raises:
+        ValueError: if something does, and the recording keeps no more than the mean.
+    """
+    if recording.averaged is None:
+        return
+    mode = MODES[recording.mode]
+    shares = f"shares in mode {mode.name} at temperature {mode.temperature:g}"
+    mean = shares if recording.averaged == "share" else "scores"
+    for what in (what for what, takes_more in asked.items() if takes_more):
+        raise ValueError(
+            f"This recording keeps only the mean of its {mean} over all steps; {what} cannot be made of that. "
+            "Leave it at its default, or record again with keep=every step."
+        )
 
 
 def softmax(scores: Tensor, temperature: float) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .concepts import Concept
 from .recording_checks import check_recording
+from .scores import Averaged
 
 logger = logging.getLogger("concept_attention")
 
@@ -39,6 +40,11 @@ class Recording:
         pad_scores: score of one of the equal pad tokens, (S, L, B, N), dtype of scores; or None.
         pad_count: how many pad tokens it stands for.
         metadata: free text, such as prompt, model, versions, seed.
+        frame_counts: picture frames that each T of a video stands for, such as (1, 4, 4); None where that is one each.
+        averaged: what the only S is the mean of over all recorded steps, of which `steps` and `sigmas` then have the
+            last step and the mean. `score`: of the mode's scores. `share`: of its shares at its own temperature; scores
+            are that temperature times their logarithm, so their softmax is the mean share. Norms are 1 in both. None:
+            every step is kept.
 
     Raises:
         ValueError: if these do not fit together, or a score is not finite.
@@ -60,6 +66,8 @@ class Recording:
     pad_count: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict)
     covered_size: tuple[int, int] | None = None
+    frame_counts: tuple[int, ...] | None = None
+    averaged: Averaged | None = None
 
     def __post_init__(self) -> None:
         for name in ("scores", "norms", "pad_scores"):
@@ -67,8 +75,9 @@ class Recording:
             object.__setattr__(self, name, None if tensor is None else tensor.detach())
         for name in ("layers", "default_layers", "steps", "sigmas", "grid", "image_size", "concepts"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.covered_size is not None:
-            object.__setattr__(self, "covered_size", tuple(self.covered_size))
+        for name in ("covered_size", "frame_counts"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "metadata", {**self.metadata})
         check_recording(self)
 
@@ -80,7 +89,7 @@ class Recording:
     @property
     def video(self) -> bool:
         """Whether the tokens have a time axis."""
-        return self.grid[0] > 1
+        return self.grid[0] > 1 or self.frame_counts is not None
 
     @property
     def nbytes(self) -> int:
@@ -99,9 +108,14 @@ class RecordingBuilder:
         layers: joint block indices to keep.
         dtype: of the scores, float32 or float16; a run that float16 cannot hold stays float32.
 
+    Attributes:
+        averaged: as of `Recording`.
+
     Raises:
         ValueError: if there are no layers, or for another dtype.
     """
+
+    averaged: Averaged | None = None
 
     def __init__(self, layers: Sequence[int], dtype: torch.dtype = torch.float32) -> None:
         if not layers or dtype not in (torch.float32, torch.float16):
@@ -185,10 +199,7 @@ class RecordingBuilder:
         scores, norms, *pads = (
             part.unflatten(1, shape) for part, shape in zip(parts, self._shapes, strict=True)
         )
-        self._choose_dtype(scores, *pads)
-        # The norms are cloned because a view of them would keep the float32 scores in memory.
-        tensors = (scores.to(self._dtype), norms.clone(), *(pad.to(self._dtype) for pad in pads))
-        self._steps.append((step, sigma, tensors))
+        self._keep(step, sigma, scores, norms, *pads)
         return True
 
     def build(
@@ -204,6 +215,7 @@ class RecordingBuilder:
         pad_count: int = 0,
         metadata: Mapping[str, str] | None = None,
         covered_size: tuple[int, int] | None = None,
+        frame_counts: tuple[int, ...] | None = None,
     ) -> Recording:
         """The recording of the committed steps, which it takes over: the builder is empty afterwards.
 
@@ -212,14 +224,12 @@ class RecordingBuilder:
         Raises:
             ValueError: if no step was committed, or something does not fit together.
         """
-        if not self._steps:
+        if not self.committed:
             raise ValueError(
                 f"Nothing was recorded: no step of this run delivered all of the layers {self._layers}. "
                 "Sample with the model that concept attention was set up for, over steps it records."
             )
-        steps = tuple(step for step, _, _ in self._steps)
-        sigmas = tuple(sigma for _, sigma, _ in self._steps)
-        scores, norms, *pads = self._take_tensors()
+        steps, sigmas, (scores, norms, *pads) = self._take()
         return Recording(
             scores=scores,
             norms=norms,
@@ -237,7 +247,22 @@ class RecordingBuilder:
             pad_count=pad_count,
             metadata=metadata or {},
             covered_size=covered_size,
+            frame_counts=frame_counts,
+            averaged=self.averaged,
         )
+
+    def _keep(self, step: int, sigma: float, scores: Tensor, norms: Tensor, *pads: Tensor) -> None:
+        """Keep a step: scores (L, B, C, N), norms (L, B, C), pad scores (L, B, N), float32, views of one tensor."""
+        self._choose_dtype(scores, *pads)
+        # The norms are cloned because a view of them would keep the float32 scores in memory.
+        tensors = (scores.to(self._dtype), norms.clone(), *(pad.to(self._dtype) for pad in pads))
+        self._steps.append((step, sigma, tensors))
+
+    def _take(self) -> tuple[tuple[int, ...], tuple[float, ...], list[Tensor]]:
+        """Steps, their sigmas, and their tensors with S as the first axis; they are gone then."""
+        steps = tuple(step for step, _, _ in self._steps)
+        sigmas = tuple(sigma for _, sigma, _ in self._steps)
+        return steps, sigmas, self._take_tensors()
 
     def _choose_dtype(self, *tensors: Tensor) -> None:
         """Fall back to float32, for good, before float16 overflows."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import torch
 from torch import Tensor
 
-from .scores import MODES
+from .scores import MODES, Averaged
 
 if TYPE_CHECKING:
     from .recording import Recording
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _MAX_LAYERS = 10_000
 _MAX_PADS = 1_000_000
 _MAX_PIXELS_PER_TOKEN = 1024
+_MAX_FRAMES_PER_TOKEN = 1024
 
 
 def check_recording(recording: Recording) -> None:
@@ -46,6 +47,11 @@ def _check_selection(recording: Recording) -> None:
         raise ValueError(f"sigmas must be numbers from 0 to 1, got {sigmas}.")
     if not 0 < len(recording.steps) == len(sigmas):
         raise ValueError(f"Every step needs one sigma, got {len(recording.steps)} and {len(sigmas)}.")
+    if recording.averaged not in (None, *get_args(Averaged)) or (recording.averaged and len(sigmas) != 1):
+        raise ValueError(
+            f"averaged must be one of {', '.join(get_args(Averaged))}, with one step that is the mean, got "
+            f"{recording.averaged!r} and {len(sigmas)} steps."
+        )
     _check_integers("pad_count", (recording.pad_count,), 0, _MAX_PADS)
     if (recording.pad_scores is None) != (recording.pad_count == 0):
         raise ValueError(f"pad_scores and pad_count go together, got pad_count {recording.pad_count}.")
@@ -64,6 +70,10 @@ def _check_geometry(recording: Recording) -> None:
         )
     if recording.covered_size is not None:
         _check_covered(recording.covered_size, image_size, grid)
+    if recording.frame_counts is not None:
+        _check_integers("frame_counts", recording.frame_counts, 1, _MAX_FRAMES_PER_TOKEN)
+        if len(recording.frame_counts) != grid[0]:
+            raise ValueError(f"frame_counts must be one for each T of the grid {grid}, got {recording.frame_counts}.")
 
 
 def _check_covered(covered: tuple[int, ...], image_size: tuple[int, int], grid: tuple[int, int, int]) -> None:

@@ -19,7 +19,8 @@ _FORMAT = "concept-attention-recording"
 _VERSION = 1
 _MAX_HEADER = 2**24  # bytes; names and prompts take thousands
 _TENSORS = ("scores", "norms", "pad_scores")
-_OPTIONAL = ("covered_size",)  # left out where it says nothing, so that files stay readable by older versions
+# Left out where they say nothing, so that files stay readable by older versions; these refuse what they cannot know.
+_OPTIONAL = ("covered_size", "frame_counts", "averaged")
 _DESCRIPTION = tuple(field.name for field in fields(Recording) if field.name not in (*_TENSORS, *_OPTIONAL))
 
 

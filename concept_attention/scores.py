@@ -15,6 +15,7 @@ from torch import Tensor
 
 Vectors = Literal["raw", "linear", "l2"]
 Order = Literal["softmax_then_mean", "mean_then_softmax"]
+Averaged = Literal["share", "score"]  # what a mean over steps was taken of
 
 _CHUNK_ELEMENTS = 2**22  # image features held in float32 at a time: 16 MiB
 

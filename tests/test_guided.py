@@ -169,3 +169,13 @@ def test_maps_larger_than_their_picture_are_cut_off_before_they_are_guided() -> 
     pictures = [random(height - 1, width - 1, 3)]
     expected = sharpen_heatmaps(inside, pictures, radius=4)
     assert torch.equal(sharpen_heatmaps(cut, pictures, radius=4).values, expected.values)
+
+
+def test_a_video_follows_the_edges_of_every_picture_frame() -> None:
+    video = dataclasses.replace(half_heatmaps(frames=2), frame_counts=(1, 2))
+    guides = torch.cat([half_picture(edge) for edge in (9, 12, 15)])
+    found = sharpen_heatmaps(video, guides)
+    assert found.values.shape == (1, 2, 3, 32, 32) and found.frame_counts is None
+    assert torch.equal(found.values, sharpen_heatmaps(video.per_frame(), guides).values)
+    kept = sharpen_heatmaps(video, guides[:2])
+    assert kept.values.shape == (1, 2, 2, 32, 32) and kept.frame_counts == (1, 2)

@@ -351,3 +351,28 @@ def test_what_lies_outside_of_the_picture_is_cut_off_when_resizing() -> None:
 def test_values_that_do_not_fit_are_refused(values: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Heatmaps(values, (Concept("sky", "sky"), Concept("tree", "tree")), "share", (32, 32))
+
+
+def test_a_video_has_heatmaps_per_latent_frame_and_per_picture_frame() -> None:
+    recording = replace(make_recording(grid=(3, 2, 4)), frame_counts=(1, 4, 4))
+    heatmaps = make_heatmaps(recording)
+    assert heatmaps.values.shape == (2, 3, 3, 2, 4) and heatmaps.frame_counts == (1, 4, 4)
+    assert heatmaps.frames == (0, 1, 1, 1, 1, 2, 2, 2, 2)
+    frames = heatmaps.per_frame()
+    assert frames.values.shape == (2, 3, 9, 2, 4) and frames.frames == tuple(range(9))
+    for frame, latent in enumerate(heatmaps.frames):
+        assert torch.equal(frames.values[:, :, frame], heatmaps.values[:, :, latent])
+    assert heatmaps.resized((5, 7)).frame_counts == (1, 4, 4)
+    assert make_heatmaps(make_recording()).frames == (0,)
+    assert make_heatmaps(make_recording(grid=(3, 2, 4))).frames == (0, 1, 2)
+
+
+def test_one_token_that_stands_for_several_frames_is_a_video() -> None:
+    heatmaps = make_heatmaps(replace(make_recording(), frame_counts=(5,)))
+    assert heatmaps.values.shape == (2, 3, 1, 3, 5) and heatmaps.per_frame().values.shape == (2, 3, 5, 3, 5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2, 3), (1, 1, 2, 2, 3)])
+def test_frame_counts_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="one frame count for each of its T"):
+        Heatmaps(torch.zeros(shape), (Concept("sky", "sky"),), "share", (32, 32), frame_counts=(1, 4, 4))

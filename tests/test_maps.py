@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from concept_attention.maps import gaussian_blur, is_flat, resize_maps, stretch
+from concept_attention.maps import gaussian_blur, is_flat, repeat_frames, resize_maps, stretch
 
 
 def naive_bilinear(plane: Tensor, height: int, width: int) -> Tensor:
@@ -167,3 +167,12 @@ def test_a_faint_map_is_not_flat() -> None:
     values[2, 2] = 2e-9
     assert not is_flat(values)
     assert float(stretch(values)[2, 2]) == 1.0
+
+
+def test_frames_are_repeated_for_the_picture_frames_they_stand_for() -> None:
+    """Thirteen latent frames of a causal video VAE are 49 picture frames: the first one, then four each."""
+    known = torch.arange(13.0)[None, :, None, None].expand(2, 13, 1, 1)
+    found = repeat_frames(known, (1, *[4] * 12))
+    assert found.shape == (2, 49, 1, 1)
+    assert found[1].flatten().tolist() == [math.ceil(frame / 4) for frame in range(49)]
+    assert repeat_frames(known, None) is known

@@ -247,3 +247,15 @@ def test_blur_comes_after_the_threshold() -> None:
 def test_a_choice_that_cannot_be_made_is_an_error(choice: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_masks(heatmaps_of(random_shares()), **{"concepts": "sky", **choice})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_picture_frame_has_the_mask_of_its_latent_frame(method: Method) -> None:
+    video = dataclasses.replace(heatmaps_of(random_shares(shape=(2, 3, 3, 4, 5))), frame_counts=(1, 4, 4))
+    latent = make_masks(video, "house", method, size=(9, 8), blur=1)
+    frames = make_masks(video, "house", method, size=(9, 8), blur=1, per_frame=True)
+    assert latent.shape == (2, 3, 9, 8) and frames.shape == (2, 9, 9, 8)
+    for frame, latent_frame in enumerate(video.frames):
+        assert torch.equal(frames[:, frame], latent[:, latent_frame])
+    picture = heatmaps_of(random_shares())
+    assert torch.equal(make_masks(picture, "house", method, per_frame=True), make_masks(picture, "house", method))

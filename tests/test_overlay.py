@@ -282,3 +282,13 @@ def test_maps_larger_than_their_picture_are_cut_off_and_not_squeezed() -> None:
     assert torch.equal(overlay_segmentation(image, cut), overlay_segmentation(image, inside))
     assert torch.equal(overlay_each(image, cut), overlay_each(image, inside))
     assert torch.equal(overlay_grid(image, cut), overlay_grid(image, inside))
+
+
+def test_all_frames_of_a_video_have_one_colour_scale() -> None:
+    video, image = _heatmaps(["a", "b"], 32, 32, kind="score", frames=3), _picture(32, 32)
+    low, high = float(video.values[1].min()), float(video.values[1].max())
+    for frame in range(3):
+        drawn = overlay_each(image, video, 1, frame=frame, opacity=1, legend=False)
+        for concept, plane in enumerate(video.values[1, :, frame]):
+            expected = overlay_concept(image, plane, opacity=1, vmin=low, vmax=high)
+            assert torch.allclose(drawn[concept], expected, atol=1e-6)

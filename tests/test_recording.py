@@ -113,6 +113,12 @@ CONTRADICTIONS = [
     ({"covered_size": (64, 48)}, r"less than one token of the grid \(1, 2, 3\) more, got \(64, 48\)"),
     ({"covered_size": (32,)}, "covered_size must be"),
     ({"covered_size": (32.0, 48.0)}, "covered_size must be whole numbers"),
+    ({"frame_counts": (1, 4)}, r"frame_counts must be one for each T of the grid \(1, 2, 3\), got \(1, 4\)"),
+    ({"frame_counts": (0,)}, "frame_counts must be whole numbers from 1"),
+    ({"frame_counts": (4.0,)}, "frame_counts must be whole numbers from 1"),
+    ({"frame_counts": (10**9,)}, "frame_counts must be whole numbers from 1"),
+    ({"averaged": "share"}, "with one step that is the mean, got 'share' and 2 steps"),
+    ({"averaged": "mean"}, "averaged must be one of share, score"),
     ({"mode": "auto"}, "mode must be one of paper, flux"),
     ({"mode": None}, "mode"),
     ({"architecture": None}, "architecture"),
@@ -348,3 +354,8 @@ def test_a_recording_that_float16_cannot_hold_stays_as_it_is(caplog):
     with caplog.at_level(logging.WARNING, logger="concept_attention"):
         assert in_float16(whole) is whole
     assert "beyond float16" in caplog.text
+
+
+def test_a_recording_of_frames_is_a_video() -> None:
+    assert make_recording(grid=(2, 1, 3)).video and not make_recording().video
+    assert make_recording(frame_counts=(5,)).video  # one token may stand for two latent frames

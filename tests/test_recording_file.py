@@ -360,16 +360,27 @@ def test_junk_in_any_field_is_refused(saved, name):
             refused(saved)
 
 
-def test_a_grid_that_ends_with_the_picture_leaves_no_trace_in_the_file(tmp_path):
-    """Older versions refuse fields they do not know, and their files lack this one."""
+OPTIONAL = {"covered_size", "frame_counts", "averaged"}
+
+
+def test_what_a_recording_does_not_need_leaves_no_trace_in_the_file(tmp_path):
+    """Older versions refuse fields they do not know, and their files lack these."""
     recording = make_recording(covered_size=None)
     path = save_recording(recording, tmp_path / "r.safetensors")
     header, _ = parts(path)
-    assert "covered_size" not in json.loads(header["__metadata__"]["recording"])
+    assert not OPTIONAL & json.loads(header["__metadata__"]["recording"]).keys()
     assert_same(load_recording(path), recording)
 
 
-@pytest.mark.parametrize("name", sorted({*FIELDS} - {"covered_size"}))
+def test_frames_and_the_mean_over_steps_come_back(tmp_path):
+    recording = make_recording(grid=(3, 1, 2), image_size=(16, 32), covered_size=None, frame_counts=(1, 4, 4))
+    assert_same(load_recording(save_recording(recording, tmp_path / "r.safetensors")), recording)
+    tensors = {name: getattr(recording, name)[:1] for name in ("scores", "norms", "pad_scores")}
+    mean = make_recording(**tensors, steps=(4,), sigmas=(0.5,), averaged="share")
+    assert_same(load_recording(save_recording(mean, tmp_path / "r.safetensors")), mean)
+
+
+@pytest.mark.parametrize("name", sorted({*FIELDS} - OPTIONAL))
 def test_a_missing_field_is_refused(saved, name):
     header, data = parts(saved)
     description = json.loads(header["__metadata__"]["recording"])

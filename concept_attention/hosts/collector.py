@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import platform
 from collections.abc import Mapping, Sequence
@@ -12,14 +13,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from ..averaging import AveragingBuilder, Keep
 from ..reading import Reading
-from ..recording import Recording, RecordingBuilder
+from ..recording import Recording, RecordingBuilder, recording_nbytes
 from ..scores import Mode, Vectors, resolve_mode, score_concepts
 from ..selection import parse_layers
 from .architecture import Architecture
 
 if TYPE_CHECKING:
     from .encoded import EncodedConcepts
+
+logger = logging.getLogger("concept_attention")
+
+GIBIBYTE = 1 << 30
 
 
 class LayerScores(NamedTuple):
@@ -80,6 +86,33 @@ class Collector:
         """How what is recorded becomes shares, in the mode it is recorded for."""
         return Reading(self._mode, self._mode.temperature, self.pad_count)
 
+    def builder(self, keep: Keep = "every step", dtype: torch.dtype = torch.float32) -> RecordingBuilder:
+        """What takes the scores of a run, in float32 or float16."""
+        if keep == "every step":
+            return RecordingBuilder(self.layers, dtype)
+        return AveragingBuilder(self.layers, self.reading, len(self._encoded.concepts), dtype)
+
+    def warn_of_size(self, steps: int, batch: int, tokens: int, keep: Keep, dtype: torch.dtype) -> None:
+        """Log how much memory a run's recording will take, if that is much.
+
+        Args:
+            steps: to be recorded.
+            batch: pictures or videos.
+            tokens: of each.
+            keep, dtype: as for `builder`.
+        """
+        columns = len(self._encoded.concepts) + bool(self.pad_count)
+        sizes = {
+            name: recording_nbytes(count, len(self.layers), batch, columns, tokens, dtype) / GIBIBYTE
+            for name, count in (("every step", steps), ("running mean", 1))
+        }
+        if sizes[keep] > 1:
+            logger.warning(
+                "This recording will take %.1f GiB: %d steps, %d layers, %d concepts, %d tokens. Record fewer layers "
+                "or steps, or keep=running mean, which takes %.2f GiB.",
+                *(sizes[keep], steps, len(self.layers), columns, batch * tokens, sizes["running mean"]),
+            )
+
     @torch.no_grad()
     def score(self, image_out: Tensor, concept_out: Tensor) -> LayerScores:
         """Score every token of the picture against every concept.
@@ -101,12 +134,13 @@ class Collector:
         notes: Mapping[str, str],
         made_with: Mapping[str, str],
         covered_size: tuple[int, int] | None = None,
+        frame_counts: tuple[int, ...] | None = None,
     ) -> Recording:
         """The finished recording.
 
         Args:
             builder: with the committed steps.
-            grid, image_size, covered_size: as of `Recording`.
+            grid, image_size, covered_size, frame_counts: as of `Recording`.
             notes: go into the metadata, beside pooling, token counts and versions.
             made_with: version by name of everything that took part.
 
@@ -120,6 +154,7 @@ class Collector:
             grid=grid,
             image_size=image_size,
             covered_size=covered_size,
+            frame_counts=frame_counts,
             architecture=self.architecture.name,
             mode=self._mode.name,
             concepts=self._encoded.concepts,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from comfy.model_sampling import CONST, COSMOS_RFLOW
 
+from ..architecture import Architecture, frame_counts
 from .canvas import token_grid
 
 
@@ -18,11 +19,13 @@ class Frame(NamedTuple):
         grid: tokens (T, H, W).
         image_size: pixels (height, width).
         covered_size: pixels that the grid covers, where they are more.
+        frame_counts: picture frames that each T stands for; None if that is one each.
     """
 
     grid: tuple[int, int, int]
     image_size: tuple[int, int]
     covered_size: tuple[int, int] | None
+    frame_counts: tuple[int, ...] | None
 
     @property
     def visible(self) -> tuple[float, float]:
@@ -31,18 +34,27 @@ class Frame(NamedTuple):
         return height / rows, width / columns
 
 
-def measure_frame(size: Sequence[int], patch: tuple[int, int, int], pixels: int) -> Frame:
+def measure_frame(size: Sequence[int], architecture: Architecture, pixels: int) -> Frame:
     """The frame of a latent.
 
     Args:
         size: (B, T, H, W) in cells.
-        patch: cells per token, (T, H, W).
+        architecture: of its model.
         pixels: per cell, in height and width.
     """
+    patch = cells_per_token(architecture)
     grid = token_grid(size[1:], patch)
     image = (size[2] * pixels, size[3] * pixels)
     covered = (grid[1] * patch[1] * pixels, grid[2] * patch[2] * pixels)
-    return Frame(grid, image, None if covered == image else covered)
+    counts = None
+    if architecture.frames_per_latent:
+        counts = frame_counts(size[1], architecture.frame_patch, architecture.frames_per_latent)
+    return Frame(grid, image, None if covered == image else covered, counts if counts != (1,) * grid[0] else None)
+
+
+def cells_per_token(architecture: Architecture) -> tuple[int, int, int]:
+    """Latent cells that a token covers, (T, H, W)."""
+    return architecture.frame_patch, architecture.patch, architecture.patch
 
 
 def noise_level(model_sampling: Any, sigma: float) -> float:

@@ -22,7 +22,7 @@ from comfy.ldm.genmo.joint_model.asymm_models_joint import (
 from torch import Tensor, nn
 
 from ... import attention
-from ..architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers
+from ..architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
 from .network import network
 from .visits import Call, Rows, Visit
 
@@ -45,7 +45,7 @@ def describe(model: Any) -> Architecture:
         head_dim=mochi.hidden_size_x // mochi.num_heads,
         text_width=mochi.t5_feat_dim,
         patch=mochi.patch_size,
-        default_layers=last_layers(count, AUTHORS_FLUX_LAYERS),
+        default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),
         frames_per_latent=FRAMES_PER_LATENT,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,10 @@ from torch import Tensor
 
 from ...recording import Recording
 from ..collector import Collector, versions
+from .canvas import token_grid
+from .frame import cells_per_token
 from .live import LivePreview
+from .prompts import Unplaceable, latent_size
 from .registry import adapter_for
 from .settings import Settings
 from .watch import KEY, Watch
@@ -64,7 +68,10 @@ def record(
     model = guider.model_patcher.model
     collector = settings.check(model)
     call = {**dict(zip(_ARGUMENTS, args, strict=False)), **kwargs}
-    watch = Watch(guider, adapter_for(model), collector, settings, len(call["sigmas"]) - 1, stop)
+    steps = len(call["sigmas"]) - 1
+    if isinstance(call["latent_image"], Tensor):  # other packs' guiders may have none
+        _warn_of_size(collector, settings, call["latent_image"], steps)
+    watch = Watch(guider, adapter_for(model), collector, settings, steps, stop)
     preview = _preview(settings, collector) if settings.live_preview else None
     original = guider.model_options
     guider.model_options = _with_wrappers(watch, original)
@@ -81,6 +88,16 @@ def record(
 def _preview(settings: Settings, collector: Collector) -> LivePreview:
     kept, default = collector.layers, collector.architecture.default_layers
     return LivePreview(settings.encoded.concepts, settings.live_preview, collector.reading, kept, default)
+
+
+def _warn_of_size(collector: Collector, settings: Settings, latent: Tensor, steps: int) -> None:
+    try:
+        batch, *size = latent_size(latent)
+    except Unplaceable:  # the run says so
+        return
+    tokens = math.prod(token_grid(size, cells_per_token(collector.architecture)))
+    wanted = sum(settings.wants(step, steps) for step in range(steps))
+    collector.warn_of_size(wanted, batch, tokens, settings.keep, settings.dtype)
 
 
 def _with_callback(
@@ -129,6 +146,7 @@ def _result(watch: Watch, collector: Collector, notes: Mapping[str, str]) -> Run
             {**notes, "steps": count},
             made_with,
             watch.frame.covered_size,
+            watch.frame.frame_counts,
         )
     except ValueError as error:  # scores that are not finite
         return RunResult(None, str(error), watch.denoised)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ...averaging import Keep, check_keep
 from ...preview import check_preview
 from ...scores import resolve_mode
 from ...selection import check_layers
@@ -35,10 +36,11 @@ class Settings:
         dtype: of the kept scores, float32 or float16.
         live_preview: what the host's preview shows of every recorded step while it samples: the name of a concept, or
             `segmentation`, or nothing if it is empty. It changes nothing of what is recorded.
+        keep: every recorded step, or only the running mean over them.
 
     Raises:
         ValueError: if there are no concepts, layers cannot be read, the range selects no step, or there is no such
-            mode, dtype or preview.
+            mode, dtype, preview or keep.
     """
 
     encoded: EncodedConcepts
@@ -48,6 +50,7 @@ class Settings:
     mode: str = "auto"
     dtype: torch.dtype = torch.float32
     live_preview: str = ""
+    keep: Keep = "every step"
 
     def __post_init__(self) -> None:
         if not self.encoded.concepts:
@@ -59,6 +62,7 @@ class Settings:
                 "Choose a start from 0 and an end up to 1 that is greater than the start."
             )
         resolve_mode(self.mode, "")
+        check_keep(self.keep)
         if self.dtype not in (torch.float32, torch.float16):
             raise ValueError(f"Scores are kept in float32 or float16, got {self.dtype}.")
         if self.live_preview:
@@ -90,5 +94,6 @@ class Settings:
             f"{self.end_percent:.6f}",
             self.mode,
             str(self.dtype),
+            self.keep,
         )
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -20,11 +20,10 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ...recording import RecordingBuilder
 from ..collector import Collector, LayerScores
 from .blocks import ConceptStream, OnLayer, StopForward
 from .canvas import Canvas, Place, token_grid
-from .frame import Frame, measure_frame, noise_level
+from .frame import Frame, cells_per_token, measure_frame, noise_level
 from .network import running_eager
 from .prompts import Unplaceable, covered_cells, find_positive, latent_size, place_prompts
 from .settings import Settings
@@ -91,13 +90,12 @@ class Watch:
         self._settings = settings
         self._steps = steps
         self._stop = stop
-        shape = collector.architecture
-        self._patch = (shape.frame_patch, shape.patch, shape.patch)
+        self._patch = cells_per_token(collector.architecture)
         self._lock = threading.Lock()  # several GPUs evaluate in threads
         self._step = 0  # that the next evaluation belongs to
         self._begun: _Evaluation | None = None
         self._latest: _Evaluation | None = None  # that a positive prompt took part in
-        self.builder = RecordingBuilder(collector.layers, settings.dtype)
+        self.builder = collector.builder(settings.keep, settings.dtype)
         self.done = 0
         self.frame: Frame | None = None
         self.denoised: Tensor | None = None
@@ -148,7 +146,9 @@ class Watch:
             level = noise_level(model_sampling, float(sigma.flatten()[0]))
             if self.builder.commit(step, level) and self.frame is None:
                 layout = self._guider.model_patcher.get_model_object("latent_format")
-                self.frame = measure_frame(latest.canvas.size, self._patch, layout.spacial_downscale_ratio)
+                self.frame = measure_frame(
+                    latest.canvas.size, self._collector.architecture, layout.spacial_downscale_ratio
+                )
         except ValueError as error:  # a latent that changed its size meanwhile; sampling goes on
             self.troubles[str(error)] = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import inspect
 import math
@@ -19,6 +20,8 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from concept_attention.heatmaps import make_heatmaps
+from concept_attention.hosts import collector as collecting
 from concept_attention.hosts.comfyui import run as running
 from concept_attention.hosts.comfyui import watch as watching
 from concept_attention.hosts.comfyui.run import KEY, record
@@ -784,3 +787,43 @@ def test_prompts_evaluated_in_threads_on_several_devices_are_put_together(small:
     found = first_scores(two_devices, positive, noise)
     assert relative_error(found, first_scores(small, positive, noise)) < CLOSE
     assert [footprint(patcher) for patcher in two_devices.model_options["multigpu_clones"].values()] == before
+
+
+# What is kept
+
+
+@pytest.mark.parametrize("mode", ["flux", "flux2", "sd3", "paper", "cogvideox"])
+def test_the_running_mean_makes_the_heatmaps_of_every_step(small: Any, mode: str) -> None:
+    options = {"cfg": 4.0, "steps": 4, "latent": torch.zeros(2, 16, 8, 12)}
+    settings = Settings(make_encoded(), mode=mode, start_percent=0.25)
+    latent, full = sample_and_record(small, settings, **options)
+    same, mean = sample_and_record(small, dataclasses.replace(settings, keep="running mean"), **options)
+    assert torch.equal(same, latent)
+    assert full.recording is not None and mean.recording is not None
+    assert mean.recording.scores.shape == (1, *full.recording.scores.shape[1:])
+    assert mean.recording.metadata["steps"] == full.recording.metadata["steps"] == "3 of 3 steps recorded"
+    found, expected = make_heatmaps(mean.recording, "all").values, make_heatmaps(full.recording, "all").values
+    assert float((found - expected).abs().max()) < 1e-6
+
+
+def test_a_large_recording_is_announced_before_the_run(
+    small: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Interrupt(Exception):
+        pass
+
+    def interrupt(*_: Any) -> None:
+        raise Interrupt
+
+    options = {"latent": torch.zeros(2, 16, 8, 12), "steps": 5}
+    size = 3 * 2 * 2 * 3 * (4 * 6 * 4 + 4) / 2048  # steps, layers, batch, concepts, tokens and norms
+    monkeypatch.setattr(collecting, "GIBIBYTE", 2048)
+    settings = Settings(make_encoded(), end_percent=0.6)
+    recording_of(small, dataclasses.replace(settings, keep="running mean"), **options)
+    assert "will take" not in caplog.text
+    small_model = watch(small, [], settings)
+    small_model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "test", interrupt)
+    with pytest.raises(Interrupt):
+        sample(small_model, **options)
+    assert f"will take {size:.1f} GiB: 3 steps, 2 layers, 3 concepts, 48 tokens" in caplog.text
+    assert f"keep=running mean, which takes {size / 3:.2f} GiB" in caplog.text

@@ -92,6 +92,12 @@ def test_fingerprints_tell_settings_apart_and_are_equal_for_equal_ones() -> None
         {"end_percent": 0.9},
         {"mode": "paper"},
         {"dtype": torch.float16},
+        {"keep": "running mean"},
     ]
     found = {dataclasses.replace(settings, **other).fingerprint() for other in others}
     assert len(found | {settings.fingerprint()}) == len(others) + 1
+
+
+def test_what_cannot_be_kept_is_refused() -> None:
+    with pytest.raises(ValueError, match='Nothing is kept as "all".*every step, running mean'):
+        Settings(make_encoded(), keep="all")  # type: ignore[arg-type]
