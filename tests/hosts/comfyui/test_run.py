@@ -630,7 +630,7 @@ def test_what_cannot_be_recorded_is_refused_before_sampling(small: Any, settings
 
 def test_an_unsupported_model_is_refused_before_sampling() -> None:
     model = make_flux()
-    model.model.diffusion_model.vector_in = None
+    model.model.diffusion_model = torch.nn.Identity()
     executor = Executor(comfy.samplers.CFGGuider(model))
     with pytest.raises(ValueError, match="Supported are: .*Flux 1"):
         record(executor, arguments(), {}, Settings(make_encoded()))
