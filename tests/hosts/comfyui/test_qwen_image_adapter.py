@@ -98,6 +98,35 @@ def test_the_negative_prompt_in_the_same_batch_changes_nothing(method: str) -> N
     assert relative_error(both.scores, alone.scores) < CLOSE
 
 
+@torch.no_grad()
+def test_concepts_have_the_timestep_of_the_picture_not_of_its_references() -> None:
+    """Also where all rows are looked at: then the embedding has twice as many."""
+    network = IMAGE.make().model.diffusion_model
+    generator = torch.Generator().manual_seed(9)
+    temb, concept = torch.randn(4, 64, generator=generator), torch.randn(2, 3, 64, generator=generator)
+    keys, values = torch.randn(2, 2, 2, 5, 32, generator=generator)
+    ids = torch.zeros(2, 12, 3)
+    arguments = {"encoder_hidden_states": torch.zeros(2, 7, 64), "image_rotary_emb": network.pe_embedder(ids)}
+    doubled = Visit({**arguments, "temb": temb, "timestep_zero_index": 3}, slice(None))
+    plain = Visit({**arguments, "temb": temb[:2]}, slice(None))
+    outs = [
+        qwen_image.attend_concepts(network.transformer_blocks[0], concept, None, keys, values, visit)[0]
+        for visit in (doubled, plain)
+    ]
+    assert torch.equal(*outs)
+
+
+def test_a_prompt_for_an_area_counts_there_alone() -> None:
+    """Areas have two axes, the latent of a single picture has three."""
+    model, settings = IMAGE.make(), SETTINGS
+    options = {"latent": IMAGE.empty(), "steps": 1}
+    whole = recording_of(model, settings, positive=IMAGE.cond(), **options)
+    upper = [*IMAGE.cond(), *IMAGE.cond(seed=8, area=(6, 8, 0, 0), strength=1.0)]
+    both = recording_of(model, settings, positive=upper, **options)
+    changed = (both.scores - whole.scores).abs().amax(dim=(0, 1, 2, 3)).unflatten(-1, (6, 4))
+    assert (changed[3:] < CLOSE * whole.scores.abs().max()).all() and (changed[:3] > 0.1).all()
+
+
 def test_mage_flow_has_reference_pictures_too() -> None:
     if not MAGE.in_host:
         pytest.skip("this ComfyUI has no Mage-Flow")

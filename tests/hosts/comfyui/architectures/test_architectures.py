@@ -76,6 +76,15 @@ def test_scores_are_those_of_blocks_that_run_on_the_concepts(row: Row) -> None:
     assert relative_error(recording.scores, expected) < CLOSE
 
 
+def test_a_forward_pass_that_ends_after_the_last_kept_block_says_the_same(row: Row) -> None:
+    model, settings = row.make(), settings_of(row, layers="0-1")
+    finished, ended = (
+        sample_and_record(model, settings, stop=stop, **options_of(row, steps=1))[1].recording for stop in (False, True)
+    )
+    assert finished is not None and ended is not None
+    assert torch.equal(finished.scores, ended.scores)
+
+
 def test_guidance_does_not_change_what_the_positive_prompt_says(row: Row) -> None:
     """Whether the negative prompt is evaluated in the same batch, which needs the same length, or by itself."""
     model, settings = row.make(), settings_of(row)
