@@ -33,6 +33,8 @@ class RandomComfyFlux:
 
     Attributes:
         comfyui: its version.
+        model: the MODEL.
+        encoded: its concepts.
         differing: most values in which the latent of any run so far differs from the first run's.
     """
 
@@ -48,34 +50,35 @@ class RandomComfyFlux:
         self.model = ModelPatcher(self._make_model(), self.device, torch.device("cpu"))
         concepts = tuple(Concept(f"concept {index}", f"concept {index}") for index in range(sizes.concepts))
         embeddings = torch.randn(sizes.concepts, TEXT_WIDTH)
-        self._encoded = EncodedConcepts(concepts, embeddings, (1,) * len(concepts), "first")
+        self.encoded = EncodedConcepts(concepts, embeddings, (1,) * len(concepts), "first")
         self._prompt = [[torch.randn(1, sizes.text, TEXT_WIDTH), {"pooled_output": torch.randn(1, POOLED_WIDTH)}]]
         self._latent: Tensor | None = None
         self.differing = 0
 
     def plain(self) -> None:
         """KSampler alone."""
-        (latent,) = nodes.common_ksampler(self.model, *self._arguments())  # type: ignore[attr-defined]
-        self._compare(latent["samples"])
+        (latent,) = nodes.common_ksampler(self.model, *self.arguments())  # type: ignore[attr-defined]
+        self.compare(latent["samples"])
 
     def ours(self, end_percent: float = 1.0) -> Recording:
         """KSampler with the library's concept attention in all layers, in the first steps or in all of them."""
-        settings = Settings(self._encoded, layers="all", end_percent=end_percent)
-        latent, recording = sample(self.model, settings, *self._arguments())
-        self._compare(latent["samples"])
+        settings = Settings(self.encoded, layers="all", end_percent=end_percent)
+        latent, recording = sample(self.model, settings, *self.arguments())
+        self.compare(latent["samples"])
         return recording
 
     def half(self) -> Recording:
         """With concept attention in the first half of the steps."""
         return self.ours(end_percent=0.5)
 
-    def _arguments(self) -> tuple[Any, ...]:
+    def arguments(self) -> tuple[Any, ...]:
         """What follows the model in KSampler's own order."""
         cells = self.sizes.pixels // CELL_PIXELS
         latent = {"samples": torch.zeros(1, CHANNELS, cells, cells)}
         return SEED, self.sizes.steps, CFG, SAMPLER, SCHEDULER, self._prompt, self._prompt, latent
 
-    def _compare(self, latent: Tensor) -> None:
+    def compare(self, latent: Tensor) -> None:
+        """Hold a run's latent against the first run's."""
         if self._latent is None:
             self._latent = latent
         self.differing = max(self.differing, int((latent != self._latent).sum()))

@@ -60,11 +60,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(options.check and not all(bar["met"] for bar in report["bars"].values()))
 
 
-def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Sizes, Path]:
-    """Options, sizes, and the folder of the ComfyUI to measure in."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.comfyui_overhead", description=(__doc__ or "").split("\n")[0]
-    )
+def parse(
+    argv: Sequence[str] | None, name: str = "comfyui_overhead", about: str | None = __doc__
+) -> tuple[argparse.Namespace, Sizes, Path]:
+    """Options, sizes, and the folder of the ComfyUI to measure in.
+
+    Args:
+        argv: command line, or None for this process's.
+        name, about: of the benchmark; the first line of `about` is shown.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=(about or "").split("\n")[0])
     parser.add_argument("--shape", choices=SHAPES, default="bench", help="what the next five are (%(default)s)")
     parser.add_argument("--width", type=int, help="inner width, a multiple of 128")
     parser.add_argument("--blocks", type=int, help="joint blocks")

@@ -72,7 +72,7 @@ def test_the_latents_of_all_ways_are_compared(hosted: Any) -> None:
         assert model.differing == 0
         assert [recording.steps for recording in recordings] == [(0, 1, 2, 3), (0, 1)]
         assert recordings[0].grid == (1, 4, 4) and recordings[0].scores.std(dim=-1).min() > 0
-        model._compare(hosted.torch.zeros(1, 16, 8, 8))
+        model.compare(hosted.torch.zeros(1, 16, 8, 8))
     assert model.differing == 16 * 8 * 8
 
 
