@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .concepts import Concept, concept_index
-from .maps import check_size, repeat_frames, resize_maps, stretch
+from .maps import check_size, frame_places, repeat_frames, resize_maps, stretch
 from .reading import read_recording, refuse_lost
 from .recording import Recording
 from .selection import parse_layers, parse_steps, usual_layers
@@ -83,8 +83,7 @@ class Heatmaps:
     @property
     def frames(self) -> tuple[int, ...]:
         """For every picture frame of a video, the T it belongs to; (0,) for a picture."""
-        counts = self.frame_counts or (1,) * (self.values.shape[2] if self.video else 1)
-        return tuple(index for index, count in enumerate(counts) for _ in range(count))
+        return frame_places(self.frame_counts or (1,) * (self.values.shape[2] if self.video else 1))
 
     @property
     def visible(self) -> tuple[float, float]:

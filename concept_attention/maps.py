@@ -62,6 +62,11 @@ def repeat_frames(values: Tensor, frame_counts: Sequence[int] | None) -> Tensor:
     return values.repeat_interleave(torch.tensor(frame_counts, device=values.device), dim=-3)
 
 
+def frame_places(frame_counts: Sequence[int]) -> tuple[int, ...]:
+    """For every picture frame the T it belongs to, where every T stands for so many picture frames."""
+    return tuple(place for place, count in enumerate(frame_counts) for _ in range(count))
+
+
 def gaussian_blur(
     values: Tensor,
     sigma: float,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from .images import check_aspect, to_pil
+from .maps import frame_places
 from .viewer_files import ViewerFolder
 from .viewer_maps import StoredMaps, ViewerMaps
 
@@ -64,7 +65,7 @@ def write_view(
                     **address,
                     "width": image.shape[2],
                     "height": image.shape[1],
-                    "t": latent_frame(frame, frames, maps.grid[0]),
+                    "t": latent_frame(frame, frames, maps.grid[0], maps.frame_counts),
                 }
             )
         entry |= {"dtype": "uint16", "offset": stored.offset, "scale": stored.scale, "shape": [*stored.stored.shape]}
@@ -74,12 +75,14 @@ def write_view(
     return {**_describe(maps), "choice": _as_lists(choice._asdict()), "pictures": pictures}
 
 
-def latent_frame(frame: int, frames: int, latent_frames: int) -> int:
+def latent_frame(frame: int, frames: int, latent_frames: int, frame_counts: Sequence[int] | None = None) -> int:
     """Latent frame that a video's frame belongs to, both counted from 0.
 
-    Convention: video codecs keep the first frame by itself and join the others in equal groups; where the numbers do
-    not fit that, all frames are joined in groups.
+    Convention: `frame_counts` says it where there are as many frames. Else: video codecs keep the first frame by itself
+    and join the others in equal groups; where the numbers do not fit that, all frames are joined in groups.
     """
+    if frame_counts is not None and sum(frame_counts) == frames:
+        return frame_places(frame_counts)[frame]
     if latent_frames > 1 and (frames - 1) % (latent_frames - 1) == 0:
         return -(-frame * (latent_frames - 1) // (frames - 1))
     return frame * latent_frames // frames
@@ -89,7 +92,8 @@ def _frames_each(image: Tensor, maps: ViewerMaps) -> int:
     """How many frames each of the videos has; 1 for pictures."""
     latent_frames = maps.grid[0]
     frames, rest = divmod(image.shape[0], maps.batch)
-    if rest or frames < latent_frames or (latent_frames == 1 and frames > 1):
+    known = maps.frame_counts is not None and frames == sum(maps.frame_counts)
+    if rest or frames < latent_frames or (latent_frames == 1 and frames > 1 and not known):
         what = f"{maps.batch} x {latent_frames} frames" if latent_frames > 1 else f"{maps.batch} pictures"
         raise ValueError(
             f"There are {image.shape[0]} pictures, but heatmaps of {what}. Connect the IMAGE that was sampled, or "

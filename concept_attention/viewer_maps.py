@@ -55,6 +55,7 @@ class ViewerMaps:
         visible: as of `Heatmaps`.
         image_size: (height, width) in pixels.
         batch: pictures (or videos).
+        frame_counts: as of `Heatmaps`.
         of_picture: makes the maps of one of them.
     """
 
@@ -71,6 +72,7 @@ class ViewerMaps:
     visible: tuple[float, float]
     image_size: tuple[int, int]
     batch: int
+    frame_counts: tuple[int, ...] | None
     of_picture: Callable[[int], StoredMaps]
 
 
@@ -120,6 +122,7 @@ def maps_of_recording(
         visible=(height / rows, width / columns),
         image_size=recording.image_size,
         batch=recording.batch,
+        frame_counts=recording.frame_counts,
         of_picture=of_picture,
     )
 
@@ -147,6 +150,7 @@ def maps_of_heatmaps(heatmaps: Heatmaps) -> ViewerMaps:
         visible=heatmaps.visible,
         image_size=heatmaps.image_size,
         batch=heatmaps.batch,
+        frame_counts=heatmaps.frame_counts,
         of_picture=of_picture,
     )
 

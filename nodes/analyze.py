@@ -7,12 +7,13 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from . import report
-from .library import analysis, encoded, settings
+from .library import analysis, averaging, encoded, settings
 from .sockets import (
     LARGEST_SEED,
     SAMPLING,
     Recording,
     concepts_input,
+    keep_input,
     layers_input,
     live_preview_input,
     recording_mode_input,
@@ -33,7 +34,7 @@ class ConceptAttentionEncodeImage(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model that looks. It is not changed."),
                 concepts_input(),
-                io.Latent.Input("latent", tooltip="The picture, from VAE Encode with the model's own VAE."),
+                io.Latent.Input("latent", tooltip="The picture, or video, from VAE Encode with the model's own VAE."),
                 io.Conditioning.Input(
                     "positive",
                     optional=True,
@@ -69,6 +70,7 @@ class ConceptAttentionEncodeImage(io.ComfyNode):
                 layers_input(),
                 recording_mode_input(),
                 live_preview_input(),
+                keep_input(),
             ],
             outputs=[
                 Recording.Output(
@@ -91,7 +93,8 @@ class ConceptAttentionEncodeImage(io.ComfyNode):
         layers: str = "all",
         mode: str = "auto",
         live_preview: str = "",
+        keep: averaging.Keep = "every step",
     ) -> io.NodeOutput:
-        wanted = settings.Settings(concepts, layers, mode=mode, live_preview=live_preview.strip())
+        wanted = settings.Settings(concepts, layers, mode=mode, live_preview=live_preview.strip(), keep=keep)
         result = analysis.analyze(model, wanted, latent, positive, noise, samples, seed)
         return io.NodeOutput(result, ui=ui.PreviewText(report.recording_text(result)))

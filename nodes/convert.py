@@ -30,6 +30,11 @@ def to_image(pictures: Sequence[Tensor]) -> Tensor:
     return torch.cat(batches)
 
 
+def to_images(drawn: Sequence[Tensor], videos: int) -> Tensor:
+    """Batches (n, H, W, 3) that were drawn of the frames of videos, each video n times, one after the other."""
+    return rearrange(torch.stack(list(drawn)), "(b f) n h w c -> (b n f) h w c", b=videos)
+
+
 def to_mask(masks: Tensor) -> Tensor:
     """Masks (B, H, W) as a MASK; the frames of videos, (B, T, H, W), one after another."""
     return rearrange(masks, "b t h w -> (b t) h w") if masks.ndim == 4 else masks
@@ -38,18 +43,22 @@ def to_mask(masks: Tensor) -> Tensor:
 def match_pictures(image: Tensor, maps: heatmaps.Heatmaps) -> list[tuple[Tensor, int, int]]:
     """Every picture of an IMAGE with the (picture, frame) of the heatmaps that belongs to it.
 
+    Of a video there is a picture for each of its frames, or for each latent frame.
+
     Raises:
         ValueError: if there is not one picture for each.
     """
     pictures = to_pictures(image)
-    frames = maps.values.shape[2] if maps.video else 1
-    if len(pictures) != maps.batch * frames:
-        what = f"{maps.batch} x {frames} frames" if maps.video else f"{maps.batch} pictures"
+    latent = maps.values.shape[2] if maps.video else 1
+    frames = maps.frames if len(pictures) == maps.batch * len(maps.frames) else range(latent)
+    if len(pictures) != maps.batch * len(frames):
+        what = f"{maps.batch} x {len(maps.frames)} frames" if maps.video else f"{maps.batch} pictures"
         raise ValueError(
             f"There are {len(pictures)} pictures, but heatmaps of {what}. Connect the IMAGE that was sampled, or "
             "encoded, together with them."
         )
-    return [(picture, *divmod(index, frames)) for index, picture in enumerate(pictures)]
+    places = [(index, frame) for index in range(maps.batch) for frame in frames]
+    return [(picture, *place) for picture, place in zip(pictures, places, strict=True)]
 
 
 def to_source(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from concept_attention import (
+        averaging,
         concepts,
         figures,
         guided,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from concept_attention.hosts.comfyui import analysis, landscape, patching, sampling, settings, text
 else:
     from ..concept_attention import (
+        averaging,
         concepts,
         figures,
         guided,
@@ -51,6 +53,7 @@ else:
 
 __all__ = [
     "analysis",
+    "averaging",
     "concepts",
     "encoded",
     "figures",

@@ -11,6 +11,8 @@ from .library import guided, masks
 from .library import heatmaps as maps
 from .sockets import HEATMAPS, Heatmaps
 
+PICTURE_FRAMES, LATENT_FRAMES = "picture", "latent"
+
 
 class ConceptHeatmapToMask(io.ComfyNode):
     @classmethod
@@ -74,7 +76,7 @@ class ConceptHeatmapToMask(io.ComfyNode):
                     "guide",
                     optional=True,
                     tooltip="The picture the heatmaps belong to, or any of the same aspect. The mask then follows its "
-                    "edges.",
+                    "edges. Of a video all its frames.",
                 ),
                 io.Int.Input(
                     "width",
@@ -119,11 +121,20 @@ class ConceptHeatmapToMask(io.ComfyNode):
                     advanced=True,
                     tooltip="Colour variance that is no edge yet. Lower follows fainter edges, and the grain as well.",
                 ),
+                io.Combo.Input(
+                    "frames",
+                    options=[PICTURE_FRAMES, LATENT_FRAMES],
+                    default=PICTURE_FRAMES,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Of a video. picture: one mask for each frame of the video. latent: one for each frame of "
+                    "the latent, as Set Latent Noise Mask takes them.",
+                ),
             ],
             outputs=[
                 io.Mask.Output(
                     display_name="MASK",
-                    tooltip="One mask per picture, 1 where the concept is; frames one after another.",
+                    tooltip="One mask per picture, 1 where the concept is; the frames of a video one after another.",
                 )
             ],
         )
@@ -142,13 +153,14 @@ class ConceptHeatmapToMask(io.ComfyNode):
         height: int = 0,
         guide_radius: int = 0,
         guide_epsilon: float = guided.EPSILON,
+        frames: str = PICTURE_FRAMES,
     ) -> io.NodeOutput:
         names = convert.to_names(concepts, heatmaps.concepts)
         size = convert.to_size(width, height, heatmaps.image_size)
         if guide is not None:
             pictures, radius = convert.to_pictures(guide), guide_radius or None
             heatmaps = guided.sharpen_heatmaps(heatmaps, pictures, size, radius=radius, epsilon=guide_epsilon)
-        mask = convert.to_mask(
-            masks.make_masks(heatmaps, names, method, threshold=threshold, percentile=percentile, blur=blur, size=size)
-        )
+        cut: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "size": size}
+        mask = masks.make_masks(heatmaps, names, method, **cut, per_frame=frames == PICTURE_FRAMES)
+        mask = convert.to_mask(mask)
         return io.NodeOutput(mask, ui=ui.PreviewText(report.mask_text(names, mask)))

@@ -7,11 +7,12 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from . import report
-from .library import encoded, patching, settings
+from .library import averaging, encoded, patching, settings
 from .sockets import (
     SAMPLING,
     Recording,
     concepts_input,
+    keep_input,
     layers_input,
     live_preview_input,
     range_inputs,
@@ -37,6 +38,7 @@ class ConceptAttentionPatchModel(io.ComfyNode):
                 *range_inputs(),
                 recording_mode_input(),
                 live_preview_input(),
+                keep_input(),
             ],
             outputs=[io.Model.Output(display_name="MODEL", tooltip="Connect it to the sampler or guider.")],
         )
@@ -51,9 +53,10 @@ class ConceptAttentionPatchModel(io.ComfyNode):
         end_percent: float = 1.0,
         mode: str = "auto",
         live_preview: str = "",
+        keep: averaging.Keep = "every step",
     ) -> io.NodeOutput:
         wanted = settings.Settings(
-            concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip()
+            concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip(), keep=keep
         )
         return io.NodeOutput(patching.patch_model(model, wanted))
 

@@ -31,7 +31,11 @@ def recording_text(result: recording.Recording) -> str:
     """What a run recorded."""
     frames, height, width = result.grid
     grid = f"{width} x {height} tokens" + (f" x {frames} frames" if result.video else "")
+    if result.frame_counts is not None:
+        grid += f" ({sum(result.frame_counts)} in the video)"
     steps = result.metadata.get("steps", _count(len(result.steps), "step"))
+    if result.averaged is not None:
+        steps += " as their mean"
     return (
         f"{steps}, layers {_ranges(result.layers)} of {result.layer_count}, "
         f"{_count(len(result.concepts), 'concept')}\n"
@@ -44,14 +48,14 @@ def heatmaps_text(
 ) -> str:
     """What the heatmaps are made of, and how present every concept is."""
     chosen = heatmaps.select_layers(source, layers)
-    read = selection.parse_steps(steps, len(source.steps))
+    read = f"{len(selection.parse_steps(steps, len(source.steps)))} of {_count(len(source.steps), 'recorded step')}"
     name = source.mode if mode == "auto" else mode
     used = scores.MODES[name].temperature if temperature is None else temperature
     if maps.kind != "share":  # presence is told in shares, whatever is shown
         maps = heatmaps.make_heatmaps(source, layers, steps, mode, temperature)
     made_of = (
         f"layers {_ranges(chosen)} of {source.layer_count}",
-        f"{len(read)} of {_count(len(source.steps), 'recorded step')}",
+        read if source.averaged is None else "mean of all recorded steps",
         f"mode {name}",
         f"temperature {used:g}",
     )

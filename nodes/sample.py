@@ -8,12 +8,13 @@ import comfy.samplers
 from comfy_api.latest import io, ui
 
 from . import report
-from .library import encoded, sampling, settings
+from .library import averaging, encoded, sampling, settings
 from .sockets import (
     LARGEST_SEED,
     SAMPLING,
     Recording,
     concepts_input,
+    keep_input,
     layers_input,
     live_preview_input,
     range_inputs,
@@ -95,6 +96,7 @@ class ConceptAttentionKSampler(io.ComfyNode):
                 *range_inputs(),
                 recording_mode_input(),
                 live_preview_input(),
+                keep_input(),
             ],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), _recording_output()],
         )
@@ -118,9 +120,10 @@ class ConceptAttentionKSampler(io.ComfyNode):
         end_percent: float = 1.0,
         mode: str = "auto",
         live_preview: str = "",
+        keep: averaging.Keep = "every step",
     ) -> io.NodeOutput:
         wanted = settings.Settings(
-            concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip()
+            concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip(), keep=keep
         )
         latent, recording = sampling.sample(
             model, wanted, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise
@@ -150,6 +153,7 @@ class ConceptAttentionSamplerCustom(io.ComfyNode):
                 *range_inputs(),
                 recording_mode_input(),
                 live_preview_input(),
+                keep_input(),
             ],
             outputs=[
                 io.Latent.Output(display_name="output", tooltip="The latent after the last step."),
@@ -175,9 +179,10 @@ class ConceptAttentionSamplerCustom(io.ComfyNode):
         end_percent: float = 1.0,
         mode: str = "auto",
         live_preview: str = "",
+        keep: averaging.Keep = "every step",
     ) -> io.NodeOutput:
         wanted = settings.Settings(
-            concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip()
+            concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip(), keep=keep
         )
         output, denoised, recording = sampling.sample_custom(noise, guider, sampler, sigmas, latent_image, wanted)
         return io.NodeOutput(output, denoised, recording, ui=ui.PreviewText(report.recording_text(recording)))

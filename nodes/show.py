@@ -39,7 +39,9 @@ class ConceptHeatmapOverlay(io.ComfyNode):
             ],
             inputs=[
                 io.Image.Input(
-                    "image", tooltip="The pictures the heatmaps belong to: as many, and of the same aspect."
+                    "image",
+                    tooltip="The pictures the heatmaps belong to, or all frames of the video: as many, and of the same "
+                    "aspect.",
                 ),
                 Heatmaps.Input("heatmaps", tooltip="Heatmaps of any kind."),
                 io.Combo.Input(
@@ -70,7 +72,8 @@ class ConceptHeatmapOverlay(io.ComfyNode):
             outputs=[
                 io.Image.Output(
                     display_name="IMAGE",
-                    tooltip="As many pictures as came in; with layout one per concept, one for every concept of each.",
+                    tooltip="As many pictures as came in; with layout one per concept, one for every concept of each, "
+                    "and of a video all its frames for the first concept, then for the next.",
                 )
             ],
         )
@@ -90,7 +93,8 @@ class ConceptHeatmapOverlay(io.ComfyNode):
             options["colormap"] = colormap
         matched = convert.match_pictures(image, heatmaps)
         drawn = [LAYOUTS[layout](picture, heatmaps, index, frame=frame, **options) for picture, index, frame in matched]
-        return io.NodeOutput(convert.to_image(drawn))
+        by_concept = layout == EACH and heatmaps.video
+        return io.NodeOutput(convert.to_images(drawn, heatmaps.batch) if by_concept else convert.to_image(drawn))
 
 
 class ConceptHeatmapPlot(io.ComfyNode):

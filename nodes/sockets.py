@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from comfy_api.latest import io
 
-from .library import scores
+from .library import averaging, scores
 
 Concepts = io.Custom("CA_CONCEPTS")  # hosts.encoded.EncodedConcepts
 Recording = io.Custom("CA_RECORDING")  # recording.Recording
@@ -84,6 +86,19 @@ def live_preview_input() -> io.Input:
         advanced=True,
         tooltip="What the preview shows while the model runs: the name of a concept, or segmentation. It is drawn over "
         "ComfyUI's own preview, or alone where that is turned off, and changes no result. Empty shows neither.",
+    )
+
+
+def keep_input() -> io.Input:
+    return io.Combo.Input(
+        "keep",
+        options=list(get_args(averaging.Keep)),
+        default="every step",
+        optional=True,
+        advanced=True,
+        tooltip="every step: the scores of each recorded step, to make any heatmaps from. running mean: one map per "
+        "layer however many steps there are, which is what videos need; steps, mode and temperature can then no longer "
+        "be chosen.",
     )
 
 

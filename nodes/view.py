@@ -102,7 +102,7 @@ class ConceptHeatmapViewer(io.ComfyNode):
         source = convert.to_source(recording, heatmaps, layers, steps, mode, temperature)
         seen, found, used = _look(source, layers, steps, mode, temperature or None)
         names = convert.to_names(concepts, found.concepts)
-        made = masks.make_masks(found, names, method, threshold=threshold, percentile=percentile)
+        made = masks.make_masks(found, names, method, threshold=threshold, percentile=percentile, per_frame=True)
         choice = viewer.Choice(names, *used, method, threshold, percentile)
         manifest = viewer.write_view(seen, convert.to_pictures(image), choice, _folder(), ADDRESS)
         return io.NodeOutput(image, found, convert.to_mask(made), ui={"concept_viewer": [manifest]})

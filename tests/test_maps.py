@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from concept_attention.maps import gaussian_blur, is_flat, repeat_frames, resize_maps, stretch
+from concept_attention.maps import frame_places, gaussian_blur, is_flat, repeat_frames, resize_maps, stretch
 
 
 def naive_bilinear(plane: Tensor, height: int, width: int) -> Tensor:
@@ -175,4 +175,5 @@ def test_frames_are_repeated_for_the_picture_frames_they_stand_for() -> None:
     found = repeat_frames(known, (1, *[4] * 12))
     assert found.shape == (2, 49, 1, 1)
     assert found[1].flatten().tolist() == [math.ceil(frame / 4) for frame in range(49)]
+    assert frame_places((1, *[4] * 12)) == tuple(found[1].flatten().tolist())
     assert repeat_frames(known, None) is known

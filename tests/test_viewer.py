@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,24 @@ def test_codecs_keep_the_first_frame_by_itself() -> None:
     assert [latent_frame(frame, 3, 3) for frame in range(3)] == [0, 1, 2]
     assert [latent_frame(frame, 6, 3) for frame in range(6)] == [0, 0, 1, 1, 2, 2]
     assert [latent_frame(frame, 1, 1) for frame in range(1)] == [0]
+
+
+def test_a_recording_that_knows_its_frames_says_where_they_belong() -> None:
+    """Tokens of two latent frames: the numbers alone would join other frames."""
+    counts = (5, 8, 4)
+    assert [latent_frame(frame, 17, 3, counts) for frame in range(17)] == [0] * 5 + [1] * 8 + [2] * 4
+    assert [latent_frame(frame, 17, 3) for frame in range(17)] == [0] + [1] * 8 + [2] * 8
+    assert [latent_frame(frame, 3, 3, counts) for frame in range(3)] == [0, 1, 2]
+    recording = dataclasses.replace(make_recording(grid=(3, 3, 5)), frame_counts=counts)
+    assert (
+        maps_of_recording(recording).frame_counts == maps_of_heatmaps(make_heatmaps(recording)).frame_counts == counts
+    )
+
+
+def test_all_frames_of_one_token_are_shown(tmp_path: Path) -> None:
+    maps = maps_of_recording(dataclasses.replace(make_recording(), frame_counts=(5,)))
+    entries = write(maps, pictures(10), tmp_path)["pictures"]
+    assert [[frame["t"] for frame in entry["frames"]] for entry in entries] == [[0] * 5] * 2
 
 
 def test_finished_heatmaps_have_nothing_to_choose(tmp_path: Path) -> None:

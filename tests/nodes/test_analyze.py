@@ -32,6 +32,14 @@ def test_every_picture_gets_a_recording_with_one_step_per_noise(
     assert torch.equal(first.scores[0], recording.scores[0])
 
 
+def test_the_mean_over_noise_samples_can_be_kept(
+    pack: Pack, landscape: Landscape, concepts: Any, latent: dict[str, Any]
+) -> None:
+    inputs = {"model": landscape[0], "concepts": concepts, "latent": latent, **LOOK, "samples": 3}
+    output = pack.run("ConceptAttentionEncodeImage", **inputs, keep="running mean")
+    assert output[0].averaged == "share" and len(output[0].steps) == 1
+
+
 def test_a_prompt_and_a_seed_make_a_difference(
     pack: Pack, landscape: Landscape, concepts: Any, latent: dict[str, Any]
 ) -> None:

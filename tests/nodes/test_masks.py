@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import Any
 
+import comfy.utils
 import pytest
 import torch
 
@@ -81,6 +84,21 @@ def test_frames_of_videos_follow_one_another(pack: Pack) -> None:
     assert torch.allclose(mask[4], video.resized().values[1, 1, 1], atol=1e-6)
     guided = pack.run("ConceptHeatmapToMask", heatmaps=video, concepts="b", guide=torch.rand(6, 64, 96, 3))[0]
     assert guided.shape == (6, 64, 96)
+
+
+def test_every_frame_of_a_video_has_a_mask_and_latents_can_have_theirs(pack: Pack) -> None:
+    """As a batch that core's nodes for videos take: picture frames, video by video."""
+    video = dataclasses.replace(video_heatmaps(pack), frame_counts=(1, 4, 4))
+    mask = pack.run("ConceptHeatmapToMask", heatmaps=video, concepts="b")[0]
+    latent = pack.run("ConceptHeatmapToMask", heatmaps=video, concepts="b", frames="latent")[0]
+    assert mask.shape == (18, 64, 96) and latent.shape == (6, 64, 96)
+    for frame in range(18):
+        which, place = divmod(frame, 9)
+        assert torch.equal(mask[frame], latent[3 * which + math.ceil(place / 4)])
+    guided = pack.run("ConceptHeatmapToMask", heatmaps=video, concepts="b", guide=torch.rand(18, 64, 96, 3))[0]
+    assert guided.shape == (18, 64, 96)
+    noise_mask = comfy.utils.reshape_mask(latent[:3], (1, 16, 3, 8, 12))  # as sampling takes it
+    assert noise_mask.shape == (1, 16, 3, 8, 12) or noise_mask.shape == (1, 1, 3, 8, 12)
 
 
 @pytest.mark.parametrize(

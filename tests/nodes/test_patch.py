@@ -83,3 +83,11 @@ def test_a_model_is_patched_once(pack: Pack, landscape: Landscape, concepts: Any
     patched = pack.run("ConceptAttentionPatchModel", model=landscape[0], concepts=concepts)[0]
     with pytest.raises(ValueError, match="records concepts already"):
         pack.run("ConceptAttentionPatchModel", model=patched, concepts=concepts)
+
+
+def test_a_patched_model_can_keep_the_running_mean(pack: Pack, landscape: Landscape, concepts: Any) -> None:
+    patched = pack.run("ConceptAttentionPatchModel", model=landscape[0], concepts=concepts, keep="running mean")[0]
+    with torch.inference_mode():
+        (latent,) = nodes.KSampler().sample(**sampler_inputs(landscape, model=patched, seed=77))
+    output = pack.run("ConceptAttentionCollect", latent=latent)
+    assert output[0].averaged == "share" and "4 of 4 steps recorded as their mean" in pack.text(output)

@@ -33,6 +33,23 @@ def test_ksampler_gives_core_s_latent_and_a_recording(pack: Pack, landscape: Lan
     ]
 
 
+def test_the_running_mean_makes_the_same_heatmaps(
+    pack: Pack, landscape: Landscape, concepts: Any, sampled: Any, heatmaps: Any
+) -> None:
+    inputs = sampler_inputs(landscape, 2)
+    output = pack.run("ConceptAttentionKSampler", **inputs, concepts=concepts, keep="running mean")
+    assert torch.equal(output[0]["samples"], sampled[0]["samples"])
+    assert pack.text(output).splitlines() == [
+        "4 of 4 steps recorded as their mean, layers 0-3 of 4, 4 concepts",
+        "2 pictures of 6 x 4 tokens, 3 KiB",
+    ]
+    made = pack.run("ConceptHeatmaps", recording=output[1], layers="all")
+    assert float((made[0].values - heatmaps.values).abs().max()) < 1e-6
+    assert pack.text(made).splitlines()[0] == "layers 0-3 of 4, mean of all recorded steps"
+    with pytest.raises(ValueError, match="only the mean of its shares in mode flux.*; steps 0-1 cannot be made"):
+        pack.run("ConceptHeatmaps", recording=output[1], steps="0-1")
+
+
 def custom(landscape: Landscape, seed: int = 5) -> dict[str, Any]:
     inputs = sampler_inputs(landscape)
     return {
@@ -51,6 +68,8 @@ def test_the_custom_sampler_gives_core_s_latents_and_a_recording(
     with torch.inference_mode():
         plain = SamplerCustomAdvanced.execute(**inputs)
     output = pack.run("ConceptAttentionSamplerCustom", **inputs, concepts=concepts, layers="auto", end_percent=0.5)
+    mean = pack.run("ConceptAttentionSamplerCustom", **inputs, concepts=concepts, keep="running mean")
+    assert mean[2].averaged == "share" and torch.equal(mean[0]["samples"], output[0]["samples"])
     for index in range(2):
         assert torch.equal(output[index]["samples"], plain[index]["samples"])
     assert output[2].steps == (0, 1) and output[2].layers == output[2].default_layers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -49,6 +50,23 @@ def test_frames_of_videos_are_drawn_on_their_own_pictures(pack: Pack) -> None:
     image = pack.run("ConceptHeatmapOverlay", image=frames, heatmaps=video, layout="segmentation", legend=False)[0]
     draw = pack.module("concept_attention.overlay").overlay_segmentation
     assert torch.equal(image[4], draw(frames[4], video, 1, 0.7, False, frame=1))
+
+
+def test_all_frames_of_a_video_are_drawn(pack: Pack) -> None:
+    video, frames = dataclasses.replace(video_heatmaps(pack), frame_counts=(1, 4, 4)), torch.rand(18, 64, 96, 3)
+    options: dict[str, Any] = {"image": frames, "heatmaps": video, "legend": False}
+    image = pack.run("ConceptHeatmapOverlay", layout="segmentation", **options)[0]
+    draw = pack.module("concept_attention.overlay")
+    assert len(image) == 18
+    for index, latent in ((0, 0), (4, 1), (5, 2), (8, 2)):
+        expected = draw.overlay_segmentation(frames[9 + index], video, 1, 0.7, False, frame=latent)
+        assert torch.equal(image[9 + index], expected)
+    each = pack.run("ConceptHeatmapOverlay", layout="one per concept", **options)[0]
+    assert len(each) == 36  # video by video, concept by concept, frame by frame
+    expected = draw.overlay_each(frames[9 + 5], video, 1, frame=2, legend=False)
+    assert torch.equal(each[18 + 5], expected[0]) and torch.equal(each[18 + 9 + 5], expected[1])
+    latent_frames = pack.run("ConceptHeatmapOverlay", **{**options, "image": frames[:6]})[0]
+    assert len(latent_frames) == 6
 
 
 def test_pictures_that_do_not_fit_are_refused(pack: Pack, heatmaps: Any) -> None:

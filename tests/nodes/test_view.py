@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,14 @@ def test_videos_have_a_mask_per_frame(pack: Pack) -> None:
     output = look(pack, frames, heatmaps=video, concepts="b")
     assert torch.equal(output[2], pack.run("ConceptHeatmapToMask", heatmaps=video, concepts="b")[0])
     assert [len(entry["frames"]) for entry in manifest_of(output)["pictures"]] == [3, 3]
+
+
+def test_every_frame_of_a_video_has_a_mask_as_from_the_node_for_masks(pack: Pack) -> None:
+    video = dataclasses.replace(video_heatmaps(pack), frame_counts=(1, 2, 2))
+    output = look(pack, torch.rand(10, 64, 96, 3), heatmaps=video, concepts="b")
+    assert torch.equal(output[2], pack.run("ConceptHeatmapToMask", heatmaps=video, concepts="b")[0])
+    entry, _ = manifest_of(output)["pictures"]
+    assert len(output[2]) == 10 and [frame["t"] for frame in entry["frames"]] == [0, 1, 1, 2, 2]
 
 
 def test_alpha_is_not_shown(pack: Pack, recording: Any, pictures: torch.Tensor, temporary: Path) -> None:

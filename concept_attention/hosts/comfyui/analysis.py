@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import comfy.model_management
+import comfy.model_sampling
 import comfy.sample
 import comfy.samplers
 import comfy.utils
@@ -19,10 +20,13 @@ from torch import Tensor
 from ...recording import Recording
 from .live import Callback
 from .patching import patch_model
+from .registry import adapter_for
 from .sampling import Keep
 from .settings import Settings
 
 SEEDS = 2**64  # ComfyUI's seeds and torch's
+# CogVideoX's, which is shown what the sampler has: a latent of the standard deviation it was trained on must come so.
+UNSCALED = getattr(comfy.model_sampling, "V_PREDICTION_DDPM", ())
 GUIDANCE_OPTIONS = ("sampler_cfg_function", "sampler_post_cfg_function", "sampler_pre_cfg_function")
 
 
@@ -99,12 +103,14 @@ class Looks(comfy.samplers.Sampler):
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,
     ) -> Tensor:
-        scaling = model_wrap.inner_model.model_sampling.noise_scaling
+        model_sampling = model_wrap.inner_model.model_sampling
         count = len(sigmas) - 1
         for index, sigma in enumerate(sigmas[:count]):
             comfy.model_management.throw_exception_if_processing_interrupted()
             fresh = seeded_noise(latent_image, self._seed + index)
-            noised = scaling(sigma, fresh, latent_image, self.max_denoise(model_wrap, sigmas))
+            noised = model_sampling.noise_scaling(sigma, fresh, latent_image, self.max_denoise(model_wrap, sigmas))
+            if isinstance(model_sampling, UNSCALED):
+                noised = noised / (1 + sigma**2) ** 0.5
             model_wrap(noised, sigma.expand(len(noised)), **extra_args)
             callback(index, latent_image, noised, count)  # what a preview shows is the picture itself
         return latent_image
@@ -158,15 +164,18 @@ def sigma_at(model_sampling: Any, level: float) -> float:
 def check_latent(model: Any, samples: Any) -> Tensor:
     """The latent in the model's own number of dimensions.
 
+    Models of pictures can have latents with a time axis as well, as Qwen-Image's: it holds one frame.
+
     Raises:
         ValueError: if it is empty, or not of this model.
     """
     layout = model.get_model_object("latent_format")
-    video = layout.latent_dimensions == 3
+    video = adapter_for(model.model).describe(model.model).frames_per_latent > 0
     if getattr(samples, "is_nested", False):
         raise ValueError("This LATENT has several parts (picture and sound, for one). Connect one of a single picture.")
-    shape = tuple(samples.shape)
-    if samples.ndim not in ((4, 5) if video else (4,)) or samples.shape[1] != layout.latent_channels:
+    shape, dimensions = tuple(samples.shape), (4, 5) if layout.latent_dimensions == 3 else (4,)
+    one_picture = video or samples.ndim < 5 or shape[2] == 1
+    if samples.ndim not in dimensions or shape[1] != layout.latent_channels or not one_picture:
         expected = f"(batch, {layout.latent_channels}, {'frames, ' if video else ''}height, width)"
         raise ValueError(
             f"This model looks at latents of shape {expected}, got {shape}. Encode the "

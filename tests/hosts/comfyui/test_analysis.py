@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import comfy.latent_formats
 import comfy.model_management
 import comfy.model_sampling
 import comfy.nested_tensor
@@ -16,6 +15,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_custom_sampler import BasicGuider, KSamplerSelect
 from torch import Tensor
 
+from concept_attention.heatmaps import make_heatmaps
 from concept_attention.hosts.comfyui.analysis import (
     Looks,
     analyze,
@@ -27,9 +27,12 @@ from concept_attention.hosts.comfyui.analysis import (
 from concept_attention.hosts.comfyui.frame import noise_level
 from concept_attention.hosts.comfyui.patching import patch_model
 from concept_attention.hosts.comfyui.sampling import sample_custom
+from concept_attention.hosts.comfyui.settings import Settings
 
+from .architectures import mochi, qwen_image
 from .looked_for import make_settings
 from .tiny import POOLED_WIDTH, make_cond, make_flux, make_latent
+from .watched import make_encoded
 
 CLOSE = 1e-5
 SETTINGS = make_settings()
@@ -240,13 +243,38 @@ def test_a_cache_that_skips_everything_is_an_error_with_the_reason(model: Any) -
         analyze(model, SETTINGS, ONE)
 
 
-@pytest.mark.parametrize("frames, expected", [(None, (1, 16, 1, 6, 8)), (5, (1, 16, 5, 6, 8))])
-def test_a_video_model_looks_at_pictures_and_videos(
-    model: Any, monkeypatch: pytest.MonkeyPatch, frames: int | None, expected: tuple[int, ...]
-) -> None:
-    monkeypatch.setattr(model.model, "latent_format", comfy.latent_formats.HunyuanVideo())
-    shape = (1, 16, 6, 8) if frames is None else (1, 16, frames, 6, 8)
-    assert check_latent(model, torch.ones(shape)).shape == expected
+@pytest.mark.parametrize("frames, expected", [(None, (1, 12, 1, 12, 8)), (5, (1, 12, 5, 12, 8))])
+def test_a_video_model_looks_at_pictures_and_videos(frames: int | None, expected: tuple[int, ...]) -> None:
+    (row,) = mochi.ROWS
+    shape = (1, 12, 12, 8) if frames is None else (1, 12, frames, 12, 8)
+    assert check_latent(row.make(), torch.ones(shape)).shape == expected
+    with pytest.raises(ValueError, match=r"\(batch, 12, frames, height, width\), got \(1, 16, 6, 8\)"):
+        check_latent(row.make(), torch.ones(1, 16, 6, 8))
+
+
+def test_a_picture_model_whose_latents_have_a_time_axis_looks_at_one_frame() -> None:
+    row = next(row for row in qwen_image.ROWS if row.name.startswith("Qwen-Image"))
+    model = row.make()
+    for shape in ((1, 16, 6, 8), (1, 16, 1, 6, 8)):
+        assert check_latent(model, torch.ones(shape)).shape == (1, 16, 1, 6, 8)
+    with pytest.raises(ValueError, match=r"\(batch, 16, height, width\), got \(1, 16, 5, 6, 8\).*not a video"):
+        check_latent(model, torch.ones(1, 16, 5, 6, 8))
+
+
+@pytest.mark.parametrize("frames, counts", [(1, None), (3, (1, 6, 6))])
+def test_a_video_is_recorded_with_its_frames(frames: int, counts: tuple[int, ...] | None) -> None:
+    (row,) = mochi.ROWS
+    latent = torch.randn(2, 12, frames, 12, 8, generator=torch.Generator().manual_seed(0))
+    found = analyze(row.make(), Settings(make_encoded(width=64)), {"samples": latent}, row.cond(), samples=2)
+    assert (found.grid, found.frame_counts, found.steps, found.batch) == ((frames, 6, 4), counts, (0, 1), 2)
+
+
+def test_the_mean_over_noise_samples_can_be_kept(model: Any) -> None:
+    every = analyze(model, SETTINGS, PICTURES, samples=3)
+    mean = analyze(model, make_settings(keep="running mean"), PICTURES, samples=3)
+    assert mean.averaged == "share" and mean.scores.shape == (1, *every.scores.shape[1:])
+    difference = make_heatmaps(mean).values - make_heatmaps(every).values
+    assert float(difference.abs().max()) < 1e-6
 
 
 def test_looks_hand_on_the_model_options(model: Any) -> None:

@@ -13,10 +13,12 @@ from torch import Tensor
 pytest.importorskip("comfy.ldm.cogvideo.model", reason="needs ComfyUI: this one has no CogVideoX")
 
 from comfy.ldm.cogvideo.model import CogVideoXTransformer3DModel
+from comfy.patcher_extension import WrappersMP
 
 from concept_attention.heatmaps import make_heatmaps
 from concept_attention.hosts.architecture import Architecture
 from concept_attention.hosts.comfyui import cogvideox
+from concept_attention.hosts.comfyui.analysis import analyze
 from concept_attention.hosts.comfyui.settings import Settings
 from concept_attention.recording import Recording
 
@@ -125,6 +127,25 @@ def test_a_picture_to_begin_with_is_no_token() -> None:
     found = recorded(FROM_PICTURE, positive=cond)
     assert found.grid == (3, 6, 4)
     assert relative_error(found.scores, recorded(FROM_PICTURE).scores) > 100 * CLOSE
+
+
+def test_existing_videos_are_shown_with_the_noise_of_training() -> None:
+    """The host hands this model what the sampler has, and leaves it to samplers to scale it."""
+    shown: list[Tensor] = []
+
+    def note(executor: Any, x: Tensor, *rest: Any, **options: Any) -> Tensor:
+        shown.append(x.clone())
+        return executor(x, *rest, **options)
+
+    model = B5.make()
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "test", note)
+    latent = torch.randn(1, 16, 3, 12, 8, generator=torch.Generator().manual_seed(2))
+    settings = Settings(make_encoded(width=B5.text_width))
+    found = analyze(model, settings, {"samples": latent}, B5.cond(), noise=0.6, seed=5)
+    noise = torch.randn(16, 3, 12, 8, generator=torch.Generator().manual_seed(5))
+    scaled = model.model.latent_format.process_in(latent)
+    assert torch.allclose(shown[0], 0.8 * scaled + 0.6 * noise, atol=CLOSE)
+    assert found.sigmas == pytest.approx((0.6,), abs=1e-3) and found.frame_counts == (1, 4, 4)
 
 
 def test_half_precision_keeps_what_the_host_keeps_in_float32() -> None:
