@@ -11,7 +11,8 @@ const PADDING = 8;
 const MOST_LINES = 14; // more are scrolled
 const CHARACTER = 7.3; // pixels
 const WIDEST = 520;
-const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/").at(-2) ?? ""); // the folder it is served from
+// the folder it is served from
+const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/").at(-2) ?? "");
 
 /** @param {Node} node */
 function isOurs(node) {

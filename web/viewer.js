@@ -4,6 +4,7 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { findNode } from "./common/find_node.js";
 import { Viewer } from "./viewer/component.js";
+import { keep, recall } from "./viewer/shelf.js";
 
 /** @import {Node} from "../../scripts/app.js" */
 /** @import {Choice, FileRef, Look, Manifest} from "./viewer/types.js" */
@@ -18,9 +19,16 @@ const CHOICES = ["concepts", "layers", "steps", "method", "threshold", "percenti
 /** @type {WeakMap<Node, Viewer>} */
 const viewers = new WeakMap();
 
-/** What is saved with a node. @param {Node} node @returns {{manifest?: Manifest, look?: Look}} */
+/** What is saved with a node: how it looks, and a name for what it showed. @param {Node} node
+ * @returns {{key?: string, look?: Look}} */
 function saved(node) {
-  return /** @type {{manifest?: Manifest, look?: Look}} */ (node.properties[NAME] ?? {});
+  return /** @type {{key?: string, look?: Look}} */ (node.properties[NAME] ?? {});
+}
+
+/** What a node showed last in this tab of the browser. @param {Node} node @returns {Manifest | undefined} */
+function recalled(node) {
+  const { key } = saved(node);
+  return key ? recall(`${key} ${node.id}`) : undefined;
 }
 
 /** @param {FileRef} file */
@@ -43,8 +51,7 @@ function widgetOf(node, name) {
 
 /** @param {Node} node @returns {Choice} */
 function choiceOf(node) {
-  const values = CHOICES.map((name) => [name, widgetOf(node, name)?.value]);
-  return { concepts: "", layers: "auto", steps: "all", method: "soft", threshold: 0.5, percentile: 90, ...Object.fromEntries(values) };
+  return /** @type {Choice} */ (Object.fromEntries(CHOICES.map((name) => [name, widgetOf(node, name)?.value])));
 }
 
 /** @param {Node} node @param {Partial<Choice>} part */
@@ -56,6 +63,12 @@ function choose(node, part) {
     widget.callback?.(value);
   }
   app.canvas.setDirty(true, true);
+}
+
+/** Let the workflow notice that it is another now: to be saved, to be undone. */
+function noteChange() {
+  app.canvas.emitBeforeChange?.();
+  app.canvas.emitAfterChange?.();
 }
 
 /** Without a secure connection browsers offer the older way only. @param {string} text */
@@ -109,6 +122,7 @@ function addViewer(node) {
     getValue: () => "",
   });
   widget.serialize = false; // not in the workflow
+  viewer.element.addEventListener("change", noteChange); // of a slider, once it is let go
   for (const name of CHOICES) chain(widgetOf(node, name), "callback", () => viewer.follow());
   node.setSize([Math.max(node.size[0], WIDTH), node.computeSize()[1]]);
 }
@@ -130,20 +144,23 @@ function chain(object, name, act) {
   };
 }
 
-/** Show what a run sent, and save where it is, so that it is found again after a reload.
+/** Show what a run sent, and keep it, so that it is there again after a reload.
  * @param {Node} node @param {any} output */
 function take(node, output) {
+  /** @type {Manifest | undefined} */
   const manifest = output?.concept_viewer?.[0];
   if (!manifest) return;
-  const { look, manifest: before } = saved(node);
-  node.properties[NAME] = { look, manifest };
-  viewers.get(node)?.take(manifest, look, JSON.stringify(before) === JSON.stringify(manifest));
+  const same = JSON.stringify(recalled(node)) === JSON.stringify(manifest);
+  const { look, key = Math.random().toString(36).slice(2) } = saved(node);
+  if (!saved(node).key) node.properties[NAME] = { look, key };
+  keep(`${key} ${node.id}`, manifest);
+  viewers.get(node)?.take(manifest, look, same);
 }
 
-/** Show again what was saved with a node. @param {Node} node */
+/** Show again what a node showed last. @param {Node} node */
 function restore(node) {
-  const { manifest, look } = saved(node);
-  if (manifest) viewers.get(node)?.show(manifest, look);
+  const manifest = recalled(node);
+  if (manifest) viewers.get(node)?.show(manifest, saved(node).look);
   else viewers.get(node)?.follow();
 }
 

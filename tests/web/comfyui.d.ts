@@ -23,6 +23,7 @@ declare module "*/scripts/app.js" {
   }
 
   export interface Node {
+    id: number | string;
     constructor: { comfyClass?: string; nodeData?: { python_module?: string } };
     graph?: Graph | null;
     widgets?: Widget[];
@@ -39,6 +40,8 @@ declare module "*/scripts/app.js" {
   export interface Canvas {
     constructor: { link_type_colors: Record<string, string> };
     default_connection_color_byType: Record<string, string>;
+    emitBeforeChange?(): void;
+    emitAfterChange?(): void;
     setDirty(foreground: boolean, background: boolean): void;
   }
 

@@ -282,6 +282,10 @@ def test_what_was_chosen_goes_from_state_to_state(tmp_path: Path) -> None:
     run("state", {}, tmp_path)
 
 
+def test_what_a_run_sent_is_kept(tmp_path: Path) -> None:
+    run("shelf", {}, tmp_path)
+
+
 def test_a_saved_picture_holds_its_settings(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(buffer, "PNG")

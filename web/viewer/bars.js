@@ -1,4 +1,4 @@
-// The list of concepts with their values at one place, as bars. Pointing at a name shows its map, choosing one keeps it.
+// The list of concepts with their values at one place, as bars. Pointing at a name shows its map, picking it keeps it.
 
 import { conceptColour } from "./colour.js";
 import { button, element, icon, write } from "./dom.js";
@@ -30,7 +30,8 @@ export class Bars {
     this.where = element("div", "ca-where");
     this.hint = element("div", "ca-hint");
     this.list = element("ul", "ca-bars", { "aria-label": say("concepts"), "data-capture-wheel": "true" });
-    this.element = element("div", "ca-side", {}, this.where, this.list, this.hint);
+    const head = element("div", "ca-head", {}, this.where, this.hint);
+    this.element = element("div", "ca-side", {}, head, this.list);
     this.list.addEventListener("keydown", this.key.bind(this));
     /** @type {Concept[]} */
     this.concepts = [];
@@ -38,6 +39,7 @@ export class Bars {
 
   /** @param {Concept[]} concepts */
   setConcepts(concepts) {
+    if (JSON.stringify(concepts) === JSON.stringify(this.concepts)) return;
     this.concepts = concepts;
     this.rows = concepts.map((concept, index) => this.row(concept, index));
     this.list.replaceChildren(...this.rows.map(({ bar }) => bar));

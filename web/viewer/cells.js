@@ -11,7 +11,8 @@
 export function decode(buffer, { dtype, shape }) {
   const count = shape.reduce((product, size) => product * size, 1);
   if (dtype !== "uint16") throw new Error(`Values are uint16, got ${dtype}. Update the pack, then reload this page.`);
-  if (buffer.byteLength !== 2 * count) throw new Error(`Expected ${2 * count} bytes of values, got ${buffer.byteLength}.`);
+  const bytes = buffer.byteLength;
+  if (bytes !== 2 * count) throw new Error(`Expected ${2 * count} bytes of values, got ${bytes}.`);
   return new Uint16Array(buffer);
 }
 

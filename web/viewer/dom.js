@@ -66,8 +66,8 @@ export function button(name, label, ...children) {
  * @param {{min: number, max: number, step: number}} limits
  */
 export function slider(name, label, { min, max, step }) {
-  const attributes = { type: "range", min: `${min}`, max: `${max}`, step: `${step}`, title: label, "aria-label": label };
-  return element("input", name, attributes);
+  const limits = { min: String(min), max: String(max), step: String(step) };
+  return element("input", name, { type: "range", ...limits, title: label, "aria-label": label });
 }
 
 /**

@@ -40,7 +40,8 @@ const GAP = 6; // screen pixels between tiles
  */
 export function layOut(scene, width, height, ratio) {
   const { picture, look, picked, concepts } = scene;
-  if (look.view !== "sides") return [{ window: fit(picture, { left: 0, top: 0, width, height }, look.zoom), concept: null }];
+  const all = { left: 0, top: 0, width, height };
+  if (look.view !== "sides") return [{ window: fit(picture, all, look.zoom), concept: null }];
   const chosen = picked.length > 1 ? picked : concepts.map((_, index) => index);
   const places = arrange(chosen.length + 1, picture, width, height, GAP * ratio);
   return places.map((place, index) => ({
@@ -101,8 +102,8 @@ export class Painter {
   drawView(context, scene, window, samples) {
     const { look, shown, marked, method } = scene;
     if (look.view === "overlay") {
-      this.drawMap(context, scene, window, shown, samples);
-      if (method !== "soft") this.drawBorder(context, window, this.mask(scene, window, samples));
+      const map = this.drawMap(context, scene, window, shown, samples);
+      if (method !== "soft") this.drawBorder(context, window, this.mask(scene, window, samples, map));
     } else if (look.view === "segmentation") {
       const planes = scene.concepts.map((_, concept) => this.plane(scene, window, [concept], samples, `${concept}`));
       const maps = planes.map((plane) => plane.values);
@@ -126,12 +127,14 @@ export class Painter {
    * @param {Window} window
    * @param {number[]} concepts
    * @param {number} samples
+   * @returns {Plane} the map
    */
   drawMap(context, scene, window, concepts, samples) {
     const plane = this.plane(scene, window, concepts, samples, "map");
     const pixels = this.pixels(plane);
     paintValues(plane.values, colormap(scene.look.colormap), scene.range[0], scene.range[1], pixels);
     this.lay(context, plane, pixels, window, scene.look.opacity);
+    return plane;
   }
 
   /**
@@ -151,14 +154,15 @@ export class Painter {
    * @param {Scene} scene
    * @param {Window} window
    * @param {number} samples
+   * @param {Plane} [map]  of these concepts, if it is there already; it is overwritten
    * @returns {Plane}
    */
-  mask(scene, window, samples) {
+  mask(scene, window, samples, map) {
     if (scene.method === "argmax") {
       const planes = scene.concepts.map((_, concept) => this.plane(scene, window, [concept], samples, `${concept}`));
       return { ...planes[0], values: wins(planes.map((plane) => plane.values), scene.shown) };
     }
-    const plane = this.plane(scene, window, scene.shown, samples, "mask");
+    const plane = map ?? this.plane(scene, window, scene.shown, samples, "mask");
     if (scene.level) cut(plane.values, scene.level);
     return plane;
   }

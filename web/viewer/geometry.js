@@ -200,8 +200,11 @@ export function arrange(count, picture, width, height, gap) {
   let best = { columns: 1, scale: 0 };
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
-    const room = [(height - gap * (rows - 1)) / rows / picture[0], (width - gap * (columns - 1)) / columns / picture[1]];
-    const scale = Math.min(...room);
+    const scales = [
+      (height - gap * (rows - 1)) / rows / picture[0],
+      (width - gap * (columns - 1)) / columns / picture[1],
+    ];
+    const scale = Math.min(...scales);
     if (scale > best.scale) best = { columns, scale };
   }
   const columns = best.columns;

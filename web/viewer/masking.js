@@ -21,7 +21,8 @@ export class Masking {
     this.level = element("output", "ca-level");
     this.area = element("output", "ca-area");
     const title = element("span", "ca-title", {}, say("mask_method"));
-    this.element = element("div", "ca-mask", {}, title, this.method, this.threshold, this.percentile, this.level, this.area);
+    const parts = [this.method, this.threshold, this.percentile, this.level, this.area];
+    this.element = element("div", "ca-mask", {}, title, ...parts);
   }
 
   /** @param {State} state @param {number} area  part of the picture that the mask holds */

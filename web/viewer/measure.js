@@ -8,7 +8,7 @@ import { together } from "./reduce.js";
 /** @import {Level} from "./masks.js" */
 /** @import {Choice} from "./types.js" */
 
-const QUICK = 2 ** 14; // pixels looked at while something moves
+const QUICK = 2 ** 12; // pixels looked at while something moves
 const SETTLED = 2 ** 19; // and afterwards; the server looks at all of them
 const SIDE = 96; // pixels along each side to count a mask in
 
@@ -21,7 +21,8 @@ const SIDE = 96; // pixels along each side to count a mask in
  * @param {boolean} settled
  * @returns {Level | null}
  */
-export function measureLevel(film, concepts, { grid, visible, image_size }, { method, threshold, percentile }, settled) {
+export function measureLevel(film, concepts, { grid, visible, image_size }, choice, settled) {
+  const { method, threshold, percentile } = choice;
   if (method === "soft" || method === "argmax") return null;
   if (method === "threshold") return level(new Float32Array(), method, threshold, percentile);
   const frames = film();
@@ -51,7 +52,8 @@ export function measureArea({ maps, grid, visible, shown, concepts, method, leve
   }
   const rows = axis(grid[0], visible[0], SIDE);
   const columns = axis(grid[1], visible[1], SIDE);
-  const plane = (/** @type {number[]} */ chosen) => resize(together(maps, cells, chosen), grid[1], rows, columns).values;
+  /** @param {number[]} chosen */
+  const plane = (chosen) => resize(together(maps, cells, chosen), grid[1], rows, columns).values;
   let mask;
   if (method === "argmax") mask = wins(concepts.map((_, index) => plane([index])), shown);
   else {

@@ -27,7 +27,8 @@ function crc(bytes) {
  * @returns {Uint8Array<ArrayBuffer>}
  */
 export function withText(file, key, value) {
-  const json = JSON.stringify(value).replace(/[^\x20-\x7e]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  const escape = (/** @type {string} */ char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  const json = JSON.stringify(value).replace(/[^\x20-\x7e]/g, escape);
   const body = new TextEncoder().encode(`tEXt${key}\0${json}`);
   const chunk = new Uint8Array(body.length + 8);
   const view = new DataView(chunk.buffer);

@@ -6,7 +6,7 @@
 const RANGE = /^\s*(-?\d{1,9})\s*(?:-\s*(-?\d{1,9})\s*)?$/;
 
 /**
- * Positions 0 to count - 1 of what a text such as `3,7,9-11` or `-1` selects among `numbers`; null if it is no selection.
+ * Positions of what a text such as `3,7,9-11` or `-1` selects, ascending; null if it is no selection.
  * @param {string} text
  * @param {(number: number) => number} position  of one number; below 0 if there is none
  * @returns {number[] | null}
@@ -107,7 +107,8 @@ function folded(name) {
  */
 export function parseNames(text, concepts) {
   const names = text.split("\n").flatMap((line) => line.match(/(?:\\.|[^,\\]|\\$)+/g) ?? []);
-  const written = names.map((name) => folded((/^(?:\\.|[^:\\]|\\$)*/.exec(name)?.[0] ?? "").replace(/\\([,:\\])/g, "$1")));
+  const shorts = names.map((name) => /^(?:\\.|[^:\\]|\\$)*/.exec(name)?.[0] ?? ""); // without a longer phrase
+  const written = shorts.map((name) => folded(name.replace(/\\([,:\\])/g, "$1")));
   const known = concepts.map((concept) => folded(concept.name));
   return [...new Set(written.map((name) => known.indexOf(name)).filter((index) => index >= 0))];
 }

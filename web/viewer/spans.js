@@ -31,7 +31,7 @@ export class Span {
     this.average = button("ca-average", texts.average, icon("average"));
     const track = element("span", "ca-track", {}, this.part, this.first, this.last);
     const title = element("span", "ca-title", {}, texts.title);
-    this.element = element("div", `ca-span ca-${texts.name}`, {}, title, track, this.one, this.average, this.text);
+    this.element = element("div", `ca-span ca-${texts.name}`, {}, title, track, this.text, this.one, this.average);
     this.first.addEventListener("input", () => this.choose(this.first));
     this.last.addEventListener("input", () => this.choose(this.last));
     this.one.addEventListener("click", () => this.makeSingle());
@@ -49,8 +49,9 @@ export class Span {
   }
 
   makeSingle() {
+    const from = Number(this.first.value);
     this.events.single(!this.isSingle);
-    if (this.isSingle) this.choose(this.first);
+    if (!this.isSingle) this.events.choose(from, from);
   }
 
   /**

@@ -24,7 +24,8 @@ export class Stage {
   /** @param {Say} say @param {StageEvents} events */
   constructor(say, events) {
     this.events = events;
-    this.canvas = element("canvas", "ca-picture", { tabindex: "0", role: "application", "aria-label": say("picture_help") });
+    const attributes = { tabindex: "0", role: "application", "aria-label": say("picture_help") };
+    this.canvas = element("canvas", "ca-picture", attributes);
     this.marks = element("div", "ca-marks", { "aria-hidden": "true" });
     this.message = element("div", "ca-message", { role: "status" });
     this.element = element("div", "ca-stage", { "data-capture-wheel": "true" }, this.canvas, this.marks, this.message);
@@ -114,7 +115,8 @@ export class Stage {
     );
   }
 
-  /** Two fingers: their distance magnifies, their middle moves. @param {number} id @param {Point} before @param {Point} now */
+  /** Two fingers: their distance magnifies, their middle moves.
+   * @param {number} id @param {Point} before @param {Point} now */
   pinch(id, before, now) {
     const other = [...this.down].find(([key]) => key !== id)?.[1];
     if (!other) return;
@@ -153,7 +155,8 @@ export class Stage {
     this.events.zoom(Math.exp(-event.deltaY / 400), this.part(event));
   }
 
-  /** Where in the picture (0-1) a point of the screen is. @param {{clientX: number, clientY: number}} event @returns {Point} */
+  /** Where in the picture (0-1) a point of the screen is.
+   * @param {{clientX: number, clientY: number}} event @returns {Point} */
   part(event) {
     const place = this.place(event);
     const tile = this.tiles.find(({ window }) => pixelAt(window, this.picture, place.x, place.y)) ?? this.tiles[0];

@@ -2,7 +2,16 @@
 
 import { clamp } from "./geometry.js";
 import { RELATIVE } from "./masks.js";
-import { defaultLayers, formatLayers, formatNames, formatSteps, parseLayers, parseNames, parseSteps, span } from "./selection.js";
+import {
+  defaultLayers,
+  formatLayers,
+  formatNames,
+  formatSteps,
+  parseLayers,
+  parseNames,
+  parseSteps,
+  span,
+} from "./selection.js";
 
 /** @import {Choice, Look, Manifest, Method} from "./types.js" */
 
@@ -91,6 +100,14 @@ function withPicked(state, picked) {
   return withChoice(state, { concepts: formatNames(picked, state.manifest.concepts) });
 }
 
+/** What of a choice is another than before; null if nothing is. @param {Choice} before @param {Choice} after
+ * @returns {Partial<Choice> | null} */
+export function differences(before, after) {
+  const keys = /** @type {(keyof Choice)[]} */ (Object.keys(after));
+  const changed = keys.filter((key) => after[key] !== before[key]);
+  return changed.length ? Object.fromEntries(changed.map((key) => [key, after[key]])) : null;
+}
+
 /** Only this concept; none if it already was the only one. @param {State} state @param {number} concept */
 export function pick(state, concept) {
   const only = state.picked.length === 1 && state.picked[0] === concept;
@@ -103,11 +120,6 @@ export function pin(state, concept) {
   return withPicked(state, others.length < state.picked.length ? others : [...state.picked, concept]);
 }
 
-/** @param {State} state @returns {State} */
-export function pickNone(state) {
-  return withPicked(state, []);
-}
-
 /** @param {State} state @param {number} from @param {number} to @returns {State} */
 export function chooseSteps(state, from, to) {
   const chosen = span(Math.min(from, to), Math.max(from, to));
@@ -118,6 +130,16 @@ export function chooseSteps(state, from, to) {
 export function chooseLayers(state, from, to) {
   const chosen = span(Math.min(from, to), Math.max(from, to));
   return withChoice(state, { layers: formatLayers(chosen, state.manifest) });
+}
+
+/** @param {State} state @returns {State} */
+export function averageSteps(state) {
+  return withLook(withChoice(state, { steps: "all" }), { singleStep: false });
+}
+
+/** @param {State} state @returns {State} */
+export function averageLayers(state) {
+  return withLook(withChoice(state, { layers: "auto" }), { singleLayer: false });
 }
 
 /**
@@ -139,6 +161,22 @@ export function zoomBy(state, factor, at) {
 export function panBy(state, right, down) {
   const { scale, x, y } = state.look.zoom;
   return withLook(state, { zoom: { scale, x: x + right, y: y + down } });
+}
+
+/** The whole picture. @param {State} state @returns {State} */
+export function zoomOut(state) {
+  return withLook(state, { zoom: FIRST_LOOK.zoom });
+}
+
+/** Another picture of the batch. @param {State} state @param {number} by @returns {State} */
+export function turn(state, by) {
+  const count = state.manifest.pictures.length;
+  return withLook(state, { picture: (state.look.picture + by + count) % count });
+}
+
+/** The next frame. @param {State} state @returns {State} */
+export function advance(state) {
+  return withLook(state, { frame: (state.look.frame + 1) % frameCount(state) });
 }
 
 /** Which of the grid's frames belongs to the frame that is shown. @param {State} state */

@@ -28,6 +28,7 @@ const ENGLISH = {
   copied: "Copied.",
   not_copied: "The browser did not let the viewer copy.",
   saved: "Saved {0}.",
+  not_saved: "The browser could not save the picture.",
   picture_help:
     "Picture. Arrow keys move the cursor, with Shift in small steps; Enter picks the concept there, Space adds it; " +
     "plus, minus and 0 zoom; C copies the numbers; Escape leaves.",
@@ -112,6 +113,7 @@ const CHINESE = {
   copied: "已复制。",
   not_copied: "浏览器不允许复制。",
   saved: "已保存 {0}。",
+  not_saved: "浏览器无法保存图像。",
   picture_help:
     "图像。方向键移动光标，按住 Shift 则小步移动；Enter 选取该处的概念，空格键追加；加号、减号和 0 缩放；C 复制数值；Esc 离开。",
   concepts: "概念",

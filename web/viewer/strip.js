@@ -16,7 +16,8 @@ export class Strip {
   constructor(say, choose) {
     this.say = say;
     this.choose = choose;
-    this.element = element("div", "ca-strip", { role: "group", "aria-label": say("strip"), "data-capture-wheel": "true" });
+    const attributes = { role: "group", "aria-label": say("strip"), "data-capture-wheel": "true" };
+    this.element = element("div", "ca-strip", attributes);
     this.element.addEventListener("keydown", this.key.bind(this));
     /** @type {HTMLButtonElement[]} */
     this.items = [];

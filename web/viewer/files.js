@@ -1,0 +1,83 @@
+// The files of a run: values of every picture, and its frames. Loaded when they are first wanted.
+
+import { Cells, decode } from "./cells.js";
+
+/** @import {Key} from "./strings.js" */
+/** @import {FileRef, Manifest} from "./types.js" */
+
+/**
+ * @typedef {object} Source
+ * @property {(file: FileRef) => Promise<ArrayBuffer | null>} load  null if the file is gone
+ * @property {(file: FileRef) => string} address
+ */
+
+const KEPT = 2; // pictures whose values stay in memory
+
+export class Files {
+  /**
+   * @param {Source} source
+   * @param {(problem: Key | null, detail?: string) => void} changed  something has come, or cannot come
+   */
+  constructor(source, changed) {
+    this.source = source;
+    this.changed = changed;
+    this.run = 0; // counts runs, so that what comes late of an earlier one is not taken
+    /** @type {Map<number, Cells>} */
+    this.cells = new Map();
+    /** @type {Set<number>} Pictures whose values are being loaded, or never will be. */
+    this.asked = new Set();
+    /** @type {Map<string, HTMLImageElement>} */
+    this.images = new Map();
+    /** @type {HTMLImageElement | null} */
+    this.last = null;
+  }
+
+  /** Let go of everything, for another run. */
+  begin() {
+    this.run += 1;
+    this.cells.clear();
+    this.asked.clear();
+    this.images.clear();
+  }
+
+  /** The values of a picture, once they are there. @param {Manifest} manifest @param {number} picture */
+  need(manifest, picture) {
+    if (!this.asked.has(picture)) {
+      this.asked.add(picture);
+      this.changed("loading");
+      this.bring(manifest, picture, this.run).catch((error) => this.changed("unreadable", String(error.message)));
+    }
+    return this.cells.get(picture) ?? null;
+  }
+
+  /** @param {Manifest} manifest @param {number} picture @param {number} run */
+  async bring(manifest, picture, run) {
+    const reference = manifest.pictures[picture];
+    const buffer = await this.source.load(reference.values);
+    if (run !== this.run) return;
+    if (!buffer) return this.changed("gone");
+    const weights = [manifest.step_groups, manifest.layer_groups].map((groups) => groups.map((group) => group.length));
+    for (const other of [...this.cells.keys()].slice(0, Math.max(0, this.cells.size + 1 - KEPT))) {
+      this.cells.delete(other);
+      this.asked.delete(other);
+    }
+    this.cells.set(picture, new Cells(decode(buffer, reference), reference, weights[0], weights[1]));
+    this.changed(null);
+  }
+
+  /** A frame, once it is there; until then the one before. @param {Manifest} manifest @param {number} picture
+   * @param {number} frame @returns {HTMLImageElement | null} */
+  needImage(manifest, picture, frame) {
+    const address = this.source.address(manifest.pictures[picture].frames[frame]);
+    let image = this.images.get(address);
+    if (!image) {
+      image = new Image();
+      image.addEventListener("load", () => this.changed(null));
+      image.addEventListener("error", () => this.changed("gone"));
+      image.src = address;
+      this.images.set(address, image);
+    }
+    if (image.complete && image.naturalWidth) this.last = image;
+    return this.last;
+  }
+}

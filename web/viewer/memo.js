@@ -1,0 +1,32 @@
+// What was computed last, to compute it again only when it depends on something else.
+
+export class Memo {
+  constructor() {
+    /** @type {Map<string, {on: unknown[], value: any}>} */
+    this.known = new Map();
+  }
+
+  /**
+   * @template V
+   * @param {string} name
+   * @param {unknown[]} on  what the value depends on
+   * @param {() => V} compute
+   * @returns {V}
+   */
+  once(name, on, compute) {
+    if (this.isNews(name, on)) this.known.set(name, { on, value: compute() });
+    return this.known.get(name)?.value;
+  }
+
+  /** Whether something depends on other things than last time. @param {string} name @param {unknown[]} on */
+  isNews(name, on) {
+    const before = this.known.get(name)?.on;
+    if (before?.length === on.length && on.every((item, index) => item === before[index])) return false;
+    this.known.set(name, { on, value: undefined });
+    return true;
+  }
+
+  clear() {
+    this.known.clear();
+  }
+}
