@@ -219,7 +219,8 @@ export class Viewer {
     const { stage, painter } = this;
     const { canvas } = stage;
     const ratio = Math.min(2, window.devicePixelRatio || 1);
-    const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.max(1, Math.round(side * ratio)));
+    const sides = [canvas.clientWidth, canvas.clientHeight];
+    const [width, height] = sides.map((side) => Math.max(1, Math.round(side * ratio)));
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const context = canvas.getContext("2d");
     if (context && this.memo.isNews("drawn", [...lookOf(scene), canvas.width, canvas.height, samples])) {
