@@ -23,7 +23,7 @@ from .visits import Call, Rows, Visit
 
 SUPPORTED = ("Ideogram 4",)
 
-_BEFORE_WORDS = 3  # tokens of ComfyUI's template, which are part of the prompt
+TEMPLATE_TOKENS = 3  # of ComfyUI's template, before the words of a prompt
 
 
 def matches(model: Any) -> bool:
@@ -41,7 +41,7 @@ def describe(model: Any) -> Architecture:
         text_width=ideogram.llm_cond_proj.in_features,
         patch=1,  # the latent has a channel per cell of a token
         default_layers=last_layers(count, AUTHORS_FLUX_LAYERS),
-        concept_position=_BEFORE_WORDS,
+        concept_position=TEMPLATE_TOKENS,
     )
 
 

@@ -25,7 +25,7 @@ from .visits import Call, Rows, Visit
 
 SUPPORTED = ("Lumina Image 2.0", "NewBie", "Z-Image")
 
-_BEFORE_WORDS = 3  # tokens of Z-Image's template, which are part of its captions
+TEMPLATE_TOKENS = 3  # before the words of Z-Image's captions; before those of the others there is a start token
 
 
 def matches(model: Any) -> bool:
@@ -44,7 +44,7 @@ def describe(model: Any) -> Architecture:
         text_width=lumina.cap_embedder[1].in_features,
         patch=lumina.patch_size,
         default_layers=last_layers(count, AUTHORS_FLUX_LAYERS),
-        concept_position=_BEFORE_WORDS if padded else 0,
+        concept_position=TEMPLATE_TOKENS if padded else 1,
     )
 
 

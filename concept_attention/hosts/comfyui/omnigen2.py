@@ -22,7 +22,7 @@ from .visits import Call, Rows, Visit
 
 SUPPORTED = ("OmniGen 2",)
 
-_BEFORE_WORDS = 23  # tokens of ComfyUI's template, which are part of the prompt
+TEMPLATE_TOKENS = 23  # of ComfyUI's template, before the words of a prompt
 
 
 def matches(model: Any) -> bool:
@@ -40,7 +40,7 @@ def describe(model: Any) -> Architecture:
         text_width=omnigen.time_caption_embed.caption_embedder[1].in_features,
         patch=omnigen.patch_size,
         default_layers=last_layers(count, AUTHORS_FLUX_LAYERS),
-        concept_position=_BEFORE_WORDS,
+        concept_position=TEMPLATE_TOKENS,
     )
 
 

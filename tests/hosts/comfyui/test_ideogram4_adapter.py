@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui import ideogram4
 from concept_attention.hosts.comfyui.settings import Settings
 
-from .architectures.ideogram4 import ROWS
 from .architectures.oracle import recorded_and_expected
 from .architectures.row import Arguments
 from .naive import relative_error
 from .watched import make_encoded
+
+pytest.importorskip("comfy.ldm.ideogram4", reason="this ComfyUI has no Ideogram 4")
+
+from comfy.text_encoders.ideogram4 import Ideogram4Tokenizer
+
+from concept_attention.hosts.comfyui import ideogram4
+
+from .architectures.ideogram4 import ROWS
 
 (ROW,) = ROWS
 SETTINGS = Settings(make_encoded(width=ROW.text_width))
@@ -35,3 +42,9 @@ def test_padding_of_the_prompt_is_nothing_to_concepts() -> None:
         row, row.make(), SETTINGS, positive=row.cond(), latent=row.empty(2), steps=1
     )
     assert relative_error(recording.scores, expected) < 1e-5
+
+
+def test_the_text_encoders_template_is_as_long_as_assumed() -> None:
+    (one,), (other,) = (Ideogram4Tokenizer().tokenize_with_weights(word)["qwen3vl_8b"] for word in ("cat", "landscape"))
+    differing = [place for place, (a, b) in enumerate(zip(one, other, strict=True)) if a[0] != b[0]]
+    assert differing == [ideogram4.TEMPLATE_TOKENS]

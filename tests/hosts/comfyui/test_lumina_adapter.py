@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from comfy.text_encoders.z_image import ZImageTokenizer
 from torch import nn
 
 from concept_attention.hosts.comfyui import lumina
@@ -22,7 +23,7 @@ SETTINGS = Settings(make_encoded(width=48))
 
 
 @pytest.mark.parametrize(
-    ("layers", "padded", "name", "last", "position"), [(26, None, "lumina2", 5, 0), (30, 32, "z_image", 6, 3)]
+    ("layers", "padded", "name", "last", "position"), [(26, None, "lumina2", 5, 1), (30, 32, "z_image", 6, 3)]
 )
 def test_full_size_models_are_described(layers: int, padded: int | None, name: str, last: int, position: int) -> None:
     network = types.SimpleNamespace(
@@ -76,3 +77,9 @@ def test_omnis_reference_pictures_are_looked_at_and_not_mapped(captioned: bool) 
         row, row.make(), SETTINGS, positive=row.cond(), latent=row.empty(2), steps=1
     )
     assert recording.scores.shape[-1] == 32 and relative_error(recording.scores, expected) < CLOSE
+
+
+def test_the_text_encoders_template_is_as_long_as_assumed() -> None:
+    (one,), (other,) = (ZImageTokenizer().tokenize_with_weights(word)["qwen3_4b"] for word in ("cat", "landscape"))
+    differing = [place for place, (a, b) in enumerate(zip(one, other, strict=True)) if a[0] != b[0]]
+    assert differing == [lumina.TEMPLATE_TOKENS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from comfy.text_encoders.omnigen2 import Omnigen2Tokenizer
 
 from concept_attention.hosts.comfyui import omnigen2
 from concept_attention.hosts.comfyui.settings import Settings
@@ -39,3 +40,9 @@ def test_concepts_lie_where_the_words_of_a_prompt_do() -> None:
         row, row.make(), SETTINGS, positive=row.cond(tokens=30), latent=row.empty(2), steps=1
     )
     assert relative_error(recording.scores, expected) < CLOSE
+
+
+def test_the_text_encoders_template_is_as_long_as_assumed() -> None:
+    (one,), (other,) = (Omnigen2Tokenizer().tokenize_with_weights(word)["qwen25_3b"] for word in ("cat", "landscape"))
+    differing = [place for place, (a, b) in enumerate(zip(one, other, strict=True)) if a[0] != b[0]]
+    assert differing == [omnigen2.TEMPLATE_TOKENS]

@@ -110,12 +110,12 @@ def make_row(
 
 
 ROWS = (
-    make_row("Lumina Image 2.0", "lumina2", "Lumina2", position=0),
+    make_row("Lumina Image 2.0", "lumina2", "Lumina2", position=1),
     make_row(
         "NewBie",
         "lumina2",
         "Lumina2",
-        position=0,
+        position=1,
         config={**_LUMINA, "clip_text_dim": 40},
         extra={"pooled_output": lambda _, generator: torch.randn(1, 40, generator=generator)},
     ),
