@@ -17,7 +17,7 @@ from comfy.ldm.ideogram4.model import Ideogram4Transformer2DModel
 from torch import Tensor, nn
 
 from ... import attention
-from ..architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers
+from ..architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
 from .network import network
 from .visits import Call, Rows, Visit
 
@@ -40,7 +40,7 @@ def describe(model: Any) -> Architecture:
         head_dim=joint.head_dim,
         text_width=ideogram.llm_cond_proj.in_features,
         patch=1,  # the latent has a channel per cell of a token
-        default_layers=last_layers(count, AUTHORS_FLUX_LAYERS),
+        default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),
         concept_position=TEMPLATE_TOKENS,
     )
 

@@ -18,7 +18,7 @@ from comfy.ldm.krea2.model import SingleStreamDiT
 from torch import Tensor, nn
 
 from ... import attention
-from ..architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers
+from ..architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
 from .network import network
 from .visits import Call, Rows, Visit
 
@@ -39,7 +39,7 @@ def describe(model: Any) -> Architecture:
         head_dim=attn.headdim,
         text_width=krea.txtlayers * krea.txtdim,
         patch=krea.patch,
-        default_layers=last_layers(count, AUTHORS_FLUX_LAYERS),
+        default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),
     )
 
 

@@ -19,7 +19,7 @@ from comfy.ldm.lumina.model import NextDiT, clamp_fp16, modulate
 from torch import Tensor, nn
 
 from ... import attention
-from ..architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers
+from ..architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
 from .network import network
 from .visits import Call, Rows, Visit
 
@@ -43,7 +43,7 @@ def describe(model: Any) -> Architecture:
         head_dim=joint.head_dim,
         text_width=lumina.cap_embedder[1].in_features,
         patch=lumina.patch_size,
-        default_layers=last_layers(count, AUTHORS_FLUX_LAYERS),
+        default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),
         concept_position=TEMPLATE_TOKENS if padded else 1,
     )
 

@@ -16,7 +16,7 @@ from comfy.ldm.omnigen.omnigen2 import OmniGen2Transformer2DModel, apply_rotary_
 from torch import Tensor, nn
 
 from ... import attention
-from ..architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers
+from ..architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
 from .network import network
 from .visits import Call, Rows, Visit
 
@@ -39,7 +39,7 @@ def describe(model: Any) -> Architecture:
         head_dim=attn.dim_head,
         text_width=omnigen.time_caption_embed.caption_embedder[1].in_features,
         patch=omnigen.patch_size,
-        default_layers=last_layers(count, AUTHORS_FLUX_LAYERS),
+        default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),
         concept_position=TEMPLATE_TOKENS,
     )
 

@@ -27,9 +27,9 @@ from .architectures.ideogram4 import ROWS
 SETTINGS = Settings(make_encoded(width=ROW.text_width))
 
 
-def test_the_last_fifth_of_the_layers_is_the_default() -> None:
+def test_the_last_fifth_of_the_layers_whose_text_is_read_is_the_default() -> None:
     model = dataclasses.replace(ROW, config={**ROW.config, "num_layers": 34}).make().model
-    assert ideogram4.describe(model).default_layers == (27, 28, 29, 30, 31, 32, 33)
+    assert ideogram4.describe(model).default_layers == (26, 27, 28, 29, 30, 31, 32)
 
 
 def test_padding_of_the_prompt_is_nothing_to_concepts() -> None:

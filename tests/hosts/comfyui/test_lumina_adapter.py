@@ -40,7 +40,7 @@ def test_full_size_models_are_described(layers: int, padded: int | None, name: s
         96,
         2304,
     )
-    assert (found.default_layers, found.concept_position) == (tuple(range(layers - last, layers)), position)
+    assert (found.default_layers, found.concept_position) == (tuple(range(layers - 1 - last, layers - 1)), position)
 
 
 def z_image(text: int = 32, **changes: Any) -> Any:
