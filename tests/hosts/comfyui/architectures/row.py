@@ -75,12 +75,16 @@ class Row:
         """Whether the ComfyUI at hand has this architecture; the oldest supported one lacks some."""
         return hasattr(comfy.supported_models, self.kind)
 
-    def make(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> ModelPatcher:
-        """A new MODEL with random weights on the CPU."""
+    def build(self, dtype: torch.dtype = torch.float32, device: str | None = None) -> Any:
+        """A new BaseModel, whose weights are what was in memory."""
         config = getattr(comfy.supported_models, self.kind)(dict(self.config))
         config.unet_config.update(self.config)  # some classes put sizes of their own into it
         config.set_inference_dtype(dtype, None)
-        model = config.get_model({}, "")
+        return config.get_model({}, "", device=device)
+
+    def make(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> ModelPatcher:
+        """A new MODEL with random weights on the CPU."""
+        model = self.build(dtype)
         fill(model.diffusion_model, seed)
         return ModelPatcher(model, load_device=CPU, offload_device=CPU)
 
