@@ -144,16 +144,22 @@ function chain(object, name, act) {
   };
 }
 
+/** Give a node a name by which what it shows is kept, the first time there is something. @param {Node} node */
+function name(node) {
+  if (saved(node).key) return;
+  node.properties[NAME] = { ...saved(node), key: Math.random().toString(36).slice(2) };
+  noteChange();
+}
+
 /** Show what a run sent, and keep it, so that it is there again after a reload.
  * @param {Node} node @param {any} output */
 function take(node, output) {
   /** @type {Manifest | undefined} */
   const manifest = output?.concept_viewer?.[0];
   if (!manifest) return;
+  const { look, key } = saved(node);
   const same = JSON.stringify(recalled(node)) === JSON.stringify(manifest);
-  const { look, key = Math.random().toString(36).slice(2) } = saved(node);
-  if (!saved(node).key) node.properties[NAME] = { look, key };
-  keep(`${key} ${node.id}`, manifest);
+  if (key && !same) keep(`${key} ${node.id}`, manifest);
   viewers.get(node)?.take(manifest, look, same);
 }
 
@@ -170,7 +176,10 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.constructor.comfyClass !== CLASS) return;
     addViewer(node);
-    chain(node, "onExecuted", (output) => take(node, output));
+    chain(node, "onExecuted", (output) => {
+      name(node);
+      take(node, output);
+    });
     chain(node, "onConfigure", () => restore(node));
     chain(node, "onRemoved", () => viewers.get(node)?.close());
   },

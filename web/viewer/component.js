@@ -50,7 +50,7 @@ export class Viewer {
     this.stage = new Stage(this.say, this.stageEvents());
     this.panel = new Panel(this.say, this.panelEvents(), this.stage.element);
     this.element = element("section", "ca-viewer", { "aria-label": this.say("viewer") }, this.panel.element);
-    this.files = new Files(host, (problem, detail) => this.note(problem, detail ?? ""));
+    this.files = new Files(host, this.note.bind(this), this.draw.bind(this));
     this.memo = new Memo();
     this.painter = new Painter();
     /** @type {State | null} */
@@ -259,12 +259,10 @@ export class Viewer {
     };
   }
 
-  /** What there is to say in place of the picture; nothing, if there is something new to draw.
-   * @param {Key | null} key @param {string[]} parts */
-  note(key, ...parts) {
+  /** What there is to say in place of the picture; null if it is there. @param {Key | null} key @param {string} [detail] */
+  note(key, detail = "") {
     if (key !== "loading") this.element.classList.toggle("ca-empty", key !== null);
-    write(this.stage.message, key ? this.say(key, ...parts) : "");
-    if (!key) this.draw();
+    write(this.stage.message, key ? this.say(key, detail) : "");
   }
 
   /** Say something for a moment. @param {Key} key @param {string[]} parts */

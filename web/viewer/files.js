@@ -16,11 +16,14 @@ const KEPT = 2; // pictures whose values stay in memory
 export class Files {
   /**
    * @param {Source} source
-   * @param {(problem: Key | null, detail?: string) => void} changed  something has come, or cannot come
+   * @param {(news: Key | null, detail?: string) => void} tell  what is going on; null when everything is there
+   * @param {() => void} arrived  another file
    */
-  constructor(source, changed) {
+  constructor(source, tell, arrived) {
     this.source = source;
-    this.changed = changed;
+    this.tell = tell;
+    this.arrived = arrived;
+    this.failed = false;
     this.run = 0; // counts runs, so that what comes late of an earlier one is not taken
     /** @type {Map<number, Cells>} */
     this.cells = new Map();
@@ -35,6 +38,7 @@ export class Files {
   /** Let go of everything, for another run. */
   begin() {
     this.run += 1;
+    this.failed = false;
     this.cells.clear();
     this.asked.clear();
     this.images.clear();
@@ -44,8 +48,8 @@ export class Files {
   need(manifest, picture) {
     if (!this.asked.has(picture)) {
       this.asked.add(picture);
-      this.changed("loading");
-      this.bring(manifest, picture, this.run).catch((error) => this.changed("unreadable", String(error.message)));
+      this.tell("loading");
+      this.bring(manifest, picture, this.run).catch((error) => this.fail("unreadable", String(error.message)));
     }
     return this.cells.get(picture) ?? null;
   }
@@ -55,14 +59,21 @@ export class Files {
     const reference = manifest.pictures[picture];
     const buffer = await this.source.load(reference.values);
     if (run !== this.run) return;
-    if (!buffer) return this.changed("gone");
+    if (!buffer) return this.fail("gone");
     const weights = [manifest.step_groups, manifest.layer_groups].map((groups) => groups.map((group) => group.length));
     for (const other of [...this.cells.keys()].slice(0, Math.max(0, this.cells.size + 1 - KEPT))) {
       this.cells.delete(other);
       this.asked.delete(other);
     }
     this.cells.set(picture, new Cells(decode(buffer, reference), reference, weights[0], weights[1]));
-    this.changed(null);
+    if (!this.failed) this.tell(null);
+    this.arrived();
+  }
+
+  /** @param {Key} problem @param {string} [detail] */
+  fail(problem, detail) {
+    this.failed = true;
+    this.tell(problem, detail);
   }
 
   /** A frame, once it is there; until then the one before. @param {Manifest} manifest @param {number} picture
@@ -72,8 +83,9 @@ export class Files {
     let image = this.images.get(address);
     if (!image) {
       image = new Image();
-      image.addEventListener("load", () => this.changed(null));
-      image.addEventListener("error", () => this.changed("gone"));
+      const { run } = this;
+      image.addEventListener("load", () => run === this.run && this.arrived());
+      image.addEventListener("error", () => run === this.run && this.fail("gone"));
       image.src = address;
       this.images.set(address, image);
     }
