@@ -28,7 +28,7 @@ _LEARNED = {"use_learned_positional_embeddings": True, "use_rotary_positional_em
 
 
 def _first(network: Any, embeddings: Tensor, calls: Mapping[str, Call]) -> Tensor:
-    return network.patch_embed.text_proj(embeddings)
+    return network.patch_embed.text_proj(embeddings.float())
 
 
 def _row(name: str, kind: str, grid: tuple[int, int, int], **config: Any) -> Row:

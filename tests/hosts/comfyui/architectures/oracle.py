@@ -120,7 +120,8 @@ def expected_scores(row: Row, network: Any, blocks: Any, passed: Passed, embeddi
         image = output if row.image_first else output[:, row.text_in(arguments).shape[1] :]
         images.append(image[:, -tokens:] if row.picture_last else image[:, :tokens])
     batch = images[0].shape[0]
-    concept = row.first(network, embeddings[None].repeat(batch, 1, 1), passed.calls).expand(batch, -1, -1)
+    embeddings = embeddings.to(images[0])[None].repeat(batch, 1, 1)
+    concept = row.first(network, embeddings, passed.calls).to(embeddings).expand(batch, -1, -1)
     concepts = []
     for block, arguments in zip(blocks, passed.arguments, strict=True):
         swapped = row.swap(_copied(arguments), concept.clone())

@@ -85,6 +85,14 @@ def test_a_forward_pass_that_ends_after_the_last_kept_block_says_the_same(row: R
     assert torch.equal(finished.scores, ended.scores)
 
 
+def test_half_precision_gives_what_its_own_blocks_give(row: Row) -> None:
+    """In float32, of which a score in half precision has a third of the digits."""
+    model = row.make(dtype=torch.bfloat16)
+    recording, expected = recorded_and_expected(row, model, settings_of(row), **options_of(row, batch=1, steps=1))
+    assert recording.scores.dtype == torch.float32 and expected.dtype == torch.bfloat16
+    assert relative_error(recording.scores, expected) < 0.02
+
+
 def test_guidance_does_not_change_what_the_positive_prompt_says(row: Row) -> None:
     """Whether the negative prompt is evaluated in the same batch, which needs the same length, or by itself."""
     model, settings = row.make(), settings_of(row)
