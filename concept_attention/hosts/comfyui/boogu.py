@@ -104,12 +104,8 @@ def attend_concepts(
 
     attn, processor = block.img_instruct_attn, block.img_instruct_attn.processor
     concept_q, concept_k, concept_v = (
-        project(instruct_norm1).unflatten(-1, (heads, attn.dim_head))
-        for project, heads in (
-            (processor.instruct_to_q, attn.heads),
-            (processor.instruct_to_k, attn.kv_heads),
-            (processor.instruct_to_v, attn.kv_heads),
-        )
+        project(instruct_norm1).unflatten(-1, (-1, attn.dim_head))
+        for project in (processor.instruct_to_q, processor.instruct_to_k, processor.instruct_to_v)
     )
     concept_q, concept_k = attn.norm_q(concept_q), attn.norm_k(concept_k)
 
