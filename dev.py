@@ -31,8 +31,8 @@ INPUTS = ("pyproject.toml", "constraints.txt")  # a change in these updates the 
 LOCK = "dev.lock"  # in .venv: dev.py made this folder; locked while it is being filled
 STAMP = "dev.json"  # in .venv, written last: what is installed
 LOG = "install.log"  # in .venv
-DISK_GB = 2.0  # 1.4 installed, and room for pip to unpack
-HOST_DISK_GB = 1.0  # as much again for what ComfyUI needs: 0.7 installed
+DISK_GB = 2.1  # 1.5 installed, and room for pip to unpack
+HOST_DISK_GB = 1.0  # as much again for what ComfyUI needs: 0.8 installed
 HOST_VARIABLE = "COMFYUI_PATH"
 HOST_LIST = "comfyui.txt"  # in .venv: that ComfyUI's requirements, without
 HOST_LEFT_OUT = {
@@ -40,6 +40,8 @@ HOST_LEFT_OUT = {
     *("comfyui-workflow-templates", "comfyui-embedded-docs"),  # 400 MB of examples and help
 }
 HOST_ASIDE = "comfyui"  # in .venv: packages that nothing but a ComfyUI may see
+TYPESCRIPT = "5.9.3"  # checks the types of what browsers load
+TYPES = "tests/web/tsconfig.json"  # which files, and how strictly
 DEMO_PROMPT = "a mountain and a boat on water under a sun in the sky"
 DEMO_CONCEPTS = ("boat", "sun", "mountain", "water", "sky", "moon")
 DEMO_SEED = "21"
@@ -79,7 +81,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         if options.command == "demo":
             return run_demo(ensure_environment(ROOT, ["standalone"]), options.out.absolute())
-        return run_checks(checks(ensure_environment(ROOT, ["dev", "standalone"], find_comfyui(ROOT)), rest))
+        python = ensure_environment(ROOT, ["dev", "standalone"], find_comfyui(ROOT))
+        return run_checks(checks(python, ensure_typescript(ROOT), rest))
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -110,16 +113,20 @@ def run_demo(python: Path, out: Path) -> int:
     return 0
 
 
-def checks(python: Path, pytest_arguments: Sequence[str]) -> dict[str, list[str]]:
-    """The command of every check, by name."""
-    arguments = {"ruff": ["check", "."], "mypy": [], "pytest": list(pytest_arguments)}
-    return {name: [str(python), "-m", name, *rest] for name, rest in arguments.items()}
+def checks(python: Path, tsc: Sequence[str], pytest_arguments: Sequence[str]) -> dict[str, list[str]]:
+    """The command of every check, by name; an empty one cannot be run here."""
+    ours = {"ruff": ["check", "."], "mypy": [], "pytest": list(pytest_arguments)}
+    commands = {name: [str(python), "-m", name, *rest] for name, rest in ours.items()}
+    return {"ruff": commands["ruff"], "mypy": commands["mypy"], "tsc": list(tsc), "pytest": commands["pytest"]}
 
 
 def run_checks(commands: Mapping[str, Sequence[str]]) -> int:
     """Run every check, also after one failed, and end with one line that says how it went."""
     results, failed = [], False
     for name, command in commands.items():
+        if not command:
+            results.append(f"{name} NOT RUN")
+            continue
         print(f"== {name}", flush=True)
         began = time.monotonic()
         code = subprocess.call(command, cwd=ROOT, env=tool_environment())
@@ -241,7 +248,7 @@ def create(folder: Path, disk_gb: float) -> None:
     if free < disk_gb:
         raise SetupError(f"{folder} takes {disk_gb:.0f} GB and {free:.1f} GB are free. Make room, {AGAIN}")
     version = sys.version.split()[0]
-    print(f"Making {folder} with Python {version}: 300 MB to download in all, 1.4 GB on disk", flush=True)
+    print(f"Making {folder} with Python {version}: 350 MB to download in all, 1.5 GB on disk", flush=True)
     logged(folder, [sys.executable, "-m", "venv", str(folder)], "the environment could not be made")
 
 
@@ -261,7 +268,7 @@ def install(folder: Path, python: Path, extras: Sequence[str]) -> None:
             size += "; 3 GB if pip finds the CUDA build first: PIP_EXTRA_INDEX_URL can name PyTorch's CPU index"
         print(f"Installing {pin[0]} ({size})", flush=True)
         logged(folder, [*pip, pin[0]], f"{pin[0]} could not be installed")
-    print(f"Installing concept-attention for {' and '.join(extras)} (up to 120 MB)", flush=True)
+    print(f"Installing concept-attention for {' and '.join(extras)} (up to 170 MB)", flush=True)
     project = ["-c", constraints.name, "--no-build-isolation", "-e", f".[{','.join(extras)}]"]
     logged(folder, [*pip, *project], "what the project needs could not be installed")
 
@@ -273,7 +280,7 @@ def install_comfyui(folder: Path, python: Path, comfyui: Path) -> None:
     not import, and transformers stops at the sight of it, so it is put aside, where only dev_comfyui.py looks, which
     does without its compiled part.
     """
-    print(f"Installing what {comfyui} needs (about 170 MB)", flush=True)
+    print(f"Installing what {comfyui} needs (about 200 MB)", flush=True)
     lines = (comfyui / "requirements.txt").read_text(encoding="utf-8").splitlines()
     names = [re.split(r"[^\w.-]", line.strip(), maxsplit=1)[0].lower().replace("_", "-") for line in lines]
     kept = [line for line, name in zip(lines, names, strict=True) if name not in HOST_LEFT_OUT]
@@ -290,6 +297,36 @@ def install_comfyui(folder: Path, python: Path, comfyui: Path) -> None:
     logged(folder, [*pip, "--no-deps", "--target", str(aside), wanted], failure)
     if version:
         logged(folder, [str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision"], failure)
+
+
+def ensure_typescript(root: Path) -> list[str]:
+    """The command that checks the types of what browsers load; TypeScript is installed into .venv on first use.
+
+    Returns:
+        Empty where there is no npm, or it cannot install: that is said, and everything else is checked all the same.
+    """
+    folder, node, npm = root / ".venv", shutil.which("node"), shutil.which("npm")
+    package = folder / "node_modules" / "typescript"
+    try:
+        if not (node and npm):
+            raise SetupError("there is no npm. Install Node.js from nodejs.org")
+        with alone(folder):
+            if not is_typescript(package):
+                print(f"Installing TypeScript {TYPESCRIPT} (23 MB on disk)", flush=True)
+                command = [npm, "install", "--prefix", str(folder), "--no-save", "--no-package-lock", "--no-audit"]
+                logged(folder, [*command, f"typescript@{TYPESCRIPT}"], "TypeScript could not be installed")
+    except SetupError as error:
+        print(f"NOT RUN: tsc, which checks the types in web/: {error}", file=sys.stderr, flush=True)
+        return []
+    return [node, str(package / "bin" / "tsc"), "--project", TYPES]
+
+
+def is_typescript(package: Path) -> bool:
+    """Whether this folder has the TypeScript that the project is checked with."""
+    try:
+        return bool(json.loads((package / "package.json").read_text(encoding="utf-8"))["version"] == TYPESCRIPT)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def read_stamp(folder: Path) -> dict[str, Any]:

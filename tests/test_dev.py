@@ -280,10 +280,72 @@ def test_only_the_tests_need_what_comfyui_needs(dev: ModuleType, monkeypatch: py
     monkeypatch.setattr(
         dev, "ensure_environment", lambda root, extras, comfyui=None: asked_for.append(comfyui) or Path("python")
     )
+    monkeypatch.setattr(dev, "ensure_typescript", lambda root: [])
     monkeypatch.setattr(dev, "run_checks", lambda commands: 0)
     monkeypatch.setattr(dev, "run_demo", lambda python, out: 0)
     assert dev.main(["demo"]) == dev.main(["test"]) == 0
     assert asked_for == [None, Path("ComfyUI")]
+
+
+# What checks the types of what browsers load
+
+
+class Npm:
+    """Stands in for npm: notes the commands, and installs what they name."""
+
+    def __init__(self, dev: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.dev, self.root, self.commands, self.programs = dev, root, [], {"node", "npm"}
+        self.package = root / ".venv" / "node_modules" / "typescript"
+        monkeypatch.setattr(dev, "logged", self.logged)
+        monkeypatch.setattr(dev.shutil, "which", lambda name: f"/bin/{name}" if name in self.programs else None)
+
+    def logged(self, folder: Path, command: Sequence[str], failure: str) -> None:
+        self.commands.append(list(command))
+        self.package.mkdir(parents=True, exist_ok=True)
+        version = json.dumps({"version": command[-1].partition("@")[2]})
+        (self.package / "package.json").write_text(version, encoding="utf-8")
+
+
+@pytest.fixture
+def npm(dev: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Npm:
+    return Npm(dev, tmp_path, monkeypatch)
+
+
+def test_typescript_is_installed_once_until_its_version_changes(npm: Npm, monkeypatch: pytest.MonkeyPatch) -> None:
+    tsc = ["/bin/node", str(npm.package / "bin" / "tsc"), "--project", "tests/web/tsconfig.json"]
+    assert npm.dev.ensure_typescript(npm.root) == npm.dev.ensure_typescript(npm.root) == tsc
+    (command,) = npm.commands
+    assert command[:4] == ["/bin/npm", "install", "--prefix", str(npm.root / ".venv")]
+    assert command[-1] == f"typescript@{npm.dev.TYPESCRIPT}"
+    monkeypatch.setattr(npm.dev, "TYPESCRIPT", "99.1.0")
+    assert npm.dev.ensure_typescript(npm.root) == tsc and npm.commands[1:] == [[*command[:-1], "typescript@99.1.0"]]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}"])
+def test_a_half_installed_typescript_is_installed_again(npm: Npm, text: str) -> None:
+    npm.dev.ensure_typescript(npm.root)
+    (npm.package / "package.json").write_text(text, encoding="utf-8")
+    assert npm.dev.ensure_typescript(npm.root) and len(npm.commands) == 2
+
+
+@pytest.mark.parametrize("missing", ["node", "npm"])
+def test_without_npm_the_types_check_is_said_not_to_run(
+    npm: Npm, capsys: pytest.CaptureFixture[str], missing: str
+) -> None:
+    npm.programs.remove(missing)
+    assert npm.dev.ensure_typescript(npm.root) == npm.commands == []
+    assert re.match(r"NOT RUN: tsc, .*: there is no npm\. Install Node\.js", capsys.readouterr().err)
+
+
+def test_an_npm_that_cannot_install_is_said_and_stops_nothing(
+    npm: Npm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(folder: Path, command: Sequence[str], failure: str) -> None:
+        raise npm.dev.SetupError(f"{failure}. Check the network")
+
+    monkeypatch.setattr(npm.dev, "logged", refuse)
+    assert npm.dev.ensure_typescript(npm.root) == []
+    assert "NOT RUN: tsc, which checks the types in web/: TypeScript could not be inst" in capsys.readouterr().err
 
 
 # Failures
@@ -347,12 +409,14 @@ def test_errors_are_one_line_and_exit_code_2(
 def test_options_of_test_go_to_pytest_unchanged(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, list[str]] = {}
     monkeypatch.setattr(dev, "ensure_environment", lambda root, extras, comfyui: Path("python"))
+    monkeypatch.setattr(dev, "ensure_typescript", lambda root: ["node", "tsc"])
     monkeypatch.setattr(dev, "run_checks", lambda commands: seen.update(commands) or 0)
     options = ["tests/test_masks.py", "-k", "absent or flat", "-x", "--lf", "--maxfail=2"]
     assert dev.main(["test", *options]) == 0
     assert seen["pytest"] == ["python", "-m", "pytest", *options]
     assert seen["ruff"] == ["python", "-m", "ruff", "check", "."]
     assert seen["mypy"] == ["python", "-m", "mypy"]
+    assert seen["tsc"] == ["node", "tsc"]
 
 
 def test_demo_refuses_options_it_does_not_know(dev: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
@@ -376,6 +440,14 @@ def test_every_check_runs_and_any_failure_counts(
     assert lines[-1].startswith("FAILED: " if any(codes) else "PASSED: ")
     for name, code in zip(names, codes, strict=True):
         assert f"{name} {f'failed with exit code {code}' if code else 'passed'} (" in lines[-1]
+
+
+def test_a_check_that_cannot_run_is_named_and_fails_nothing(
+    dev: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert dev.run_checks({"ruff": [sys.executable, "-c", ""], "tsc": []}) == 0
+    (result,) = [line for line in capfd.readouterr().out.splitlines() if "ruff passed" in line]
+    assert result.startswith("PASSED: ") and result.endswith(", tsc NOT RUN")
 
 
 def test_demo_generates_then_analyzes_offline_and_says_what_to_open(
