@@ -17,7 +17,7 @@ from .chromium import BrowserMissing, chromium, find_chromium
 if TYPE_CHECKING:
     from .editor import Editor
 
-WIDTH, HEIGHT = 1400, 900  # of the window
+WIDTH, HEIGHT = 1400, 1100  # of the window
 PATIENCE_MS = 60_000
 RENDERERS = ("canvas", "nodes2")
 

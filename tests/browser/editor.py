@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..server.client import PATIENCE_S, Client, Run
 from ..server.graph import Graph, Node
+from ..server.workflow import inputs_of
 from .complaints import Complaints
 
 if TYPE_CHECKING:
@@ -31,6 +32,16 @@ LISTEN = """() => {
   for (const kind of ["execution_success", "execution_error", "execution_interrupted"])
     window.comfyAPI.api.api.addEventListener(kind, (event) => { window.ended[event.detail.prompt_id] = kind; });
 }"""
+LOAD = """async (prompt) => {
+  const { app } = window;
+  await app.loadApiJson(prompt, "test");
+  app.rootGraph.nodes.forEach((node, index) => {
+    node.pos = [1000 * index, 0]; // nodes that grow cover no other
+    for (const widget of node.widgets ?? []) if (widget.name === "control_after_generate") widget.value = "fixed";
+  });
+  // opened as a file is: graphs of prompts all have the same id, by which the front end knows their widgets' values
+  await app.loadGraphData({ ...app.rootGraph.serialize(), id: crypto.randomUUID() });
+}"""
 SHOW_ALL = """() => {
   const { ds, canvas } = window.app.canvas;
   const nodes = window.app.canvas.graph.nodes.map((node) => node.getBounding());
@@ -43,6 +54,16 @@ SHOW_ALL = """() => {
   ds.offset[1] = 80 / ds.scale - top;
   window.app.canvas.setDirty(true, true);
 }"""
+
+
+def completed(graph: Graph, infos: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What is queued, with every value that it leaves to its default written out."""
+    nodes = {}
+    for number, node in graph.as_prompt().items():
+        typed = [given for given in inputs_of(infos[node["class_type"]]) if given.typed_in]
+        defaults = {given.name: given.options["default"] for given in typed if "default" in given.options}
+        nodes[number] = {**node, "inputs": {**defaults, **node["inputs"]}}
+    return nodes
 
 
 def is_queued(answer: Response) -> bool:
@@ -85,9 +106,10 @@ class Editor:
         self.page.evaluate(change, [setting, value])
 
     def load(self, graph: Graph | Mapping[str, Any]) -> None:
-        """Put a graph, or a saved workflow, in place of the one that is open."""
+        """Put a graph, or a saved workflow, in place of the one that is open; the mouse goes out of the way."""
+        self.page.mouse.move(2, 2)
         if isinstance(graph, Graph):
-            self.page.evaluate("(prompt) => window.app.loadApiJson(prompt, 'test')", graph.as_prompt())
+            self.page.evaluate(LOAD, completed(graph, self.client.object_info()))
         else:
             self.page.evaluate("(workflow) => window.app.loadGraphData(workflow)", dict(graph))
         self.show_all()
@@ -168,6 +190,19 @@ class Editor:
         }"""
         found = self.page.wait_for_function(shown, arg=[node.number, count]).json_value()
         return [(int(width), int(height)) for width, height in found]
+
+    def look_at(self, node: Node | str) -> None:
+        """Move so that one node is in sight, in its own size."""
+        move = """(number) => {
+          const { ds, graph } = window.app.canvas;
+          const [left, top] = graph.getNodeById(number).getBounding();
+          ds.scale = 1;
+          ds.offset[0] = 120 - left;
+          ds.offset[1] = 90 - top;
+          window.app.canvas.setDirty(true, true);
+        }"""
+        self.page.evaluate(move, node.number if isinstance(node, Node) else node)
+        self.rest()
 
     def show_all(self) -> None:
         """Move and zoom so that the whole graph is in sight."""
