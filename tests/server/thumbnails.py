@@ -48,6 +48,10 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
         ("The picture",),
         ("A heatmap for each concept",),
     ),
+    "7 Look inside - no download": (
+        ("The chosen layers and steps",),
+        ("The mask",),
+    ),
 }
 
 
