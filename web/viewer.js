@@ -4,6 +4,7 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { findNode } from "./common/find_node.js";
 import { Viewer } from "./viewer/component.js";
+import { forwardToGraph } from "./viewer/forwarding.js";
 import { keep, recall } from "./viewer/shelf.js";
 
 /** @import {Node} from "../../scripts/app.js" */
@@ -122,6 +123,7 @@ function addViewer(node) {
     getValue: () => "",
   });
   widget.serialize = false; // not in the workflow
+  forwardToGraph(viewer.element, () => app.canvas);
   viewer.element.addEventListener("change", noteChange); // of a slider, once it is let go
   for (const name of CHOICES) chain(widgetOf(node, name), "callback", () => viewer.follow());
   node.setSize([Math.max(node.size[0], WIDTH), node.computeSize()[1]]);

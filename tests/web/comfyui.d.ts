@@ -42,6 +42,10 @@ declare module "*/scripts/app.js" {
     default_connection_color_byType: Record<string, string>;
     emitBeforeChange?(): void;
     emitAfterChange?(): void;
+    processMouseDown(event: PointerEvent): void;
+    processMouseMove(event: PointerEvent): void;
+    processMouseUp(event: PointerEvent): void;
+    processMouseWheel(event: WheelEvent): void;
     setDirty(foreground: boolean, background: boolean): void;
   }
 

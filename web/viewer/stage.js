@@ -51,6 +51,8 @@ export class Stage {
     for (const [name, handler] of Object.entries(listen)) {
       this.canvas.addEventListener(name, /** @type {EventListener} */ (handler.bind(this)));
     }
+    // or the graph would be magnified along with the picture
+    this.canvas.addEventListener("touchmove", (event) => event.stopPropagation(), { passive: true });
     this.element.addEventListener("wheel", this.wheel.bind(this), { passive: false });
   }
 
