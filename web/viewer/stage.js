@@ -51,8 +51,6 @@ export class Stage {
     for (const [name, handler] of Object.entries(listen)) {
       this.canvas.addEventListener(name, /** @type {EventListener} */ (handler.bind(this)));
     }
-    // or the graph would be magnified along with the picture
-    this.canvas.addEventListener("touchmove", (event) => event.stopPropagation(), { passive: true });
     this.element.addEventListener("wheel", this.wheel.bind(this), { passive: false });
   }
 
@@ -95,9 +93,9 @@ export class Stage {
     event.stopPropagation();
     const now = { x: event.clientX, y: event.clientY };
     this.moved += Math.hypot(now.x - before.x, now.y - before.y);
-    if (this.down.size === 2) this.pinch(event.pointerId, before, now);
-    else if (event.pointerType === "touch") this.events.point(this.hit(this.place(event))?.pixel ?? null, false);
-    else if (!this.isClick(event)) this.drag(before, now);
+    if (this.down.size > 1) return; // two fingers are the graph's
+    if (event.pointerType === "touch") this.events.point(this.hit(this.place(event))?.pixel ?? null, false);
+    if (!this.isClick(event)) this.drag(before, now);
     this.down.set(event.pointerId, now);
   }
 
@@ -115,17 +113,6 @@ export class Stage {
       (((before.x - now.x) / width) * this.canvas.width) / window.whole[1],
       (((before.y - now.y) / height) * this.canvas.height) / window.whole[0],
     );
-  }
-
-  /** Two fingers: their distance magnifies, their middle moves.
-   * @param {number} id @param {Point} before @param {Point} now */
-  pinch(id, before, now) {
-    const other = [...this.down].find(([key]) => key !== id)?.[1];
-    if (!other) return;
-    const [was, is] = [before, now].map((one) => Math.hypot(one.x - other.x, one.y - other.y));
-    const middle = { clientX: (now.x + other.x) / 2, clientY: (now.y + other.y) / 2 };
-    if (was > 0) this.events.zoom(is / was, this.part(middle));
-    this.drag({ x: before.x / 2, y: before.y / 2 }, { x: now.x / 2, y: now.y / 2 });
   }
 
   /** @param {PointerEvent} event */
