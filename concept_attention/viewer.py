@@ -41,8 +41,8 @@ def write_view(
 
     Args:
         maps: what can be looked at.
-        image: the pictures they belong to, (n, H, W, 3), float, 0-1; of videos the frames of one after the other, as
-            many as there are latent frames or more.
+        image: the pictures they belong to, (n, H, W, 3), float, 0-1; of videos the frames of one after the other, or
+            one picture for every T.
         choice: what this run used.
         folder: where the files go; older ones may be removed from it.
         address: what a browser says beside a file's name to get it.
@@ -58,16 +58,10 @@ def write_view(
     for index in range(maps.batch):
         stored = maps.of_picture(index)
         entry: dict[str, Any] = {"frames": [], "values": {"filename": _put_values(stored, folder), **address}}
-        for frame in range(frames):
-            entry["frames"].append(
-                {
-                    "filename": _put_picture(image[index * frames + frame], folder),
-                    **address,
-                    "width": image.shape[2],
-                    "height": image.shape[1],
-                    "t": latent_frame(frame, frames, maps.grid[0], maps.frame_counts),
-                }
-            )
+        for frame, place in enumerate(frames):
+            name = _put_picture(image[index * len(frames) + frame], folder)
+            size = {"width": image.shape[2], "height": image.shape[1]}
+            entry["frames"].append({"filename": name, **address, **size, "t": place})
         entry |= {"dtype": "uint16", "offset": stored.offset, "scale": stored.scale, "shape": [*stored.stored.shape]}
         pictures.append(entry)
         written |= {entry["values"]["filename"], *(each["filename"] for each in entry["frames"])}
@@ -75,32 +69,19 @@ def write_view(
     return {**_describe(maps), "choice": _as_lists(choice._asdict()), "pictures": pictures}
 
 
-def latent_frame(frame: int, frames: int, latent_frames: int, frame_counts: Sequence[int] | None = None) -> int:
-    """Latent frame that a video's frame belongs to, both counted from 0.
-
-    Convention: `frame_counts` says it where there are as many frames. Else: video codecs keep the first frame by itself
-    and join the others in equal groups; where the numbers do not fit that, all frames are joined in groups.
-    """
-    if frame_counts is not None and sum(frame_counts) == frames:
-        return frame_places(frame_counts)[frame]
-    if latent_frames > 1 and (frames - 1) % (latent_frames - 1) == 0:
-        return -(-frame * (latent_frames - 1) // (frames - 1))
-    return frame * latent_frames // frames
-
-
-def _frames_each(image: Tensor, maps: ViewerMaps) -> int:
-    """How many frames each of the videos has; 1 for pictures."""
-    latent_frames = maps.grid[0]
-    frames, rest = divmod(image.shape[0], maps.batch)
-    known = maps.frame_counts is not None and frames == sum(maps.frame_counts)
-    if rest or frames < latent_frames or (latent_frames == 1 and frames > 1 and not known):
-        what = f"{maps.batch} x {latent_frames} frames" if latent_frames > 1 else f"{maps.batch} pictures"
-        raise ValueError(
-            f"There are {image.shape[0]} pictures, but heatmaps of {what}. Connect the IMAGE that was sampled, or "
-            "encoded, together with them."
-        )
-    check_aspect((image.shape[1], image.shape[2]), maps.image_size)
-    return frames
+def _frames_each(image: Tensor, maps: ViewerMaps) -> tuple[int, ...]:
+    """The T that every frame of each video belongs to; one 0 for pictures."""
+    one_each = (1,) * maps.grid[0]
+    counts = maps.frame_counts or one_each
+    for places in (frame_places(counts), frame_places(one_each)):
+        if image.shape[0] == maps.batch * len(places):
+            check_aspect((image.shape[1], image.shape[2]), maps.image_size)
+            return places
+    what = f"{maps.batch} x {sum(counts)} frames" if sum(counts) > 1 else f"{maps.batch} pictures"
+    raise ValueError(
+        f"There are {image.shape[0]} pictures, but heatmaps of {what}. Connect the IMAGE that was sampled, or "
+        "encoded, together with them."
+    )
 
 
 def _put_values(maps: StoredMaps, folder: ViewerFolder) -> str:
@@ -142,6 +123,8 @@ def _describe(maps: ViewerMaps) -> dict[str, Any]:
 
 def _reduced(maps: ViewerMaps) -> str:
     """What was averaged, and why; "" if nothing was."""
+    if maps.averaged:
+        return "This recording keeps only the mean over its steps."
     steps = [[maps.steps[index] for index in group] for group in maps.step_groups]
     joined = [
         f"{what} {', '.join(_span(group) for group in groups)}"

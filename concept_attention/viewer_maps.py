@@ -56,6 +56,7 @@ class ViewerMaps:
         image_size: (height, width) in pixels.
         batch: pictures (or videos).
         frame_counts: as of `Heatmaps`.
+        averaged: whether a recording keeps only the mean over its steps, which is the one S.
         of_picture: makes the maps of one of them.
     """
 
@@ -73,6 +74,7 @@ class ViewerMaps:
     image_size: tuple[int, int]
     batch: int
     frame_counts: tuple[int, ...] | None
+    averaged: bool
     of_picture: Callable[[int], StoredMaps]
 
 
@@ -123,6 +125,7 @@ def maps_of_recording(
         image_size=recording.image_size,
         batch=recording.batch,
         frame_counts=recording.frame_counts,
+        averaged=recording.averaged is not None,
         of_picture=of_picture,
     )
 
@@ -151,6 +154,7 @@ def maps_of_heatmaps(heatmaps: Heatmaps) -> ViewerMaps:
         image_size=heatmaps.image_size,
         batch=heatmaps.batch,
         frame_counts=heatmaps.frame_counts,
+        averaged=False,
         of_picture=of_picture,
     )
 

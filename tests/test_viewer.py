@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from concept_attention.heatmaps import make_heatmaps
-from concept_attention.viewer import Choice, latent_frame, write_view
+from concept_attention.viewer import Choice, write_view
 from concept_attention.viewer_files import ViewerFolder
 from concept_attention.viewer_maps import ViewerMaps, maps_of_heatmaps, maps_of_recording
 
@@ -105,40 +105,39 @@ def test_what_was_joined_is_said_in_a_sentence(tmp_path: Path) -> None:
     assert manifest["reduced"] == "Averaged to be small enough for a browser: steps 4-6 and layers 2-5, 6-7."
 
 
-@pytest.mark.parametrize("each", [3, 9, 10])
-def test_every_frame_of_every_video_names_its_latent_frame(tmp_path: Path, each: int) -> None:
-    image = pictures(2 * each)
-    manifest = write(maps_of_recording(make_recording(grid=(3, 3, 5))), image, tmp_path)
-    for video, entry in enumerate(manifest["pictures"]):
-        assert entry["shape"] == [3, 4, 3, 3, 3, 5]
-        assert [frame["t"] for frame in entry["frames"]] == [latent_frame(index, each, 3) for index in range(each)]
-        shown = np.asarray(Image.open(tmp_path / entry["frames"][1]["filename"]))
-        assert np.array_equal(shown, (image[video * each + 1] * 255).round().to(torch.uint8).numpy())
-
-
-def test_codecs_keep_the_first_frame_by_itself() -> None:
-    assert [latent_frame(frame, 9, 3) for frame in range(9)] == [0, 1, 1, 1, 1, 2, 2, 2, 2]
-    assert [latent_frame(frame, 3, 3) for frame in range(3)] == [0, 1, 2]
-    assert [latent_frame(frame, 6, 3) for frame in range(6)] == [0, 0, 1, 1, 2, 2]
-    assert [latent_frame(frame, 1, 1) for frame in range(1)] == [0]
-
-
-def test_a_recording_that_knows_its_frames_says_where_they_belong() -> None:
-    """Tokens of two latent frames: the numbers alone would join other frames."""
-    counts = (5, 8, 4)
-    assert [latent_frame(frame, 17, 3, counts) for frame in range(17)] == [0] * 5 + [1] * 8 + [2] * 4
-    assert [latent_frame(frame, 17, 3) for frame in range(17)] == [0] + [1] * 8 + [2] * 8
-    assert [latent_frame(frame, 3, 3, counts) for frame in range(3)] == [0, 1, 2]
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        (None, [0, 1, 2]),
+        ((1, 4, 4), [0, 1, 1, 1, 1, 2, 2, 2, 2]),
+        ((5, 8, 4), [0] * 5 + [1] * 8 + [2] * 4),
+        ((5, 8, 4), [0, 1, 2]),  # of every T the first, say
+    ],
+)
+def test_every_frame_of_every_video_names_its_latent_frame(
+    tmp_path: Path, counts: tuple[int, ...] | None, expected: list[int]
+) -> None:
     recording = dataclasses.replace(make_recording(grid=(3, 3, 5)), frame_counts=counts)
-    assert (
-        maps_of_recording(recording).frame_counts == maps_of_heatmaps(make_heatmaps(recording)).frame_counts == counts
-    )
+    each, image = len(expected), pictures(2 * len(expected))
+    for maps in (maps_of_recording(recording), maps_of_heatmaps(make_heatmaps(recording))):
+        for video, entry in enumerate(write(maps, image, tmp_path)["pictures"]):
+            assert entry["shape"][3:] == [3, 3, 5]
+            assert [frame["t"] for frame in entry["frames"]] == expected
+            shown = np.asarray(Image.open(tmp_path / entry["frames"][1]["filename"]))
+            assert np.array_equal(shown, (image[video * each + 1] * 255).round().to(torch.uint8).numpy())
 
 
 def test_all_frames_of_one_token_are_shown(tmp_path: Path) -> None:
     maps = maps_of_recording(dataclasses.replace(make_recording(), frame_counts=(5,)))
     entries = write(maps, pictures(10), tmp_path)["pictures"]
     assert [[frame["t"] for frame in entry["frames"]] for entry in entries] == [[0] * 5] * 2
+
+
+def test_a_mean_over_steps_says_that_it_is_one(tmp_path: Path) -> None:
+    recording = dataclasses.replace(make_recording(steps=1), averaged="share")
+    manifest = write(maps_of_recording(recording), pictures(), tmp_path)
+    assert manifest["reduced"] == "This recording keeps only the mean over its steps."
+    assert manifest["step_groups"] == [[0]] and manifest["pictures"][0]["shape"][0] == 1
 
 
 def test_finished_heatmaps_have_nothing_to_choose(tmp_path: Path) -> None:
@@ -166,7 +165,7 @@ def test_older_files_go_and_none_of_this_run(tmp_path: Path) -> None:
         ((1, 3, 5), (3, 48, 80), "There are 3 pictures, but heatmaps of 2 pictures. Connect the IMAGE that was"),
         ((1, 3, 5), (4, 48, 80), "There are 4 pictures, but heatmaps of 2 pictures"),
         ((3, 3, 5), (2, 48, 80), "There are 2 pictures, but heatmaps of 2 x 3 frames"),
-        ((3, 3, 5), (7, 48, 80), "There are 7 pictures, but heatmaps of 2 x 3 frames"),
+        ((3, 3, 5), (18, 48, 80), "There are 18 pictures, but heatmaps of 2 x 3 frames"),
         ((1, 3, 5), (2, 80, 48), "another aspect"),
     ],
 )

@@ -168,11 +168,11 @@ def test_masks_and_a_cut_out_of_an_existing_picture(comfyui: Client, infos: dict
 def test_a_browser_can_look_into_two_pictures(comfyui: Client, infos: dict[str, Any]) -> None:
     workflow = example("7 Look inside")
     graph = to_graph(workflow, infos)
-    set_everywhere(graph, width=128, height=128)
+    set_everywhere(graph, steps=8)
     run = comfyui.run(graph)
     (viewer,) = (node for node in workflow["nodes"] if node["type"] == "ConceptHeatmapViewer")
     (manifest,) = run.outputs[str(viewer["id"])]["concept_viewer"]
-    assert len(manifest["pictures"]) == 2 and manifest["pictures"][0]["shape"] == [30, 4, 5, 1, 8, 8]
+    assert len(manifest["pictures"]) == 2 and manifest["pictures"][0]["shape"] == [8, 4, 5, 1, 16, 16]
     assert manifest["choice"]["concepts"] == ["house"] and manifest["choice"]["method"] == "threshold"
     masks = picture_of(comfyui, run, workflow, "The mask")
     assert set(np.unique(masks)) == {0, 255} and len(masks) == 2
