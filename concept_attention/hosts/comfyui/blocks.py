@@ -152,17 +152,18 @@ class ConceptStream:
         split = kwargs.get("skip_reshape", False)
         key, value = (_split_heads(tensor, heads, split) for tensor in args[1:3])
         slices = self._adapter.token_slices(visit, key.shape[2], self._tokens)
-        if slices.image.start < 0 or slices.picture.stop > slices.image.stop:
-            found = slices.image.stop - max(0, slices.image.start)
+        image, picture = slices.image, slices.picture
+        if not 0 <= image.start <= picture.start <= picture.stop <= image.stop:
+            found = image.stop - max(0, image.start)
             self.trouble = f"joint block {layer} attends to {found} image tokens, the picture has {self._tokens}"
             return
-        image_k, image_v = (tensor[self._rows][:, :, slices.image] for tensor in (key, value))
+        image_k, image_v = (tensor[self._rows][:, :, image] for tensor in (key, value))
         if self._concept is None:
             self._begin(image_v)
         concept_out, modulation = self._adapter.attend_concepts(
             block, self._concept, self._modulation, image_k, image_v, visit, self._key_bias
         )
-        image_out = _picture(output, self._rows, slices.picture, kwargs.get("skip_output_reshape", False))
+        image_out = _picture(output, self._rows, picture, kwargs.get("skip_output_reshape", False))
         self._on_layer(layer, image_out, concept_out)
         if layer < self._last_layer:
             self._concept = self._adapter.update_concepts(block, self._concept, concept_out, modulation)

@@ -23,6 +23,8 @@ from .visits import Call, Rows
 
 SUPPORTED = ("Flux 1", "LongCat-Image", "Ovis-Image")
 
+OVIS_POSITION = 1  # of the word in a prompt of one: what is left of the chat template begins with a colon
+
 
 def matches(model: Any) -> bool:
     """Flux 2 shares the class, but not the modulation that every block has of its own."""
@@ -31,7 +33,9 @@ def matches(model: Any) -> bool:
 
 
 def describe(model: Any) -> Architecture:
-    return double_stream.describe(network(model), "flux")
+    flux = network(model)
+    position = 0 if flux.txt_norm is None else OVIS_POSITION
+    return double_stream.describe(flux, "flux", concept_position=position)
 
 
 joint_blocks = double_stream.joint_blocks

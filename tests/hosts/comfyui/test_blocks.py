@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from concept_attention import attention
 from concept_attention.hosts.architecture import TokenSlices
-from concept_attention.hosts.comfyui import flux
+from concept_attention.hosts.comfyui import flux, hunyuan_video
 from concept_attention.hosts.comfyui.blocks import ConceptStream, StopForward
 from concept_attention.hosts.comfyui.network import eager, running_eager
 from concept_attention.hosts.comfyui.settings import Settings
@@ -195,7 +195,10 @@ def test_entering_twice_is_refused_and_leaves_the_first_alone() -> None:
     assert layers == [0, 1, 2] and hooks(model) == 0
 
 
-def test_merged_image_tokens_are_trouble_and_not_a_map() -> None:
+@pytest.mark.parametrize("family", [flux, hunyuan_video], ids=["picture first", "picture last"])
+def test_merged_image_tokens_are_trouble_and_not_a_map(monkeypatch: pytest.MonkeyPatch, family: Any) -> None:
+    """Also where reference tokens come first: what is missing there must not be taken from the prompt."""
+    monkeypatch.setattr(flux, "token_slices", family.token_slices)
     model, delivered = make_flux(), []
     plain = run_network(model)
     with stream_on(model, lambda *layer: delivered.append(layer), tokens=30) as stream:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable
 from typing import Any
 
+import comfy.text_encoders.longcat_image
+import comfy.text_encoders.ovis
 import pytest
 import torch
 from comfy.ldm.flux.layers import timestep_embedding
@@ -14,12 +17,13 @@ from torch import Tensor
 
 from concept_attention.heatmaps import make_heatmaps
 from concept_attention.hosts.comfyui import flux
-from concept_attention.hosts.comfyui.blocks import ConceptStream
 from concept_attention.hosts.comfyui.settings import Settings
-from concept_attention.hosts.comfyui.visits import Call, Visit
+from concept_attention.hosts.comfyui.visits import Call
 
+from .architectures import flux as flux_rows
 from .architectures import flux2 as flux2_rows
 from .naive import naive_flux, naive_scores, relative_error
+from .test_text import Mirror, first_word, make_clip
 from .tiny import make_cond, make_flux, make_latent, sample
 from .watched import footprint, make_encoded, recording_of, sample_and_record, watch
 
@@ -74,16 +78,9 @@ def test_default_layers_of_a_full_size_flux_are_the_authors() -> None:
         hidden_size=3072,
         patch_size=2,
         params=types.SimpleNamespace(context_in_dim=4096),
+        txt_norm=None,
     )
     assert flux.describe(types.SimpleNamespace(diffusion_model=network)).default_layers == (15, 16, 17, 18)
-
-
-def test_slices_are_counted_from_the_end_of_the_keys() -> None:
-    """Another pack may put tokens before the text; reference pictures come after the picture."""
-    visit = Visit({"img": torch.zeros(1, 32, 4), "txt": torch.zeros(1, 7, 4)}, slice(None))
-    found = flux.token_slices(visit, 39, 24)
-    assert (found.text, found.image, found.picture) == (slice(0, 7), slice(7, 39), slice(7, 31))
-    assert flux.token_slices(visit, 42, 24).image == slice(10, 42)
 
 
 @pytest.mark.parametrize(
@@ -148,41 +145,6 @@ def test_the_pooled_text_reaches_the_concepts_only_through_the_picture() -> None
     assert relative_error(one[0], other[0]) > 0.01
 
 
-@pytest.mark.parametrize("guidance", [False, True])
-def test_the_prompts_own_tokens_as_concepts_stay_the_prompt(guidance: bool) -> None:
-    """Concepts that start as the prompt's tokens, with its modulation, are its text stream in every block.
-
-    Their attention over themselves and the image is then the text's own, and so is everything made from it.
-    """
-    model = make_flux(guidance=guidance, heads=2, joint_blocks=4)
-    network = model.model.diffusion_model
-    prompt = make_cond(tokens=6)[0][0][0]
-    seen: list[tuple[Tensor, Tensor]] = []
-
-    def same_modulation(network: Any, calls: Any, rows: Any) -> Tensor:
-        return sum(call.output for call in calls.values())[rows]
-
-    def text_for_picture(visit: Any, keys: int, tokens: int) -> Any:
-        found = flux.token_slices(visit, keys, tokens)
-        return types.SimpleNamespace(text=found.text, image=found.image, picture=found.text)
-
-    shim = types.SimpleNamespace(
-        **{**vars(flux), "concept_modulation": same_modulation, "token_slices": text_for_picture}
-    )
-
-    def ride(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        stream = ConceptStream(shim, network, prompt, slice(None), 24, lambda _, t, c: seen.append((t.clone(), c)), 3)
-        with stream:
-            return executor(*args, **kwargs)
-
-    clone = model.clone()
-    clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "ride", ride)
-    sample(clone, positive=make_cond(tokens=6), steps=2)
-    assert len(seen) == 8
-    for text_out, concept_out in seen:
-        assert relative_error(concept_out, text_out) < CLOSE
-
-
 def test_half_precision_gives_float32_scores_close_to_a_float32_models() -> None:
     exact, rough = (
         recording_of(make_flux(dtype=dtype), steps=1, latent=torch.zeros(1, 16, 12, 8))
@@ -191,16 +153,6 @@ def test_half_precision_gives_float32_scores_close_to_a_float32_models() -> None
     assert rough.scores.dtype == torch.float32
     assert relative_error(rough.scores, exact.scores) < 0.1
     assert (rough.scores.bfloat16().float() != rough.scores).float().mean() > 0.9
-
-
-def test_float16_is_clipped_where_the_model_clips_it() -> None:
-    largest = torch.full((1, 2, 4), 65504.0, dtype=torch.float16)
-    block = types.SimpleNamespace(
-        txt_attn=types.SimpleNamespace(proj=lambda x: x), txt_norm2=lambda x: 0 * x, txt_mlp=lambda x: x + largest
-    )
-    none = torch.zeros(1, 1, 4, dtype=torch.float16)
-    mods = types.SimpleNamespace(shift=none, scale=none, gate=none + 1)
-    assert torch.equal(flux.update_concepts(block, largest, 0 * largest, (mods, mods)), largest)
 
 
 def test_the_papers_mode_normalises_the_concepts() -> None:
@@ -266,3 +218,14 @@ def test_a_run_leaves_nothing_on_the_model(make: Callable[[], Any]) -> None:
 
 def test_flux_2_has_the_same_class_and_is_not_matched() -> None:
     assert not flux.matches(flux2_rows.ROWS[0].make().model)
+
+
+def test_concepts_have_the_place_of_a_prompt_of_one_word() -> None:
+    """The encoders of LongCat-Image and Ovis-Image cut off their chat templates, Ovis' but for a colon."""
+    found = {row.name: flux.describe(row.make().model).concept_position for row in flux_rows.ROWS[2:]}
+    longcat, ovis = comfy.text_encoders.longcat_image, comfy.text_encoders.ovis
+    mirror = functools.partial(Mirror, masked=False)
+    assert found == {
+        "LongCat-Image": first_word(make_clip(longcat.LongCatImageTokenizer, longcat.te(), qwen25_7b_class=Mirror)),
+        "Ovis-Image": first_word(make_clip(ovis.OvisTokenizer, ovis.te(), qwen3_2b_class=mirror)),
+    }

@@ -66,6 +66,12 @@ def make_clip(tokenizer: Any, model: Any, **options: Any) -> Any:
     return comfy.sd.CLIP(target, model_options={**devices, **options})
 
 
+def first_word(clip: Any) -> int:
+    """Where in the states of a prompt of one word that word is."""
+    cat, dog = (clip.encode_from_tokens_scheduled(clip.tokenize(text))[0][0][0] for text in ("cat", "dog"))
+    return int((cat != dog).any(dim=-1).nonzero()[0])
+
+
 def sd3(clip_l: bool = True, clip_g: bool = True, t5: bool = True) -> Any:
     """SD3's three token lists and the way it joins them, with mirrors for encoders."""
     kind = comfy.text_encoders.sd3_clip

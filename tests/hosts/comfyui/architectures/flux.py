@@ -72,5 +72,6 @@ ROWS = (
         "FluxSchnell",
         {**_UNPOOLED, "yak_mlp": True, "txt_norm": True},
         first=_normalised_first,
+        position=1,
     ),
 )
