@@ -42,7 +42,7 @@ def project(network: Any, embeddings: Tensor, timesteps: list[float], rows: Any 
     [
         ("HunyuanVideo", 20, [1, 2, 2], (16, 17, 18, 19), (1, 2), 4),
         ("HunyuanVideo15", 54, [1, 1, 1], tuple(range(43, 54)), (1, 1), 4),
-        ("HunyuanImage21", 20, [1, 1], (16, 17, 18, 19), (1, 1), 0),
+        ("HunyuanImage21", 20, [2, 2], (16, 17, 18, 19), (1, 2), 0),
     ],
 )
 def test_sizes_of_the_full_models(
