@@ -108,9 +108,7 @@ def attend_concepts(
 
 
 def update_concepts(block: Any, concept: Tensor, concept_out: Tensor, rest: Any) -> Tensor:
-    """The rest of the block's text path: projection, gate and MLP. (B, C, D) to (B, C, D)."""
-    if not block.update_y:  # the last block: nothing reads its text
-        return concept
+    """The rest of the block's text path: projection, gate and MLP. (B, C, D) to (B, C, D); the last block has none."""
     gate, mlp_scale, mlp_gate = rest
     concept = residual_tanh_gated_rmsnorm(concept, block.attn.proj_y(concept_out), gate)
     return block.ff_block_y(concept, mlp_scale, mlp_gate)

@@ -1,0 +1,122 @@
+"""A video's recording in a running ComfyUI: masks and overlays as batches that core's nodes for videos take."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+
+from concept_attention.concepts import Concept
+from concept_attention.heatmaps import make_heatmaps
+from concept_attention.recording import Recording
+from concept_attention.recording_file import save_recording
+
+from ..server.client import Client
+from ..server.graph import Graph, Node
+from ..server.landscape import Landscape
+
+NAME = "moving.recording.safetensors"
+COUNTS = (1, 4, 4)
+WIDTH, HEIGHT = 96, 64
+
+
+def moving_ball() -> Recording:
+    """Nine frames of 96 x 64 pixels in three latent ones; in latent frame t the ball is in columns 2t and 2t + 1 of 6."""
+    scores = torch.zeros(1, 1, 1, 2, 3, 4, 6)
+    scores[..., 1, :, :, :] = 4
+    for frame in range(3):
+        scores[..., 0, frame, :, 2 * frame : 2 * frame + 2] = 8
+    return Recording(
+        scores=scores.flatten(4),
+        norms=torch.ones(1, 1, 1, 2),
+        layers=(0,),
+        layer_count=1,
+        default_layers=(0,),
+        steps=(0,),
+        sigmas=(0.5,),
+        grid=(3, 4, 6),
+        image_size=(HEIGHT, WIDTH),
+        architecture="cogvideox",
+        mode="flux",
+        concepts=(Concept("ball", "ball"), Concept("grass", "grass", "background")),
+        frame_counts=COUNTS,
+    )
+
+
+def through_video(graph: Graph, images: list[object]) -> Node:
+    """What is left of images that core made a video of; shown."""
+    video = graph.add("CreateVideo", images=images, fps=8.0)
+    graph.add("SaveVideo", video=video[0], filename_prefix="test", format="mp4", codec="h264")
+    frames = graph.add("GetVideoComponents", video=video[0])
+    return graph.add("PreviewImage", images=frames[0])
+
+
+def loaded(comfyui: Client, graph: Graph) -> Node:
+    save_recording(moving_ball(), comfyui.server.base / "input" / NAME)
+    recording = graph.add("ConceptRecordingLoad", file=NAME)
+    return graph.add("ConceptHeatmaps", recording=recording[0])
+
+
+def columns(picture: np.ndarray) -> tuple[int, int]:
+    """First and last column that is bright."""
+    (bright,) = np.nonzero(picture.mean(axis=(0, 2)) > 128)
+    return int(bright[0]), int(bright[-1])
+
+
+def test_masks_follow_a_moving_thing_through_a_video(comfyui: Client) -> None:
+    graph = Graph()
+    heatmaps = loaded(comfyui, graph)
+    mask = graph.add("ConceptHeatmapToMask", heatmaps=heatmaps[0], concepts="ball", method="argmax")
+    shown = through_video(graph, graph.add("MaskToImage", mask=mask[0])[0])
+    latent = graph.add("ConceptHeatmapToMask", heatmaps=heatmaps[0], concepts="ball", method="argmax", frames="latent")
+    few = graph.add("PreviewImage", images=graph.add("MaskToImage", mask=latent[0])[0])
+    run = comfyui.run(graph)
+    frames = comfyui.images(run, shown)
+    assert len(frames) == 9 and frames[0].shape == (HEIGHT, WIDTH, 3)
+    for frame, place in zip(frames, (0, 1, 1, 1, 1, 2, 2, 2, 2), strict=True):
+        first, last = columns(frame)
+        assert abs(first - 32 * place) <= 1 and abs(last - (32 * place + 31)) <= 1
+    assert [columns(frame)[0] // 31 for frame in comfyui.images(run, few)] == [0, 1, 2]
+
+
+def test_overlays_of_all_frames_are_a_video(comfyui: Client) -> None:
+    graph = Graph()
+    heatmaps = loaded(comfyui, graph)
+    image = graph.add("EmptyImage", width=WIDTH, height=HEIGHT, batch_size=9, color=0)
+    options = {"image": image[0], "heatmaps": heatmaps[0], "colormap": "gray", "opacity": 1.0, "legend": False}
+    each = graph.add("ConceptHeatmapOverlay", layout="one per concept", **options)
+    animated = graph.add(
+        "SaveAnimatedWEBP",
+        images=each[0],
+        filename_prefix="test",
+        fps=8.0,
+        lossless=True,
+        quality=80,
+        method="default",
+    )
+    shown = through_video(graph, each[0])
+    run = comfyui.run(graph)
+    frames = comfyui.images(run, shown)
+    assert len(frames) == 18  # all of the ball's, then all of the grass's
+    assert [columns(frame)[0] // 31 for frame in frames[:9]] == [0, 1, 1, 1, 1, 2, 2, 2, 2]
+    assert frames[9].mean() > frames[0].mean()
+    (file,) = comfyui.files(run, animated)
+    assert getattr(Image.open(io.BytesIO(file)), "n_frames", 1) > 1
+
+
+def test_a_running_mean_makes_the_heatmaps_of_every_step(comfyui: Client) -> None:
+    start = Landscape(batch=2)
+    recordings = [
+        start.save_recording(
+            start.sample(start.model, "ConceptAttentionKSampler", concepts=start.encoded[0], keep=keep)[1]
+        )
+        for keep in ("every step", "running mean")
+    ]
+    run = comfyui.run(start.graph)
+    every, mean = (comfyui.recording(run, saved) for saved in recordings)
+    assert (every.averaged, mean.averaged) == (None, "share") and len(mean.steps) == 1
+    difference = make_heatmaps(mean).values - make_heatmaps(every).values
+    assert float(difference.abs().max()) < 1e-6
+    assert mean.metadata["steps"] == "4 of 4 steps recorded"
