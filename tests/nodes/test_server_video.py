@@ -23,7 +23,7 @@ WIDTH, HEIGHT = 96, 64
 
 
 def moving_ball() -> Recording:
-    """Nine frames of 96 x 64 pixels in three latent ones; in latent frame t the ball is in columns 2t and 2t + 1 of 6."""
+    """Nine frames of 96 x 64 pixels in three latent ones; in latent frame t the ball fills columns 2t, 2t + 1 of 6."""
     scores = torch.zeros(1, 1, 1, 2, 3, 4, 6)
     scores[..., 1, :, :, :] = 4
     for frame in range(3):
