@@ -55,7 +55,7 @@ class ViewerFolder:
             with contextlib.suppress(FileNotFoundError):
                 files.append((entry.stat().st_mtime_ns, entry.stat().st_size, entry.name))
         total = sum(size for _, size, _ in files)
-        removed = False
+        generation = self.generation()
         for _, size, name in sorted(files):
             if total <= self._limit:
                 break
@@ -63,19 +63,22 @@ class ViewerFolder:
                 with contextlib.suppress(OSError):  # another system does not let go of a file that is being read
                     (self.path / name).unlink()
                     total -= size
-                    removed = True
-        if removed:
-            self._renew()
+                    generation = uuid4().hex
+        self._note(generation)
 
     def generation(self) -> str:
-        """Stays the same for as long as no file was removed, whoever removes them by emptying the folder included."""
+        """Stays the same until a file is missed that was there after the last `tidy`, whoever removed it."""
         try:
-            return (self.path / _GENERATION).read_text(encoding="utf-8")
+            generation, *known = (self.path / _GENERATION).read_text(encoding="utf-8").split()
         except FileNotFoundError:
-            return self._renew()
+            return self._note(uuid4().hex)
+        return generation if self._names().issuperset(known) else self._note(uuid4().hex)
 
-    def _renew(self) -> str:
+    def _note(self, generation: str) -> str:
+        """Write down a generation, and the files that it has."""
         self.path.mkdir(parents=True, exist_ok=True)
-        text = uuid4().hex
-        write_text(text, self.path / _GENERATION)
-        return text
+        write_text("\n".join([generation, *sorted(self._names())]), self.path / _GENERATION)
+        return generation
+
+    def _names(self) -> set[str]:
+        return {name for name in os.listdir(self.path) if not name.startswith(".")} - {_GENERATION}

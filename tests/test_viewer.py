@@ -80,9 +80,9 @@ def test_the_files_hold_numbers_and_pictures_of_each_of_a_batch(tmp_path: Path) 
 
 def test_the_same_again_is_the_same_files(tmp_path: Path) -> None:
     first = write(maps_of_recording(make_recording()), pictures(), tmp_path)
-    before = {path: path.stat().st_ino for path in tmp_path.iterdir()}
+    before = {path: path.stat().st_ino for path in tmp_path.glob("*.*")}
     assert write(maps_of_recording(make_recording()), pictures(), tmp_path) == first
-    assert {path: path.stat().st_ino for path in tmp_path.iterdir()} == before and len(before) == 4
+    assert {path: path.stat().st_ino for path in tmp_path.glob("*.*")} == before and len(before) == 4
 
 
 def test_pictures_of_another_size_are_other_files(tmp_path: Path) -> None:

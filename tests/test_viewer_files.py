@@ -54,9 +54,9 @@ def test_an_interruption_while_writing_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_the_oldest_files_go_when_there_are_too_many(tmp_path: Path) -> None:
-    folder = ViewerFolder(tmp_path, limit=100 + 32)  # and the note of the generation
+    folder = ViewerFolder(tmp_path, limit=4000 + 300)  # and the note of the generation
     folder.generation()
-    names = [put(folder, bytes([index]) * 25) for index in range(6)]
+    names = [put(folder, bytes([index]) * 1000) for index in range(6)]
     age(folder, *names)
     folder.tidy({names[0]})
     assert files(folder) == {names[0], *names[3:]}
@@ -73,7 +73,7 @@ def test_files_of_this_run_stay_even_beyond_the_bound(tmp_path: Path) -> None:
     assert files(folder) == names
 
 
-def test_the_generation_changes_only_when_something_was_removed(tmp_path: Path) -> None:
+def test_the_generation_changes_only_when_something_is_missing(tmp_path: Path) -> None:
     folder = ViewerFolder(tmp_path / "new", limit=60)
     first = folder.generation()
     assert first and folder.generation() == first and ViewerFolder(tmp_path / "new").generation() == first
@@ -84,6 +84,11 @@ def test_the_generation_changes_only_when_something_was_removed(tmp_path: Path) 
     folder.tidy({put(folder, b"b" * 20)})
     second = folder.generation()
     assert old not in files(folder) and second != first and folder.generation() == second
+    (folder.path / put(folder, b"c" * 20)).unlink()
+    assert folder.generation() == second  # it was never counted on
+    (folder.path / put(folder, b"b" * 20)).unlink()
+    third = folder.generation()
+    assert third not in (first, second) and folder.generation() == third  # somebody removed a file
     for path in folder.path.iterdir():
         path.unlink()
-    assert folder.generation() not in (first, second)  # somebody emptied the folder
+    assert folder.generation() not in (first, second, third)  # or emptied the folder

@@ -139,8 +139,7 @@ def test_nothing_runs_again_before_files_are_removed(
     before = node.fingerprint_inputs(concepts="sun")
     output = look(pack, pictures, recording=recording)
     assert node.fingerprint_inputs() == before
-    for path in temporary.iterdir():
-        path.unlink()
+    next(temporary.glob("*.bin")).unlink()
     assert node.fingerprint_inputs() != before
     assert manifest_of(look(pack, pictures, recording=recording)) == manifest_of(output)
 
