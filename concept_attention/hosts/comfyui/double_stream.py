@@ -18,7 +18,7 @@ from comfy.ldm.flux.math import apply_rope
 from torch import Tensor, nn
 
 from ... import attention
-from ..architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers
+from ..architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers, last_read_layers
 from .visits import Call, Rows, Visit
 
 
@@ -33,13 +33,14 @@ class Modulation(NamedTuple):
 def describe(network: Any, name: str, share: float = AUTHORS_FLUX_LAYERS, **differing: Any) -> Architecture:
     """Sizes of a network; `auto` stands for the last `share` of its joint blocks. `differing` are of this family."""
     count = len(network.double_blocks)
+    last = last_layers if len(network.single_blocks) else last_read_layers  # single-stream blocks read the text as well
     sizes = {
         "joint_blocks": count,
         "heads": network.num_heads,
         "head_dim": network.hidden_size // network.num_heads,
         "text_width": network.params.context_in_dim,
         "patch": network.patch_size,
-        "default_layers": last_layers(count, share),
+        "default_layers": last(count, share),
     }
     return Architecture(name, **{**sizes, **differing})
 

@@ -18,6 +18,7 @@ CHROMA, RADIANCE = ROWS
 def test_default_layers_of_the_full_size_are_those_of_flux() -> None:
     network = types.SimpleNamespace(
         double_blocks=range(19),
+        single_blocks=range(38),
         num_heads=24,
         hidden_size=3072,
         patch_size=2,

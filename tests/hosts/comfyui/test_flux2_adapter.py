@@ -44,6 +44,7 @@ def test_default_layers_of_the_full_sizes(count: int, guidance: bool, layers: tu
     """Of dev the authors'; of Klein as large a share."""
     network = types.SimpleNamespace(
         double_blocks=range(count),
+        single_blocks=range(20),
         num_heads=48,
         hidden_size=6144,
         patch_size=1,

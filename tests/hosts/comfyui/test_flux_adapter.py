@@ -74,6 +74,7 @@ def test_dev_and_schnell_are_matched(guidance: bool) -> None:
 def test_default_layers_of_a_full_size_flux_are_the_authors() -> None:
     network = types.SimpleNamespace(
         double_blocks=range(19),
+        single_blocks=range(38),
         num_heads=24,
         hidden_size=3072,
         patch_size=2,

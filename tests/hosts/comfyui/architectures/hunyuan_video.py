@@ -80,6 +80,7 @@ ROWS = (
             "in_channels": 65,
             "out_channels": 32,
             "patch_size": [1, 1, 1],
+            "depth_single_blocks": 0,
             "vec_in_dim": None,
             "byt5": True,
             "use_cond_type_embedding": True,
