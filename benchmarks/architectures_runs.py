@@ -1,0 +1,78 @@
+"""Tiny models of the table of architectures at a real picture's token count, and the ways of sampling with them.
+
+Import this module after ComfyUI's library.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import comfy.utils
+import nodes
+import torch
+from torch import Tensor
+
+from concept_attention.concepts import Concept
+from concept_attention.hosts.comfyui.sampling import sample
+from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.hosts.encoded import EncodedConcepts
+from tests.hosts.comfyui.architectures.row import Row
+from tests.hosts.comfyui.architectures.table import ROWS
+
+SEED, CFG, SAMPLER, SCHEDULER = 0, 1.0, "euler", "simple"
+# What of a configuration grows with the side of a picture, and how: tables of positions.
+GROWING = {"pos_embed_max_size": 1, "num_patches": 2, "sample_width": 1, "sample_height": 1}
+
+
+def rows_named(part: str) -> list[Row]:
+    """Those that the ComfyUI at hand has, with this in their name."""
+    return [row for row in ROWS if row.in_host and part.lower() in row.name.lower()]
+
+
+class LargeRow:
+    """A row's MODEL for a large picture, and one method per way of sampling with it.
+
+    Attributes:
+        tokens: of the picture or video, as close to what was asked for as sides a whole number of times the row's come.
+        kept: bytes of the last recording.
+        differing: most values in which the latent of any run so far differs from the first run's.
+    """
+
+    def __init__(self, row: Row, tokens: int, text: int, concepts: int, steps: int) -> None:
+        comfy.utils.set_progress_bar_enabled(False)
+        times = max(1, round(math.sqrt(tokens / math.prod(row.grid))))
+        grown = {name: row.config[name] * times**power for name, power in GROWING.items() if name in row.config}
+        self._model = dataclasses.replace(row, config={**row.config, **grown}).make(SEED)
+        *shape, height, width = row.latent
+        latent = {"samples": torch.zeros(*shape, height * times, width * times)}
+        prompt = row.cond(tokens=text)
+        self._arguments = (SEED, steps, CFG, SAMPLER, SCHEDULER, prompt, prompt, latent)
+        embeddings = torch.randn(concepts, row.text_width, generator=torch.Generator().manual_seed(SEED))
+        asked = tuple(Concept(f"concept {index}", f"concept {index}") for index in range(concepts))
+        encoded = EncodedConcepts(asked, embeddings, (1,) * concepts, "first")
+        self._settings = Settings(encoded, layers="all")
+        self._latent: Tensor | None = None
+        self.tokens = math.prod(row.grid) * times**2
+        self.kept = self.differing = 0
+
+    @torch.inference_mode()  # as ComfyUI runs its nodes
+    def plain(self) -> None:
+        """KSampler alone."""
+        (latent,) = nodes.common_ksampler(self._model, *self._arguments)  # type: ignore[attr-defined]
+        self._compare(latent)
+
+    @torch.inference_mode()
+    def ours(self) -> None:
+        """KSampler with the library's concept attention in all joint blocks."""
+        latent, recording = sample(self._model, self._settings, *self._arguments)
+        self._compare(latent)
+        assert recording.scores.shape[-1] == self.tokens
+        self.kept = recording.nbytes
+
+    def _compare(self, latent: dict[str, Any]) -> None:
+        found = latent["samples"]
+        if self._latent is None:
+            self._latent = found
+        self.differing = max(self.differing, int((found != self._latent).sum()))
