@@ -160,6 +160,7 @@ def _describe(recording: Recording, reading: Reading) -> dict[str, Any]:
             "layer_count": recording.layer_count,
             "steps": recording.steps,
             "sigmas": recording.sigmas,
+            "averaged": recording.averaged,
         },
     }
 

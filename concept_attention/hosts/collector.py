@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import math
 import platform
 from collections.abc import Mapping, Sequence
@@ -22,8 +21,6 @@ from .architecture import Architecture
 
 if TYPE_CHECKING:
     from .encoded import EncodedConcepts
-
-logger = logging.getLogger("concept_attention")
 
 GIBIBYTE = 1 << 30
 
@@ -92,8 +89,8 @@ class Collector:
             return RecordingBuilder(self.layers, dtype)
         return AveragingBuilder(self.layers, self.reading, len(self._encoded.concepts), dtype)
 
-    def warn_of_size(self, steps: int, batch: int, tokens: int, keep: Keep, dtype: torch.dtype) -> None:
-        """Log how much memory a run's recording will take, if that is much.
+    def size_warning(self, steps: int, batch: int, tokens: int, keep: Keep, dtype: torch.dtype) -> str:
+        """How much memory a run's recording will take, if that is more than 1 GiB; else "".
 
         Args:
             steps: to be recorded.
@@ -102,16 +99,14 @@ class Collector:
             keep, dtype: as for `builder`.
         """
         columns = len(self._encoded.concepts) + bool(self.pad_count)
-        sizes = {
-            name: recording_nbytes(count, len(self.layers), batch, columns, tokens, dtype) / GIBIBYTE
-            for name, count in (("every step", steps), ("running mean", 1))
-        }
-        if sizes[keep] > 1:
-            logger.warning(
-                "This recording will take %.1f GiB: %d steps, %d layers, %d concepts, %d tokens. Record fewer layers "
-                "or steps, or keep=running mean, which takes %.2f GiB.",
-                *(sizes[keep], steps, len(self.layers), columns, batch * tokens, sizes["running mean"]),
-            )
+        step = recording_nbytes(1, len(self.layers), batch, columns, tokens, dtype) / GIBIBYTE
+        size = step if keep == "running mean" else step * steps
+        if size <= 1:
+            return ""
+        return (
+            f"This recording will take {size:.1f} GiB: {steps} steps, {len(self.layers)} layers, {columns} concepts, "
+            f"{batch * tokens} tokens. Record fewer layers or steps, or keep=running mean, which takes {step:.2f} GiB."
+        )
 
     @torch.no_grad()
     def score(self, image_out: Tensor, concept_out: Tensor) -> LayerScores:

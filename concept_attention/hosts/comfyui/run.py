@@ -19,6 +19,7 @@ from ..collector import Collector, versions
 from .canvas import token_grid
 from .frame import cells_per_token
 from .live import LivePreview
+from .messages import tell_node
 from .prompts import Unplaceable, latent_size
 from .registry import adapter_for
 from .settings import Settings
@@ -91,13 +92,17 @@ def _preview(settings: Settings, collector: Collector) -> LivePreview:
 
 
 def _warn_of_size(collector: Collector, settings: Settings, latent: Tensor, steps: int) -> None:
+    """Say how much memory the recording will take, if that is much."""
     try:
         batch, *size = latent_size(latent)
     except Unplaceable:  # the run says so
         return
     tokens = math.prod(token_grid(size, cells_per_token(collector.architecture)))
     wanted = sum(settings.wants(step, steps) for step in range(steps))
-    collector.warn_of_size(wanted, batch, tokens, settings.keep, settings.dtype)
+    warning = collector.size_warning(wanted, batch, tokens, settings.keep, settings.dtype)
+    if warning:
+        logger.warning(warning)
+        tell_node(warning)
 
 
 def _with_callback(
