@@ -48,8 +48,19 @@ class ConceptEncode(io.ComfyNode):
                     default="auto",
                     optional=True,
                     advanced=True,
-                    tooltip="What stands for a concept of several tokens: auto and mean take the mean of all, first "
-                    "the first (as the authors of the method do), last the last.",
+                    tooltip="What stands for a concept of several tokens: mean the mean of all, first the first (as the "
+                    "authors of the method do for Flux 1), last the last. auto takes the mean with T5, whose tokens "
+                    "have all read the whole concept, and with any other text encoder the last, as it alone has.",
+                ),
+                io.Combo.Input(
+                    "reader",
+                    options=list(get_args(encoded.Reader)),
+                    default="auto",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Which text encoder reads the concepts, for Stable Diffusion 3. t5: each concept by itself, "
+                    "as in the paper. clip: all in one line, as in the authors' code, so that each depends on those "
+                    "before it. auto takes T5 where there is one, and whatever the model has otherwise.",
                 ),
             ],
             outputs=[Concepts.Output(display_name="concepts", tooltip="The concepts, for every node that records.")],
@@ -57,8 +68,13 @@ class ConceptEncode(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, clip: Any, concepts: str, background: str = "", pooling: encoded.Pooling = "auto"
+        cls,
+        clip: Any,
+        concepts: str,
+        background: str = "",
+        pooling: encoded.Pooling = "auto",
+        reader: encoded.Reader = "auto",
     ) -> io.NodeOutput:
         wanted = concept_texts.parse_concepts(concepts, background)
-        result = text.encode_concepts(clip, wanted, pooling)
+        result = text.encode_concepts(clip, wanted, pooling, reader)
         return io.NodeOutput(result, ui=ui.PreviewText(report.encoding_text(result)))

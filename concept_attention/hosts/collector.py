@@ -46,8 +46,9 @@ class Collector:
         architecture: of the model.
         layers: joint blocks to keep, ascending.
         pad_count: pad tokens that the mode puts beside the concepts; all are equal, so one stands for them.
-        embeddings: text-encoder embeddings, (C, E), and one zero row more for the pads where there are any.
-        key_bias: logit bias of those rows as keys, (C + 1,), or None where there are no pads.
+        embeddings: text-encoder embeddings, (R, E): of the concepts, of their companions, and one zero row more for the
+            pads where there are any.
+        key_bias: logit bias of those rows as keys, (R,), or None where there are no pads.
 
     Args:
         encoded: the concepts.
@@ -73,7 +74,7 @@ class Collector:
                 "Encode them with the model's own text encoder."
             )
         self.pad_count = max(0, self._mode.padded_tokens - len(encoded.concepts))
-        self.embeddings = encoded.embeddings
+        self.embeddings = encoded.rows()
         if self.pad_count:
             self.embeddings = torch.cat([self.embeddings, torch.zeros_like(self.embeddings[:1])])
         self.key_bias = pad_bias(len(self.embeddings), self.pad_count) if self.pad_count else None
@@ -114,7 +115,7 @@ class Collector:
 
         Args:
             image_out: attention outputs of the picture's tokens, (B, N, D), any float dtype.
-            concept_out: attention outputs of the rows of `embeddings`, (B, C or C + 1, D), any float dtype.
+            concept_out: attention outputs of the rows of `embeddings`, (B, R, D), any float dtype.
         """
         vectors: Vectors = "linear" if self._mode.vectors == "linear" else "raw"
         pads = score_concepts(image_out, concept_out[:, -1:])[:, 0] if self.pad_count else None
@@ -156,6 +157,7 @@ class Collector:
             pad_count=self.pad_count,
             metadata={
                 **notes,
+                **({"text_encoder": self._encoded.read_by} if self._encoded.read_by else {}),
                 "pooling": self._encoded.pooling,
                 "concept_tokens": ", ".join(f"{concept.name}: {count}" for concept, count in counts),
                 "versions": ", ".join(f"{name} {version}" for name, version in made_with.items()),

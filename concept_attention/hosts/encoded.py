@@ -14,6 +14,11 @@ from ..concepts import Concept
 
 Pooling = Literal["auto", "first", "mean", "last"]
 
+# Which of a model's text encoders reads the concepts, and how, where there is a choice (Stable Diffusion 3):
+# `t5` reads each concept alone with T5, as arXiv:2502.04320 says; `clip` all of them in one line with CLIP, as the
+# authors' SD3 code does, so that each depends on those before it; `auto` is `t5` where there is a T5.
+Reader = Literal["auto", "t5", "clip"]
+
 
 @dataclass(frozen=True, eq=False)
 class EncodedConcepts:
@@ -23,9 +28,12 @@ class EncodedConcepts:
         concepts: in the order of the rows.
         embeddings: (C, E), dtype and device of the text encoder's output.
         token_counts: tokens of each concept's text, special tokens not counted.
-        pooling: how several tokens became one vector; `auto` is resolved per concept to first or mean.
+        pooling: how several tokens became one vector.
         empty: the text encoder's output for an empty prompt, in the host's own form (ComfyUI's CONDITIONING); None
             in a host that encodes it itself.
+        companions: embeddings that go with the concepts through the model and are not looked for, (K, E): the start
+            token of a line that all concepts were read in.
+        read_by: the text encoder, as the host calls it, or the `Reader` that was asked for; "" where there is no choice.
     """
 
     concepts: tuple[Concept, ...]
@@ -33,11 +41,17 @@ class EncodedConcepts:
     token_counts: tuple[int, ...]
     pooling: Pooling
     empty: Any = None
+    companions: Tensor | None = None
+    read_by: str = ""
+
+    def rows(self) -> Tensor:
+        """All that goes through the model: the concepts, then their companions, (C + K, E)."""
+        return self.embeddings if self.companions is None else torch.cat([self.embeddings, self.companions])
 
     def fingerprint(self) -> str:
         """SHA-256 of what the model is asked: names, texts and roles in order, and the embeddings' bytes."""
         said = [[concept.name, concept.text, concept.role] for concept in self.concepts]
-        numbers = self.embeddings.detach().cpu().contiguous()
+        numbers = self.rows().detach().cpu().contiguous()
         header = json.dumps([said, str(numbers.dtype), list(numbers.shape)])
         raw = numbers.view(torch.uint8).numpy().tobytes()
         return hashlib.sha256(header.encode() + b"\0" + raw).hexdigest()
@@ -47,6 +61,19 @@ def check_pooling(pooling: str) -> None:
     """Refuse a pooling that does not exist with a ValueError that lists those that do."""
     if pooling not in get_args(Pooling):
         raise ValueError(f"Pooling {pooling!r} does not exist. Choose one of {', '.join(get_args(Pooling))}.")
+
+
+def check_reader(reader: str) -> None:
+    """Refuse a reader that does not exist with a ValueError that lists those that do."""
+    if reader not in get_args(Reader):
+        raise ValueError(f"Reader {reader!r} does not exist. Choose one of {', '.join(get_args(Reader))}.")
+
+
+def resolve_pooling(pooling: Pooling, causal: bool) -> Pooling:
+    """What `auto` stands for: the last token where only it has read the whole text (`causal`), else the mean."""
+    if pooling != "auto":
+        return pooling
+    return "last" if causal else "mean"
 
 
 def pool(states: Tensor, pooling: Pooling) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 import torch
 
 from concept_attention.concepts import parse_concepts
-from concept_attention.hosts.encoded import EncodedConcepts, check_pooling, pool
+from concept_attention.hosts.encoded import EncodedConcepts, check_pooling, check_reader, pool, resolve_pooling
 
 
 def encoded(text: str = "sky, a: b", background: str = "", dtype: torch.dtype = torch.float32) -> EncodedConcepts:
@@ -26,6 +27,24 @@ def test_tokens_are_pooled_as_named() -> None:
 def test_an_unknown_pooling_is_refused() -> None:
     with pytest.raises(ValueError, match="^Pooling 'max' does not exist. Choose one of auto, first, mean, last.$"):
         check_pooling("max")
+
+
+def test_an_unknown_reader_is_refused() -> None:
+    with pytest.raises(ValueError, match="^Reader 'both' does not exist. Choose one of auto, t5, clip.$"):
+        check_reader("both")
+
+
+def test_auto_is_the_last_token_only_where_no_other_has_read_the_whole_text() -> None:
+    assert [resolve_pooling("auto", causal) for causal in (True, False)] == ["last", "mean"]
+    assert resolve_pooling("first", True) == "first"
+
+
+def test_companions_go_behind_the_concepts() -> None:
+    one = encoded()
+    with_start = dataclasses.replace(one, companions=torch.full((1, 4), 9.0))
+    assert torch.equal(one.rows(), one.embeddings)
+    assert torch.equal(with_start.rows(), torch.cat([one.embeddings, torch.full((1, 4), 9.0)]))
+    assert with_start.fingerprint() != one.fingerprint()
 
 
 def test_the_fingerprint_is_the_same_for_the_same_question() -> None:

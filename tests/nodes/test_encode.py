@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ..hosts.comfyui.encoders import sd3
 from .conftest import Pack
 
 Landscape = tuple[Any, Any, Any]
@@ -51,6 +52,18 @@ def test_a_full_size_tokenizer_counts_its_own_tokens(pack: Pack, tiny_clip: Any)
     text = pack.text(pack.run("ConceptEncode", clip=tiny_clip, concepts="dragon, fire hydrant (red)"))
     assert text.splitlines()[0] == "dragon: 1 token"
     assert "fire hydrant (red): " in text and "mean of all" in text
+
+
+def test_auto_and_the_reader_are_told_by_the_encoder(pack: Pack) -> None:
+    """Stable Diffusion 3 without its T5: CLIP's last token has read the whole concept, its start token goes along."""
+    clip = sd3(t5=False)
+    inputs = {"clip": clip, "concepts": "house, fire hydrant"}
+    alone = pack.run("ConceptEncode", **inputs)
+    assert "fire hydrant: 3 tokens, only the last one is used" in pack.text(alone)
+    together = pack.run("ConceptEncode", **inputs, reader="clip")[0]
+    assert alone[0].companions is None and len(together.companions) == 1
+    with pytest.raises(ValueError, match='^The reader "t5" needs T5'):
+        pack.run("ConceptEncode", **inputs, reader="t5")
 
 
 @pytest.mark.parametrize(

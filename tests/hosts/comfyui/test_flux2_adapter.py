@@ -15,8 +15,8 @@ from concept_attention.hosts.comfyui.settings import Settings
 from .architectures.flux2 import ROWS
 from .architectures.oracle import recorded_and_expected
 from .architectures.row import Row
+from .encoders import clip_of, first_word
 from .naive import relative_error
-from .test_text import first_word, klein
 from .tiny import make_flux
 from .watched import make_encoded, recording_of
 
@@ -59,7 +59,7 @@ def test_flux_1_is_not_matched() -> None:
 
 
 def test_kleins_concepts_have_the_place_of_a_prompt_of_one_word() -> None:
-    assert first_word(klein()) == flux2.KLEIN_POSITION
+    assert first_word(clip_of("Flux.2 Klein 4B")) == flux2.KLEIN_POSITION
 
 
 def test_devs_concepts_have_the_place_of_a_prompts_last_word() -> None:

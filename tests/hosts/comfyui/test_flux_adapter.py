@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import types
 from collections.abc import Callable
 from typing import Any
 
-import comfy.text_encoders.longcat_image
-import comfy.text_encoders.ovis
 import pytest
 import torch
 from comfy.ldm.flux.layers import timestep_embedding
@@ -22,8 +19,8 @@ from concept_attention.hosts.comfyui.visits import Call
 
 from .architectures import flux as flux_rows
 from .architectures import flux2 as flux2_rows
+from .encoders import clip_of, first_word
 from .naive import naive_flux, naive_scores, relative_error
-from .test_text import Mirror, first_word, make_clip
 from .tiny import make_cond, make_flux, make_latent, sample
 from .watched import footprint, make_encoded, recording_of, sample_and_record, watch
 
@@ -224,9 +221,4 @@ def test_flux_2_has_the_same_class_and_is_not_matched() -> None:
 def test_concepts_have_the_place_of_a_prompt_of_one_word() -> None:
     """The encoders of LongCat-Image and Ovis-Image cut off their chat templates, Ovis' but for a colon."""
     found = {row.name: flux.describe(row.make().model).concept_position for row in flux_rows.ROWS[2:]}
-    longcat, ovis = comfy.text_encoders.longcat_image, comfy.text_encoders.ovis
-    mirror = functools.partial(Mirror, masked=False)
-    assert found == {
-        "LongCat-Image": first_word(make_clip(longcat.LongCatImageTokenizer, longcat.te(), qwen25_7b_class=Mirror)),
-        "Ovis-Image": first_word(make_clip(ovis.OvisTokenizer, ovis.te(), qwen3_2b_class=mirror)),
-    }
+    assert found == {name: first_word(clip_of(name)) for name in ("LongCat-Image", "Ovis-Image")}

@@ -57,6 +57,40 @@ def test_the_images_attention_to_itself_is_not_taken_for_the_joint_one() -> None
     assert relative_error(two[:, 2], one[:, 2]) > 100 * CLOSE
 
 
+@pytest.mark.parametrize("mode", ["auto", "paper"])
+def test_companions_go_through_the_model_and_are_not_looked_for(mode: str) -> None:
+    """The start token of a line that CLIP has read: the concepts look at it, as at each other."""
+    everything = make_encoded(count=4, width=LARGE.text_width)
+    three = dataclasses.replace(
+        everything,
+        concepts=everything.concepts[:3],
+        embeddings=everything.embeddings[:3],
+        token_counts=(1, 1, 1),
+        companions=everything.embeddings[3:],
+    )
+    options = {"positive": LARGE.cond(), "latent": LARGE.empty(2), "steps": 1}
+    found, full = (recording_of(LARGE.make(), Settings(one, mode=mode), **options) for one in (three, everything))
+    assert found.scores.shape == (1, 3, 2, 3, 24)
+    if mode == "auto":  # in the other mode the concepts are normalised over all that are looked for
+        assert relative_error(found.scores, full.scores[:, :, :, :3]) < CLOSE
+    assert relative_error(found.norms, full.norms[..., :3]) < CLOSE
+    alone = recording_of(LARGE.make(), Settings(make_encoded(count=3, width=LARGE.text_width), mode=mode), **options)
+    assert relative_error(found.norms, alone.norms) > 100 * CLOSE
+
+
+def test_pads_are_told_from_companions() -> None:
+    """The mode with pad tokens puts them behind everything else."""
+    encoded = dataclasses.replace(SETTINGS.encoded, companions=torch.ones(1, LARGE.text_width))
+    padded = dataclasses.replace(
+        SETTINGS.encoded, companions=torch.cat([torch.ones(1, LARGE.text_width), torch.zeros(223, LARGE.text_width)])
+    )
+    options = {"positive": LARGE.cond(), "latent": LARGE.empty(), "steps": 1}
+    found = recording_of(LARGE.make(), Settings(encoded, mode="cogvideox"), **options)
+    expected = recording_of(LARGE.make(), Settings(padded, mode="flux"), **options)
+    assert found.pad_count == 223
+    assert relative_error(found.scores, expected.scores) < CLOSE
+
+
 def test_odd_sizes_are_padded_as_the_model_pads_them() -> None:
     odd = dataclasses.replace(MEDIUM, grid=(1, 5, 4))
     latent = torch.zeros(2, 16, 9, 7)

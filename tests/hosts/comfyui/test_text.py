@@ -2,114 +2,33 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import comfy.sd
-import comfy.supported_models_base
-import comfy.text_encoders.flux
-import comfy.text_encoders.longcat_image
-import comfy.text_encoders.qwen_image
-import comfy.text_encoders.sd3_clip
-import comfy.text_encoders.z_image
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from concept_attention.concepts import Concept, parse_concepts
-from concept_attention.hosts.comfyui.text import encode_concepts, literal, word_span
+from concept_attention.hosts.comfyui.text import encode_concepts
 
-from .tiny import CPU, fill
-
-
-def word_ids(tokenizer: Any, text: str) -> list[int]:
-    """Ids of the text alone, by the tokenizer's own library."""
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+from .encoders import BIDIRECTIONAL, CAUSAL, T5_SIZES, Encoder, kind, library_ids, make_clip, sd3, tokenizer_of
+from .tiny import fill
 
 
-def t5_states(clip: Any, text: str, length: int = 256) -> Tensor:
-    """Hidden states (length, E) of the tiny T5 called directly: the text, `</s>`, pads, and no mask."""
-    ids = [*word_ids(clip.tokenizer.t5xxl.tokenizer, text), 1]
+def t5_states(clip: Any, text: str, length: int = 256, *, masked: bool = False) -> Tensor:
+    """Hidden states (length, E) of the tiny T5 called directly: the text, `</s>`, and pads, which it may not see."""
+    ids = [*library_ids(tokenizer_of(clip, "t5xxl"), text), 1]
     padded = torch.tensor([ids + [0] * (length - len(ids))])
+    mask = torch.tensor([[1] * len(ids) + [0] * (length - len(ids))]) if masked else None
     with torch.no_grad():
-        return clip.cond_stage_model.t5xxl.transformer(padded, None)[0][0]
-
-
-class Mirror(nn.Module):
-    """Stands in for an encoder of any size: token t's state is (its id, t, 1, 1, ...), `layers` times over."""
-
-    def __init__(self, width: int = 8, layers: int = 0, masked: bool = True, **_: Any) -> None:
-        super().__init__()
-        self.width, self.layers, self.masked = width, layers, masked
-
-    def encode_token_weights(self, batches: list[list[Any]]) -> tuple[Any, ...]:
-        ids = torch.tensor([float(pair[0]) for batch in batches for pair in batch])
-        states = torch.ones(1, len(ids), self.width)
-        states[0, :, 0], states[0, :, 1] = ids, torch.arange(len(ids))
-        if self.layers:
-            states = states[:, None].repeat(1, self.layers, 1, 1)
-        extra = ({"attention_mask": torch.ones(1, len(ids))},) if self.masked else ()
-        return states, torch.zeros(1, 4), *extra
-
-    def set_clip_options(self, options: dict[str, Any]) -> None:
-        pass
-
-    def reset_clip_options(self) -> None:
-        pass
-
-
-def make_clip(tokenizer: Any, model: Any, **options: Any) -> Any:
-    target = comfy.supported_models_base.ClipTarget(tokenizer, model)
-    devices = {"load_device": CPU, "offload_device": CPU, "dtype": torch.float32}
-    return comfy.sd.CLIP(target, model_options={**devices, **options})
-
-
-def first_word(clip: Any) -> int:
-    """Where in the states of a prompt of one word that word is."""
-    cat, dog = (clip.encode_from_tokens_scheduled(clip.tokenize(text))[0][0][0] for text in ("cat", "dog"))
-    return int((cat != dog).any(dim=-1).nonzero()[0])
-
-
-def sd3(clip_l: bool = True, clip_g: bool = True, t5: bool = True) -> Any:
-    """SD3's three token lists and the way it joins them, with mirrors for encoders."""
-    kind = comfy.text_encoders.sd3_clip
-    clip = make_clip(kind.SD3Tokenizer, kind.sd3_clip(clip_l=False, clip_g=False, t5=False))
-    clip.cond_stage_model.t5_attention_mask = False
-    clip.cond_stage_model.clip_l = Mirror(768, masked=False) if clip_l else None
-    clip.cond_stage_model.clip_g = Mirror(1280, masked=False) if clip_g else None
-    clip.cond_stage_model.t5xxl = Mirror(4096, masked=False) if t5 else None
-    return clip
-
-
-def klein() -> Any:
-    """A template that stays, padding behind it, three layers side by side."""
-    kind = comfy.text_encoders.flux
-    return make_clip(kind.KleinTokenizer, kind.klein_te(), qwen3_4b_class=functools.partial(Mirror, layers=3))
-
-
-def z_image() -> Any:
-    """A template that stays, no padding."""
-    kind = comfy.text_encoders.z_image
-    return make_clip(kind.ZImageTokenizer, kind.te(), qwen3_4b_class=Mirror)
-
-
-def qwen_image() -> Any:
-    """A template of which the front is cut off."""
-    kind = comfy.text_encoders.qwen_image
-    return make_clip(kind.QwenImageTokenizer, kind.te(), qwen25_7b_class=Mirror)
-
-
-def longcat() -> Any:
-    """A template cut off at both ends, padding before its end."""
-    kind = comfy.text_encoders.longcat_image
-    return make_clip(kind.LongCatImageTokenizer, kind.te(), qwen25_7b_class=Mirror)
+        return clip.cond_stage_model.t5xxl.transformer(padded, mask)[0][0]
 
 
 @pytest.mark.parametrize("text", ["dragon", "fire hydrant", "Möwe am Fluß", "boat (red)", "a (b) c:1.2 ((d:2))"])
 def test_a_concept_is_what_t5_makes_of_it_alone_and_padded(tiny_clip: Any, text: str) -> None:
-    ids = word_ids(tiny_clip.tokenizer.t5xxl.tokenizer, text)
+    ids = library_ids(tiny_clip.tokenizer.t5xxl.tokenizer, text)
     found = encode_concepts(tiny_clip, [Concept("other", "grass"), Concept("it", text)], "mean")
     expected = t5_states(tiny_clip, text)[: len(ids)].mean(0)
     assert found.token_counts == (1, len(ids)) and found.embeddings.shape == (2, 48)
@@ -127,7 +46,7 @@ def test_a_concept_is_what_t5_makes_of_it_alone_and_padded(tiny_clip: Any, text:
 )
 def test_several_tokens_become_one_vector(tiny_clip: Any, pooling: Any, expected: Callable[[Tensor], Tensor]) -> None:
     found = encode_concepts(tiny_clip, parse_concepts("hydrant: fire hydrant"), pooling)
-    assert found.token_counts == (4,) and found.pooling == pooling
+    assert found.token_counts == (4,) and found.pooling == ("mean" if pooling == "auto" else pooling)
     words = t5_states(tiny_clip, "fire hydrant")[:4]
     assert float((words[0] - words[3]).abs().max()) > 0.01
     torch.testing.assert_close(found.embeddings[0], expected(words), rtol=1e-5, atol=1e-5)
@@ -153,31 +72,48 @@ def test_nothing_asks_for_gradients(tiny_clip: Any) -> None:
     assert not found.embeddings.requires_grad and not found.empty[0][0].requires_grad
 
 
-@pytest.mark.parametrize("make", [klein, z_image])
-@pytest.mark.parametrize("text", ["dragon", "fire hydrant", "a {red} 船 (1)"])
-def test_a_template_is_left_out(make: Callable[[], Any], text: str) -> None:
-    clip = make()
-    ids = word_ids(clip.tokenizer.qwen3_4b.tokenizer, text)
-    first, last = (encode_concepts(clip, [Concept("it", text)], end) for end in ("first", "last"))  # type: ignore[arg-type]
-    assert first.token_counts == (len(ids),)
-    assert [first.embeddings[0, 0].item(), last.embeddings[0, 0].item()] == [ids[0], ids[-1]]
-    assert last.embeddings[0, 1] - first.embeddings[0, 1] == len(ids) - 1
+@pytest.fixture(params=[*CAUSAL, *BIDIRECTIONAL], ids=lambda encoder: encoder.name)
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    found: Encoder = request.param
+    return found
 
 
-@pytest.mark.parametrize("make", [qwen_image, longcat])
-@pytest.mark.parametrize("text", ["dragon", "fire hydrant", "船"])
-def test_a_template_that_is_cut_off_is_left_out(make: Callable[[], Any], text: str) -> None:
-    clip = make()
-    ids = word_ids(clip.tokenizer.qwen25_7b.tokenizer, text)
-    first, last = (encode_concepts(clip, [Concept("it", text)], end) for end in ("first", "last"))  # type: ignore[arg-type]
-    assert first.token_counts == (len(ids),)
-    assert [first.embeddings[0, 0].item(), last.embeddings[0, 0].item()] == [ids[0], ids[-1]]
+def test_a_concepts_own_tokens_are_found(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever comes before and behind them, and whatever of that is cut off again."""
+    clip = encoder.make(monkeypatch)
+    texts = ["dragon", "fire hydrant", encoder.odd, "the boat the"]
+    ids = [encoder.tokens(clip, text) for text in texts]
+    concepts = [Concept(text, text) for text in texts]
+    first, last = (encode_concepts(clip, concepts, end) for end in ("first", "last"))  # type: ignore[arg-type]
+    assert first.token_counts == tuple(map(len, ids))
+    assert first.embeddings[:, 0].tolist() == [own[0] for own in ids]
+    assert last.embeddings[:, 0].tolist() == [own[-1] for own in ids]
+    assert (last.embeddings - first.embeddings)[:, 1].tolist() == [len(own) - 1 for own in ids]
+
+
+def test_auto_is_what_has_read_the_whole_concept(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last token where tokens read only those before them; the mean where they read all."""
+    clip = encoder.make(monkeypatch)
+    expected = "mean" if encoder in BIDIRECTIONAL else "last"
+    found, same = (
+        encode_concepts(clip, parse_concepts("hydrant: fire hydrant"), pooling) for pooling in ("auto", expected)
+    )  # type: ignore[arg-type]
+    assert found.pooling == expected and torch.equal(found.embeddings, same.embeddings)
+
+
+def test_the_last_word_token_of_flux_2_is_the_last_but_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Token 510 of 512 in the authors' code, which pads in front."""
+    (dev, *_) = CAUSAL
+    clip = dev.make(monkeypatch)
+    states = clip.encode_from_tokens_scheduled(clip.tokenize("fire hydrant"))[0][0]
+    found = encode_concepts(clip, parse_concepts("hydrant: fire hydrant"))
+    assert torch.equal(found.embeddings[0], states[0, -2])
 
 
 @pytest.mark.parametrize("others", [{}, {"clip_l": False}, {"clip_l": False, "clip_g": False}])
 def test_sd3_gives_the_t5_tokens_wherever_they_lie(others: dict[str, bool]) -> None:
     clip = sd3(**others)
-    ids = word_ids(clip.tokenizer.t5xxl.tokenizer, "fire hydrant")
+    ids = library_ids(clip.tokenizer.t5xxl.tokenizer, "fire hydrant")
     found = encode_concepts(clip, [Concept("it", "fire hydrant")], "last")
     assert found.token_counts == (4,) and found.embeddings.shape == (1, 4096)
     assert found.embeddings[0, :2].tolist() == [ids[3], 3]
@@ -185,25 +121,138 @@ def test_sd3_gives_the_t5_tokens_wherever_they_lie(others: dict[str, bool]) -> N
 
 def test_sd3_without_its_t5_gives_the_tokens_of_clip() -> None:
     clip = sd3(t5=False)
-    ids = word_ids(clip.tokenizer.clip_l.tokenizer, "fire hydrant")
+    ids = library_ids(clip.tokenizer.clip_l.tokenizer, "fire hydrant")
     first, last = (encode_concepts(clip, [Concept("it", "fire hydrant")], end) for end in ("first", "last"))  # type: ignore[arg-type]
     assert first.token_counts == (len(ids),) != (4,)
-    assert first.embeddings[0, :2].tolist() == [ids[0], 1]
+    assert (first.embeddings[0, :2].tolist(), first.read_by) == ([ids[0], 1], "g")
     assert last.embeddings[0, :2].tolist() == [ids[-1], len(ids)]
 
 
-def test_a_real_t5_in_sd3s_layout_is_the_one_in_fluxs(tiny_clip: Any) -> None:
-    kind = comfy.text_encoders.sd3_clip
-    sizes = {"d_model": 48, "d_ff": 64, "d_kv": 16, "num_heads": 2, "num_layers": 2}
-    clip = make_clip(
-        kind.SD3Tokenizer,
-        kind.sd3_clip(clip_l=False, clip_g=False, t5=True, dtype_t5=torch.float32),
-        t5xxl_model_config=sizes,
-    )
+def sd3_with_t5() -> Any:
+    module = kind("sd3_clip")
+    encoders = module.sd3_clip(clip_l=False, clip_g=False, t5=True, dtype_t5=torch.float32)
+    return make_clip(module.SD3Tokenizer, encoders, t5xxl_model_config=T5_SIZES)
+
+
+def t5_of(module: str, tokenizer: str, te: str) -> Any:
+    found = kind(module)
+    return make_clip(getattr(found, tokenizer), getattr(found, te)(torch.float32), t5xxl_model_config=T5_SIZES)
+
+
+@pytest.mark.parametrize(
+    "make, length, masked",
+    [
+        (sd3_with_t5, 77, False),
+        (lambda: t5_of("cogvideo", "CogVideoXTokenizer", "cogvideo_te"), 226, False),
+        (lambda: t5_of("pixart_t5", "PixArtTokenizer", "pixart_te"), 5, False),
+        (lambda: t5_of("genmo", "MochiT5Tokenizer", "mochi_te"), 256, True),
+    ],
+    ids=["SD3", "CogVideoX", "Chroma", "Mochi"],
+)
+def test_every_models_t5_pads_in_its_own_way(make: Callable[[], Any], length: int, masked: bool) -> None:
+    clip = make()
     fill(clip.cond_stage_model.t5xxl)
     found = encode_concepts(clip, parse_concepts("hydrant: fire hydrant"))
-    expected = t5_states(clip, "fire hydrant", 77)[:4].mean(0)
+    expected = t5_states(clip, "fire hydrant", length, masked=masked)[:4].mean(0)
     torch.testing.assert_close(found.embeddings[0], expected, rtol=1e-5, atol=1e-5)
+    assert found.pooling == "mean"
+
+
+def test_auraflows_t5_has_its_own_tokenizer() -> None:
+    module = kind("aura_t5")
+    clip = make_clip(module.AuraT5Tokenizer, module.AuraT5Model, pile_t5xl_model_config=T5_SIZES)
+    encoder = clip.cond_stage_model.pile_t5xl
+    fill(encoder)
+    found = encode_concepts(clip, parse_concepts("hydrant: fire hydrant"))
+    ids = [*library_ids(tokenizer_of(clip, "pile_t5xl"), "fire hydrant"), 2]
+    padding = 256 - len(ids)
+    with torch.no_grad():
+        mask = torch.tensor([[1] * len(ids) + [0] * padding])
+        states = encoder.transformer(torch.tensor([ids + [1] * padding]), mask)[0][0]
+    assert found.token_counts == (len(ids) - 1,) and found.pooling == "mean"
+    torch.testing.assert_close(found.embeddings[0], states[: len(ids) - 1].mean(0), rtol=1e-5, atol=1e-5)
+
+
+def test_a_template_for_empty_texts_alone_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boogu, PixelDiT and Lens read the empty text in another way than all others."""
+    (boogu,) = (encoder for encoder in CAUSAL if encoder.name == "Boogu")
+    clip = boogu.make(monkeypatch)
+    found = encode_concepts(clip, parse_concepts("dragon"))
+    assert found.token_counts == (1,) and found.embeddings[0, 0] == boogu.tokens(clip, "dragon")[0]
+
+
+def test_the_reader_clip_is_the_authors_first_tokens_of_one_line() -> None:
+    """Each of these concepts is one token: the start token and the next three, T5 behind them, are what they take."""
+    clip = sd3()
+    found = encode_concepts(clip, parse_concepts("house, tree, sky"), reader="clip")
+    states = clip.encode_from_tokens_scheduled(clip.tokenize("house tree sky"))[0][0]
+    assert states.shape == (1, 77 + 77, 4096)
+    assert found.companions is not None
+    assert torch.equal(torch.cat([found.companions, found.embeddings]), states[0, :4])
+    assert (found.token_counts, found.pooling, found.read_by) == ((1, 1, 1), "last", "clip")
+
+
+@pytest.mark.parametrize("pooling, place", [("first", 0), ("last", -1), ("auto", -1)])
+def test_in_the_reader_clip_a_concept_of_several_tokens_moves_no_other(pooling: Any, place: int) -> None:
+    clip = sd3(t5=False)
+    texts = ("skyscraper", "fire hydrant (red)", "sky")
+    found = encode_concepts(clip, [Concept(text, text) for text in texts], pooling, "clip")
+    ids = [library_ids(clip.tokenizer.clip_l.tokenizer, text) for text in texts]
+    assert found.token_counts == tuple(map(len, ids)) and max(map(len, ids)) > 3
+    ends = [sum(map(len, ids[:number])) + (0 if place == 0 else len(ids[number]) - 1) for number in range(3)]
+    expected = [[own[place], 1 + end] for own, end in zip(ids, ends, strict=True)]
+    assert found.embeddings[:, :2].tolist() == expected
+
+
+def test_in_the_reader_clip_concepts_depend_on_those_before_them() -> None:
+    module = kind("sd3_clip")
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 3}
+    clip = make_clip(module.SD3Tokenizer, module.sd3_clip(clip_g=False, t5=False), clip_l_model_config=sizes)
+    fill(clip.cond_stage_model.clip_l)
+    one, two = (encode_concepts(clip, parse_concepts(text), reader="clip") for text in ("house, sky", "tree, sky"))
+    alone = encode_concepts(clip, parse_concepts("house, sky"))
+    assert float((one.embeddings[1] - two.embeddings[1]).abs().max()) > 0.01
+    torch.testing.assert_close(one.embeddings[0], alone.embeddings[0], rtol=1e-5, atol=1e-5)
+    assert alone.companions is None
+
+
+@pytest.mark.parametrize("reader", ["auto", "t5"])
+def test_the_reader_t5_is_what_auto_takes(reader: Any) -> None:
+    clip = sd3()
+    found = encode_concepts(clip, parse_concepts("sky"), reader=reader)
+    assert found.embeddings[0, :2].tolist() == [library_ids(clip.tokenizer.t5xxl.tokenizer, "sky")[0], 0]
+
+
+@pytest.mark.parametrize(
+    "make, reader, message",
+    [
+        (lambda _: sd3(t5=False), "t5", 'The reader "t5" needs T5, and this text encoder has g, l.'),
+        (lambda _: sd3(False, False), "clip", 'The reader "clip" needs CLIP, and this text encoder has t5xxl.'),
+        (lambda patch: CAUSAL[1].make(patch), "t5", 'The reader "t5" needs T5, and this text encoder has qwen3_4b.'),
+        (
+            lambda patch: BIDIRECTIONAL[1].make(patch),
+            "clip",
+            'The reader "clip" needs CLIP, and this text encoder has t5xxl, llama.',
+        ),
+    ],
+)
+def test_a_reader_that_an_encoder_does_not_have_is_refused(
+    make: Callable[[Any], Any], reader: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError) as error:
+        encode_concepts(make(monkeypatch), parse_concepts("sky"), reader=reader)
+    assert str(error.value) == f'{message} Load the encoder that is missing, or choose "auto".'
+
+
+def test_clip_is_no_reader_where_the_model_gets_it_pooled(tiny_clip: Any) -> None:
+    with pytest.raises(ValueError, match='^The reader "clip" needs the tokens of CLIP, and this model gets none. Choose "auto".$'):
+        encode_concepts(tiny_clip, parse_concepts("sky"), reader="clip")
+
+
+def test_a_line_that_does_not_fit_is_refused() -> None:
+    concepts = [Concept(f"thing {number}", "red boat") for number in range(40)]
+    with pytest.raises(ValueError, match="^The concepts together are longer than the 77 tokens that CLIP can take"):
+        encode_concepts(sd3(), concepts, reader="clip")
 
 
 @pytest.mark.parametrize(
@@ -235,33 +284,5 @@ def test_no_concepts_and_unknown_poolings_are_refused_before_encoding() -> None:
         encode_concepts(SimpleNamespace(), [])
     with pytest.raises(ValueError, match="'max' does not exist"):
         encode_concepts(SimpleNamespace(), parse_concepts("sky"), "max")  # type: ignore[arg-type]
-
-
-def test_parentheses_are_no_weights_and_everything_else_is_itself(tiny_clip: Any) -> None:
-    for text in ("((a:1.5) b", r"\(", "a) (b", "\\", "plain"):
-        pairs = tiny_clip.tokenize(literal(text))["t5xxl"][0]
-        ids = word_ids(tiny_clip.tokenizer.t5xxl.tokenizer, text)
-        assert [pair[0] for pair in pairs[: len(ids) + 1]] == [*ids, 1]
-        assert {pair[1] for pair in pairs} == {1.0}
-
-
-@pytest.mark.parametrize(
-    "ids, empty, span",
-    [
-        ([7, 8, 1, 0, 0], [1, 0, 0, 0, 0], (0, 2)),  # T5, padded
-        ([7, 8, 1], [1], (0, 2)),  # T5, not padded
-        ([7, 1, 0], [1, 0], (0, 1)),  # T5, one pad always
-        ([50, 7, 51, 51], [50, 51, 51, 51], (1, 2)),  # CLIP: padded with the end
-        ([50, 51, 51, 51], [50, 51, 51, 51], (1, 1)),  # nothing
-        ([9, 9, 5, 7, 7, 6], [9, 9, 9, 9, 5, 6], (3, 5)),  # padded in front
-        ([5, 3, 7, 3, 6], [5, 3, 3, 6], (2, 3)),  # the template's own tokens on both sides
-        ([5, 3, 3, 6], [5, 3, 6], (2, 3)),  # a text that repeats the template
-        ([5, 7, 0, 0, 6], [5, 4, 0, 0, 6], (1, 2)),  # an empty text that is a blank; padding before the end
-        ([7, 8, 9], [], (0, 3)),
-        ([], [], (0, 0)),
-    ],
-)
-def test_the_texts_own_tokens_are_those_that_the_empty_text_lacks(
-    ids: list[int], empty: list[int], span: tuple[int, int]
-) -> None:
-    assert word_span(ids, empty) == span
+    with pytest.raises(ValueError, match="'both' does not exist. Choose one of auto, t5, clip."):
+        encode_concepts(SimpleNamespace(), parse_concepts("sky"), reader="both")  # type: ignore[arg-type]
