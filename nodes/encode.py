@@ -48,8 +48,8 @@ class ConceptEncode(io.ComfyNode):
                     default="auto",
                     optional=True,
                     advanced=True,
-                    tooltip="What stands for a concept of several tokens: mean the mean of all, first the first (as the "
-                    "authors of the method do for Flux 1), last the last. auto takes the mean with T5, whose tokens "
+                    tooltip="What stands for a concept of several tokens: mean the mean of all, first the first (as "
+                    "the authors of the method do for Flux 1), last the last. auto takes the mean with T5, whose tokens "
                     "have all read the whole concept, and with any other text encoder the last, as it alone has.",
                 ),
                 io.Combo.Input(
@@ -58,8 +58,8 @@ class ConceptEncode(io.ComfyNode):
                     default="auto",
                     optional=True,
                     advanced=True,
-                    tooltip="Which text encoder reads the concepts, for Stable Diffusion 3. t5: each concept by itself, "
-                    "as in the paper. clip: all in one line, as in the authors' code, so that each depends on those "
+                    tooltip="Which text encoder reads the concepts, for Stable Diffusion 3. t5: each concept by "
+                    "itself, as in the paper. clip: all in one line, as in the authors' code, so that each depends on those "
                     "before it. auto takes T5 where there is one, and whatever the model has otherwise.",
                 ),
             ],

@@ -33,7 +33,7 @@ class EncodedConcepts:
             in a host that encodes it itself.
         companions: embeddings that go with the concepts through the model and are not looked for, (K, E): the start
             token of a line that all concepts were read in.
-        read_by: the text encoder, as the host calls it, or the `Reader` that was asked for; "" where there is no choice.
+        read_by: the text encoder as the host calls it, or the `Reader` "clip"; "" where there is no choice.
     """
 
     concepts: tuple[Concept, ...]
