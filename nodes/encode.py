@@ -49,8 +49,8 @@ class ConceptEncode(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip="What stands for a concept of several tokens: mean the mean of all, first the first (as "
-                    "the authors of the method do for Flux 1), last the last. auto takes the mean with T5, whose tokens "
-                    "have all read the whole concept, and with any other text encoder the last, as it alone has.",
+                    "the authors of the method do for Flux 1), last the last. auto takes the mean with T5, whose "
+                    "tokens have all read the whole concept, and with any other text encoder the last, as it alone has.",
                 ),
                 io.Combo.Input(
                     "reader",
@@ -59,8 +59,8 @@ class ConceptEncode(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip="Which text encoder reads the concepts, for Stable Diffusion 3. t5: each concept by "
-                    "itself, as in the paper. clip: all in one line, as in the authors' code, so that each depends on those "
-                    "before it. auto takes T5 where there is one, and whatever the model has otherwise.",
+                    "itself, as in the paper. clip: all in one line, as in the authors' code, so that each depends on "
+                    "those before it. auto takes T5 where there is one, and whatever the model has otherwise.",
                 ),
             ],
             outputs=[Concepts.Output(display_name="concepts", tooltip="The concepts, for every node that records.")],
