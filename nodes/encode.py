@@ -50,7 +50,7 @@ class ConceptEncode(io.ComfyNode):
                     advanced=True,
                     tooltip="What stands for a concept of several tokens: mean the mean of all, first the first (as "
                     "the authors of the method do for Flux 1), last the last. auto takes the mean with T5, whose "
-                    "tokens have all read the whole concept, and with any other text encoder the last, as it alone has.",
+                    "tokens have all read the whole concept, and the last with any other encoder, as it alone has.",
                 ),
                 io.Combo.Input(
                     "reader",
