@@ -51,9 +51,9 @@ test("sliders write what the node reads", () => {
 });
 
 test("what cannot be read is said, and what was there before still counts", () => {
-  const state = states.withChoice(begin({ steps: "1" }), { steps: "1-", layers: "4" });
-  assert.deepEqual([state.unread, state.steps, state.layers], [["steps", "layers"], [1], [2, 3]]);
-  assert.deepEqual(states.withChoice(state, { steps: "all", layers: "all" }).unread, []);
+  const state = states.withChoice(begin({ steps: "1" }), { concepts: "cow", steps: "1-", layers: "4" });
+  assert.deepEqual([state.unread, state.steps, state.layers], [["concepts", "steps", "layers"], [1], [2, 3]]);
+  assert.deepEqual(states.withChoice(state, { concepts: "sky", steps: "all", layers: "all" }).unread, []);
 });
 
 test("magnifying keeps a point where it is and the picture in sight", () => {

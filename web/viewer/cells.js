@@ -84,7 +84,9 @@ export class Cells {
     }
     const weight = sumOf(steps, this.stepWeights) * sumOf(layers, this.layerWeights);
     const factor = this.scale / weight;
-    return Float32Array.from(total, (sum) => offset + factor * sum);
+    const mean = new Float32Array(total.length);
+    for (let cell = 0; cell < mean.length; cell++) mean[cell] = offset + factor * total[cell];
+    return mean;
   }
 }
 

@@ -259,7 +259,8 @@ export class Viewer {
     };
   }
 
-  /** What there is to say in place of the picture; null if it is there. @param {Key | null} key @param {string} [detail] */
+  /** What there is to say in place of the picture; null if it is there.
+   * @param {Key | null} key @param {string} [detail] */
   note(key, detail = "") {
     if (key !== "loading") this.element.classList.toggle("ca-empty", key !== null);
     write(this.stage.message, key ? this.say(key, detail) : "");

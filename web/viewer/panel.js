@@ -73,9 +73,7 @@ export class Panel {
     this.steps.update(manifest.steps.length, steps, look.singleStep, names.step, this.stepText(state));
     this.layers.update(manifest.layers.length, layers, look.singleLayer, names.layer, this.layerText(state));
     this.strip.mark(steps);
-    const unread = state.unread.map((what) =>
-      what === "steps" ? this.say("unread_steps", choice.steps) : this.say("unread_layers", choice.layers),
-    );
+    const unread = state.unread.map((what) => this.say(`unread_${what}`, choice[what]));
     write(this.note, [...unread, manifest.reduced].filter(Boolean).join(" "));
     this.drawScale(state, range);
   }

@@ -100,17 +100,18 @@ function folded(name) {
 }
 
 /**
- * Positions of the concepts that a text names, in the order written; names that are not there are left out.
+ * Positions of the concepts that a text names, in the order written; null if one of them is not there.
  * @param {string} text  comma-separated or one per line; `\,`, `\:` and `\\` stand for the character itself
  * @param {Concept[]} concepts
- * @returns {number[]}
+ * @returns {number[] | null}
  */
 export function parseNames(text, concepts) {
   const names = text.split("\n").flatMap((line) => line.match(/(?:\\.|[^,\\]|\\$)+/g) ?? []);
   const shorts = names.map((name) => /^(?:\\.|[^:\\]|\\$)*/.exec(name)?.[0] ?? ""); // without a longer phrase
   const written = shorts.map((name) => folded(name.replace(/\\([,:\\])/g, "$1")));
   const known = concepts.map((concept) => folded(concept.name));
-  return [...new Set(written.map((name) => known.indexOf(name)).filter((index) => index >= 0))];
+  const found = written.filter(Boolean).map((name) => known.indexOf(name));
+  return found.includes(-1) ? null : [...new Set(found)];
 }
 
 /** @param {number[]} chosen @param {Concept[]} concepts @returns {string} */

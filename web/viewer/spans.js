@@ -71,6 +71,8 @@ export class Span {
       input.setAttribute("aria-valuetext", name(value));
     }
     this.last.hidden = this.isSingle;
+    // with both at the end, the one that can be moved back lies above
+    this.first.style.zIndex = from > (count - 1) / 2 ? "1" : "";
     this.one.setAttribute("aria-pressed", String(this.isSingle));
     this.part.style.left = `${(100 * from) / Math.max(1, count - 1)}%`;
     this.part.style.right = `${100 - (100 * to) / Math.max(1, count - 1)}%`;

@@ -15,6 +15,8 @@ import {
 
 /** @import {Choice, Look, Manifest, Method} from "./types.js" */
 
+/** @typedef {"concepts" | "steps" | "layers"} Unread */
+
 /**
  * @typedef {object} State
  * @property {Manifest} manifest
@@ -23,7 +25,7 @@ import {
  * @property {number[]} picked  concepts, in the order they were picked
  * @property {number[]} steps  chosen S
  * @property {number[]} layers  chosen L
- * @property {string[]} unread  choices that could not be read; what was there before still counts
+ * @property {Unread[]} unread  choices that could not be read; what was there before still counts
  * @property {Look} look
  * @property {{x: number, y: number} | null} pixel  of the picture, under the pointer
  * @property {number | null} hovered  concept whose name is pointed at
@@ -71,15 +73,17 @@ export function begin(manifest, choice, look = {}) {
 export function withChoice(state, part) {
   const choice = { ...state.choice, ...part };
   const { manifest } = state;
+  const picked = parseNames(choice.concepts, manifest.concepts);
   const steps = parseSteps(choice.steps, manifest);
   const layers = parseLayers(choice.layers, manifest);
+  const read = Object.entries({ concepts: picked, steps, layers });
   return {
     ...state,
     choice,
-    picked: parseNames(choice.concepts, manifest.concepts),
+    picked: picked ?? state.picked,
     steps: steps ?? state.steps,
     layers: layers ?? state.layers,
-    unread: [...(steps ? [] : ["steps"]), ...(layers ? [] : ["layers"])],
+    unread: /** @type {Unread[]} */ (read.filter(([, positions]) => !positions).map(([name]) => name)),
   };
 }
 

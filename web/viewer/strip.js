@@ -22,6 +22,8 @@ export class Strip {
     /** @type {HTMLButtonElement[]} */
     this.items = [];
     this.anchor = 0;
+    /** @type {HTMLElement | undefined} */
+    this.revealed = undefined;
   }
 
   /** @param {State} state */
@@ -57,6 +59,17 @@ export class Strip {
       item.setAttribute("aria-pressed", String(steps.includes(index)));
       item.tabIndex = index === (steps[0] ?? 0) ? 0 : -1; // one stop for the tabulator
     });
+    if (steps.length === 1) this.reveal(this.items[steps[0]]);
+  }
+
+  /** Scroll the strip, and nothing around it, to where an item is seen. @param {HTMLElement | undefined} item */
+  reveal(item) {
+    if (!item || item === this.revealed) return;
+    this.revealed = item;
+    const { scrollLeft, clientWidth } = this.element;
+    const [left, right] = [item.offsetLeft, item.offsetLeft + item.offsetWidth];
+    if (left < scrollLeft) this.element.scrollLeft = left;
+    else if (right > scrollLeft + clientWidth) this.element.scrollLeft = right - clientWidth;
   }
 
   /**
