@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -13,9 +14,10 @@ from concept_attention.heatmaps import make_heatmaps
 from concept_attention.recording import Recording
 from concept_attention.recording_file import save_recording
 
-from ..server.client import Client
+from ..server.client import Client, Interrupted
 from ..server.graph import Graph, Node
 from ..server.landscape import Landscape
+from ..server.previews import node_texts
 
 NAME = "moving.recording.safetensors"
 COUNTS = (1, 4, 4)
@@ -104,6 +106,20 @@ def test_overlays_of_all_frames_are_a_video(comfyui: Client) -> None:
     assert frames[9].mean() > frames[0].mean()
     (file,) = comfyui.files(run, animated)
     assert getattr(Image.open(io.BytesIO(file)), "n_frames", 1) > 1
+
+
+def test_a_large_recording_is_announced_below_the_node_before_it_runs(comfyui: Client) -> None:
+    start = Landscape(batch=32)
+    sampler = start.sample(start.model, "ConceptAttentionKSampler", concepts=start.encoded[0], steps=10000)
+    start.save_recording(sampler[1])
+    with node_texts(comfyui) as texts:
+        number = comfyui.queue(start.graph)
+        comfyui.interrupt_at(number, step=1)
+        with pytest.raises(Interrupted):
+            comfyui.wait(number)
+    ((node, text),) = texts
+    assert node == sampler.number and text.startswith("This recording will take ")
+    assert "10000 steps, 4 layers, 4 concepts, 2048 tokens" in text and "keep=running mean" in text
 
 
 def test_a_running_mean_makes_the_heatmaps_of_every_step(comfyui: Client) -> None:

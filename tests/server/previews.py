@@ -1,4 +1,4 @@
-"""What a ComfyUI shows its client while a node runs: pictures that come over a websocket."""
+"""What a ComfyUI shows its client while a node runs: pictures and texts that come over a websocket."""
 
 from __future__ import annotations
 
@@ -6,23 +6,50 @@ import asyncio
 import io
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import aiohttp
 from PIL import Image
 
 from .client import CLIENT, Client
 
-PREVIEW = 1  # a message's first number: a picture follows, after another number for its format
+# A message's first number: a picture follows, after another number for its format; or a text, after the length of a
+# node's number and that number.
+PREVIEW, TEXT = 1, 3
+Found = TypeVar("Found")
 
 
 @contextmanager
 def previews(client: Client) -> Iterator[list[Image.Image]]:
     """Listen for the length of the block; the list has every picture shown so far, and all of them after it."""
-    found: list[Image.Image] = []
+    with _listening(client, PREVIEW, lambda content: Image.open(io.BytesIO(content[4:]))) as found:
+        yield found
+
+
+@contextmanager
+def node_texts(client: Client) -> Iterator[list[tuple[str, str]]]:
+    """As `previews`, for the texts shown below nodes while they run: (number of the node, text)."""
+
+    def read(content: bytes) -> tuple[str, str]:
+        (length,) = struct.unpack(">I", content[:4])
+        return content[4 : 4 + length].decode(), content[4 + length :].decode()
+
+    with _listening(client, TEXT, read) as found:
+        yield found
+
+
+@contextmanager
+def _listening(client: Client, kind: int, read: Callable[[bytes], Found]) -> Iterator[list[Found]]:
+    found: list[Found] = []
     ready, done = threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(_listen(client, found, ready, done)), daemon=True)
+
+    def take(message: bytes) -> None:
+        if struct.unpack(">I", message[:4])[0] == kind:
+            found.append(read(message[4:]))
+
+    thread = threading.Thread(target=lambda: asyncio.run(_listen(client, take, ready, done)), daemon=True)
     thread.start()
     assert ready.wait(30), "ComfyUI opened no websocket"
     try:
@@ -32,7 +59,7 @@ def previews(client: Client) -> Iterator[list[Image.Image]]:
         thread.join(30)
 
 
-async def _listen(client: Client, found: list[Image.Image], ready: threading.Event, done: threading.Event) -> None:
+async def _listen(client: Client, take: Callable[[bytes], None], ready: threading.Event, done: threading.Event) -> None:
     address = f"http://127.0.0.1:{client.server.port}/ws?clientId={CLIENT}"
     async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as socket:
         ready.set()
@@ -44,5 +71,5 @@ async def _listen(client: Client, found: list[Image.Image], ready: threading.Eve
                 quiet = True
                 continue
             quiet = message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
-            if message.type == aiohttp.WSMsgType.BINARY and struct.unpack(">I", message.data[:4])[0] == PREVIEW:
-                found.append(Image.open(io.BytesIO(message.data[8:])))
+            if message.type == aiohttp.WSMsgType.BINARY:
+                take(message.data)
