@@ -2,7 +2,7 @@
 
 To be done whenever the landscape model's weights, or one of these workflows, change. ComfyUI's template browser shows
 `<workflow>.jpg` beside `<workflow>.json`. Those of the Flux workflows show
-their graphs, taken from a browser's window.
+their graphs, and that of the viewer's shows the viewer, taken from a browser's window.
 """
 
 from __future__ import annotations
@@ -47,10 +47,6 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
     "6 Custom sampling, saved and opened - no download": (
         ("The picture",),
         ("A heatmap for each concept",),
-    ),
-    "7 Look inside - no download": (
-        ("The chosen layers and steps",),
-        ("The mask",),
     ),
 }
 
