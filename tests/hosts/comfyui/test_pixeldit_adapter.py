@@ -14,6 +14,7 @@ from concept_attention.hosts.comfyui.settings import Settings
 
 from .architectures.oracle import recorded_and_expected
 from .architectures.row import Arguments
+from .encoders import clip_of, first_word
 from .naive import relative_error
 from .watched import make_encoded
 
@@ -36,6 +37,11 @@ def test_sizes_are_read_from_the_live_model() -> None:
 def test_default_layers_of_a_full_size_model_end_before_the_last_block() -> None:
     config = {**TEXT.config, "patch_depth": 14}
     assert pixeldit.describe(replace(TEXT, config=config).make().model).default_layers == (10, 11, 12)
+
+
+def test_concepts_have_the_place_of_the_first_word() -> None:
+    """Behind a long template, of which the text encoder leaves the first token."""
+    assert first_word(clip_of("PixelDiT")) == pixeldit.describe(TEXT.make().model).concept_position == 1
 
 
 @pytest.mark.parametrize("row", [TEXT, DECODER], ids=["PixelDiT", "PiD"])

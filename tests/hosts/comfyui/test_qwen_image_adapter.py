@@ -17,6 +17,7 @@ from concept_attention.hosts.comfyui.visits import Visit
 
 from .architectures.oracle import recorded_and_expected
 from .architectures.qwen_image import IMAGE, LAYERED, MAGE
+from .encoders import clip_of, first_word
 from .naive import relative_error
 from .watched import make_encoded, recording_of
 
@@ -51,6 +52,11 @@ def test_default_layers_end_before_the_last_block_whose_text_goes_nowhere(count:
 def test_sizes_are_read_from_the_live_model() -> None:
     found = qwen_image.describe(IMAGE.make().model)
     assert (found.joint_blocks, found.heads, found.head_dim, found.text_width, found.patch) == (3, 2, 32, 48, 2)
+
+
+def test_concepts_have_the_place_of_the_first_word() -> None:
+    """The host cuts the template off."""
+    assert first_word(clip_of("Qwen-Image")) == qwen_image.describe(IMAGE.make().model).concept_position == 0
 
 
 def test_other_blocks_in_their_place_are_refused() -> None:
