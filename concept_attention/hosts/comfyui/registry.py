@@ -53,12 +53,12 @@ _BLIND_TEXT = (
     "lets its text see text only: concepts need joint blocks, in which text tokens attend to the picture as well"
 )
 _CLOSED = "has joint blocks, but ComfyUI lets nothing look at their attention"
-_NO_ADAPTER = "is not supported yet, or not in this variant"
+_OTHER_VARIANT = "is supported, but not in this variant"
 _NO_PICTURE = "makes no picture: there is nothing to map"
 _NO_TEXT = "reads no text: there is nothing to look for"
 _PACKED = "samples video and sound packed into one row of numbers, in which a picture's tokens have no place"
 _REASONS = (
-    (_NO_ADAPTER, "Flux QwenImage SD3"),
+    (_OTHER_VARIANT, "Flux QwenImage SD3"),
     (_BLIND_TEXT, "HiDreamO1"),
     (_CLOSED, "ErnieImage SeedVR2"),
     (

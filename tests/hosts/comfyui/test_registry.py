@@ -38,11 +38,15 @@ def test_a_compiled_network_is_recognised() -> None:
     assert adapter_for(model) is flux
 
 
-@pytest.mark.parametrize("name", [name for name, reason in registry._REASON.items() if reason is registry._NO_ADAPTER])
-def test_joint_models_without_an_adapter_are_not_supported_yet(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", [name for name, reason in registry._REASON.items() if reason is registry._OTHER_VARIANT]
+)
+def test_variants_that_no_adapter_matches_are_refused_for_that(name: str) -> None:
     if not hasattr(comfy.model_base, name):
         pytest.skip(f"this ComfyUI has no {name}")
-    with pytest.raises(ValueError, match=rf"^{name} \(Identity\) is not supported yet.* Supported are: .*Flux 1"):
+    with pytest.raises(
+        ValueError, match=rf"^{name} \(Identity\) is supported, but not in this variant.* Supported are: .*Flux 1"
+    ):
         adapter_for(model_of(name))
 
 
