@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 1400, 1100  # of the window
 PATIENCE_MS = 60_000
 RENDERERS = ("canvas", "nodes2")
+HERE = Path(__file__).resolve().parent
+SCREENSHOTS = pytest.StashKey[Path]()
+OPENED = pytest.StashKey[ExitStack]()  # the browser, until it is closed
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> pytest.Module | None:
@@ -47,37 +51,41 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.C
     return folder
 
 
-SCREENSHOTS = pytest.StashKey[Path]()
-
-
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     folder = config.stash.get(SCREENSHOTS, None)
     if folder is not None:
         terminalreporter.write_line(f"Screenshots: {folder}")
 
 
-@pytest.fixture(scope="module")
-def opened(comfyui: Client, screenshots: Path) -> Iterator[Editor]:
-    """The front end in a page. For one module: as long as Playwright runs, nothing else here can use asyncio."""
+@pytest.fixture(scope="session")
+def opened(comfyui: Client, screenshots: Path, pytestconfig: pytest.Config) -> Editor:
+    """The front end in a page."""
     from .editor import Editor
 
-    with chromium(find_chromium()) as browser:
-        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-        page.set_default_timeout(PATIENCE_MS)
-        editor = Editor(page, comfyui, screenshots)
-        editor.open()
-        yield editor
+    browser = pytestconfig.stash.setdefault(OPENED, ExitStack()).enter_context(chromium(find_chromium()))
+    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+    page.set_default_timeout(PATIENCE_MS)
+    editor = Editor(page, comfyui, screenshots)
+    editor.open()
+    return editor
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Close the browser after the last test of this folder: while Playwright runs, no other test can use asyncio."""
+    if nextitem is None or HERE not in nextitem.path.parents:
+        item.config.stash.setdefault(OPENED, ExitStack()).close()
 
 
 @pytest.fixture(params=RENDERERS)
 def editor(opened: Editor, request: pytest.FixtureRequest) -> Iterator[Editor]:
     """The front end with either renderer; what our files do wrong in it during a test is a failure.
 
-    The second run of a test finds what the first has sampled in ComfyUI's cache.
+    The second time a test finds in ComfyUI's cache what it sampled the first time.
     """
-    before = len(opened.complaints.ours)
+    opened.complaints.found.clear()
     opened.render(request.param)
     yield opened
     opened.rest()
-    complaints = opened.complaints.ours[before:]
+    complaints = opened.complaints.ours
     assert not complaints, "In the browser:\n" + "\n".join(map(str, complaints))

@@ -24,11 +24,13 @@ SETTINGS = {
     "Comfy.Locale": "en",
     "Comfy.ColorPalette": "dark",
 }
+KEPT_MS = 1500  # after a change the front end waits a second before it keeps the graph for the next start
 READY = """(extension) => Boolean(
   window.app?.vueAppReady && window.app.canvas && window.app.extensionManager
   && window.app.extensions.some((candidate) => candidate.name === extension))"""
 LISTEN = """() => {
   window.ended = {};
+  window.comfyAPI.api.api.addEventListener("progress", (event) => { window.step = event.detail.value; });
   for (const kind of ["execution_success", "execution_error", "execution_interrupted"])
     window.comfyAPI.api.api.addEventListener(kind, (event) => { window.ended[event.detail.prompt_id] = kind; });
 }"""
@@ -40,7 +42,8 @@ LOAD = """async (prompt) => {
     for (const widget of node.widgets ?? []) if (widget.name === "control_after_generate") widget.value = "fixed";
   });
   // opened as a file is: graphs of prompts all have the same id, by which the front end knows their widgets' values
-  await app.loadGraphData({ ...app.rootGraph.serialize(), id: crypto.randomUUID() });
+  const graph = { ...app.rootGraph.serialize(), id: crypto.randomUUID() };
+  await app.loadGraphData(graph, true, true, app.extensionManager.workflow.activeWorkflow);
 }"""
 SHOW_ALL = """() => {
   const { ds, canvas } = window.app.canvas;
@@ -94,6 +97,11 @@ class Editor:
         self.page.wait_for_function(READY, arg=EXTENSION)
         self.page.evaluate(LISTEN)
 
+    def reload(self) -> None:
+        """Reload the page, once the front end has kept what is open."""
+        self.page.wait_for_timeout(KEPT_MS)
+        self.open()
+
     def render(self, renderer: str) -> None:
         """Switch between the classic canvas and Nodes 2.0, as the settings window does."""
         self.renderer = renderer
@@ -125,10 +133,20 @@ class Editor:
     def queue(self) -> str:
         """Press Run; the run's number."""
         with self.page.expect_response(is_queued) as sent:
-            self.page.evaluate("() => window.app.extensionManager.command.execute('Comfy.QueuePrompt')")
+            self.press("Comfy.QueuePrompt")
         answer = json.loads(sent.value.body())
         assert sent.value.ok and not answer["node_errors"], answer
         return str(answer["prompt_id"])
+
+    def interrupt_at(self, step: int) -> None:
+        """Press the button that interrupts a run, once the page knows that its sampler has come to this step."""
+        self.page.evaluate("() => { window.step = 0; }")
+        self.page.wait_for_function("(step) => window.step >= step", arg=step)
+        self.press("Comfy.Interrupt")
+
+    def press(self, command: str) -> None:
+        """Do what a button or a shortcut does."""
+        self.page.evaluate("(command) => void window.app.extensionManager.command.execute(command)", command)
 
     def run(self) -> Run:
         """Press Run, and wait until the page knows that it is done.

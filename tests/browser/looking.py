@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 168, 120  # pixels of the pictures: 10.5 x 7.5 tokens, of which the grid has 11 x 8
 ROUNDED = 0.0006  # three decimals, and 16 bits
+LOOK = {view: f".ca-views button[data-view={view}]" for view in ("overlay", "sides", "segmentation", "mask")}
 STILL = """async (element) => { // once it has stayed where it is for ten frames
   for (let still = 0, before = ""; still < 10; ) {
     await new Promise((drawn) => requestAnimationFrame(drawn));
@@ -47,10 +48,10 @@ class Scene:
     def __post_init__(self) -> None:
         self.start = start = Landscape(width=WIDTH, height=HEIGHT, batch=self.batch)
         self.graph = start.graph
-        sampler = start.sample(start.patch()[0], seed=self.seed, steps=self.steps)
-        self.recording = start.graph.add("ConceptAttentionCollect", latent=sampler[0])
+        self.sampler = start.sample(start.patch()[0], seed=self.seed, steps=self.steps)
+        self.recording = start.graph.add("ConceptAttentionCollect", latent=self.sampler[0])
         self.saved = start.save_recording(self.recording[0])
-        self.picture = start.decode(sampler[0])
+        self.picture = start.decode(self.sampler[0])
         self.viewer = self.look()
         self.mask = start.graph.add("MaskPreview", mask=self.viewer[2])
         reading = {name: self.plain[name] for name in ("layers", "steps") if name in self.plain}

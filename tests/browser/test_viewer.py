@@ -1,4 +1,4 @@
-"""The viewer in ComfyUI's front end: what it shows are the recording's numbers, and what it takes is the nodes' mask."""
+"""The viewer in ComfyUI's front end: it shows the recording's numbers, and its mask is that of the plain nodes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from ..server.client import Client
 from .editor import Editor
-from .looking import HEIGHT, WIDTH, Scene, assert_shows, run
+from .looking import HEIGHT, LOOK, WIDTH, Scene, assert_shows, run
 
 
 def test_the_bars_are_the_recording_s_shares_at_the_pointer(editor: Editor, comfyui: Client) -> None:
@@ -49,7 +49,7 @@ def test_the_mask_of_what_was_chosen_is_that_of_the_plain_nodes(editor: Editor, 
     looking.bar("sky").locator(".ca-pin").click()
     looking.find("select.ca-method").select_option("threshold")
     looking.find("input.ca-threshold").fill("0.35")
-    looking.find(".ca-views button[data-view=mask]").click()
+    looking.find(LOOK["mask"]).click()
     editor.shoot(f"viewer_mask_{editor.renderer}")
     assert {name: editor.value(scene.viewer, name) for name in chosen} == chosen
     finished = editor.run()
@@ -61,11 +61,11 @@ def test_the_mask_of_what_was_chosen_is_that_of_the_plain_nodes(editor: Editor, 
 def test_nothing_runs_again_while_only_the_look_has_changed(editor: Editor, comfyui: Client) -> None:
     scene = Scene()
     looking, *_ = run(editor, comfyui, scene)
-    looking.find(".ca-views button[data-view=sides]").click()
+    looking.find(LOOK["sides"]).click()
     looking.find("input.ca-opacity").fill("0.3")
     editor.shoot(f"viewer_sides_{editor.renderer}")
     assert scene.viewer.number in editor.run().cached
-    expect(looking.find(".ca-views button[data-view=sides]")).to_have_attribute("aria-pressed", "true")
+    expect(looking.find(LOOK["sides"])).to_have_attribute("aria-pressed", "true")
 
 
 def test_a_click_picks_the_concept_that_wins_there(editor: Editor, comfyui: Client) -> None:
@@ -102,7 +102,7 @@ def test_two_viewers_in_one_graph_are_independent(editor: Editor, comfyui: Clien
 
 def test_segments_and_palettes(editor: Editor, comfyui: Client) -> None:
     looking, *_ = run(editor, comfyui, Scene())
-    looking.find(".ca-views button[data-view=segmentation]").click()
+    looking.find(LOOK["segmentation"]).click()
     editor.shoot(f"viewer_segments_{editor.renderer}")
     editor.set("Comfy.ColorPalette", "light")
     editor.shoot(f"viewer_light_{editor.renderer}")

@@ -1,0 +1,113 @@
+"""The viewer is there again after everything that takes it away, and says so when its data are gone."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from playwright.sync_api import expect
+
+from ..server.client import Client, Interrupted
+from .conftest import RENDERERS
+from .editor import Editor
+from .looking import LOOK, Looking, Scene, assert_shows, run
+
+
+def test_it_is_there_after_a_reload(editor: Editor, comfyui: Client) -> None:
+    scene = Scene()
+    looking, recording, _ = run(editor, comfyui, scene)
+    looking.bar("sun").locator(".ca-pick").click()
+    looking.find(LOOK["sides"]).click()
+    editor.reload()
+    again = Looking(editor, scene.viewer)
+    expect(again.find(LOOK["sides"])).to_have_attribute("aria-pressed", "true")
+    expect(again.bar("sun").locator(".ca-pick")).to_have_attribute("aria-pressed", "true")
+    again.find(LOOK["overlay"]).click()
+    again.hover(0.6, 0.4)
+    assert_shows(again, recording)
+
+
+def test_it_says_that_its_data_are_gone_until_the_graph_runs_again(editor: Editor, comfyui: Client) -> None:
+    scene = Scene()
+    looking, recording, _ = run(editor, comfyui, scene)
+    for file in (comfyui.server.base / "temp" / "concept_attention").iterdir():
+        file.unlink()
+    editor.reload()
+    again = Looking(editor, scene.viewer)
+    expect(again.find(".ca-message")).to_contain_text("Run the graph again")
+    assert {complaint.what for complaint in editor.complaints.ours} == {"404"}
+    editor.shoot(f"viewer_gone_{editor.renderer}")
+    editor.complaints.found.clear()
+    assert scene.recording.number in editor.run().cached  # nothing is sampled for it
+    expect(again.find(".ca-message")).to_be_hidden()
+    again.hover(0.6, 0.4)
+    assert_shows(again, recording)
+
+
+def test_it_goes_with_the_graph_from_renderer_to_renderer(editor: Editor, comfyui: Client) -> None:
+    scene = Scene()
+    looking, recording, _ = run(editor, comfyui, scene)
+    looking.bar("sun").locator(".ca-pick").click()
+    for renderer in (*RENDERERS, *RENDERERS):
+        editor.render(renderer)
+        there = Looking(editor, scene.viewer)
+        expect(there.bar("sun").locator(".ca-pick")).to_have_attribute("aria-pressed", "true")
+        there.hover(0.2, 0.8)
+        assert_shows(there, recording)
+
+
+def test_it_is_there_when_its_tab_is_shown_again(editor: Editor, comfyui: Client) -> None:
+    scene = Scene()
+    _, recording, _ = run(editor, comfyui, scene)
+    workflow = editor.saved()
+    for concept in ("sun", "grass"):
+        editor.load({**workflow, "id": str(uuid.uuid4())})
+        Looking(editor, scene.viewer).bar(concept).locator(".ca-pick").click()
+    editor.press("Workspace.PreviousOpenedWorkflow")
+    picked = "(number) => window.app.rootGraph.getNodeById(number)?.widgets?.some((widget) => widget.value === 'sun')"
+    editor.page.wait_for_function(picked, arg=scene.viewer.number)
+    again = Looking(editor, scene.viewer)
+    expect(again.bar("sun").locator(".ca-pick")).to_have_attribute("aria-pressed", "true")
+    expect(again.bar("grass").locator(".ca-pick")).to_have_attribute("aria-pressed", "false")
+    again.hover(0.2, 0.8)
+    assert_shows(again, recording)
+
+
+def test_an_interrupted_run_leaves_what_was_there(editor: Editor, comfyui: Client) -> None:
+    scene = Scene()
+    looking, recording, _ = run(editor, comfyui, scene)
+    editor.type_in(scene.sampler, steps=500)
+    number = editor.queue()
+    editor.interrupt_at(3)
+    with pytest.raises(Interrupted):
+        comfyui.wait(number)
+    assert editor.ended(number) == "execution_interrupted"
+    looking.hover(0.7, 0.3)
+    assert_shows(looking, recording)
+    editor.type_in(scene.sampler, steps=4, seed=3)
+    finished = editor.run()
+    looking.hover(0.3, 0.7)
+    assert_shows(looking, comfyui.recording(finished, scene.saved))
+
+
+def test_it_works_inside_a_subgraph(editor: Editor, comfyui: Client) -> None:
+    scene = Scene()
+    editor.load(scene.graph)
+    editor.page.evaluate(
+        """(number) => {
+      const graph = window.app.rootGraph;
+      graph.convertToSubgraph(new Set([graph.getNodeById(number)]));
+    }""",
+        scene.viewer.number,
+    )
+    finished = editor.run()
+    editor.page.evaluate("""() => {
+      const outer = window.app.rootGraph.nodes.find((node) => node.subgraph);
+      window.app.canvas.openSubgraph(outer.subgraph, outer);
+    }""")
+    (inner,) = editor.page.evaluate("() => window.app.canvas.graph.nodes.map((node) => node.id)")
+    looking = Looking(editor, str(inner))
+    looking.hover(0.3, 0.7)
+    assert_shows(looking, comfyui.recording(finished, scene.saved))
+    editor.shoot(f"viewer_subgraph_{editor.renderer}")
+    editor.page.evaluate("() => window.app.canvas.setGraph(window.app.rootGraph)")
