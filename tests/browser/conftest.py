@@ -16,6 +16,8 @@ from ..server.front_end import find_front_end
 from .chromium import BrowserMissing, chromium, find_chromium
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from .editor import Editor
 
 WIDTH, HEIGHT = 1400, 1100  # of the window
@@ -58,11 +60,16 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 @pytest.fixture(scope="session")
-def opened(comfyui: Client, screenshots: Path, pytestconfig: pytest.Config) -> Editor:
+def browser(pytestconfig: pytest.Config) -> Browser:
+    """Chromium, for all tests of this folder."""
+    return pytestconfig.stash.setdefault(OPENED, ExitStack()).enter_context(chromium(find_chromium()))
+
+
+@pytest.fixture(scope="session")
+def opened(browser: Browser, comfyui: Client, screenshots: Path) -> Editor:
     """The front end in a page."""
     from .editor import Editor
 
-    browser = pytestconfig.stash.setdefault(OPENED, ExitStack()).enter_context(chromium(find_chromium()))
     page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
     page.set_default_timeout(PATIENCE_MS)
     editor = Editor(page, comfyui, screenshots)
