@@ -102,7 +102,7 @@ def maps_of_recording(
     limit = min(picture_limit, run_limit // recording.batch)
     most = max(1, limit // (2 * len(recording.concepts) * math.prod(recording.grid)))
     step_groups = split_evenly(range(len(recording.steps)), max(1, most // len(recording.layers)))
-    layer_groups = split_evenly(range(len(recording.layers)), max(1, most // len(step_groups)))
+    layer_groups = split_evenly(range(len(recording.layers)), most)  # fewer than there are only of a single step
 
     def of_picture(picture: int) -> StoredMaps:
         values = _group_means(recording, reading, picture, step_groups, layer_groups)

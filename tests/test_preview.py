@@ -87,6 +87,13 @@ def test_of_a_video_the_first_frame_is_drawn(mode: str) -> None:
     assert np.abs(got - blended(colorize(shares))).max() <= 2
 
 
+def test_there_may_be_more_concepts_than_tokens() -> None:
+    recording = make_recording("sd3", grid=(1, 1, 2))
+    shares = make_heatmaps(recording, layers="all", steps="1").values[0, 2]
+    got = pixels(painter(recording, "tree").paint(scores_of(recording), (1, 2), under=black((1, 2))))
+    assert np.abs(got - blended(colorize(shares))).max() <= 2
+
+
 def test_a_share_of_one_has_the_last_colour() -> None:
     recording = make_recording(concepts=1)
     got = pixels(painter(recording, "sky").paint(scores_of(recording), GRID, under=black()))

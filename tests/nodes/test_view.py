@@ -84,6 +84,13 @@ def test_the_manifest_has_what_was_used(pack: Pack, recording: Any, pictures: to
     assert manifest_of(look(pack, pictures, recording=recording))["choice"]["concepts"] == ["house"]
 
 
+def test_the_manifest_says_how_scores_are_read(pack: Pack, recording: Any, pictures: torch.Tensor) -> None:
+    manifest = manifest_of(look(pack, pictures, recording=recording, mode="flux2", temperature=20.0))
+    assert (manifest["average"], manifest["temperature"]) == ("softmax", 20.0)
+    manifest = manifest_of(look(pack, pictures, recording=recording, temperature=3.0))
+    assert (manifest["average"], manifest["temperature"]) == ("values", 3.0)
+
+
 def test_the_files_in_the_temporary_folder_hold_all_steps_and_layers(
     pack: Pack, recording: Any, pictures: torch.Tensor, temporary: Path
 ) -> None:
