@@ -61,6 +61,17 @@ def match_pictures(image: Tensor, maps: heatmaps.Heatmaps) -> list[tuple[Tensor,
     return [(picture, *place) for picture, place in zip(pictures, places, strict=True)]
 
 
+def latent_pictures(pictures: Tensor, maps: heatmaps.Heatmaps) -> Tensor:
+    """Of all frames of videos, (n, H, W, 3), the middle one of those that share a latent frame; other pictures stay."""
+    places = torch.tensor(maps.frames)
+    if maps.frame_counts is None or len(pictures) != maps.batch * len(places):
+        return pictures
+    sharing = [torch.nonzero(places == latent).flatten() for latent in range(len(maps.frame_counts))]
+    middle = torch.stack([frames[len(frames) // 2] for frames in sharing])
+    by_video = rearrange(pictures, "(b f) h w c -> b f h w c", b=maps.batch)
+    return rearrange(by_video[:, middle], "b t h w c -> (b t) h w c")
+
+
 def to_source(
     recorded: recording.Recording | None,
     maps: heatmaps.Heatmaps | None,

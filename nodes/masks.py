@@ -159,6 +159,8 @@ class ConceptHeatmapToMask(io.ComfyNode):
         size = convert.to_size(width, height, heatmaps.image_size)
         if guide is not None:
             pictures, radius = convert.to_pictures(guide), guide_radius or None
+            if frames == LATENT_FRAMES:
+                pictures = convert.latent_pictures(pictures, heatmaps)
             heatmaps = guided.sharpen_heatmaps(heatmaps, pictures, size, radius=radius, epsilon=guide_epsilon)
         cut: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "size": size}
         mask = masks.make_masks(heatmaps, names, method, **cut, per_frame=frames == PICTURE_FRAMES)

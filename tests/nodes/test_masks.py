@@ -97,6 +97,11 @@ def test_every_frame_of_a_video_has_a_mask_and_latents_can_have_theirs(pack: Pac
         assert torch.equal(mask[frame], latent[3 * which + math.ceil(place / 4)])
     guided = pack.run("ConceptHeatmapToMask", heatmaps=video, concepts="b", guide=torch.rand(18, 64, 96, 3))[0]
     assert guided.shape == (18, 64, 96)
+    few = torch.rand(18, 64, 96, 3)
+    sharp = pack.run("ConceptHeatmapToMask", heatmaps=video, concepts="b", guide=few, frames="latent")[0]
+    chosen = few[[0, 3, 7, 9, 12, 16]]  # the middle of 0, 1-4 and 5-8 in each video
+    expected = pack.module("concept_attention.guided").sharpen_heatmaps(video, chosen).values[:, 1]
+    assert torch.equal(sharp, expected.flatten(0, 1))
     noise_mask = comfy.utils.reshape_mask(latent[:3], (1, 16, 3, 8, 12))  # as sampling takes it
     assert noise_mask.shape == (1, 16, 3, 8, 12) or noise_mask.shape == (1, 1, 3, 8, 12)
 
