@@ -156,7 +156,9 @@ def _mirrored(
     key: str,
     te: str = "te",
     *,
+    home: str = "",
     before: str = "",
+    odd: str = "a {red} 船 (1)",
     file: Callable[[], dict[str, Any]] = dict,
     options: dict[str, Any] | None = None,
     **mirror: Any,
@@ -164,6 +166,7 @@ def _mirrored(
     """An encoder whose model is a mirror.
 
     Args:
+        home: module of the tokenizer, where it is another.
         before: what the template has in front of the text and joins with it.
         file: the tokenizer's, where it comes with the weights.
     """
@@ -173,12 +176,12 @@ def _mirrored(
         found = kind(module)
         factory = getattr(found, te)(**(options or {}))
         encoder = {f"{key}_class": functools.partial(Mirror, **mirror)}
-        return make_clip(getattr(found, tokenizer), factory, file(), **encoder)
+        return make_clip(getattr(kind(home or module), tokenizer), factory, file(), **encoder)
 
     def tokens(clip: Any, text: str) -> list[int]:
         return library_ids(tokenizer_of(clip, key), before + text)
 
-    return Encoder(name, lambda _: made(), tokens)
+    return Encoder(name, lambda _: made(), tokens, odd)
 
 
 def tokenizer_of(clip: Any, key: str) -> Any:
@@ -251,7 +254,22 @@ CAUSAL = (
     _mirrored("Qwen-Image", "qwen_image", "QwenImageTokenizer", "qwen25_7b"),
     _mirrored("LongCat-Image", "longcat_image", "LongCatImageTokenizer", "qwen25_7b"),
     _mirrored("Ovis-Image", "ovis", "OvisTokenizer", "qwen3_2b", before=" ", masked=False),
-    _mirrored("HunyuanImage 2.1", "hunyuan_image", "HunyuanImageTokenizer", "qwen25_7b", options={"byt5": False}),
+    _mirrored(
+        "HunyuanImage 2.1",
+        "hunyuan_image",
+        "HunyuanImageTokenizer",
+        "qwen25_7b",
+        odd='a "{red}" (sign)',  # what is quoted goes to another encoder as well
+        options={"byt5": False},
+    ),
+    _mirrored(
+        "HunyuanVideo 1.5",
+        "hunyuan_image",
+        "HunyuanVideo15Tokenizer",
+        "qwen25_7b",
+        home="hunyuan_video",
+        options={"byt5": False},
+    ),
     Encoder(
         "HunyuanVideo",
         _hunyuan_video,

@@ -13,7 +13,7 @@ from torch import Tensor
 from concept_attention.concepts import Concept, parse_concepts
 from concept_attention.hosts.comfyui.text import encode_concepts
 
-from .encoders import BIDIRECTIONAL, CAUSAL, T5_SIZES, Encoder, kind, library_ids, make_clip, sd3, tokenizer_of
+from .encoders import BIDIRECTIONAL, CAUSAL, T5_SIZES, Encoder, clip_of, kind, library_ids, make_clip, sd3, tokenizer_of
 from .tiny import fill
 
 
@@ -99,6 +99,25 @@ def test_auto_is_what_has_read_the_whole_concept(encoder: Encoder, monkeypatch: 
         encode_concepts(clip, parse_concepts("hydrant: fire hydrant"), pooling) for pooling in ("auto", expected)
     )  # type: ignore[arg-type]
     assert found.pooling == expected and torch.equal(found.embeddings, same.embeddings)
+
+
+def test_the_last_token_of_a_real_causal_encoder_alone_has_read_the_whole_concept() -> None:
+    """Z-Image's Qwen, which gives the last layer but one."""
+    module = kind("z_image")
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
+    clip = make_clip(module.ZImageTokenizer, module.te(), qwen3_4b_model_config={**sizes, "num_hidden_layers": 3})
+    encoder = clip.cond_stage_model.qwen3_4b
+    fill(encoder)
+    concepts = [Concept(text, text) for text in ("fire hydrant", "fire truck")]
+    first, auto = (encode_concepts(clip, concepts, pooling) for pooling in ("first", "auto"))  # type: ignore[arg-type]
+    assert auto.pooling == "last" and torch.equal(first.embeddings[0], first.embeddings[1])
+    assert float((auto.embeddings[0] - auto.embeddings[1]).abs().max()) > 0.01
+    (batch,) = clip.tokenize("fire hydrant")["qwen3_4b"]
+    with torch.no_grad():
+        ids = torch.tensor([[pair[0] for pair in batch]])
+        states = encoder.transformer(ids, None, intermediate_output=-2, final_layer_norm_intermediate=False)[1][0]
+    end = 3 + auto.token_counts[0]  # <|im_start|>, user and a line break come before
+    torch.testing.assert_close(auto.embeddings[0], states[end - 1], rtol=1e-5, atol=1e-5)
 
 
 def test_the_last_word_token_of_flux_2_is_the_last_but_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,6 +261,12 @@ def test_a_reader_that_an_encoder_does_not_have_is_refused(
     with pytest.raises(ValueError) as error:
         encode_concepts(make(monkeypatch), parse_concepts("sky"), reader=reader)
     assert str(error.value) == f'{message} Load the encoder that is missing, or choose "auto".'
+
+
+def test_the_encoder_of_quoted_letters_is_no_t5_to_read_concepts() -> None:
+    """HunyuanImage gives what is quoted to a ByT5, too."""
+    with pytest.raises(ValueError, match='^The reader "t5" needs T5, and this text encoder has qwen25_7b. '):
+        encode_concepts(clip_of("HunyuanImage 2.1"), [Concept("sign", 'a "red" sign')], reader="t5")
 
 
 def test_clip_is_no_reader_where_the_model_gets_it_pooled(tiny_clip: Any) -> None:
