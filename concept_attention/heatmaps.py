@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .concepts import Concept, concept_index
-from .maps import check_size, frame_places, repeat_frames, resize_maps, stretch
+from .maps import check_size, frame_places, repeat_frames, resize_maps, stretch, visible_share
 from .reading import read_recording, refuse_lost
 from .recording import Recording
 from .selection import parse_layers, parse_steps, usual_layers
@@ -88,8 +88,7 @@ class Heatmaps:
     @property
     def visible(self) -> tuple[float, float]:
         """Share (0-1] of the values' height and width that lies in the picture, as `resize_maps` takes it."""
-        (height, width), (rows, columns) = self.image_size, self.covered_size or self.image_size
-        return height / rows, width / columns
+        return visible_share(self.image_size, self.covered_size)
 
     def index(self, name: str) -> int:
         """Position of the concept called `name`; a ValueError lists the names there are."""

@@ -44,6 +44,17 @@ def resize_maps(values: Tensor, size: tuple[int, int], visible: tuple[float, flo
     return resized[..., : size[0], : size[1]].reshape(*values.shape[:-2], *size)
 
 
+def visible_share(image_size: tuple[int, int], covered_size: tuple[int, int] | None) -> tuple[float, float]:
+    """Share (0-1] of the height and width that maps cover which lies in the picture, as `resize_maps` takes it.
+
+    Args:
+        image_size: (height, width) of the picture.
+        covered_size: that of the maps, beginning at the picture's upper left; None is the picture's own.
+    """
+    (height, width), (rows, columns) = image_size, covered_size or image_size
+    return height / rows, width / columns
+
+
 def repeat_frames(values: Tensor, frame_counts: Sequence[int] | None) -> Tensor:
     """Maps per latent frame as maps per picture frame: each is repeated for the picture frames it stands for.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .concepts import Concept
 from .heatmaps import Heatmaps, Kind, select_layers
+from .maps import visible_share
 from .reading import Reading, read_recording
 from .recording import Recording
 
@@ -109,7 +110,6 @@ def maps_of_recording(
         stored = _quantise_scores(values) if reading.averages_scores else _quantise(values, 0.0, 1.0)
         return stored._replace(stored=stored.stored.reshape(*values.shape[:3], *recording.grid))
 
-    (height, width), (rows, columns) = recording.image_size, recording.covered_size or recording.image_size
     return ViewerMaps(
         concepts=recording.concepts,
         kind="share",
@@ -121,7 +121,7 @@ def maps_of_recording(
         sigmas=recording.sigmas,
         default_layers=select_layers(recording, "auto"),
         grid=recording.grid,
-        visible=(height / rows, width / columns),
+        visible=visible_share(recording.image_size, recording.covered_size),
         image_size=recording.image_size,
         batch=recording.batch,
         frame_counts=recording.frame_counts,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from comfy.model_sampling import CONST, COSMOS_RFLOW
 
+from ...maps import visible_share
 from ..architecture import Architecture, frame_counts
 from .canvas import token_grid
 
@@ -30,8 +31,7 @@ class Frame(NamedTuple):
     @property
     def visible(self) -> tuple[float, float]:
         """Share (0-1] of the grid's height and width that lies in the picture, as of `Heatmaps`."""
-        (height, width), (rows, columns) = self.image_size, self.covered_size or self.image_size
-        return height / rows, width / columns
+        return visible_share(self.image_size, self.covered_size)
 
 
 def measure_frame(size: Sequence[int], architecture: Architecture, pixels: int) -> Frame:
