@@ -171,6 +171,14 @@ def test_sums_stay_exact_where_every_cell_is_full(tmp_path: Path) -> None:
     run("reduce", {**fixture, "average": "values", "temperature": 1.0, "choices": choices}, tmp_path)
 
 
+def test_sums_of_a_few_cells_stay_exact_where_there_are_more_than_the_table_counts(tmp_path: Path) -> None:
+    shape = [300, 300, 1, 1, 1, 1]
+    choices = [{"steps": [297, 298, 299], "layers": [299], "frames": [[1.0]]}]
+    weights = [[1] * 300, [1] * 300]
+    fixture = {"stored": [LEVELS] * 300**2, "offset": 0.0, "scale": 1 / LEVELS, "shape": shape, "weights": weights}
+    run("reduce", {**fixture, "average": "values", "temperature": 1.0, "choices": choices}, tmp_path)
+
+
 def mask_cases(heatmaps: Heatmaps) -> list[dict[str, Any]]:
     cases = []
     for chosen in (["c0"], ["c2"], ["c0", "c2"]):
@@ -242,6 +250,7 @@ def test_texts_mean_what_they_mean_to_the_nodes(tmp_path: Path) -> None:
         "1-2",
         "2,9",
         "9,1",
+        "4,9,1",
         "1-4",
         "4-9",
         "0-2",
