@@ -6,7 +6,7 @@
 const RANGE = /^\s*(-?\d{1,9})\s*(?:-\s*(-?\d{1,9})\s*)?$/;
 
 /**
- * Positions of what a text such as `3,7,9-11` or `-1` selects, ascending; null if it is no selection.
+ * Positions of what a text such as `3,7,9-11` or `-1` selects; null if it is no selection.
  * @param {string} text
  * @param {(number: number) => number} position  of one number; below 0 if there is none
  * @returns {number[] | null}
@@ -22,7 +22,7 @@ function parseNumbers(text, position) {
     if (from < 0 || to < from || (first >= 0 && last >= first && to - from !== last - first)) return null;
     for (let index = from; index <= to; index++) chosen.add(index);
   }
-  return [...chosen].sort((a, b) => a - b);
+  return [...chosen];
 }
 
 /** @param {number[]} numbers ascending; @returns {string} such as `3,7,9-11` */
