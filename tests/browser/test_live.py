@@ -1,0 +1,42 @@
+"""Live previews in ComfyUI's front end: while a sampler runs, its node shows the concepts."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from ..server.client import Interrupted
+from ..server.landscape import Landscape
+from .editor import Editor
+
+MAP = 256  # pixels, long side, of a map that is shown alone
+SHOWN = """async ([number, side]) => {
+  const [address] = window.app.nodePreviewImages[number] ?? [];
+  if (!address) return false;
+  const picture = new Image();
+  picture.src = address;
+  await picture.decode();
+  return Math.max(picture.naturalWidth, picture.naturalHeight) === side;
+}"""
+
+
+def test_a_sampler_shows_where_the_concepts_are_while_it_runs(editor: Editor) -> None:
+    start = Landscape()
+    sampler = start.sample(
+        start.model, "ConceptAttentionKSampler", concepts=start.encoded[0], steps=3000, live_preview="segmentation"
+    )
+    start.graph.add("PreviewImage", images=start.decode(sampler[0])[0])
+    editor.load(start.graph)
+    editor.look_at(sampler)
+    number = editor.queue()
+    try:
+        editor.page.wait_for_function(SHOWN, arg=[sampler.number, MAP])
+        if editor.renderer == "nodes2":  # the classic one draws on its canvas
+            picture = editor.page.locator(f'[data-node-id="{sampler.number}"] img').first
+            expect(picture).to_be_visible()
+        editor.shoot(f"live_preview_{editor.renderer}")
+    finally:
+        editor.client.server.ask("POST", "/interrupt", {"prompt_id": number})
+    with pytest.raises(Interrupted):
+        editor.client.wait(number)
+    assert editor.ended(number) == "execution_interrupted"
