@@ -15,7 +15,8 @@ from concept_attention.hosts.comfyui.settings import Settings
 from .architectures.oracle import recorded_and_expected
 from .architectures.sd3 import ROWS
 from .naive import relative_error
-from .watched import make_encoded, recording_of
+from .tiny import sample
+from .watched import make_encoded, recording_of, sample_and_record
 
 CLOSE = 1e-5
 MEDIUM, LARGE, DUAL = ROWS
@@ -89,6 +90,17 @@ def test_pads_are_told_from_companions() -> None:
     expected = recording_of(LARGE.make(), Settings(padded, mode="flux"), **options)
     assert found.pad_count == 223
     assert relative_error(found.scores, expected.scores) < CLOSE
+
+
+def test_a_block_that_another_pack_calls_gives_the_same() -> None:
+    """ComfyUI then runs it through torch.utils.checkpoint, which it does not do by itself."""
+    model, options = DUAL.make(), {"positive": DUAL.cond(), "latent": DUAL.empty(2), "steps": 1}
+    wrapped = model.clone()
+    for layer in (0, 2):
+        wrapped.set_model_patch_replace(lambda args, extra: extra["original_block"](args), "dit", "double_block", layer)
+    latent, result = sample_and_record(wrapped, SETTINGS, **options)
+    assert torch.equal(latent, sample(model, **options)) and result.recording is not None
+    assert torch.equal(result.recording.scores, recording_of(model, SETTINGS, **options).scores)
 
 
 def test_odd_sizes_are_padded_as_the_model_pads_them() -> None:
