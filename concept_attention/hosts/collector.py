@@ -99,13 +99,14 @@ class Collector:
             tokens: of each.
             keep, dtype: as for `builder`.
         """
-        columns = len(self._encoded.concepts) + bool(self.pad_count)
+        concepts = len(self._encoded.concepts)
+        columns = concepts + bool(self.pad_count)
         step = recording_nbytes(1, len(self.layers), batch, columns, tokens, dtype) / GIBIBYTE
         size = step if keep == "running mean" else step * steps
         if size <= 1:
             return ""
         return (
-            f"This recording will take {size:.1f} GiB: {steps} steps, {len(self.layers)} layers, {columns} concepts, "
+            f"This recording will take {size:.1f} GiB: {steps} steps, {len(self.layers)} layers, {concepts} concepts, "
             f"{batch * tokens} tokens. Record fewer layers or steps, or keep=running mean, which takes {step:.2f} GiB."
         )
 
