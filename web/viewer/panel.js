@@ -13,7 +13,7 @@ import { Toolbar } from "./toolbar.js";
 /** @import {FilmEvents} from "./film.js" */
 /** @import {SpanEvents} from "./spans.js" */
 /** @import {State} from "./state.js" */
-/** @import {Say} from "./strings.js" */
+/** @import {Key, Say} from "./strings.js" */
 /** @import {ToolbarEvents} from "./toolbar.js" */
 /** @import {Choice} from "./types.js" */
 
@@ -74,7 +74,7 @@ export class Panel {
     this.layers.update(manifest.layers.length, layers, look.singleLayer, names.layer, this.layerText(state));
     this.strip.mark(steps);
     const unread = state.unread.map((what) => this.say(`unread_${what}`, choice[what]));
-    write(this.note, [...unread, manifest.reduced].filter(Boolean).join(" "));
+    write(this.note, [...unread, this.reduced(state)].join(" ").trim());
     this.drawScale(state, range);
   }
 
@@ -91,23 +91,38 @@ export class Panel {
     this.ramp.getContext("2d")?.putImageData(data, 0, 0);
   }
 
+  /** What was averaged on the server. @param {State} state */
+  reduced({ manifest }) {
+    if (!manifest.reduced) return "";
+    const { steps, step_groups, layers, layer_groups } = manifest;
+    const parts = [this.joins("step", steps, step_groups), this.joins("layer", layers, layer_groups)];
+    return this.say("reduced", parts.filter(Boolean).join("; "));
+  }
+
+  /** Which steps or layers were joined. @param {"step" | "layer"} one @param {number[]} first @param {number[][]} groups */
+  joins(one, first, groups) {
+    if (groups.every((group) => group.length === 1)) return "";
+    const spans = groups.map((group, index) => joined(one, first[index], group.length)[1]);
+    return this.say(`some_${one}s`, spans.join(", "));
+  }
+
   /** @param {State} state @param {number} index */
   stepName({ manifest }, index) {
-    const name = this.say("one_step", manifest.steps[index]);
+    const name = this.say(...joined("step", manifest.steps[index], manifest.step_groups[index].length));
     const sigma = manifest.sigmas[index];
     return sigma === undefined ? name : `${name}, ${this.say("sigma", sigma.toFixed(2))}`;
   }
 
   /** @param {State} state @param {number} index */
   layerName({ manifest }, index) {
-    return this.say("one_layer", manifest.layers[index]);
+    return this.say(...joined("layer", manifest.layers[index], manifest.layer_groups[index].length));
   }
 
   /** @param {State} state */
   stepText(state) {
     const { steps, manifest, choice } = state;
     if (steps.length === 1) return this.stepName(state, steps[0]);
-    if (steps.length === manifest.steps.length) return this.say("all_steps", steps.length);
+    if (steps.length === manifest.steps.length) return this.say("all_steps", manifest.step_groups.flat().length);
     return this.say("some_steps", choice.steps);
   }
 
@@ -120,6 +135,13 @@ export class Panel {
     const [first, last] = [layers[0], layers[layers.length - 1]].map((index) => manifest.layers[index]);
     return `${this.say("some_layers", `${first}–${last}`)} (${word})`;
   }
+}
+
+/** What to say of a step or layer, or of several neighbours that were joined.
+ * @param {"step" | "layer"} one @param {number} first @param {number} count
+ * @returns {[Key, number | string]} */
+function joined(one, first, count) {
+  return count === 1 ? [`one_${one}`, first] : [`some_${one}s`, `${first}–${first + count - 1}`];
 }
 
 /** @param {Say} say @param {"step" | "layer"} one @param {"steps" | "layers"} name */

@@ -77,5 +77,6 @@ export class Span {
     this.part.style.left = `${(100 * from) / Math.max(1, count - 1)}%`;
     this.part.style.right = `${100 - (100 * to) / Math.max(1, count - 1)}%`;
     write(this.text, text);
+    this.text.title = text; // where there is no room for all of it
   }
 }
