@@ -99,7 +99,8 @@ export class Panel {
     return this.say("reduced", parts.filter(Boolean).join("; "));
   }
 
-  /** Which steps or layers were joined. @param {"step" | "layer"} one @param {number[]} first @param {number[][]} groups */
+  /** Which steps or layers were joined.
+   * @param {"step" | "layer"} one @param {number[]} first @param {number[][]} groups */
   joins(one, first, groups) {
     if (groups.every((group) => group.length === 1)) return "";
     const spans = groups.map((group, index) => joined(one, first[index], group.length)[1]);
