@@ -37,7 +37,7 @@ def import_adapters(families: Iterable[str]) -> tuple[ModuleType, ...]:
     found = []
     for family in families:
         try:
-            found.append(importlib.import_module(f".{family}", __package__))
+            found.append(importlib.import_module(f".adapters.{family}", __package__))
         except ImportError as error:
             if not (error.name or "").startswith("comfy."):
                 raise

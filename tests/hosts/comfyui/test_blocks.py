@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from concept_attention import attention
 from concept_attention.hosts.architecture import TokenSlices
-from concept_attention.hosts.comfyui import flux, hunyuan_video
+from concept_attention.hosts.comfyui.adapters import flux, hunyuan_video
 from concept_attention.hosts.comfyui.blocks import ConceptStream, StopForward
 from concept_attention.hosts.comfyui.network import eager, running_eager
 from concept_attention.hosts.comfyui.settings import Settings

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-import concept_attention.hosts.comfyui as package
-from concept_attention.hosts.comfyui import flux, registry
+import concept_attention.hosts.comfyui.adapters as package
+from concept_attention.hosts.comfyui import registry
+from concept_attention.hosts.comfyui.adapters import flux
 from concept_attention.hosts.comfyui.registry import adapter_for
 
 from .architectures.table import ROWS
@@ -134,7 +135,7 @@ def test_a_family_that_this_comfyui_lacks_is_left_out(tmp_path: Path, monkeypatc
         ("broken", "import nowhere_at_all"),
     ):
         (tmp_path / f"{name}.py").write_text(line, encoding="utf-8")
-    monkeypatch.setattr("concept_attention.hosts.comfyui.__path__", [*package.__path__, str(tmp_path)])
+    monkeypatch.setattr("concept_attention.hosts.comfyui.adapters.__path__", [*package.__path__, str(tmp_path)])
     assert registry.import_adapters(("flux", "younger", "youngest")) == (flux,)
     with pytest.raises(ModuleNotFoundError, match="nowhere_at_all"):
         registry.import_adapters(("broken",))

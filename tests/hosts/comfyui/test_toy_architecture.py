@@ -54,8 +54,8 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Row:
             return comfy.model_base.BaseModel(self, flow, device=device, unet_model=model.ToyTransformer)
 
     monkeypatch.setattr(comfy.supported_models, "Toy", Toy, raising=False)
-    adapter = run_as("concept_attention.hosts.comfyui.toy", ADAPTER, monkeypatch)
-    package = sys.modules["concept_attention.hosts.comfyui"]
+    adapter = run_as("concept_attention.hosts.comfyui.adapters.toy", ADAPTER, monkeypatch)
+    package = sys.modules["concept_attention.hosts.comfyui.adapters"]
     monkeypatch.setattr(package, "toy", adapter, raising=False)
     monkeypatch.setattr(registry, "ADAPTERS", registry.import_adapters((*registry.FAMILIES, "toy")))
     run_as(f"{table.__package__}.toy", ROW, monkeypatch)
@@ -75,9 +75,8 @@ def test_without_its_line_in_the_registry_it_is_unknown(toy: Row, monkeypatch: p
 
 
 def test_an_adapter_that_forgets_the_modulation_is_found_out(toy: Row, monkeypatch: pytest.MonkeyPatch) -> None:
-    blind = run_as(
-        "concept_attention.hosts.comfyui.blind", ADAPTER.replace("concept * (1 + scale)", "concept"), monkeypatch
-    )
+    without = ADAPTER.replace("concept * (1 + scale)", "concept")
+    blind = run_as("concept_attention.hosts.comfyui.adapters.blind", without, monkeypatch)
     monkeypatch.setattr(toy.adapter, "attend_concepts", blind.attend_concepts)
     with pytest.raises(AssertionError):
         test_architectures.test_scores_are_those_of_blocks_that_run_on_the_concepts(toy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concept_attention.hosts.comfyui import auraflow
+from concept_attention.hosts.comfyui.adapters import auraflow
 
 from .row import Row
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy.ldm.chroma_radiance.model import ChromaRadianceParams
 
-from concept_attention.hosts.comfyui import chroma
+from concept_attention.hosts.comfyui.adapters import chroma
 
 from .double_stream import double_stream_row
 

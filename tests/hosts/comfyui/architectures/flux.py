@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui import flux
+from concept_attention.hosts.comfyui.adapters import flux
 from concept_attention.hosts.comfyui.visits import Call
 
 from .double_stream import double_stream_row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concept_attention.hosts.comfyui import flux2
+from concept_attention.hosts.comfyui.adapters import flux2
 
 from .double_stream import double_stream_row
 from .row import Row

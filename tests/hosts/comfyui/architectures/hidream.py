@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui import hidream
+from concept_attention.hosts.comfyui.adapters import hidream
 from concept_attention.hosts.comfyui.visits import Visit
 
 from .row import Arguments, Row

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from concept_attention.hosts.comfyui import joyimage
+from concept_attention.hosts.comfyui.adapters import joyimage
 from concept_attention.hosts.comfyui.visits import Call
 
 from .row import Arguments, Row

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui import krea2
+from concept_attention.hosts.comfyui.adapters import krea2
 from concept_attention.hosts.comfyui.visits import Call
 
 from .row import Arguments, Row, at_position

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui import sd3
+from concept_attention.hosts.comfyui.adapters import sd3
 
 from .row import Arguments, Row
 

@@ -1,0 +1,122 @@
+"""Krea 2 in ComfyUI.
+
+Phases follow `SingleStreamBlock.forward` and `Attention.forward` of comfy/ldm/krea2/model.py (0.33), so the two can be
+diffed. There is one stream: concepts go through the weights that text and image tokens share.
+
+Convention: text tokens come first, then the picture's, then those of reference pictures. Attention outputs are taken
+before the block's sigmoid gate, which belongs to the projection.
+Source: arXiv:2502.04320, Sec. 4.1, carried over to one stream; the authors have no such model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from comfy.ldm.flux.math import apply_rope
+from comfy.ldm.krea2.model import SingleStreamDiT
+from torch import Tensor, nn
+
+from .... import attention
+from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
+from ..network import network
+from ..visits import Call, Rows, Visit
+
+SUPPORTED = ("Krea 2",)
+
+
+def matches(model: Any) -> bool:
+    return isinstance(network(model), SingleStreamDiT)
+
+
+def describe(model: Any) -> Architecture:
+    krea = network(model)
+    count, attn = len(krea.blocks), krea.blocks[0].attn
+    return Architecture(
+        name="krea2",
+        joint_blocks=count,
+        heads=attn.heads,
+        head_dim=attn.headdim,
+        text_width=krea.txtlayers * krea.txtdim,
+        patch=krea.patch,
+        default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),
+    )
+
+
+def joint_blocks(krea: Any) -> nn.ModuleList:
+    return krea.blocks
+
+
+def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
+    """Where the streams lie among `keys` keys, of which the picture has `tokens`."""
+    text = _text(visit)
+    return TokenSlices(text, slice(text.stop, keys), slice(text.stop, text.stop + tokens))
+
+
+def _text(visit: Visit) -> slice:
+    return slice(0, visit.calls["text"].output.shape[1])
+
+
+def conditioning_modules(krea: Any) -> Mapping[str, nn.Module]:
+    """What makes the text tokens, which tells how many there are."""
+    return {"text": krea.txtmlp}
+
+
+def concept_modulation(krea: Any, calls: Mapping[str, Call], rows: Rows) -> None:
+    """Every block is told its own modulation."""
+
+
+def project_concepts(krea: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+    """Text encoder embeddings (1, C, E) to concept tokens (1, C, D), each fused alone, as a prompt of one token."""
+    layers = embeddings.transpose(0, 1).unflatten(-1, (krea.txtlayers, krea.txtdim))
+    return krea.txtmlp(krea.txtfusion(layers)).transpose(0, 1)
+
+
+def attend_concepts(
+    block: Any,
+    concept: Tensor,
+    vec: None,
+    image_k: Tensor,
+    image_v: Tensor,
+    visit: Visit,
+    key_bias: Tensor | None = None,
+) -> tuple[Tensor, Any]:
+    """One block's attention for the concept tokens.
+
+    Args:
+        block: a SingleStreamBlock.
+        concept: concept tokens, (B, C, D).
+        vec: nothing.
+        image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, heads, N, head_dim).
+        visit: this call of the block.
+        key_bias: added to the concept keys' logits, (C,).
+
+    Returns:
+        The attention output before gate and projection, (B, C, heads * head_dim), that gate, and the rest of the
+        modulation.
+    """
+    modulation = visit.arguments["vec"]
+    if visit.arguments.get("timestep_zero_index") is not None:
+        modulation = modulation.chunk(2)[0]  # the second half is that of reference pictures
+    prescale, preshift, *rest = block.mod(visit.select(modulation))
+
+    attn = block.attn
+    concept_modulated = (1 + prescale) * block.prenorm(concept) + preshift
+    concept_q, concept_k, concept_v = (
+        project(concept_modulated).unflatten(-1, (-1, attn.headdim)).transpose(1, 2)
+        for project in (attn.wq, attn.wk, attn.wv)
+    )
+    concept_q, concept_k = attn.qknorm(concept_q, concept_k)
+    concept_q, concept_k = apply_rope(concept_q, concept_k, visit.rotations(visit.arguments["freqs"], 2, _text(visit)))
+    concept_k, concept_v = (
+        part.repeat_interleave(attn.heads // part.shape[1], dim=1) for part in (concept_k, concept_v)
+    )
+    concept_out = attention.attend_concepts(concept_q, concept_k, concept_v, image_k, image_v, key_bias=key_bias)
+    return concept_out, (attn.gate(concept_modulated).sigmoid(), *rest)
+
+
+def update_concepts(block: Any, concept: Tensor, concept_out: Tensor, modulation: Any) -> Tensor:
+    """The rest of the block: gates, projection and MLP. (B, C, D) to (B, C, D)."""
+    gate, pregate, postscale, postshift, postgate = modulation
+    concept = concept + pregate * block.attn.wo(concept_out * gate)
+    return concept + postgate * block.mlp((1 + postscale) * block.postnorm(concept) + postshift)

@@ -1,0 +1,157 @@
+"""The CogVideoX adapter: one weighted pad token for 226, sizes and frames of 1.5, pictures to begin with, precision."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+pytest.importorskip("comfy.ldm.cogvideo.model", reason="needs ComfyUI: this one has no CogVideoX")
+
+from comfy.ldm.cogvideo.model import CogVideoXTransformer3DModel
+from comfy.patcher_extension import WrappersMP
+
+from concept_attention.heatmaps import make_heatmaps
+from concept_attention.hosts.architecture import Architecture
+from concept_attention.hosts.comfyui.adapters import cogvideox
+from concept_attention.hosts.comfyui.analysis import analyze
+from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.recording import Recording
+
+from ..architectures.cogvideox import ROWS
+from ..naive import relative_error
+from ..watched import make_encoded, recording_of
+
+CLOSE = 1e-5
+B5, B2, LONG, FROM_PICTURE = ROWS
+PADDED = 226
+
+
+def recorded(row: Any, count: int = 3, mode: str = "auto", **options: Any) -> Recording:
+    settings = Settings(make_encoded(count, width=row.text_width), mode=mode)
+    options = {"positive": row.cond(), "latent": row.empty(2), "steps": 2, **options}
+    return recording_of(row.make(), settings, **options)
+
+
+def scores_of_all_tokens(row: Any, count: int, monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    """Scores (S, L, B, 226, N) where every padding token is a row of its own, and none has a weight."""
+    embeddings = make_encoded(count, width=row.text_width).embeddings
+    all_rows = make_encoded(PADDED, width=row.text_width)
+    object.__setattr__(all_rows, "embeddings", F.pad(embeddings, (0, 0, 0, PADDED - count)))
+    settings = Settings(all_rows)
+    options = {"positive": row.cond(), "latent": row.empty(2), "steps": 2}
+    recording = recording_of(row.make(), settings, **options)
+    assert recording.pad_scores is None and recording.pad_count == 0
+    return recording.scores
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("row", [B5, B2, LONG], ids=lambda row: row.name)
+def test_one_weighted_pad_token_is_all_of_them(row: Any, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, expected = recorded(row, count), scores_of_all_tokens(row, count, monkeypatch)
+    assert found.mode == "cogvideox" and found.pad_count == PADDED - count
+    assert relative_error(found.scores, expected[:, :, :, :count]) < CLOSE
+    for token in (count, PADDED - 1):
+        assert relative_error(found.pad_scores, expected[:, :, :, token]) < CLOSE
+    layers = [found.layers.index(layer) for layer in found.default_layers]
+    shares = expected[:, layers].softmax(dim=3).mean(dim=(0, 1))[:, :count]
+    assert float((make_heatmaps(found).values.flatten(2) - shares).abs().max()) < CLOSE
+    assert float(shares.std()) > 100 * CLOSE
+
+
+def test_pad_tokens_are_seen_by_the_concepts() -> None:
+    without = recorded(B5, mode="flux")
+    assert without.pad_scores is None
+    assert relative_error(recorded(B5).scores, without.scores) > 100 * CLOSE
+
+
+def full_size(blocks: int, heads: int, **sizes: Any) -> Architecture:
+    patch_embed = types.SimpleNamespace(text_proj=types.SimpleNamespace(in_features=4096))
+    network = object.__new__(CogVideoXTransformer3DModel)
+    torch.nn.Module.__init__(network)
+    values = {
+        "blocks": range(blocks),
+        "num_attention_heads": heads,
+        "dim": 64 * heads,
+        "patch_embed": patch_embed,
+        "patch_size": 2,
+        "patch_size_t": None,
+        "temporal_compression_ratio": 4,
+        **sizes,
+    }
+    for name, value in values.items():
+        setattr(network, name, value)
+    model = types.SimpleNamespace(diffusion_model=network)
+    assert cogvideox.matches(model)
+    return cogvideox.describe(model)
+
+
+def test_full_size_models_are_described() -> None:
+    """The authors' example takes the first 30 of 5B's 42 layers; 2B has 30."""
+    found = full_size(42, 48)
+    assert (found.joint_blocks, found.heads, found.head_dim, found.text_width) == (42, 48, 64, 4096)
+    assert (found.default_layers, found.frame_patch, found.frames_per_latent) == (tuple(range(30)), 1, 4)
+    assert full_size(30, 30).default_layers == tuple(range(21))
+    assert full_size(42, 48, patch_size_t=2).frame_patch == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "shape", "grid", "counts"),
+    [
+        (B5, (1, 16, 5, 6, 8), (5, 3, 4), (1, 4, 4, 4, 4)),
+        (B5, (1, 16, 3, 7, 5), (3, 4, 3), (1, 4, 4)),
+        (B5, (1, 16, 1, 6, 8), (1, 3, 4), None),
+        (LONG, (1, 16, 4, 6, 8), (2, 3, 4), (5, 8)),
+        (LONG, (1, 16, 5, 6, 8), (3, 3, 4), (5, 8, 4)),
+        (LONG, (1, 16, 2, 6, 8), (1, 3, 4), (5,)),
+    ],
+)
+def test_tokens_know_the_picture_frames_they_stand_for(
+    row: Any, shape: tuple[int, ...], grid: tuple[int, int, int], counts: tuple[int, ...] | None
+) -> None:
+    found = recorded(row, latent=torch.zeros(shape), steps=1)
+    assert (found.grid, found.frame_counts) == (grid, counts)
+    assert found.image_size == (8 * shape[-2], 8 * shape[-1])
+    assert found.video == (counts is not None)
+    if counts is not None:
+        assert sum(counts) == 4 * (shape[2] - 1) + 1
+
+
+def test_a_picture_to_begin_with_is_no_token() -> None:
+    cond = FROM_PICTURE.cond()
+    cond[0][1]["concat_latent_image"] = torch.randn(1, 16, 1, 12, 8, generator=torch.Generator().manual_seed(1))
+    found = recorded(FROM_PICTURE, positive=cond)
+    assert found.grid == (3, 6, 4)
+    assert relative_error(found.scores, recorded(FROM_PICTURE).scores) > 100 * CLOSE
+
+
+def test_existing_videos_are_shown_with_the_noise_of_training() -> None:
+    """The host hands this model what the sampler has, and leaves it to samplers to scale it."""
+    shown: list[Tensor] = []
+
+    def note(executor: Any, x: Tensor, *rest: Any, **options: Any) -> Tensor:
+        shown.append(x.clone())
+        return executor(x, *rest, **options)
+
+    model = B5.make()
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "test", note)
+    latent = torch.randn(1, 16, 3, 12, 8, generator=torch.Generator().manual_seed(2))
+    settings = Settings(make_encoded(width=B5.text_width))
+    found = analyze(model, settings, {"samples": latent}, B5.cond(), noise=0.6, seed=5)
+    noise = torch.randn(16, 3, 12, 8, generator=torch.Generator().manual_seed(5))
+    scaled = model.model.latent_format.process_in(latent)
+    assert torch.allclose(shown[0], 0.8 * scaled + 0.6 * noise, atol=CLOSE)
+    assert found.sigmas == pytest.approx((0.6,), abs=1e-3) and found.frame_counts == (1, 4, 4)
+
+
+def test_half_precision_keeps_what_the_host_keeps_in_float32() -> None:
+    model = B5.make(dtype=torch.bfloat16)
+    assert model.model.diffusion_model.patch_embed.text_proj.weight.dtype == torch.float32
+    encoded = make_encoded(width=B5.text_width)
+    found = recording_of(model, Settings(encoded), positive=B5.cond(), latent=B5.empty(), steps=1)
+    expected = recording_of(B5.make(), Settings(encoded), positive=B5.cond(), latent=B5.empty(), steps=1)
+    assert relative_error(found.scores, expected.scores) < 0.05

@@ -1,0 +1,28 @@
+"""The double-stream block's text path, in what no row of the table of architectures shows."""
+
+from __future__ import annotations
+
+import types
+
+import torch
+
+from concept_attention.hosts.comfyui.adapters import double_stream
+from concept_attention.hosts.comfyui.visits import Visit
+
+
+def test_slices_are_counted_from_the_end_of_the_keys() -> None:
+    """Another pack may put tokens before the text; reference pictures come after the picture."""
+    visit = Visit({"img": torch.zeros(1, 32, 4), "txt": torch.zeros(1, 7, 4)}, slice(None))
+    found = double_stream.token_slices(visit, 39, 24)
+    assert (found.text, found.image, found.picture) == (slice(0, 7), slice(7, 39), slice(7, 31))
+    assert double_stream.token_slices(visit, 42, 24).image == slice(10, 42)
+
+
+def test_float16_is_clipped_where_the_model_clips_it() -> None:
+    largest = torch.full((1, 2, 4), 65504.0, dtype=torch.float16)
+    block = types.SimpleNamespace(
+        txt_attn=types.SimpleNamespace(proj=lambda x: x), txt_norm2=lambda x: 0 * x, txt_mlp=lambda x: x + largest
+    )
+    none = torch.zeros(1, 1, 4, dtype=torch.float16)
+    mods = types.SimpleNamespace(shift=none, scale=none, gate=none + 1)
+    assert torch.equal(double_stream.update_concepts(block, largest, 0 * largest, (mods, mods)), largest)

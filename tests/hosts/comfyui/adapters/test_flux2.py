@@ -1,0 +1,92 @@
+"""The Flux 2 adapter, beside its rows in the table: full sizes, the place of concepts, reference pictures."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from concept_attention.hosts.comfyui.adapters import flux2
+from concept_attention.hosts.comfyui.settings import Settings
+
+from ..architectures.flux2 import ROWS
+from ..architectures.oracle import recorded_and_expected
+from ..architectures.row import Row
+from ..encoders import clip_of, first_word
+from ..naive import relative_error
+from ..tiny import make_flux
+from ..watched import make_encoded, recording_of
+
+CLOSE = 1e-5
+DEV, KLEIN = ROWS
+
+
+def with_references(row: Row, method: str) -> Row:
+    """The row with two reference pictures of other sizes in every prompt."""
+    pictures = [torch.randn(1, 128, *size, generator=torch.Generator().manual_seed(4)) for size in ((4, 6), (3, 2))]
+    said = {"reference_latents": pictures, "reference_latents_method": method}
+    return replace(row, extra={name: lambda *_, value=value: value for name, value in said.items()})
+
+
+def options_of(row: Row, batch: int = 1, tokens: int = 7) -> dict[str, Any]:
+    return {"positive": row.cond(tokens), "latent": row.empty(batch), "steps": 2}
+
+
+@pytest.mark.parametrize(
+    "count, guidance, layers, position",
+    [(8, True, (5, 6, 7), 510), (8, False, (5, 6, 7), 3), (5, False, (3, 4), 3)],
+    ids=["dev", "Klein 9B", "Klein 4B"],
+)
+def test_default_layers_of_the_full_sizes(count: int, guidance: bool, layers: tuple[int, ...], position: int) -> None:
+    """Of dev the authors'; of Klein as large a share."""
+    network = types.SimpleNamespace(
+        double_blocks=range(count),
+        single_blocks=range(20),
+        num_heads=48,
+        hidden_size=6144,
+        patch_size=1,
+        params=types.SimpleNamespace(context_in_dim=15360, guidance_embed=guidance),
+    )
+    found = flux2.describe(types.SimpleNamespace(diffusion_model=network))
+    assert (found.default_layers, found.concept_position, found.head_dim) == (layers, position, 128)
+
+
+def test_flux_1_is_not_matched() -> None:
+    assert not flux2.matches(make_flux().model)
+
+
+def test_kleins_concepts_have_the_place_of_a_prompt_of_one_word() -> None:
+    assert first_word(clip_of("Flux.2 Klein 4B")) == flux2.KLEIN_POSITION
+
+
+def test_devs_concepts_have_the_place_of_a_prompts_last_word() -> None:
+    """The host pads at the left to 512 tokens; the template ends with one token more, `[/INST]`."""
+    text = DEV.cond()[0][0]
+    padded = DEV.make().model.extra_conds(cross_attn=text, noise=DEV.empty(), device=text.device)["c_crossattn"].cond
+    assert torch.equal(padded[:, flux2.DEV_POSITION], text[:, -2])
+
+
+@pytest.mark.parametrize("tokens", [7, 520])
+def test_concepts_stay_in_their_place_however_long_the_prompt_is(tokens: int) -> None:
+    recording, expected = recorded_and_expected(
+        DEV, DEV.make(), Settings(make_encoded()), **options_of(DEV, tokens=tokens)
+    )
+    assert relative_error(recording.scores, expected) < CLOSE
+
+
+@pytest.mark.parametrize("method", ["index", "index_timestep_zero"])
+def test_concepts_see_reference_pictures_that_are_not_mapped(method: str) -> None:
+    """Also where these have a modulation of their own, as if they were free of noise."""
+    row, model = with_references(KLEIN, method), KLEIN.make()
+    recording, expected = recorded_and_expected(row, model, Settings(make_encoded()), **options_of(row, batch=2))
+    assert recording.scores.shape[-1] == 24
+    assert relative_error(recording.scores, expected) < CLOSE
+    without = recording_of(model, **options_of(KLEIN, batch=2))
+    assert relative_error(recording.scores, without.scores) > 100 * CLOSE
+
+
+def test_shares_are_those_of_the_authors_mode() -> None:
+    assert recording_of(DEV.make(), **options_of(DEV)).mode == "flux2"

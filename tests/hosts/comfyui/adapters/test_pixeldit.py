@@ -1,0 +1,64 @@
+"""The PixelDiT adapter: sizes in pixels, a model without rotation of the text, and short prompts."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from concept_attention.hosts.comfyui.settings import Settings
+
+from ..architectures.oracle import recorded_and_expected
+from ..architectures.row import Arguments
+from ..encoders import clip_of, first_word
+from ..naive import relative_error
+from ..watched import make_encoded
+
+pytest.importorskip("comfy.ldm.pixeldit", reason="this ComfyUI has no PixelDiT")
+
+from concept_attention.hosts.comfyui.adapters import pixeldit
+
+from ..architectures.pixeldit import DECODER, TEXT
+
+CLOSE = 1e-5
+SETTINGS = Settings(make_encoded())
+
+
+def test_sizes_are_read_from_the_live_model() -> None:
+    found = pixeldit.describe(TEXT.make().model)
+    assert (found.joint_blocks, found.heads, found.head_dim, found.text_width, found.patch) == (3, 2, 32, 48, 16)
+    assert not pixeldit.matches(types.SimpleNamespace(diffusion_model=nn.Identity()))
+
+
+def test_default_layers_of_a_full_size_model_end_before_the_last_block() -> None:
+    config = {**TEXT.config, "patch_depth": 14}
+    assert pixeldit.describe(replace(TEXT, config=config).make().model).default_layers == (10, 11, 12)
+
+
+def test_concepts_have_the_place_of_the_first_word() -> None:
+    """Behind a long template, of which the text encoder leaves the first token."""
+    assert first_word(clip_of("PixelDiT")) == pixeldit.describe(TEXT.make().model).concept_position == 1
+
+
+@pytest.mark.parametrize("row", [TEXT, DECODER], ids=["PixelDiT", "PiD"])
+def test_odd_sizes_have_a_token_for_the_rest(row: Any) -> None:
+    row = replace(row, grid=(1, 5, 3))
+    latent = torch.zeros(2, 3, 70, 33)
+    recording, expected = recorded_and_expected(row, row.make(), SETTINGS, positive=row.cond(), latent=latent, steps=1)
+    assert (recording.grid, recording.image_size, recording.covered_size) == ((1, 5, 3), (70, 33), (80, 48))
+    assert relative_error(recording.scores, expected) < CLOSE
+
+
+def test_text_that_is_not_rotated() -> None:
+    def swap(arguments: Arguments, concept: torch.Tensor) -> Arguments:
+        assert arguments["pos_txt"] is None
+        return {**arguments, "y": concept}
+
+    row = replace(TEXT, config={**TEXT.config, "use_text_rope": False}, swap=swap)
+    options = {"positive": row.cond(), "latent": row.empty(), "steps": 1}
+    recording, expected = recorded_and_expected(row, row.make(), SETTINGS, **options)
+    assert relative_error(recording.scores, expected) < CLOSE
