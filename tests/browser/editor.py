@@ -24,6 +24,7 @@ SETTINGS = {
     "Comfy.Locale": "en",
     "Comfy.ColorPalette": "dark",
 }
+AWAY = (3, 560)  # of the page: nothing there minds the mouse
 KEPT_MS = 1500  # after a change the front end waits a second before it keeps the graph for the next start
 READY = """(extension) => Boolean(
   window.app?.vueAppReady && window.app.canvas && window.app.extensionManager
@@ -115,7 +116,7 @@ class Editor:
 
     def load(self, graph: Graph | Mapping[str, Any]) -> None:
         """Put a graph, or a saved workflow, in place of the one that is open; the mouse goes out of the way."""
-        self.page.mouse.move(2, 2)
+        self.page.mouse.move(*AWAY)
         if isinstance(graph, Graph):
             self.page.evaluate(LOAD, completed(graph, self.client.object_info()))
         else:

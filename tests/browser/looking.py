@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 168, 120  # pixels of the pictures: 10.5 x 7.5 tokens, of which the grid has 11 x 8
 ROUNDED = 0.0006  # three decimals, and 16 bits
 LOOK = {view: f".ca-views button[data-view={view}]" for view in ("overlay", "sides", "segmentation", "mask")}
+POINTED = re.compile(r"(\d+), (\d+)")  # what the viewer says while a pixel is pointed at
 STILL = """async (element) => { // once it has stayed where it is for ten frames
   for (let still = 0, before = ""; still < 10; ) {
     await new Promise((drawn) => requestAnimationFrame(drawn));
@@ -66,10 +67,10 @@ class Scene:
 
 
 class Looking:
-    """A viewer in the page."""
+    """A viewer in the page, of pictures of this width and height."""
 
-    def __init__(self, editor: Editor, node: Node | str) -> None:
-        self.editor, self.node = editor, node
+    def __init__(self, editor: Editor, node: Node | str, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
+        self.editor, self.node, self.size = editor, node, size
         self.element = editor.widget(node, ".ca-viewer")
         editor.look_at(node)
 
@@ -101,19 +102,22 @@ class Looking:
 
     def hover(self, x: float, y: float) -> None:
         """Move the mouse over this place of the overlay, in parts of the picture (0-1)."""
+        self.find(".ca-message").wait_for(state="hidden")  # until there is something to point at
         self.picture.evaluate(STILL)  # nodes grow with what is in them
         box = self.picture.bounding_box()
         assert box
-        scale = min(box["width"] / WIDTH, box["height"] / HEIGHT)
-        left, top = (box["width"] - scale * WIDTH) / 2, (box["height"] - scale * HEIGHT) / 2
-        self.picture.hover(position={"x": left + x * WIDTH * scale, "y": top + y * HEIGHT * scale})
+        width, height = self.size
+        scale = min(box["width"] / width, box["height"] / height)
+        left, top = (box["width"] - scale * width) / 2, (box["height"] - scale * height) / 2
+        self.picture.hover(position={"x": left + x * width * scale, "y": top + y * height * scale})
+        self.find(".ca-where").filter(has_text=POINTED).wait_for()
         self.editor.rest()
 
     def pixel(self) -> tuple[int, int]:
         """The picture's pixel (x, y) that the bars belong to, as the viewer says."""
         self.editor.rest()
         said = self.find(".ca-where").text_content() or ""
-        found = re.search(r"(\d+), (\d+)", said)
+        found = POINTED.search(said)
         assert found, said
         return int(found[1]), int(found[2])
 

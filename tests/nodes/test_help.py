@@ -42,6 +42,13 @@ def test_a_page_explains_every_choice(pack: Pack, node_id: str, language: str) -
             assert all(f"`{option}`" in page for option in item.options)
 
 
+@pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lambda path: str(path.relative_to(DOCS)))
+def test_pictures_lie_where_the_front_end_looks_for_them(path: Path) -> None:
+    """In every language it looks from the folder of all help pages."""
+    for source in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+        assert (DOCS / source).is_file(), source
+
+
 def test_there_is_no_page_of_a_node_that_does_not_exist() -> None:
     pages = {path.relative_to(DOCS).parts[0].removesuffix(".md") for path in DOCS.rglob("*.md")}
     assert pages == set(IDS)

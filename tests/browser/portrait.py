@@ -1,0 +1,48 @@
+"""`python -m tests.browser.portrait` makes the picture of the viewer anew that README and the help page show."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from ..hosts.comfyui.boot import find_host
+from ..server.client import running
+from ..server.examples import NEED_NO_DOWNLOAD, workflows
+from ..server.front_end import find_front_end
+from ..server.process import PROJECT
+from ..server.workflow import load_workflow
+from .chromium import chromium, find_chromium
+from .editor import Editor
+from .looking import Looking
+
+TARGET = PROJECT / "web" / "docs" / "ConceptHeatmapViewer" / "viewer.jpg"
+CLASS = "ConceptHeatmapViewer"
+SHARPNESS = 1.5  # pixels of the picture per pixel of the page
+PLACE = (0.5, 0.75)  # of the picture that is pointed at, across and down
+
+
+def main() -> int:
+    workflow = load_workflow(workflows()[f"7 Look inside{NEED_NO_DOWNLOAD}"])
+    number = next(str(node["id"]) for node in workflow["nodes"] if node["type"] == CLASS)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(find_host().root, Path(folder) / "server", find_front_end()) as client,
+        chromium(find_chromium()) as browser,
+    ):
+        page = browser.new_page(viewport={"width": 1400, "height": 1300}, device_scale_factor=SHARPNESS)
+        editor = Editor(page, client, Path(folder))
+        editor.open()
+        editor.render("nodes2")
+        editor.load(workflow)
+        editor.run()
+        looking = Looking(editor, number, (256, 256))
+        looking.hover(*PLACE)
+        page.wait_for_timeout(1000)  # until everything is drawn in full
+        looking.element.screenshot(path=TARGET, quality=82, type="jpeg")
+        print(TARGET)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
