@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 OURS = ("ConceptAttention", "concept_attention", "ca-viewer")  # in addresses and messages of ours
 CALLS = 32  # of a stack, through promises and timers
+CALLS_SHOWN = 5  # and those of ours
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ class Complaint:
         return any(mark in text for mark in OURS for text in (self.text, *self.trail))
 
     def __str__(self) -> str:
-        return "\n    ".join((f"{self.what}: {self.text}", *self.trail))
+        trail = [
+            call for index, call in enumerate(self.trail) if index < CALLS_SHOWN or any(mark in call for mark in OURS)
+        ]
+        return "\n    ".join((f"{self.what}: {self.text}", *trail))
 
 
 class Complaints:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -13,6 +14,7 @@ from ..server.front_end import find_front_end, version_of
 from ..server.landscape import Landscape
 from ..server.workflow import load_workflow, titled, to_graph
 from .editor import Editor
+from .looking import Scene
 
 QUICK_START = workflows()[f"1 Quick start{NEED_NO_DOWNLOAD}"]
 TYPES = ("CA_CONCEPTS", "CA_RECORDING", "CA_HEATMAPS")
@@ -59,6 +61,23 @@ def test_sockets_keep_their_colours_in_every_palette(editor: Editor, palette: st
     found = [editor.page.evaluate(script, list(TYPES)) for script in (wires, slots, rules)]
     assert found[0] == found[1] == found[2] and len(set(found[0])) == len(TYPES)
     assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in found[0])
+
+
+def test_a_help_page_opens_with_its_picture(editor: Editor) -> None:
+    scene = Scene()
+    editor.load(scene.graph)
+    editor.look_at(scene.viewer)
+    select = "(number) => window.app.canvas.selectNode(window.app.canvas.graph.getNodeById(number))"
+    editor.page.evaluate(select, scene.viewer.number)
+    editor.page.get_by_test_id("info-button").click()
+    picture = editor.page.locator("img[src$='/docs/ConceptHeatmapViewer/viewer.jpg']")
+    expect(picture).to_have_js_property("complete", True)
+    assert picture.evaluate("(image) => image.naturalWidth") > 0
+    editor.shoot(f"help_{editor.renderer}")
+    editor.page.get_by_label("Toggle properties panel").click()
+    # it asks for the page of the language before that of all languages
+    assert {urlsplit(complaint.text).path.rsplit("/", 1)[-1] for complaint in editor.complaints.ours} <= {"en.md"}
+    editor.complaints.found.clear()
 
 
 def test_the_server_is_asked_for_nothing_deprecated(comfyui: Client, editor: Editor) -> None:
