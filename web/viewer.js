@@ -160,7 +160,8 @@ function take(node, output) {
   const manifest = output?.concept_viewer?.[0];
   if (!manifest) return;
   const { look, key } = saved(node);
-  const same = JSON.stringify(recalled(node)) === JSON.stringify(manifest);
+  const [before, now] = [recalled(node), manifest].map((data) => JSON.stringify({ ...data, choice: null }));
+  const same = before === now; // whatever of it was chosen
   if (key && !same) keep(`${key} ${node.id}`, manifest);
   viewers.get(node)?.take(manifest, look, same);
 }

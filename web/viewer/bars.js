@@ -98,6 +98,7 @@ export class Bars {
       meter.setAttribute("aria-valuemin", low.toFixed(3));
       meter.setAttribute("aria-valuemax", high.toFixed(3));
       bar.classList.toggle("ca-winner", index === winner);
+      bar.setAttribute("aria-current", String(index === winner));
       bar.classList.toggle("ca-shown", shown.includes(index));
       const isPicked = picked.includes(index);
       pick.setAttribute("aria-pressed", String(isPicked));

@@ -58,6 +58,7 @@ export class Viewer {
     /** @type {Scene | null} What is shown. */
     this.scene = null;
     this.height = LEAST; // CSS pixels in which everything is seen
+    this.samples = 0; // in which it was drawn
     this.asked = 0; // the next animation frame
     this.settling = 0; // the timer after which everything is drawn in full
     this.playing = 0; // the timer of the film
@@ -223,7 +224,9 @@ export class Viewer {
     const [width, height] = sides.map((side) => Math.max(1, Math.round(side * ratio)));
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const context = canvas.getContext("2d");
-    if (context && this.memo.isNews("drawn", [...lookOf(scene), canvas.width, canvas.height, samples])) {
+    const isNews = this.memo.isNews("drawn", [...lookOf(scene), width, height]);
+    if (context && (isNews || samples > this.samples)) {
+      this.samples = samples;
       stage.tiles = painter.paint(context, scene, ratio, samples);
     }
     stage.picture = scene.picture;

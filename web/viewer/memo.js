@@ -20,10 +20,15 @@ export class Memo {
 
   /** Whether something depends on other things than last time. @param {string} name @param {unknown[]} on */
   isNews(name, on) {
-    const before = this.known.get(name)?.on;
-    if (before?.length === on.length && on.every((item, index) => item === before[index])) return false;
+    if (this.knows(name, on)) return false;
     this.known.set(name, { on, value: undefined });
     return true;
+  }
+
+  /** Whether something depends on the same things as last time. @param {string} name @param {unknown[]} on */
+  knows(name, on) {
+    const before = this.known.get(name)?.on;
+    return before?.length === on.length && on.every((item, index) => item === before[index]);
   }
 
   clear() {
