@@ -64,7 +64,7 @@ class AuthorsWay:
         return sum(vectors.nbytes for vectors in (*self.image_vectors, *self.concept_vectors))
 
     def _take_modulation(self, module: Any, args: Any) -> None:
-        self._seen["vec"] = flux.concept_modulation(self._transformer, args)
+        self._seen["vec"] = flux.concept_conditioning(self._transformer, args)
         self._seen["concept"] = flux.project_concepts(self._transformer, self._embeddings[None])
 
     def _take_arguments(self, block: Any, args: Any, kwargs: Any) -> None:

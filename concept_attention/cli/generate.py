@@ -23,8 +23,8 @@ def run(arguments: Namespace) -> None:
         clock.lap("load")
         defaults = defaults_for(pipeline)
         settings = {
-            "width": arguments.width or defaults.side,
-            "height": arguments.height or defaults.side,
+            "width": arguments.width or defaults.width,
+            "height": arguments.height or defaults.height,
             "steps": arguments.steps or defaults.steps,
             "guidance": defaults.guidance if arguments.guidance is None else arguments.guidance,
             "cfg": arguments.cfg or defaults.cfg,

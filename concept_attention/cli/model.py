@@ -7,7 +7,8 @@ from typing import Any
 
 from ..hosts.architecture import Architecture
 from ..hosts.collector import versions
-from ..hosts.diffusers.loading import is_tiny, load_pipeline
+from ..hosts.diffusers.loading import load_pipeline
+from ..hosts.diffusers.model import is_tiny
 from ..hosts.diffusers.recorder import HOST
 from ..hosts.diffusers.registry import adapter_for
 from ..tiny import TAUGHT

@@ -15,11 +15,12 @@ from torch import Tensor
 from ...concepts import Concept
 from ...images import from_pil, to_pil
 from ...recording import Recording
-from ..encoded import Pooling
+from ..encoded import Pooling, Reader
 from ..words import warn_of_unknown_words
-from . import flux
-from .loading import defaults_for, model_name
+from .loading import defaults_for
+from .model import model_name
 from .recorder import Recorder
+from .registry import family_of
 from .stream import StopForward
 from .text import encode_concepts
 
@@ -39,15 +40,17 @@ def analyze(
     layers: str | Sequence[int] = "all",
     mode: str = "auto",
     pooling: Pooling = "auto",
+    reader: Reader = "auto",
     max_tokens: int | None = None,
     dtype: torch.dtype = torch.float32,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Recording:
-    """Record where the concepts are in existing pictures.
+    """Record where the concepts are in existing pictures, or in a video.
 
     Args:
-        pipeline: a FluxPipeline, as `load_pipeline` gives it.
-        image: a picture, or several of one size; of any kind that `from_pil` converts.
+        pipeline: as `load_pipeline` gives it.
+        image: a picture, or several of one size; of any kind that `from_pil` converts. A model of videos takes them for
+            the frames of one video, as many as its VAE makes: 4 n + 1 for CogVideoX.
         concepts: what to look for.
         prompt: what the picture shows; may be empty.
         noise: sigma at which the model looks, above 0 (the picture) up to 1 (only noise).
@@ -55,7 +58,7 @@ def analyze(
         width, height: pixels to look at, multiples of 16. One of them keeps the picture's aspect; none keeps it at
             about the model's own size.
         seed: of the first noise; noise i has seed + i and is the same for every picture.
-        layers, mode, pooling, max_tokens, dtype: as in `generate`.
+        layers, mode, pooling, reader, max_tokens, dtype: as in `generate`.
         on_step: called after each sample with (samples done, samples in all).
 
     Returns:
@@ -65,32 +68,36 @@ def analyze(
         ValueError: for a noise level or number of samples out of range, pictures of different sizes, sides that
             are not multiples of 16, and as `encode_concepts` and `Recorder`.
 
-    Source: the authors' `encode_image`: a zero pooled vector and zero guidance for picture and text as well.
+    Source: the authors' `encode_image`.
     """
     images = [to_pil(from_pil(one)) for one in ([image] if isinstance(image, Image.Image) else image)]
     _check(images, noise, samples)
-    defaults = defaults_for(pipeline)
+    family, defaults = family_of(pipeline), defaults_for(pipeline)
     max_tokens = defaults.max_tokens if max_tokens is None else max_tokens
     rows, columns = token_grid(images[0].size, width, height, defaults.side)
-    warn_of_unknown_words(pipeline.tokenizer_2, [prompt])
-    encoded = encode_concepts(pipeline, concepts, pooling, max_tokens)
-    recorder = Recorder(pipeline, encoded, layers, mode, rows * columns, dtype)
-    latents = _encode_images(pipeline, images, rows, columns)
-    inputs = _conditions(pipeline, prompt, len(images), rows, columns, noise, max_tokens)
+    width, height = 16 * columns, 16 * rows
+    batch, frames = (1, len(images)) if family.VIDEO else (len(images), 1)
+    layout = family.layout(pipeline, width, height, frames)
+    warn_of_unknown_words(family.tokenizer(pipeline), [prompt])
+    encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
+    recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, dtype)
+    latents = family.encode_pictures(pipeline, _pixels(images, width, height))
+    inputs = family.conditions(pipeline, prompt, batch, width, height, noise, latents, max_tokens)
 
     with recorder.watching(stop=True):
         for sample in range(samples):
             generator = torch.Generator().manual_seed(seed + sample)
             fresh = torch.randn(latents.shape[1:], generator=generator).to(latents)
+            noised = family.noised(pipeline, latents, fresh, noise)
             with contextlib.suppress(StopForward):
-                pipeline.transformer(hidden_states=noise * fresh + (1 - noise) * latents, **inputs)
+                pipeline.transformer(hidden_states=noised, return_dict=False, **inputs)
             recorder.commit(sample, noise)
             if on_step is not None:
                 on_step(sample + 1, samples)
     pipeline.maybe_free_model_hooks()
     notes = {"prompt": prompt, "seed": str(seed), "model": model_name(pipeline)}
     original = images[0].size
-    return recorder.build((1, rows, columns), (original[1], original[0]), notes)
+    return recorder.build(layout.grid, (original[1], original[0]), notes, layout.frame_counts)
 
 
 def _check(images: Sequence[Image.Image], noise: float, samples: int) -> None:
@@ -129,33 +136,7 @@ def token_grid(size: tuple[int, int], width: int | None, height: int | None, sid
     return max(1, rows), max(1, columns)
 
 
-def _encode_images(pipeline: Any, images: Sequence[Image.Image], rows: int, columns: int) -> Tensor:
-    """Pictures to packed latents, (B, N, D), in the transformer's dtype. The VAE's mean is taken, not a sample."""
-    size = (16 * columns, 16 * rows)
-    arrays = [np.asarray(one.resize(size, Image.Resampling.LANCZOS)) for one in images]
-    pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    vae = pipeline.vae
-    encoded = vae.encode(pixels.to(pipeline._execution_device, vae.dtype))
-    latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-    latents = (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
-    return flux.pack_latents(latents).to(pipeline.transformer.dtype)
-
-
-def _conditions(
-    pipeline: Any, prompt: str, batch: int, rows: int, columns: int, noise: float, max_tokens: int
-) -> dict[str, Any]:
-    """The transformer's arguments beside the latents."""
-    device, dtype = pipeline._execution_device, pipeline.transformer.dtype
-    text, pooled, text_ids = pipeline.encode_prompt(
-        prompt=[prompt] * batch, prompt_2=None, device=device, max_sequence_length=max_tokens
-    )
-    guided = pipeline.transformer.config.guidance_embeds
-    return {
-        "encoder_hidden_states": text.to(dtype),
-        "pooled_projections": torch.zeros_like(pooled, dtype=dtype),
-        "timestep": torch.full((batch,), noise, device=device, dtype=dtype),
-        "guidance": torch.zeros(batch, device=device) if guided else None,
-        "img_ids": flux.position_ids(rows, columns, device).to(dtype),
-        "txt_ids": text_ids,
-        "return_dict": False,
-    }
+def _pixels(images: Sequence[Image.Image], width: int, height: int) -> Tensor:
+    """Pictures at the size the model looks at, (B, 3, H, W) float32, -1 to 1."""
+    arrays = [np.asarray(one.resize((width, height), Image.Resampling.LANCZOS)) for one in images]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ... import attention
 from ..architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers
+from .hook_points import HookPoints
 from .rotary import rotate
 
 
@@ -30,14 +31,6 @@ class Modulation(NamedTuple):
     shift_mlp: Tensor
     scale_mlp: Tensor
     gate_mlp: Tensor
-
-
-class HookPoints(NamedTuple):
-    """Submodules of a joint block whose inputs and outputs carry the image stream's attention."""
-
-    image_key: nn.Module  # output: image keys after the norm, before RoPE
-    image_value: nn.Module  # output: image values
-    image_out: nn.Module  # input: the image tokens' attention output, heads together, before the projection
 
 
 def matches(transformer: nn.Module) -> bool:
@@ -86,12 +79,26 @@ def hook_points(block: Any) -> HookPoints:
     return HookPoints(attn.norm_k, attn.to_qkv if attn.fused_projections else attn.to_v, attn.to_out[0])
 
 
-def modulation_module(transformer: Any) -> nn.Module:
+def image_keys(block: Any, passed: Tensor, block_arguments: Mapping[str, Any]) -> Tensor:
+    """What `hook_points` delivers, (B, N, heads, head_dim), as keys that are ready, (B, heads, N, head_dim)."""
+    image = token_slices(block_arguments).image
+    cos, sin = block_arguments["image_rotary_emb"]
+    return rotate(passed, cos[image], sin[image]).transpose(1, 2)
+
+
+def image_values(block: Any, passed: Tensor, block_arguments: Mapping[str, Any]) -> Tensor:
+    """What `hook_points` delivers, (B, N, D), or with q and k before it, as values, (B, heads, N, head_dim)."""
+    if block.attn.fused_projections:
+        passed = passed.chunk(3, dim=-1)[2]
+    return passed.unflatten(-1, (-1, block.attn.head_dim)).transpose(1, 2)
+
+
+def conditioning_module(transformer: Any) -> nn.Module:
     """The module that turns (timestep, [guidance], pooled) into the modulation vector."""
     return transformer.time_text_embed
 
 
-def concept_modulation(transformer: Any, arguments: tuple[Any, ...]) -> Tensor:
+def concept_conditioning(transformer: Any, arguments: tuple[Any, ...]) -> Tensor:
     """The concepts' modulation vector, (B, D): timestep and guidance of this evaluation, a zero pooled vector."""
     *conditions, pooled = arguments
     # `forward`, not the module itself, whose hook is what called us.
@@ -107,8 +114,8 @@ def attend_concepts(
     block: Any,
     concept: Tensor,
     vec: Tensor,
-    image_key: Tensor,
-    image_value: Tensor,
+    image_k: Tensor,
+    image_v: Tensor,
     block_arguments: Mapping[str, Any],
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Modulation]:
@@ -118,7 +125,7 @@ def attend_concepts(
         block: a FluxTransformerBlock.
         concept: concept tokens, (B, C, D).
         vec: their modulation vector, (B, D).
-        image_key, image_value: as `hook_points` delivers them, the keys (B, N, heads, head_dim) before RoPE.
+        image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, heads, N, head_dim).
         block_arguments: the arguments the block itself was called with.
         key_bias: added to the concept keys' logits, (C,).
 
@@ -126,11 +133,10 @@ def attend_concepts(
         The attention output before the projection, (B, C, heads * head_dim), and the rest of the modulation.
     """
     attn = block.attn
-    concept_norm, *modulation = block.norm1_context(concept, emb=vec)
+    concept_norm, *modulation = block.norm1_context(concept, emb=vec[-len(concept) :])
 
     if attn.fused_projections:
         concept_q, concept_k, concept_v = attn.to_added_qkv(concept_norm).chunk(3, dim=-1)
-        image_value = image_value.chunk(3, dim=-1)[2]
     else:
         concept_q, concept_k, concept_v = (
             attn.add_q_proj(concept_norm),
@@ -140,17 +146,10 @@ def attend_concepts(
     concept_q = attn.norm_added_q(concept_q.unflatten(-1, (-1, attn.head_dim)))
     concept_k = attn.norm_added_k(concept_k.unflatten(-1, (-1, attn.head_dim)))
     concept_v = concept_v.unflatten(-1, (-1, attn.head_dim))
-    image_v = image_value.unflatten(-1, (-1, attn.head_dim))
 
-    # Concepts have position ids (0, 0, 0), whose rotation is the identity: only the image keys are rotated.
-    image = token_slices(block_arguments).image
-    cos, sin = block_arguments["image_rotary_emb"]
-    image_k = rotate(image_key, cos[image], sin[image])
-
-    concept_out = attention.attend_concepts(
-        *(heads.transpose(1, 2) for heads in (concept_q, concept_k, concept_v, image_k, image_v)),
-        key_bias=key_bias,
-    )
+    # Concepts have position ids (0, 0, 0), whose rotation is the identity.
+    concept_q, concept_k, concept_v = (heads.transpose(1, 2) for heads in (concept_q, concept_k, concept_v))
+    concept_out = attention.attend_concepts(concept_q, concept_k, concept_v, image_k, image_v, key_bias=key_bias)
     return concept_out, Modulation(*modulation)
 
 

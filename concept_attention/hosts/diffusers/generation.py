@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,19 +12,27 @@ from PIL.Image import Image
 
 from ...concepts import Concept
 from ...recording import Recording
-from ..encoded import Pooling
+from ..encoded import Pooling, Reader
 from ..words import warn_of_unknown_words
-from .loading import defaults_for, model_name
+from .loading import defaults_for
+from .model import Request, model_name
 from .recorder import Recorder
+from .registry import family_of
 from .text import encode_concepts
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Pictures (one per prompt, or those that were analysed) and their recording."""
+    """What was generated and its recording.
+
+    Attributes:
+        images: a picture per prompt; none where videos were made.
+        videos: the frames of a video per prompt.
+    """
 
     images: list[Image]
     recording: Recording
+    videos: list[list[Image]] = field(default_factory=list)
 
 
 def generate(
@@ -35,6 +43,7 @@ def generate(
     negative_prompt: str = "",
     width: int | None = None,
     height: int | None = None,
+    frames: int | None = None,
     steps: int | None = None,
     guidance: float | None = None,
     cfg: float | None = None,
@@ -42,21 +51,23 @@ def generate(
     layers: str | Sequence[int] = "all",
     mode: str = "auto",
     pooling: Pooling = "auto",
+    reader: Reader = "auto",
     max_tokens: int | None = None,
     dtype: torch.dtype = torch.float32,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Result:
-    """Generate one picture per prompt and record its concepts at every step.
+    """Generate one picture, or video, per prompt and record its concepts at every step.
 
-    The pictures are bit-identical to those the pipeline makes without concepts; where its scheduler draws noise of its
+    They are bit-identical to those the pipeline makes without concepts; where its scheduler draws noise of its
     own, to those it makes after `torch.manual_seed(seed)`.
 
     Args:
-        pipeline: a FluxPipeline, as `load_pipeline` gives it.
+        pipeline: as `load_pipeline` gives it.
         prompt: one prompt, or a batch.
         concepts: what to look for, the same in every picture.
         negative_prompt: used where `cfg` is above 1.
         width, height: pixels, multiples of 16; None is the model's own size.
+        frames: of a video, as many as the model's VAE makes: 4 n + 1 for CogVideoX; None is the model's own number.
         steps: sampler steps.
         guidance: distilled guidance, for models that embed it (dev).
         cfg: classifier-free guidance scale; 1 is off. Only the conditional evaluation is recorded.
@@ -64,7 +75,7 @@ def generate(
             alone.
         layers: joint blocks to keep: `all`, `auto`, `15-18`, `3,7`.
         mode: fidelity mode, a key of `scores.MODES`.
-        pooling: see `encode_concepts`.
+        pooling, reader: see `encode_concepts`.
         max_tokens: length that prompts and concepts are padded to; None is the model's own.
         dtype: of the kept scores.
         on_step: called after each step with (steps done, steps in all).
@@ -74,40 +85,46 @@ def generate(
 
     Source: arXiv:2502.04320, Sec. 4.
     """
-    defaults = defaults_for(pipeline)
+    family, defaults = family_of(pipeline), defaults_for(pipeline)
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    width = defaults.side if width is None else width
-    height = defaults.side if height is None else height
+    request = Request(
+        negative_prompt,
+        width=defaults.width if width is None else width,
+        height=defaults.height if height is None else height,
+        frames=defaults.frames if frames is None else frames,
+        guidance=defaults.guidance if guidance is None else guidance,
+        cfg=defaults.cfg if cfg is None else cfg,
+    )
     steps = defaults.steps if steps is None else steps
-    cfg = defaults.cfg if cfg is None else cfg
     max_tokens = defaults.max_tokens if max_tokens is None else max_tokens
-    _check(prompts, width, height, steps)
-    warn_of_unknown_words(pipeline.tokenizer_2, prompts)
-    encoded = encode_concepts(pipeline, concepts, pooling, max_tokens)
-    grid = (1, height // 16, width // 16)
-    recorder = Recorder(pipeline, encoded, layers, mode, grid[1] * grid[2], dtype)
+    _check(prompts, request, steps)
+    layout = family.layout(pipeline, request.width, request.height, request.frames)
+    arguments = family.call_arguments(pipeline, request, len(prompts))
+    warn_of_unknown_words(family.tokenizer(pipeline), prompts)
+    encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
+    recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, dtype, rows=len(prompts))
 
     def after_step(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        recorder.commit(step, float(pipe.scheduler.sigmas[step]))
+        recorder.commit(step, family.step_sigma(pipe.scheduler, step, timestep))
         if on_step is not None:
             on_step(step + 1, pipe.num_timesteps)
         return {}
 
     with recorder.watching(), _seeded(pipeline, seed):
-        images = pipeline(
+        output = pipeline(
             prompt=prompts,
-            negative_prompt=[negative_prompt] * len(prompts) if cfg > 1 else None,
-            true_cfg_scale=cfg,
-            width=width,
-            height=height,
+            width=request.width,
+            height=request.height,
             num_inference_steps=steps,
-            guidance_scale=defaults.guidance if guidance is None else guidance,
             generator=[torch.Generator().manual_seed(seed + index) for index in range(len(prompts))],
             max_sequence_length=max_tokens,
             callback_on_step_end=after_step,
-        ).images
+            **arguments,
+        )
     notes = {"prompt": "\n".join(prompts), "seed": str(seed), "model": model_name(pipeline)}
-    return Result(images, recorder.build(grid, (height, width), notes))
+    recording = recorder.build(layout.grid, (request.height, request.width), notes, layout.frame_counts)
+    made = family.outputs(output)
+    return Result([], recording, made) if family.VIDEO else Result(made, recording)
 
 
 @contextmanager
@@ -119,10 +136,10 @@ def _seeded(pipeline: Any, seed: int) -> Iterator[None]:
         yield
 
 
-def _check(prompts: Sequence[str], width: int, height: int, steps: int) -> None:
+def _check(prompts: Sequence[str], request: Request, steps: int) -> None:
     if not prompts:
         raise ValueError("There is no prompt. Give at least one.")
-    for name, side in (("Width", width), ("Height", height)):
+    for name, side in (("Width", request.width), ("Height", request.height)):
         if side < 16 or side % 16:
             raise ValueError(f"{name} must be a positive multiple of 16, got {side}. Try {max(1, side // 16) * 16}.")
     if steps < 1:

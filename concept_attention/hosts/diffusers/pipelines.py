@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from PIL.Image import Image
 from torch import Tensor
 
@@ -22,10 +20,7 @@ from ..encoded import Pooling
 from .analysis import analyze, token_grid
 from .generation import generate
 from .loading import defaults_for, load_pipeline
-from .registry import adapter_for
-
-# What FluxPipeline shifts a schedule by where its scheduler says nothing: tokens and shifts of two picture sizes.
-SHIFT = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
+from .registry import adapter_for, family_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +185,7 @@ class ConceptAttentionFluxPipeline:
             image,
             parse_concepts(concepts),
             prompt=prompt,
-            noise=_noise_level(self.pipeline.scheduler, num_steps, noise_timestep, rows * columns),
+            noise=_noise_level(self.pipeline, num_steps, noise_timestep, rows * columns),
             samples=num_samples,
             width=16 * columns,
             height=16 * rows,
@@ -216,7 +211,7 @@ def _check_single(given: Any, kind: type) -> None:
         )
 
 
-def _noise_level(scheduler: Any, num_steps: int, step: int, tokens: int) -> float:
+def _noise_level(pipeline: Any, num_steps: int, step: int, tokens: int) -> float:
     """Sigma (0-1) at a step of the model's own schedule for a picture of so many tokens."""
     if num_steps < 1:
         raise ValueError(f"There must be at least one step, got num_steps={num_steps}.")
@@ -224,10 +219,7 @@ def _noise_level(scheduler: Any, num_steps: int, step: int, tokens: int) -> floa
         raise ValueError(
             f"noise_timestep {step} does not exist: a schedule of num_steps={num_steps} has 0 to {num_steps - 1}."
         )
-    fresh = type(scheduler).from_config(scheduler.config)
-    shift = calculate_shift(tokens, *(fresh.config.get(name, usual) for name, usual in SHIFT.items()))
-    fresh.set_timesteps(sigmas=np.linspace(1, 1 / num_steps, num_steps), mu=shift)
-    return float(fresh.sigmas[step])
+    return family_of(pipeline).schedule_sigma(pipeline, num_steps, step, tokens)
 
 
 def _heatmaps(

@@ -30,6 +30,7 @@ class Recorder:
         mode: key of `MODES`, or `auto`.
         tokens: image tokens of the picture; what follows them (a reference picture's) is attended to, not mapped.
         dtype: of the kept scores, float32 or float16.
+        rows: pictures of the run, as of `ConceptStream`.
 
     Raises:
         ValueError: for an unsupported transformer, layers that do not exist, an unknown mode, or embeddings of
@@ -44,11 +45,13 @@ class Recorder:
         mode: str,
         tokens: int,
         dtype: torch.dtype = torch.float32,
+        rows: int | None = None,
     ) -> None:
         self._transformer = pipeline.transformer
         self.architecture = adapter_for(self._transformer).describe(self._transformer)
         self._collector = Collector(encoded, self.architecture, layers, mode)
         self._tokens = tokens
+        self._rows = rows
         self._builder = RecordingBuilder(self._collector.layers, dtype)
         self._observed = False
 
@@ -62,6 +65,7 @@ class Recorder:
             wanted=self._begin,
             stop=stop,
             pad_count=self._collector.pad_count,
+            rows=self._rows,
         )
 
     def commit(self, step: int, sigma: float) -> bool:
@@ -70,10 +74,15 @@ class Recorder:
         return self._builder.commit(step, sigma)
 
     def build(
-        self, grid: tuple[int, int, int], image_size: tuple[int, int], notes: Mapping[str, str]
+        self,
+        grid: tuple[int, int, int],
+        image_size: tuple[int, int],
+        notes: Mapping[str, str],
+        frame_counts: tuple[int, ...] | None = None,
     ) -> Recording:
         """The finished recording; `notes` go into its metadata, beside versions and token counts."""
-        return self._collector.build(self._builder, grid, image_size, notes, versions(*HOST))
+        made_with = versions(*HOST)
+        return self._collector.build(self._builder, grid, image_size, notes, made_with, frame_counts=frame_counts)
 
     def _begin(self) -> bool:
         if self._observed:

@@ -36,6 +36,8 @@ class ConceptStream:
         wanted: asked at the start of each evaluation of the transformer; False lets it pass unobserved.
         stop: end the forward pass with `StopForward` after `last_layer`.
         pad_count: the last concept row is a pad token standing for this many identical ones.
+        rows: pictures that are looked at, the last so many of each evaluation; None is all. Where a pipeline
+            evaluates its prompt and its negative prompt in one batch, the prompt's rows are the last.
 
     Raises:
         RuntimeError: on entering a transformer that carries a concept stream already.
@@ -53,6 +55,7 @@ class ConceptStream:
         wanted: Callable[[], bool] = lambda: True,
         stop: bool = False,
         pad_count: int = 0,
+        rows: int | None = None,
     ) -> None:
         self._transformer = transformer
         self._adapter = adapter_for(transformer)
@@ -61,8 +64,11 @@ class ConceptStream:
         self._last_layer = last_layer
         self._wanted = wanted
         self._stop = stop
+        self._rows = slice(None if rows is None else -rows, None)
         self._key_bias = pad_bias(self._embeddings.shape[1], pad_count) if pad_count else None
         self._handles: list[Any] = []
+        self._key: Tensor | None
+        self._value: Tensor | None
         self._arguments: dict[str, Any] = {}
         self._forget()
 
@@ -81,9 +87,10 @@ class ConceptStream:
         self._remove()
 
     def _install(self) -> None:
-        modulation = self._adapter.modulation_module(self._transformer)
+        conditioning = self._adapter.conditioning_module(self._transformer)
         self._keep(self._transformer.register_forward_pre_hook(self._before_evaluation))
-        self._keep(modulation.register_forward_pre_hook(self._before_modulation))
+        if conditioning is not None:
+            self._keep(conditioning.register_forward_pre_hook(self._before_conditioning))
         blocks = list(self._transformer.transformer_blocks)[: self._last_layer + 1]  # type: ignore[arg-type]
         for layer, block in enumerate(blocks):
             names = inspect.signature(block.forward)
@@ -92,12 +99,25 @@ class ConceptStream:
             def before(module: nn.Module, args: Any, kwargs: Any, names: inspect.Signature = names) -> None:
                 self._arguments = names.bind(*args, **kwargs).arguments
 
-            def attended(module: nn.Module, args: Any, layer: int = layer, block: nn.Module = block) -> None:
-                self._step(layer, block, args[0])
+            def take_key(module: nn.Module, args: Any, output: Tensor, block: nn.Module = block) -> None:
+                if self._active:
+                    self._key = self._adapter.image_keys(block, output[self._rows], self._arguments)
+
+            def take_value(module: nn.Module, args: Any, output: Tensor, block: nn.Module = block) -> None:
+                if self._active:
+                    self._value = self._adapter.image_values(block, output[self._rows], self._arguments)
+
+            def attended(
+                module: nn.Module, args: Any, layer: int = layer, block: nn.Module = block, joined: bool = points.joined
+            ) -> None:
+                if self._active:
+                    image_out = args[0][self._rows]
+                    image = self._adapter.token_slices(self._arguments).image if joined else slice(None)
+                    self._step(layer, block, image_out[:, image])
 
             self._keep(block.register_forward_pre_hook(before, with_kwargs=True))
-            self._keep(points.image_key.register_forward_hook(self._take_key))
-            self._keep(points.image_value.register_forward_hook(self._take_value))
+            self._keep(points.image_key.register_forward_hook(take_key))
+            self._keep(points.image_value.register_forward_hook(take_value))
             self._keep(points.image_out.register_forward_pre_hook(attended))
 
     def _keep(self, handle: Any) -> None:
@@ -112,31 +132,20 @@ class ConceptStream:
     def _forget(self) -> None:
         self._active = False
         self._concept: Tensor | None = None
-        self._vec: Tensor | None = None
-        self._key: Tensor | None = None
-        self._value: Tensor | None = None
+        self._vec: Any = None
+        self._key = self._value = None
         self._arguments = {}
 
     def _before_evaluation(self, module: nn.Module, args: Any) -> None:
         self._forget()
         self._active = self._wanted()
 
-    def _before_modulation(self, module: nn.Module, args: Any) -> None:
+    def _before_conditioning(self, module: nn.Module, args: Any) -> None:
         if self._active:
-            self._vec = self._adapter.concept_modulation(self._transformer, args)
-
-    def _take_key(self, module: nn.Module, args: Any, output: Tensor) -> None:
-        if self._active:
-            self._key = output
-
-    def _take_value(self, module: nn.Module, args: Any, output: Tensor) -> None:
-        if self._active:
-            self._value = output
+            self._vec = self._adapter.concept_conditioning(self._transformer, args)
 
     def _step(self, layer: int, block: nn.Module, image_out: Tensor) -> None:
         """One joint block of the concept stream, run where the block's image attention has just finished."""
-        if not self._active:
-            return
         if layer == 0:
             embeddings = self._embeddings.to(image_out).expand(image_out.shape[0], -1, -1)
             self._concept = self._adapter.project_concepts(self._transformer, embeddings)

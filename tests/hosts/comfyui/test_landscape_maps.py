@@ -18,7 +18,7 @@ from concept_attention.hosts.comfyui.analysis import analyze, seeded_noise
 from concept_attention.hosts.comfyui.landscape import load_landscape
 from concept_attention.hosts.comfyui.settings import Settings
 from concept_attention.hosts.comfyui.text import encode_concepts
-from concept_attention.hosts.diffusers import analysis, flux, load_pipeline
+from concept_attention.hosts.diffusers import analysis, flux, flux_pipeline, load_pipeline
 from concept_attention.hosts.diffusers.recorder import Recorder
 from concept_attention.hosts.diffusers.stream import StopForward
 from concept_attention.hosts.diffusers.text import encode_concepts as encode_in_diffusers
@@ -59,9 +59,10 @@ def look_in_diffusers(scene: Scene, prompt: str, noise: float) -> Recording:
     rows, columns = picture.height // 16, picture.width // 16
     encoded = encode_in_diffusers(pipeline, scene_concepts(scene), max_tokens=longest)
     recorder = Recorder(pipeline, encoded, "all", "auto", rows * columns)
-    latents = analysis._encode_images(pipeline, [picture], rows, columns)
+    size = picture.width, picture.height
+    latents = flux_pipeline.encode_pictures(pipeline, analysis._pixels([picture], *size))
     fresh = flux.pack_latents(seeded_noise(flux.unpack_latents(latents, rows), noise_seed(scene)))
-    inputs = analysis._conditions(pipeline, prompt, 1, rows, columns, noise, longest)
+    inputs = flux_pipeline.conditions(pipeline, prompt, 1, *size, noise, latents, longest)
     with recorder.watching(stop=True):
         with contextlib.suppress(StopForward):
             pipeline.transformer(hidden_states=noise * fresh + (1 - noise) * latents, **inputs)

@@ -114,7 +114,7 @@ def test_the_prompts_own_tokens_as_concepts_reproduce_the_text_stream(
         part._forward_hooks.clear()
         part._forward_pre_hooks.clear()
 
-    monkeypatch.setattr(flux, "concept_modulation", lambda model, args: model.time_text_embed.forward(*args))
+    monkeypatch.setattr(flux, "concept_conditioning", lambda model, args: model.time_text_embed.forward(*args))
     concept_tokens: list[Tensor] = []
     update = flux.update_concepts
 

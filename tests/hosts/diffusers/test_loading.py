@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from concept_attention.hosts.diffusers import loading
-from concept_attention.hosts.diffusers.loading import Defaults, defaults_for, is_tiny, load_pipeline, model_name
+from concept_attention.hosts.diffusers import flux_pipeline, loading
+from concept_attention.hosts.diffusers.loading import load_pipeline
+from concept_attention.hosts.diffusers.model import Defaults, is_tiny, model_name
 from concept_attention.tiny import MODEL_FOLDER
 
 
@@ -56,9 +57,10 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_another_kind_of_pipeline_is_refused(model_copy: Path) -> None:
     index = model_copy / "model_index.json"
-    index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "StableDiffusion3Pipeline"}))
+    index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "StableDiffusionPipeline"}))
     refused(
-        model_copy, r"holds a StableDiffusion3Pipeline, expected a FluxPipeline \(Flux 1\)\. Choose another model\.$"
+        model_copy,
+        r"holds a StableDiffusionPipeline, expected one of FluxPipeline \(Flux 1\).*\. Choose another",
     )
 
 
@@ -76,21 +78,21 @@ def test_unreadable_weights_are_refused(model_copy: Path, part: str, spoil: str)
         weights.unlink()
     else:
         weights.write_bytes(weights.read_bytes()[: len(weights.read_bytes()) // 2 if spoil == "truncate" else 0])
-    refused(model_copy, r"could not be loaded as a Flux 1 pipeline: .* Give `tiny`, a diffusers folder")
+    refused(model_copy, r"could not be loaded: .* Give `tiny`, a diffusers folder")
 
 
 @pytest.mark.parametrize("part, size", [("transformer", "num_attention_heads"), ("text_encoder_2", "d_ff")])
 def test_weights_of_another_shape_are_refused(model_copy: Path, part: str, size: str) -> None:
     config = model_copy / part / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), size: 2}))
-    refused(model_copy, r"could not be loaded as a Flux 1 pipeline: .* Give `tiny`, a diffusers folder")
+    refused(model_copy, r"could not be loaded: .* Give `tiny`, a diffusers folder")
 
 
 @pytest.mark.parametrize("name", ["transformer/config.json", "tokenizer_2/tokenizer.json", "scheduler"])
 def test_a_missing_part_is_refused(model_copy: Path, name: str) -> None:
     path = model_copy / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    refused(model_copy, r"could not be loaded as a Flux 1 pipeline: .* Give `tiny`, a diffusers folder")
+    refused(model_copy, r"could not be loaded: .* Give `tiny`, a diffusers folder")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ def test_options_that_do_not_exist_are_refused_before_anything_is_read(
     def read(*args: Any, **kwargs: Any) -> None:
         pytest.fail("the model was read first")
 
-    monkeypatch.setattr(loading.FluxPipeline, "from_pretrained", read)
+    monkeypatch.setattr(loading.DiffusionPipeline, "from_pretrained", read)
     refused(random_model_folder, message, **options)
 
 
@@ -126,7 +128,7 @@ def test_a_model_that_cannot_be_placed_is_refused(
         raise errors.pop(0)
 
     monkeypatch.setattr(loading, "_check_device", lambda device: None)
-    monkeypatch.setattr(loading.FluxPipeline, method, fail)
+    monkeypatch.setattr(loading.DiffusionPipeline, method, fail)
     message = r"^The model cannot be put on 'cuda': It needs accelerate\. Choose another `device` or `offload`\.$"
     refused(random_model_folder, message, device="cuda", offload=offload)
     with pytest.raises(torch.cuda.OutOfMemoryError):  # which the command line tells apart
@@ -153,11 +155,15 @@ def test_auto_picks_a_device_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_names_stand_for_models(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, Any]] = []
 
+    class FluxPipeline:
+        def to(self, device: str) -> None:
+            pass
+
     def read(source: str, torch_dtype: Any) -> Any:
         asked.append((source, torch_dtype))
-        return SimpleNamespace(to=lambda device: None)
+        return FluxPipeline()
 
-    monkeypatch.setattr(loading.FluxPipeline, "from_pretrained", read)
+    monkeypatch.setattr(loading.DiffusionPipeline, "from_pretrained", read)
     monkeypatch.setattr(loading, "_check_folder", lambda folder: None)
     for name in ("tiny", "flux-schnell", "flux-dev", "someone/flux-tuned"):
         load_pipeline(name, device="cpu")
@@ -176,10 +182,10 @@ def test_defaults_follow_the_model(random_pipeline: Any, tools: Any) -> None:
         transformer = SimpleNamespace(config=SimpleNamespace(guidance_embeds=guidance))
         return SimpleNamespace(config=config, tokenizer_2=tokenizer, transformer=transformer)
 
-    assert defaults_for(a_pipeline(str(MODEL_FOLDER), False, 24)).max_tokens == 24
-    assert defaults_for(a_pipeline("folder", False, 24)).max_tokens == 24
-    assert defaults_for(a_pipeline(None, False)) == Defaults(1024, 4, 0.0, 1.0, 256)
-    assert defaults_for(a_pipeline("folder", True)) == Defaults(1024, 28, 3.5, 1.0, 512)
+    assert flux_pipeline.defaults(a_pipeline(str(MODEL_FOLDER), False, 24)).max_tokens == 24
+    assert flux_pipeline.defaults(a_pipeline("folder", False, 24)).max_tokens == 24
+    assert flux_pipeline.defaults(a_pipeline(None, False)) == Defaults(1024, 4, 0.0, 1.0, 256)
+    assert flux_pipeline.defaults(a_pipeline("folder", True)) == Defaults(1024, 28, 3.5, 1.0, 512)
     assert model_name(a_pipeline(str(MODEL_FOLDER), False)) == "tiny"
     assert model_name(random_pipeline) == ""
 

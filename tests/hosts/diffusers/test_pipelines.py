@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from torch import Tensor
 from concept_attention import ConceptAttentionFluxPipeline
 from concept_attention.concepts import parse_concepts
 from concept_attention.heatmaps import make_heatmaps
-from concept_attention.hosts.diffusers import pipelines
+from concept_attention.hosts.diffusers import flux_pipeline, pipelines
 from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.hosts.diffusers.generation import generate
-from concept_attention.hosts.diffusers.loading import Defaults
+from concept_attention.hosts.diffusers.model import Defaults
 
 CONCEPTS = ["house", "a red tree", "sky"]
 DEFAULTS = Defaults(side=64, steps=2, guidance=0.0, cfg=1.0, max_tokens=12)
@@ -153,7 +154,7 @@ def test_the_noise_level_of_dev_is_shifted_with_the_size(tokens: int, sigma: flo
     dev = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15, shift=3.0)
     dev.set_timesteps(3, mu=1.0)
     before = dev.sigmas.clone()
-    assert pipelines._noise_level(dev, 4, 2, tokens) == pytest.approx(sigma, abs=1e-4)
+    assert flux_pipeline.schedule_sigma(SimpleNamespace(scheduler=dev), 4, 2, tokens) == pytest.approx(sigma, abs=1e-4)
     assert torch.equal(dev.sigmas, before)
 
 
