@@ -47,12 +47,24 @@ class TokenSlices:
     Attributes:
         text: the prompt's tokens.
         image: all image tokens.
-        picture: those of the picture being made, where `image` may hold those of reference pictures as well.
+        picture: those of the picture being made, where `image` may hold those of reference pictures as well; None if
+            they are the same.
     """
 
     text: slice
     image: slice
     picture: slice | None = None
+
+    @classmethod
+    def text_first(cls, image: int, keys: int, picture: int) -> TokenSlices:
+        """Of `keys` tokens the last `image` ones are the image's, and the picture's come first among these."""
+        start = keys - image
+        return cls(slice(0, start), slice(start, keys), slice(start, start + picture))
+
+    @classmethod
+    def image_first(cls, image: int, keys: int, picture: int) -> TokenSlices:
+        """Of `keys` tokens the first `image` ones are the image's, and the picture's come first among these."""
+        return cls(slice(image, keys), slice(0, image), slice(0, picture))
 
 
 def last_layers(joint_blocks: int, share: float) -> tuple[int, ...]:

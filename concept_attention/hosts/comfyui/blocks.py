@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .adapters.adapter import Adapter
 from .visits import Call, Rows, Visit, named_arguments, with_options
 
 OnLayer = Callable[[int, Tensor, Tensor], None]
@@ -54,7 +55,7 @@ class ConceptStream:
 
     def __init__(
         self,
-        adapter: ModuleType,
+        adapter: Adapter,
         network: nn.Module,
         embeddings: Tensor,
         rows: Rows,
@@ -66,7 +67,7 @@ class ConceptStream:
         positions: slice = slice(0, 1),
         stop: bool = False,
     ) -> None:
-        self._adapter: Any = adapter
+        self._adapter = adapter
         self._network = network
         self._embeddings = embeddings
         self._rows = rows
@@ -152,33 +153,32 @@ class ConceptStream:
         split = kwargs.get("skip_reshape", False)
         key, value = (_split_heads(tensor, heads, split) for tensor in args[1:3])
         slices = self._adapter.token_slices(visit, key.shape[2], self._tokens)
-        image, picture = slices.image, slices.picture
+        image, picture = slices.image, slices.picture or slices.image
         if not 0 <= image.start <= picture.start <= picture.stop <= image.stop:
             found = image.stop - max(0, image.start)
             self.trouble = f"joint block {layer} attends to {found} image tokens, the picture has {self._tokens}"
             return
         image_k, image_v = (tensor[self._rows][:, :, image] for tensor in (key, value))
-        if self._concept is None:
-            self._begin(image_v)
+        concept = self._begin(image_v) if self._concept is None else self._concept
         concept_out, modulation = self._adapter.attend_concepts(
-            block, self._concept, self._modulation, image_k, image_v, visit, self._key_bias
+            block, concept, self._modulation, image_k, image_v, visit, self._key_bias
         )
         image_out = _picture(output, self._rows, picture, kwargs.get("skip_output_reshape", False))
         self._on_layer(layer, image_out, concept_out)
         if layer < self._last_layer:
-            self._concept = self._adapter.update_concepts(block, self._concept, concept_out, modulation)
+            self._concept = self._adapter.update_concepts(block, concept, concept_out, modulation)
         elif self._stop:
             raise StopForward
 
-    def _begin(self, like: Tensor) -> None:
+    def _begin(self, like: Tensor) -> Tensor:
         """Block-0 concept tokens, in the device and dtype the model computes in."""
         self._modulation = self._adapter.concept_modulation(self._network, self._before, self._rows)
         if self._key_bias is not None:
             self._key_bias = self._key_bias.to(like)
         embeddings = self._embeddings.to(like)[None]
-        self._concept = self._adapter.project_concepts(self._network, embeddings, self._before, self._rows)
-        self._concept = self._concept.expand(like.shape[0], -1, -1)
+        concept = self._adapter.project_concepts(self._network, embeddings, self._before, self._rows)
         self._calls.clear()
+        return concept.expand(like.shape[0], -1, -1)
 
 
 def _split_heads(tensor: Tensor, heads: int, split: bool) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableSequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ def network(model: Any) -> Any:
 
 
 @contextmanager
-def running_eager(model: Any, blocks_of: Callable[[Any], MutableSequence[nn.Module]], count: int) -> Iterator[Any]:
+def running_eager(model: Any, blocks_of: Callable[[Any], nn.ModuleList], count: int) -> Iterator[Any]:
     """Let a model, and its first `count` joint blocks, run without torch.compile for a while; yields its network.
 
     What a hook adds for one forward pass must not be traced into a graph that is used again.

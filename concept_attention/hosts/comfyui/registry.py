@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+from .adapters.adapter import Adapter
 
 if TYPE_CHECKING:
     from comfy.model_base import BaseModel
@@ -32,19 +33,19 @@ FAMILIES = (
 )
 
 
-def import_adapters(families: Iterable[str]) -> tuple[ModuleType, ...]:
+def import_adapters(families: Iterable[str]) -> tuple[Adapter, ...]:
     """The adapter modules of those families that the ComfyUI at hand has; an older one lacks the younger ones."""
     found = []
     for family in families:
         try:
-            found.append(importlib.import_module(f".adapters.{family}", __package__))
+            found.append(cast(Adapter, importlib.import_module(f".adapters.{family}", __package__)))
         except ImportError as error:
             if not (error.name or "").startswith("comfy."):
                 raise
     return tuple(found)
 
 
-ADAPTERS: tuple[ModuleType, ...] = import_adapters(FAMILIES)
+ADAPTERS: tuple[Adapter, ...] = import_adapters(FAMILIES)
 
 _NO_JOINT_BLOCKS = (
     "has cross-attention only: concepts need joint blocks, in which text and image tokens attend to each other"
@@ -74,7 +75,7 @@ _REASONS = (
 _REASON = {name: reason for reason, names in _REASONS for name in names.split()}
 
 
-def adapter_for(model: BaseModel) -> ModuleType:
+def adapter_for(model: BaseModel) -> Adapter:
     """The adapter of a model.
 
     Args:

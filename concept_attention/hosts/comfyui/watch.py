@@ -13,7 +13,6 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +20,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..collector import Collector, LayerScores
+from .adapters.adapter import Adapter
 from .blocks import ConceptStream, OnLayer, StopForward
 from .canvas import Canvas, Place, token_grid
 from .frame import Frame, cells_per_token, measure_frame, noise_level
@@ -82,10 +82,10 @@ class Watch:
     """
 
     def __init__(
-        self, guider: Any, adapter: ModuleType, collector: Collector, settings: Settings, steps: int, stop: bool
+        self, guider: Any, adapter: Adapter, collector: Collector, settings: Settings, steps: int, stop: bool
     ) -> None:
         self._guider = guider
-        self._adapter: Any = adapter
+        self._adapter = adapter
         self._collector = collector
         self._settings = settings
         self._steps = steps

@@ -20,6 +20,7 @@ from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers
 from ..network import network
 from ..visits import Call, Rows, Visit
+from . import adapter
 
 SUPPORTED = ("AuraFlow",)
 
@@ -48,17 +49,11 @@ def joint_blocks(aura: Any) -> nn.ModuleList:
 
 
 def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    """Where the streams lie among `keys` keys, of which the picture has `tokens`."""
-    start = keys - visit.arguments["x"].shape[1]
-    return TokenSlices(text=slice(0, start), image=slice(start, keys), picture=slice(start, start + tokens))
+    return TokenSlices.text_first(visit.arguments["x"].shape[1], keys, tokens)
 
 
-def conditioning_modules(aura: Any) -> Mapping[str, nn.Module]:
-    return {}
-
-
-def concept_modulation(aura: Any, calls: Mapping[str, Call], rows: Rows) -> None:
-    """Every block is told the modulation vector: the timestep alone."""
+conditioning_modules = adapter.conditioning_modules
+concept_modulation = adapter.concept_modulation
 
 
 def project_concepts(aura: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
@@ -75,19 +70,7 @@ def attend_concepts(
     visit: Visit,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """One joint block's attention for the concept tokens.
-
-    Args:
-        block: an MMDiTBlock.
-        concept: concept tokens, (B, C, D).
-        vec: not needed.
-        image_k, image_v: keys, normalised, and values of the image tokens, (B, heads, N, head_dim).
-        visit: this call of the block.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before the projection, (B, C, heads * head_dim), and the rest of the modulation.
-    """
+    """Of an `MMDiTBlock`; see `Adapter`."""
     attn = block.attn
     shift_msa, scale_msa, *rest = block.modC(visit.arguments["global_cond"][visit.rows]).chunk(6, dim=1)
     concept_modulated = modulate(block.normC1(concept), shift_msa, scale_msa)

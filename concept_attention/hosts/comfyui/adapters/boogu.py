@@ -20,6 +20,7 @@ from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers
 from ..network import network
 from ..visits import Call, Rows, Visit
+from . import adapter
 
 SUPPORTED = ("Boogu",)
 
@@ -50,18 +51,12 @@ def joint_blocks(boogu: Any) -> nn.ModuleList:
 
 
 def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    """Where the streams lie among `keys` keys, of which the picture has `tokens`."""
     start = keys - visit.arguments["img_hidden_states"].shape[1]
     return TokenSlices(text=slice(0, start), image=slice(start, keys), picture=slice(keys - tokens, keys))
 
 
-def conditioning_modules(boogu: Any) -> Mapping[str, nn.Module]:
-    """None: every block is told the timestep's embedding."""
-    return {}
-
-
-def concept_modulation(boogu: Any, calls: Mapping[str, Call], rows: Rows) -> None:
-    """None, as `conditioning_modules`."""
+conditioning_modules = adapter.conditioning_modules
+concept_modulation = adapter.concept_modulation
 
 
 def project_concepts(boogu: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
@@ -84,19 +79,7 @@ def attend_concepts(
     visit: Visit,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """One joint block's attention for the concept tokens.
-
-    Args:
-        block: a BooguDoubleStreamBlock.
-        concept: concept tokens, (B, C, D).
-        vec: nothing.
-        image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, kv_heads, N, head_dim).
-        visit: this call of the block.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before the projection, (B, C, heads * head_dim), and the rest of the modulation.
-    """
+    """Of a `BooguDoubleStreamBlock`; see `Adapter`."""
     temb = visit.arguments["temb"][visit.rows]
     instruct_norm1, gate_msa, scale_mlp, gate_mlp = block.instruct_norm1(concept, temb)
     instruct_norm2, shift_mlp, _, _ = block.instruct_norm2(concept, temb)

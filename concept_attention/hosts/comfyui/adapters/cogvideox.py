@@ -22,6 +22,7 @@ from .... import attention
 from ...architecture import AUTHORS_COGVIDEOX_LAYERS, Architecture, TokenSlices, first_layers
 from ..network import network
 from ..visits import Call, Rows, Visit
+from . import adapter
 
 SUPPORTED = ("CogVideoX",)
 
@@ -51,17 +52,11 @@ def joint_blocks(cogvideox: Any) -> nn.ModuleList:
 
 
 def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    """Where the streams lie among `keys` keys, of which the video has `tokens`."""
-    start = keys - visit.arguments["hidden_states"].shape[1]
-    return TokenSlices(text=slice(0, start), image=slice(start, keys), picture=slice(start, start + tokens))
+    return TokenSlices.text_first(visit.arguments["hidden_states"].shape[1], keys, tokens)
 
 
-def conditioning_modules(cogvideox: Any) -> Mapping[str, nn.Module]:
-    return {}
-
-
-def concept_modulation(cogvideox: Any, calls: Mapping[str, Call], rows: Rows) -> None:
-    """Every block is told the time embedding itself."""
+conditioning_modules = adapter.conditioning_modules
+concept_modulation = adapter.concept_modulation
 
 
 def project_concepts(cogvideox: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
@@ -79,20 +74,7 @@ def attend_concepts(
     visit: Visit,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """One joint block's attention for the concept tokens.
-
-    Args:
-        block: a CogVideoXBlock.
-        concept: concept tokens, (B, C, D).
-        vec: None.
-        image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, heads, N, head_dim).
-        visit: this call of the block.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before the projection, (B, C, heads * head_dim), and what the rest of the block needs: the
-        time embedding (B, E) and the gate (B, 1, D).
-    """
+    """Of a `CogVideoXBlock`; see `Adapter`. The rest is the time embedding (B, E) and the gate (B, 1, D)."""
     temb = visit.select(visit.arguments["temb"])
     concept_modulated, concept_gate = _modulate(block.norm1, concept, temb)
 

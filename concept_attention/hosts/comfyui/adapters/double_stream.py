@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers, last_read_layers
 from ..visits import Call, Rows, Visit
+from . import adapter
 
 
 class Modulation(NamedTuple):
@@ -50,19 +51,11 @@ def joint_blocks(network: Any) -> nn.ModuleList:
 
 
 def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    """Where the streams lie among `keys` keys, of which the picture has `tokens`."""
-    start = keys - visit.arguments["img"].shape[1]
-    return TokenSlices(text=slice(0, start), image=slice(start, keys), picture=slice(start, start + tokens))
+    return TokenSlices.text_first(visit.arguments["img"].shape[1], keys, tokens)
 
 
-def conditioning_modules(network: Any) -> Mapping[str, nn.Module]:
-    """None: what modulates the text is told to every block."""
-    return {}
-
-
-def concept_modulation(network: Any, calls: Mapping[str, Call], rows: Rows) -> Tensor | None:
-    """None: concepts are modulated as the prompt's tokens are."""
-    return None
+conditioning_modules = adapter.conditioning_modules
+concept_modulation = adapter.concept_modulation
 
 
 def project_concepts(network: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
@@ -79,19 +72,7 @@ def attend_concepts(
     visit: Visit,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """One joint block's attention for the concept tokens.
-
-    Args:
-        block: a DoubleStreamBlock.
-        concept: concept tokens, (B, C, D).
-        vec: their modulation vector, (B, D); None if it is the prompt's.
-        image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, heads, N, head_dim).
-        visit: this call of the block.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before the projection, (B, C, heads * head_dim), and the rest of the modulation.
-    """
+    """Of a `DoubleStreamBlock`; see `Adapter`. `vec` is (B, D), or None where the prompt's is the concepts'."""
     concept_mod1, concept_mod2 = _modulations(block, vec, visit)
 
     concept_modulated = block.txt_norm1(concept)

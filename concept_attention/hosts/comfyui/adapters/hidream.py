@@ -20,6 +20,7 @@ from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers
 from ..network import network
 from ..visits import Call, Rows, Visit
+from . import adapter
 
 SUPPORTED = ("HiDream-I1",)
 
@@ -47,7 +48,6 @@ def joint_blocks(hidream: Any) -> nn.ModuleList:
 
 
 def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    """Where the streams lie among `keys` keys, of which the picture has `tokens`."""
     image = visit.arguments["image_tokens"].shape[1]
     # HiDream-E1 sets a reference picture beside the one being made: its tokens lie between the rows of the picture's,
     # which then are no slice. One beyond the image's says that they have not been found.
@@ -55,12 +55,8 @@ def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
     return TokenSlices(text=slice(image, keys), image=slice(0, image), picture=slice(start, start + tokens))
 
 
-def conditioning_modules(hidream: Any) -> Mapping[str, nn.Module]:
-    return {}
-
-
-def concept_modulation(hidream: Any, calls: Mapping[str, Call], rows: Rows) -> None:
-    """Every block is told the modulation vector: timestep and pooled prompt."""
+conditioning_modules = adapter.conditioning_modules
+concept_modulation = adapter.concept_modulation
 
 
 def project_concepts(hidream: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
@@ -77,19 +73,7 @@ def attend_concepts(
     visit: Visit,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """One joint block's attention for the concept tokens.
-
-    Args:
-        block: a HiDreamImageBlock.
-        concept: concept tokens, (B, C, D).
-        vec: not needed.
-        image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, heads, N, head_dim).
-        visit: this call of the block.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before the projection, (B, C, heads * head_dim), and the rest of the modulation.
-    """
+    """Of a `HiDreamImageBlock`; see `Adapter`."""
     inner, attn = block.block, block.block.attn1
     modulation = inner.adaLN_modulation(visit.arguments["adaln_input"][visit.rows])[:, None]
     shift_msa_t, scale_msa_t, *rest = modulation.chunk(12, dim=-1)[6:]

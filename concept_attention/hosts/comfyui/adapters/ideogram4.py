@@ -20,6 +20,7 @@ from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
 from ..network import network
 from ..visits import Call, Rows, Visit
+from . import adapter
 
 SUPPORTED = ("Ideogram 4",)
 
@@ -50,17 +51,12 @@ def joint_blocks(ideogram: Any) -> nn.ModuleList:
 
 
 def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    """Where the streams lie among `keys` keys, of which the picture has `tokens`."""
     image = slice(keys - tokens, keys)
     return TokenSlices(slice(0, image.start), image, image)
 
 
-def conditioning_modules(ideogram: Any) -> Mapping[str, nn.Module]:
-    return {}
-
-
-def concept_modulation(ideogram: Any, calls: Mapping[str, Call], rows: Rows) -> None:
-    """Every layer is told its own modulation."""
+conditioning_modules = adapter.conditioning_modules
+concept_modulation = adapter.concept_modulation
 
 
 def project_concepts(ideogram: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
@@ -79,19 +75,7 @@ def attend_concepts(
     visit: Visit,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """One layer's attention for the concept tokens.
-
-    Args:
-        block: an Ideogram4TransformerBlock.
-        concept: concept tokens, (B, C, D).
-        vec: nothing.
-        image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, heads, N, head_dim).
-        visit: this call of the layer.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before the projection, (B, C, heads * head_dim), and the rest of the modulation.
-    """
+    """Of an `Ideogram4TransformerBlock`; see `Adapter`."""
     mod = block.adaln_modulation(visit.select(visit.arguments["adaln_input"]))
     scale_msa, *modulation = mod.chunk(4, dim=-1)
 

@@ -19,6 +19,7 @@ from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
 from ..network import network
 from ..visits import Call, Rows, Visit
+from . import adapter
 
 SUPPORTED = ("JoyImage",)
 
@@ -47,18 +48,11 @@ def joint_blocks(joy: Any) -> nn.ModuleList:
 
 
 def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    """Where the streams lie among `keys` keys, of which the picture has `tokens`."""
-    stop = visit.arguments["hidden_states"].shape[1]
-    return TokenSlices(text=slice(stop, keys), image=slice(0, stop), picture=slice(0, tokens))
+    return TokenSlices.image_first(visit.arguments["hidden_states"].shape[1], keys, tokens)
 
 
-def conditioning_modules(joy: Any) -> Mapping[str, nn.Module]:
-    """None: every block is told the timestep's embedding."""
-    return {}
-
-
-def concept_modulation(joy: Any, calls: Mapping[str, Call], rows: Rows) -> None:
-    """None, as `conditioning_modules`."""
+conditioning_modules = adapter.conditioning_modules
+concept_modulation = adapter.concept_modulation
 
 
 def project_concepts(joy: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
@@ -75,19 +69,7 @@ def attend_concepts(
     visit: Visit,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """One joint block's attention for the concept tokens.
-
-    Args:
-        block: a JoyImageTransformerBlock.
-        concept: concept tokens, (B, C, D).
-        vec: nothing.
-        image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, heads, N, head_dim).
-        visit: this call of the block.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before the projection, (B, C, heads * head_dim), and the rest of the modulation.
-    """
+    """Of a `JoyImageTransformerBlock`; see `Adapter`."""
     mods = [mod.unsqueeze(1) for mod in block.txt_mod(visit.arguments["temb"][visit.rows])]
     txt_mod1_shift, txt_mod1_scale, *rest = mods
 

@@ -21,6 +21,7 @@ from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
 from ..network import network
 from ..visits import Call, Rows, Visit
+from . import adapter
 
 SUPPORTED = ("Krea 2",)
 
@@ -48,7 +49,6 @@ def joint_blocks(krea: Any) -> nn.ModuleList:
 
 
 def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    """Where the streams lie among `keys` keys, of which the picture has `tokens`."""
     text = _text(visit)
     return TokenSlices(text, slice(text.stop, keys), slice(text.stop, text.stop + tokens))
 
@@ -62,8 +62,7 @@ def conditioning_modules(krea: Any) -> Mapping[str, nn.Module]:
     return {"text": krea.txtmlp}
 
 
-def concept_modulation(krea: Any, calls: Mapping[str, Call], rows: Rows) -> None:
-    """Every block is told its own modulation."""
+concept_modulation = adapter.concept_modulation
 
 
 def project_concepts(krea: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
@@ -81,20 +80,7 @@ def attend_concepts(
     visit: Visit,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """One block's attention for the concept tokens.
-
-    Args:
-        block: a SingleStreamBlock.
-        concept: concept tokens, (B, C, D).
-        vec: nothing.
-        image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, heads, N, head_dim).
-        visit: this call of the block.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before gate and projection, (B, C, heads * head_dim), that gate, and the rest of the
-        modulation.
-    """
+    """Of a `SingleStreamBlock`; see `Adapter`. The output is that before gate and projection."""
     modulation = visit.arguments["vec"]
     if visit.arguments.get("timestep_zero_index") is not None:
         modulation = modulation.chunk(2)[0]  # the second half is that of reference pictures

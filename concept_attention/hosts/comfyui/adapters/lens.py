@@ -48,9 +48,7 @@ def joint_blocks(lens: Any) -> nn.ModuleList:
 
 
 def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    """Where the streams lie among `keys` keys, of which the picture has `tokens`."""
-    stop = visit.arguments["hidden_states"].shape[1]
-    return TokenSlices(text=slice(stop, keys), image=slice(0, stop), picture=slice(0, tokens))
+    return TokenSlices.image_first(visit.arguments["hidden_states"].shape[1], keys, tokens)
 
 
 def conditioning_modules(lens: Any) -> Mapping[str, nn.Module]:
@@ -88,19 +86,7 @@ def attend_concepts(
     visit: Visit,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """One joint block's attention for the concept tokens.
-
-    Args:
-        block: a LensTransformerBlock.
-        concept: concept tokens, (B, C, D).
-        vec: rotations of the text's places, (1, 1, L, head_dim / 2, 2, 2).
-        image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, heads, N, head_dim).
-        visit: this call of the block.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before the projection, (B, C, heads * head_dim), and the rest of the modulation.
-    """
+    """Of a `LensTransformerBlock`; see `Adapter`. `vec` are the rotations of the text's places."""
     txt_mod1, txt_mod2 = block.txt_mod(visit.arguments["temb"][visit.rows]).chunk(2, dim=-1)
 
     txt_modulated, txt_gate1 = block._modulate(block.txt_norm1(concept), txt_mod1)

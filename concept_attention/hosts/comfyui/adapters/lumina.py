@@ -22,6 +22,7 @@ from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
 from ..network import network
 from ..visits import Call, Rows, Visit
+from . import adapter
 
 SUPPORTED = ("Lumina Image 2.0", "NewBie", "Z-Image")
 
@@ -53,7 +54,6 @@ def joint_blocks(lumina: Any) -> nn.ModuleList:
 
 
 def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    """Where the streams lie among `keys` keys, of which the picture has `tokens`."""
     captions = visit.calls["captions"].arguments[0].shape[1]
     timestep_zero = visit.arguments.get("timestep_zero_index")
     start = timestep_zero[0][0] if timestep_zero else captions
@@ -71,8 +71,7 @@ def conditioning_modules(lumina: Any) -> Mapping[str, nn.Module]:
     return {"captions": lumina.context_refiner[0]}
 
 
-def concept_modulation(lumina: Any, calls: Mapping[str, Call], rows: Rows) -> None:
-    """Every layer is told its own modulation."""
+concept_modulation = adapter.concept_modulation
 
 
 def project_concepts(lumina: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
@@ -93,19 +92,7 @@ def attend_concepts(
     visit: Visit,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """One layer's attention for the concept tokens.
-
-    Args:
-        block: a JointTransformerBlock.
-        concept: concept tokens, (B, C, D).
-        vec: nothing.
-        image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, heads, N, head_dim).
-        visit: this call of the layer.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before the projection, (B, C, heads * head_dim), and the rest of the modulation.
-    """
+    """Of a `JointTransformerBlock`; see `Adapter`."""
     adaln_input = visit.arguments["adaln_input"]
     if visit.arguments.get("timestep_zero_index") is not None:
         adaln_input = adaln_input.chunk(2)[1]  # of the picture and its caption; the first half is the references'

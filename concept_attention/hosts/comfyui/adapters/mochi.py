@@ -25,6 +25,7 @@ from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
 from ..network import network
 from ..visits import Call, Rows, Visit
+from . import adapter
 
 SUPPORTED = ("Mochi",)
 
@@ -55,17 +56,11 @@ def joint_blocks(mochi: Any) -> nn.ModuleList:
 
 
 def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    """Where the streams lie among `keys` keys, of which the video has `tokens`."""
-    end = visit.arguments["x"].shape[1]
-    return TokenSlices(text=slice(end, keys), image=slice(0, end), picture=slice(0, tokens))
+    return TokenSlices.image_first(visit.arguments["x"].shape[1], keys, tokens)
 
 
-def conditioning_modules(mochi: Any) -> Mapping[str, nn.Module]:
-    return {}
-
-
-def concept_modulation(mochi: Any, calls: Mapping[str, Call], rows: Rows) -> None:
-    """Every block is told the time and the pooled prompt itself."""
+conditioning_modules = adapter.conditioning_modules
+concept_modulation = adapter.concept_modulation
 
 
 def project_concepts(mochi: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
@@ -82,20 +77,7 @@ def attend_concepts(
     visit: Visit,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """One joint block's attention for the concept tokens.
-
-    Args:
-        block: an AsymmetricJointBlock.
-        concept: concept tokens, (B, C, D), narrower than the image's.
-        vec: None.
-        image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, heads, N, head_dim).
-        visit: this call of the block.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before the projection, (B, C, heads * head_dim), and the rest of the modulation, which the
-        last block has none of.
-    """
+    """Of an `AsymmetricJointBlock`; see `Adapter`. Text tokens are narrower than the image's."""
     modulation = block.mod_y(F.silu(visit.select(visit.arguments["c"])))
     scale, *rest = modulation.chunk(4, dim=1) if block.update_y else (modulation,)
 

@@ -19,6 +19,7 @@ from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
 from ..network import network
 from ..visits import Call, Rows, Visit
+from . import adapter
 
 SUPPORTED = ("OmniGen 2",)
 
@@ -49,7 +50,6 @@ def joint_blocks(omnigen: Any) -> nn.ModuleList:
 
 
 def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    """Where the streams lie among `keys` keys, of which the picture has `tokens`."""
     text = _text(visit)
     return TokenSlices(text, slice(text.stop, keys), slice(keys - tokens, keys))
 
@@ -63,8 +63,7 @@ def conditioning_modules(omnigen: Any) -> Mapping[str, nn.Module]:
     return {"text": omnigen.context_refiner[0]}
 
 
-def concept_modulation(omnigen: Any, calls: Mapping[str, Call], rows: Rows) -> None:
-    """Every layer is told its own modulation."""
+concept_modulation = adapter.concept_modulation
 
 
 def project_concepts(omnigen: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
@@ -85,19 +84,7 @@ def attend_concepts(
     visit: Visit,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """One layer's attention for the concept tokens.
-
-    Args:
-        block: an OmniGen2TransformerBlock.
-        concept: concept tokens, (B, C, D).
-        vec: nothing.
-        image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, kv_heads, N, head_dim).
-        visit: this call of the layer.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before the projection, (B, C, heads * head_dim), and the rest of the modulation.
-    """
+    """Of an `OmniGen2TransformerBlock`; see `Adapter`."""
     concept_modulated, *modulation = block.norm1(concept, visit.select(visit.arguments["temb"]))
 
     attn = block.attn

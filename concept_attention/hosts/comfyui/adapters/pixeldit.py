@@ -22,6 +22,7 @@ from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
 from ..network import network
 from ..visits import Call, Rows, Visit
+from . import adapter
 
 SUPPORTED = ("PiD", "PixelDiT")
 
@@ -52,18 +53,11 @@ def joint_blocks(pixeldit: Any) -> nn.ModuleList:
 
 
 def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    """Where the streams lie among `keys` keys, of which the picture has `tokens`."""
-    start = keys - visit.arguments["x"].shape[1]
-    return TokenSlices(text=slice(0, start), image=slice(start, keys), picture=slice(start, start + tokens))
+    return TokenSlices.text_first(visit.arguments["x"].shape[1], keys, tokens)
 
 
-def conditioning_modules(pixeldit: Any) -> Mapping[str, nn.Module]:
-    """None: every block is told the timestep's embedding."""
-    return {}
-
-
-def concept_modulation(pixeldit: Any, calls: Mapping[str, Call], rows: Rows) -> None:
-    """None, as `conditioning_modules`."""
+conditioning_modules = adapter.conditioning_modules
+concept_modulation = adapter.concept_modulation
 
 
 def project_concepts(pixeldit: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
@@ -82,19 +76,7 @@ def attend_concepts(
     visit: Visit,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """One joint block's attention for the concept tokens.
-
-    Args:
-        block: an MMDiTBlockT2I.
-        concept: concept tokens, (B, C, D).
-        vec: nothing.
-        image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, heads, N, head_dim).
-        visit: this call of the block.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before the projection, (B, C, heads * head_dim), and the rest of the modulation.
-    """
+    """Of an `MMDiTBlockT2I`; see `Adapter`."""
     shift_msa_y, scale_msa_y, *rest = block.adaLN_modulation_txt(visit.arguments["c"][visit.rows]).chunk(6, dim=-1)
 
     y_norm = apply_adaln_(block.norm_y1(concept), shift_msa_y, scale_msa_y)

@@ -21,6 +21,7 @@ from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
 from ..network import eager, network
 from ..visits import Call, Rows, Visit
+from . import adapter
 
 SUPPORTED = ("Mage-Flow", "Qwen-Image")
 
@@ -50,18 +51,11 @@ def joint_blocks(qwen: Any) -> nn.ModuleList:
 
 
 def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    """Where the streams lie among `keys` keys, of which the picture has `tokens`."""
-    start = keys - visit.arguments["hidden_states"].shape[1]
-    return TokenSlices(text=slice(0, start), image=slice(start, keys), picture=slice(start, start + tokens))
+    return TokenSlices.text_first(visit.arguments["hidden_states"].shape[1], keys, tokens)
 
 
-def conditioning_modules(qwen: Any) -> Mapping[str, nn.Module]:
-    """None: every block is told the timestep's embedding."""
-    return {}
-
-
-def concept_modulation(qwen: Any, calls: Mapping[str, Call], rows: Rows) -> None:
-    """None, as `conditioning_modules`."""
+conditioning_modules = adapter.conditioning_modules
+concept_modulation = adapter.concept_modulation
 
 
 def project_concepts(qwen: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
@@ -78,19 +72,7 @@ def attend_concepts(
     visit: Visit,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """One joint block's attention for the concept tokens.
-
-    Args:
-        block: a QwenImageTransformerBlock.
-        concept: concept tokens, (B, C, D).
-        vec: nothing.
-        image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, heads, N, head_dim).
-        visit: this call of the block.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before the projection, (B, C, heads * head_dim), and the rest of the modulation.
-    """
+    """Of a `QwenImageTransformerBlock`; see `Adapter`."""
     temb = visit.arguments["temb"]
     if visit.arguments.get("timestep_zero_index") is not None:
         temb = temb.chunk(2, dim=0)[0]  # the other half is that of timestep 0, for reference pictures

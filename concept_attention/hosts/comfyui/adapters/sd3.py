@@ -20,6 +20,7 @@ from .... import attention
 from ...architecture import Architecture, TokenSlices
 from ..network import network
 from ..visits import Call, Rows, Visit
+from . import adapter
 
 SUPPORTED = ("Stable Diffusion 3", "Stable Diffusion 3.5")
 
@@ -50,18 +51,12 @@ def joint_blocks(mmdit: Any) -> nn.ModuleList:
 
 
 def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    """Where the streams lie among `keys` keys, of which the picture has `tokens`."""
     _, x = visit.arguments["args"]
-    start = keys - x.shape[1]
-    return TokenSlices(text=slice(0, start), image=slice(start, keys), picture=slice(start, start + tokens))
+    return TokenSlices.text_first(x.shape[1], keys, tokens)
 
 
-def conditioning_modules(mmdit: Any) -> Mapping[str, nn.Module]:
-    return {}
-
-
-def concept_modulation(mmdit: Any, calls: Mapping[str, Call], rows: Rows) -> None:
-    """Every block is told the modulation vector: timestep and pooled prompt."""
+conditioning_modules = adapter.conditioning_modules
+concept_modulation = adapter.concept_modulation
 
 
 def project_concepts(mmdit: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
@@ -78,20 +73,7 @@ def attend_concepts(
     visit: Visit,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """One joint block's attention for the concept tokens.
-
-    Args:
-        block: a JointBlock.
-        concept: concept tokens, (B, C, D).
-        vec: not needed.
-        image_k, image_v: keys, normalised, and values of the image tokens, (B, heads, N, head_dim).
-        visit: this call of the block.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before the projection, (B, C, heads * head_dim), and what the block itself hands on to its
-        text path's second half; None in the last block, which has none.
-    """
+    """Of a `JointBlock`; see `Adapter`. The rest is None in the last block, which does not update its text."""
     context_block = block.context_block
     concept_qkv, intermediates = context_block.pre_attention(concept, visit.arguments["c"][visit.rows])
     heads = (*concept.shape[:2], context_block.attn.num_heads, -1)
