@@ -95,8 +95,8 @@ export class Panel {
   reduced({ manifest }) {
     if (!manifest.reduced) return "";
     const { steps, step_groups, layers, layer_groups } = manifest;
-    const parts = [this.joins("step", steps, step_groups), this.joins("layer", layers, layer_groups)];
-    return this.say("reduced", parts.filter(Boolean).join("; "));
+    const parts = [this.joins("step", steps, step_groups), this.joins("layer", layers, layer_groups)].filter(Boolean);
+    return parts.length ? this.say("reduced", parts.join("; ")) : this.say("averaged");
   }
 
   /** Which steps or layers were joined.
