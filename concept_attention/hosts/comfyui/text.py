@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ...concepts import Concept
 from ..encoded import EncodedConcepts, Pooling, Reader, check_pooling, check_reader, pool, resolve_pooling
+from ..spans import OTHERS, word_span
 from ..words import unknown_words_message
-from .tokens import CLIP_LISTS, OTHERS, T5, Ids, literal, part_of, tokenise, usable_lists, word_span
+from .tokens import CLIP_LISTS, T5, Ids, literal, part_of, tokenise, usable_lists
 
 EMBEDDING = re.compile(r"(^|\s)embedding:")  # where ComfyUI's tokenizers put the file of that name
 

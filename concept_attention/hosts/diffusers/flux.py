@@ -135,14 +135,7 @@ def attend_concepts(
     attn = block.attn
     concept_norm, *modulation = block.norm1_context(concept, emb=vec[-len(concept) :])
 
-    if attn.fused_projections:
-        concept_q, concept_k, concept_v = attn.to_added_qkv(concept_norm).chunk(3, dim=-1)
-    else:
-        concept_q, concept_k, concept_v = (
-            attn.add_q_proj(concept_norm),
-            attn.add_k_proj(concept_norm),
-            attn.add_v_proj(concept_norm),
-        )
+    concept_q, concept_k, concept_v = project_text(block, concept_norm)
     concept_q = attn.norm_added_q(concept_q.unflatten(-1, (-1, attn.head_dim)))
     concept_k = attn.norm_added_k(concept_k.unflatten(-1, (-1, attn.head_dim)))
     concept_v = concept_v.unflatten(-1, (-1, attn.head_dim))
@@ -151,6 +144,14 @@ def attend_concepts(
     concept_q, concept_k, concept_v = (heads.transpose(1, 2) for heads in (concept_q, concept_k, concept_v))
     concept_out = attention.attend_concepts(concept_q, concept_k, concept_v, image_k, image_v, key_bias=key_bias)
     return concept_out, Modulation(*modulation)
+
+
+def project_text(block: Any, tokens: Tensor) -> tuple[Tensor, ...]:
+    """Queries, keys and values by the text stream's weights, (B, tokens, D) each."""
+    attn = block.attn
+    if attn.fused_projections:
+        return attn.to_added_qkv(tokens).chunk(3, dim=-1)
+    return attn.add_q_proj(tokens), attn.add_k_proj(tokens), attn.add_v_proj(tokens)
 
 
 def update_concepts(block: Any, concept: Tensor, concept_out: Tensor, modulation: Modulation) -> Tensor:

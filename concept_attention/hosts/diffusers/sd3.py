@@ -118,14 +118,10 @@ def attend_concepts(
 
     fused = _fused(block)
     if fused:
-        concept_q, concept_k, concept_v = attn.to_added_qkv(concept_norm).chunk(3, dim=-1)
+        parts = attn.to_added_qkv(concept_norm).chunk(3, dim=-1)
     else:
-        concept_q, concept_k, concept_v = (
-            attn.add_q_proj(concept_norm),
-            attn.add_k_proj(concept_norm),
-            attn.add_v_proj(concept_norm),
-        )
-    concept_q, concept_k, concept_v = (_by_heads(block, part) for part in (concept_q, concept_k, concept_v))
+        parts = attn.add_q_proj(concept_norm), attn.add_k_proj(concept_norm), attn.add_v_proj(concept_norm)
+    concept_q, concept_k, concept_v = (_by_heads(block, part) for part in parts)
     if attn.norm_added_k is not None and not fused:  # the model's own fused processor has no norms
         concept_q, concept_k = attn.norm_added_q(concept_q), attn.norm_added_k(concept_k)
 

@@ -36,7 +36,7 @@ class Family:
     """
 
     name: str
-    make: Callable[[], Any]
+    make: Callable[..., Any]
     inputs: Callable[..., Arguments]
     first: Callable[[Any, Tensor], Tensor]
     text_first: bool
@@ -161,7 +161,58 @@ def _sd3(**config: Any) -> Family:
     )
 
 
+def make_flux2(guidance: bool = True, text_width: int = TEXT_WIDTH) -> Any:
+    from diffusers import Flux2Transformer2DModel
+
+    return fill(
+        Flux2Transformer2DModel(
+            in_channels=16,
+            num_layers=3,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=3,
+            joint_attention_dim=text_width,
+            timestep_guidance_channels=32,
+            axes_dims_rope=(4, 4, 4, 4),
+            guidance_embeds=guidance,
+        )
+    )
+
+
+def flux2_inputs(transformer: Any, batch: int, rows: int, columns: int, text: int = 5, seed: int = 1) -> Arguments:
+    noise, ones = _noise(seed), torch.arange(1)
+    return {
+        "hidden_states": noise(batch, rows * columns, 16),
+        "encoder_hidden_states": noise(batch, text, TEXT_WIDTH),
+        "timestep": torch.rand(batch, generator=torch.Generator().manual_seed(seed)),
+        "guidance": torch.full((batch,), 2.5) if transformer.config.guidance_embeds else None,
+        "img_ids": torch.cartesian_prod(ones, torch.arange(rows), torch.arange(columns), ones),
+        "txt_ids": torch.cartesian_prod(ones, ones, ones, torch.arange(text)),
+        "return_dict": False,
+    }
+
+
+def _flux2(guidance: bool, place: int) -> Family:
+    def put(transformer: Any, arguments: Arguments, count: int) -> Arguments:
+        text = arguments["encoder_hidden_states"].shape[1]
+        places = transformer.pos_embed(torch.tensor([[0, 0, 0, place]] * count))
+        turned = [torch.cat([own, one[text:]]) for own, one in zip(places, arguments["image_rotary_emb"], strict=True)]
+        return {**arguments, "image_rotary_emb": tuple(turned)}
+
+    return Family(
+        name="flux2",
+        make=lambda **config: make_flux2(guidance, **config),
+        inputs=flux2_inputs,
+        first=lambda transformer, embeddings: transformer.context_embedder(embeddings),
+        text_first=True,
+        text_out=0,
+        place=put,
+    )
+
+
 FAMILIES: Mapping[str, Family] = {
+    "Flux.2 dev": _flux2(True, 510),
+    "Flux.2 Klein": _flux2(False, 3),
     "SD3": _sd3(qk_norm=None, dual=()),
     "SD3.5 large": _sd3(dual=()),
     "SD3.5 medium": _sd3(),

@@ -77,7 +77,7 @@ def test_default_layers_of_a_full_size_flux_are_the_authors() -> None:
 def test_other_models_are_refused_with_the_families_there_are(tools: Any) -> None:
     assert flux.matches(tools.make_transformer())
     with pytest.raises(
-        ValueError, match=r"^Linear has no joint blocks .* families: flux, sd3.*\. Choose another model\.$"
+        ValueError, match=r"^Linear has no joint blocks .* families: flux, flux2, sd3.*\. Choose another model\.$"
     ):
         adapter_for(nn.Linear(1, 1))
 
