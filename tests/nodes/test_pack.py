@@ -58,7 +58,7 @@ def test_the_root_imports_nothing_of_the_host() -> None:
 def test_the_front_end_s_folder_holds_scripts_and_help_only(pack: Pack) -> None:
     """Every script in it is imported by every browser."""
     web = ROOT / sys.modules[pack.name].WEB_DIRECTORY  # type: ignore[attr-defined]
-    assert {path.suffix for path in web.rglob("*") if path.is_file()} == {".css", ".js", ".md"}
+    assert {path.suffix for path in web.rglob("*") if path.is_file()} == {".css", ".jpg", ".js", ".md"}
 
 
 @pytest.mark.parametrize("version", ["0.18.9", "0.3.75", "0.18.9+local.5"])
