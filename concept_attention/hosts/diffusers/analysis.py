@@ -50,7 +50,7 @@ def analyze(
     Args:
         pipeline: as `load_pipeline` gives it.
         image: a picture, or several of one size; of any kind that `from_pil` converts. A model of videos takes them for
-            the frames of one video, as many as its VAE makes: 4 n + 1 for CogVideoX.
+            the frames of one video, as many as its VAE makes: 8 n + 1 for CogVideoX.
         concepts: what to look for.
         prompt: what the picture shows; may be empty.
         noise: sigma at which the model looks, above 0 (the picture) up to 1 (only noise).

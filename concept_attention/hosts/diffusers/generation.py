@@ -67,7 +67,7 @@ def generate(
         concepts: what to look for, the same in every picture.
         negative_prompt: used where `cfg` is above 1.
         width, height: pixels, multiples of 16; None is the model's own size.
-        frames: of a video, as many as the model's VAE makes: 4 n + 1 for CogVideoX; None is the model's own number.
+        frames: of a video, as many as the model's VAE makes: 8 n + 1 for CogVideoX; None is the model's own number.
         steps: sampler steps.
         guidance: distilled guidance, for models that embed it (dev).
         cfg: classifier-free guidance scale; 1 is off. Only the conditional evaluation is recorded.

@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import nn
 
-from . import flux, flux2, flux2_pipeline, flux_pipeline, sd3, sd3_pipeline
+from . import cogvideox, cogvideox_pipeline, flux, flux2, flux2_pipeline, flux_pipeline, sd3, sd3_pipeline
 
-ADAPTERS: tuple[ModuleType, ...] = (flux, flux2, sd3)
-FAMILIES: tuple[ModuleType, ...] = (flux_pipeline, flux2_pipeline, sd3_pipeline)
+ADAPTERS: tuple[ModuleType, ...] = (flux, flux2, sd3, cogvideox)
+FAMILIES: tuple[ModuleType, ...] = (flux_pipeline, flux2_pipeline, sd3_pipeline, cogvideox_pipeline)
 
 
 def adapter_for(transformer: nn.Module) -> ModuleType:

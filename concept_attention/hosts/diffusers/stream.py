@@ -146,6 +146,7 @@ class ConceptStream:
 
     def _step(self, layer: int, block: nn.Module, image_out: Tensor) -> None:
         """One joint block of the concept stream, run where the block's image attention has just finished."""
+        self._active = False  # in some models the modules that concepts go through are those it listens to
         if layer == 0:
             embeddings = self._embeddings.to(image_out).expand(image_out.shape[0], -1, -1)
             self._concept = self._adapter.project_concepts(self._transformer, embeddings)
@@ -157,6 +158,7 @@ class ConceptStream:
         self._on_layer(layer, image_out, concept_out)
         if layer < self._last_layer:
             self._concept = self._adapter.update_concepts(block, self._concept, concept_out, modulation)
+            self._active = True
             return
         self._forget()
         if self._stop:

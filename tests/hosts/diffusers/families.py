@@ -210,7 +210,58 @@ def _flux2(guidance: bool, place: int) -> Family:
     )
 
 
+def make_cogvideox(text: int = 5, rotary: bool = True, frame_patch: int | None = None) -> Any:
+    """Its positions without rotation are those of a prompt of exactly `text` tokens."""
+    from diffusers import CogVideoXTransformer3DModel
+
+    return fill(
+        CogVideoXTransformer3DModel(
+            num_attention_heads=3,
+            attention_head_dim=16,
+            in_channels=4,
+            out_channels=4,
+            time_embed_dim=32,
+            text_embed_dim=TEXT_WIDTH,
+            num_layers=3,
+            sample_width=8,
+            sample_height=6,
+            sample_frames=9,
+            patch_size_t=frame_patch,
+            max_text_seq_length=text,
+            use_rotary_positional_embeddings=rotary,
+            patch_bias=frame_patch is None,
+        )
+    )
+
+
+def _cogvideox(frames: int, **config: Any) -> Family:
+    def inputs(transformer: Any, batch: int, rows: int, columns: int, text: int = 5, seed: int = 1) -> Arguments:
+        noise, latent_frames = _noise(seed), frames * (config.get("frame_patch") or 1)
+        angle = noise(frames * rows * columns, 8)
+        turned = [part.repeat_interleave(2, dim=1) for part in (angle.cos(), angle.sin())]
+        return {
+            "hidden_states": noise(batch, latent_frames, 4, 2 * rows, 2 * columns),
+            "encoder_hidden_states": noise(batch, text if config.get("rotary", True) else 5, TEXT_WIDTH),
+            "timestep": torch.full((batch,), 400),
+            "image_rotary_emb": tuple(turned) if config.get("rotary", True) else None,
+            "return_dict": False,
+        }
+
+    return Family(
+        name="cogvideox",
+        make=lambda **more: make_cogvideox(**config, **more),
+        inputs=inputs,
+        first=lambda transformer, embeddings: transformer.patch_embed.text_proj(embeddings),
+        text_first=True,
+        text_out=1,
+        frames=frames,
+    )
+
+
 FAMILIES: Mapping[str, Family] = {
+    "CogVideoX 5B": _cogvideox(3),
+    "CogVideoX 2B": _cogvideox(3, rotary=False),
+    "CogVideoX 1.5": _cogvideox(2, frame_patch=2),
     "Flux.2 dev": _flux2(True, 510),
     "Flux.2 Klein": _flux2(False, 3),
     "SD3": _sd3(qk_norm=None, dual=()),

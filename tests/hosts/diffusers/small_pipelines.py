@@ -135,6 +135,38 @@ def make_flux2_pipeline(random_pipeline: Any, kind: str = "Flux.2 dev", distille
     return _quiet(pipeline)
 
 
+def make_cogvideox_pipeline(random_pipeline: Any, kind: str = "CogVideoX 5B") -> Any:
+    from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXPipeline
+
+    vae = AutoencoderKLCogVideoX(
+        block_out_channels=(4, 4, 4, 4),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        sample_height=48,
+        sample_width=64,
+        scaling_factor=0.7,
+    )
+    return _quiet(
+        CogVideoXPipeline(
+            transformer=FAMILIES[kind].make(text=24),
+            scheduler=CogVideoXDDIMScheduler(
+                beta_schedule="scaled_linear",
+                beta_start=0.00085,
+                beta_end=0.012,
+                prediction_type="v_prediction",
+                rescale_betas_zero_snr=True,
+                set_alpha_to_one=True,
+                snr_shift_scale=1.0,
+                timestep_spacing="trailing",
+            ),
+            vae=fill(vae),
+            text_encoder=random_pipeline.text_encoder_2,
+            tokenizer=random_pipeline.tokenizer_2,
+        )
+    )
+
+
 def _quiet(pipeline: Any) -> Any:
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -144,4 +176,7 @@ PIPELINES = {
     "Flux.2 dev": make_flux2_pipeline,
     "Flux.2 Klein": lambda random_pipeline: make_flux2_pipeline(random_pipeline, "Flux.2 Klein"),
     "SD3.5 medium": make_sd3_pipeline,
+    "CogVideoX 5B": make_cogvideox_pipeline,
+    "CogVideoX 2B": lambda random_pipeline: make_cogvideox_pipeline(random_pipeline, "CogVideoX 2B"),
+    "CogVideoX 1.5": lambda random_pipeline: make_cogvideox_pipeline(random_pipeline, "CogVideoX 1.5"),
 }

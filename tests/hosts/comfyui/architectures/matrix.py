@@ -29,7 +29,7 @@ class Known(NamedTuple):
 
     Attributes:
         sizes: entries of its configuration that say how many joint blocks it has; of several models, one each.
-        diffusers: class of its transformer there, if there is one.
+        diffusers: class of its transformer there, if there is one, and a pipeline from text alone.
     """
 
     sizes: Sequence[Mapping[str, int]]
@@ -59,7 +59,7 @@ KNOWN: Mapping[str, Known] = {
     "CogVideoX 5B": Known([{"num_layers": 42}], "CogVideoXTransformer3DModel"),
     "CogVideoX 2B": Known([{"num_layers": 30}], "CogVideoXTransformer3DModel"),
     "CogVideoX 1.5 5B": Known([{"num_layers": 42}], "CogVideoXTransformer3DModel"),
-    "CogVideoX 5B I2V": Known([{"num_layers": 42}], "CogVideoXTransformer3DModel"),
+    "CogVideoX 5B I2V": Known([{"num_layers": 42}]),
     "Mochi 1": Known([{"depth": 48}]),
     "Qwen-Image, Edit": Known([{"num_layers": 60}]),
     "Qwen-Image Layered": Known([{"num_layers": 60}]),
