@@ -124,7 +124,8 @@ function addViewer(node) {
   });
   widget.serialize = false; // not in the workflow
   forwardToGraph(viewer.element, () => app.canvas);
-  viewer.element.addEventListener("change", noteChange); // of a slider, once it is let go
+  // ComfyUI looks for changes before a click has done anything, and not at all after keys in sliders
+  for (const done of ["click", "change"]) viewer.element.addEventListener(done, noteChange);
   for (const name of CHOICES) chain(widgetOf(node, name), "callback", () => viewer.follow());
   node.setSize([Math.max(node.size[0], WIDTH), node.computeSize()[1]]);
 }
