@@ -9,12 +9,18 @@ if TYPE_CHECKING:
     from .concepts import parse_concepts
     from .heatmaps import make_heatmaps
     from .hosts.diffusers.pipelines import ConceptAttentionFluxPipeline
+    from .hosts.diffusers.pipelines_cogvideox import ConceptAttentionCogVideoXPipeline
+    from .hosts.diffusers.pipelines_flux2 import ConceptAttentionFlux2Pipeline
+    from .hosts.diffusers.pipelines_sd3 import ConceptAttentionSD3Pipeline
     from .masks import make_masks
     from .recording import Recording
     from .recording_file import load_recording, save_recording
 
 __all__ = [
+    "ConceptAttentionCogVideoXPipeline",
+    "ConceptAttentionFlux2Pipeline",
     "ConceptAttentionFluxPipeline",
+    "ConceptAttentionSD3Pipeline",
     "Recording",
     "load_recording",
     "make_heatmaps",
@@ -25,7 +31,10 @@ __all__ = [
 
 # Where each name lives. It is imported when it is first asked for: no host is loaded by those who need none.
 _HOMES = {
+    "ConceptAttentionCogVideoXPipeline": ".hosts.diffusers.pipelines_cogvideox",
+    "ConceptAttentionFlux2Pipeline": ".hosts.diffusers.pipelines_flux2",
     "ConceptAttentionFluxPipeline": ".hosts.diffusers.pipelines",
+    "ConceptAttentionSD3Pipeline": ".hosts.diffusers.pipelines_sd3",
     "Recording": ".recording",
     "load_recording": ".recording_file",
     "make_heatmaps": ".heatmaps",

@@ -24,9 +24,9 @@ from .t5 import refuse_clip
 TITLE = "Flux 2"
 PIPELINES = ("Flux2Pipeline", "Flux2KleinPipeline")
 NAMES = {
-    "flux2-dev": "black-forest-labs/FLUX.2-dev",
-    "flux2-klein-4b": "black-forest-labs/FLUX.2-klein-4B",
-    "flux2-klein-9b": "black-forest-labs/FLUX.2-klein-9B",
+    "flux.2-dev": "black-forest-labs/FLUX.2-dev",
+    "flux.2-klein-4b": "black-forest-labs/FLUX.2-klein-4B",
+    "flux.2-klein-9b": "black-forest-labs/FLUX.2-klein-9B",
 }
 VIDEO = False
 

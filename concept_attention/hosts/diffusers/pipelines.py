@@ -1,44 +1,19 @@
-"""The interface of the authors' own package, for code that was written for it."""
+"""The interface of the authors' own class for Flux 1, for code that was written for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from PIL.Image import Image
-from torch import Tensor
 
-from ...colormaps import check_colormap, colorize
-from ...concepts import parse_concepts
-from ...heatmaps import make_heatmaps
-from ...images import from_pil, to_pil
-from ...maps import resize_maps, stretch
-from ...recording import Recording
-from ...selection import parse_layers, parse_steps
 from ..encoded import Pooling
-from .analysis import analyze, token_grid
-from .generation import generate
-from .loading import defaults_for, load_pipeline
-from .registry import adapter_for, family_of
+from . import flux_pipeline
+from .authors import AuthorsPipeline, Choice, ConceptAttentionOutput
+from .loading import load_pipeline
 
 
-@dataclass(frozen=True, eq=False)
-class ConceptAttentionOutput:
-    """One picture and where its concepts are.
-
-    Attributes:
-        image: the picture, generated or given; as RGB, upright.
-        concept_heatmaps: per concept a picture of the size of `image`; or the values (C, rows, columns), float32.
-        recording: every layer and step, to make other heatmaps from without running the model again.
-    """
-
-    image: Image
-    concept_heatmaps: list[Image] | Tensor
-    recording: Recording
-
-
-class ConceptAttentionFluxPipeline:
+class ConceptAttentionFluxPipeline(AuthorsPipeline):
     """Flux 1 with concept attention, called as the authors' class of that name.
 
     Args:
@@ -73,7 +48,7 @@ class ConceptAttentionFluxPipeline:
     ) -> None:
         if pipeline is None:
             pipeline = load_pipeline(model_name, device, offload="model" if offload_model else "none")
-        self.pipeline = pipeline
+        super().__init__(pipeline, flux_pipeline.PIPELINES)
 
     def generate_image(
         self,
@@ -117,24 +92,17 @@ class ConceptAttentionFluxPipeline:
         """
         if return_cross_attention:
             raise ValueError("Cross attention is not recorded. Leave out `return_cross_attention`.")
-        _check_single(prompt, str)
-        self._check_choice(layer_indices, cmap)
-        if timesteps is not None:
-            count = defaults_for(self.pipeline).steps if num_inference_steps is None else num_inference_steps
-            parse_steps(timesteps, count)
-        result = generate(
-            self.pipeline,
+        return self._generate_image(
             prompt,
-            parse_concepts(concepts),
+            concepts,
+            choice=Choice(layer_indices, timesteps, softmax, return_pil_heatmaps, cmap),
+            steps=num_inference_steps,
             width=width,
             height=height,
-            steps=num_inference_steps,
             guidance=guidance,
             seed=seed,
             pooling=pooling,
         )
-        maps = _heatmaps(result.recording, layer_indices, timesteps, softmax, return_pil_heatmaps, cmap)
-        return ConceptAttentionOutput(result.images[0], maps, result.recording)
 
     def encode_image(
         self,
@@ -176,68 +144,16 @@ class ConceptAttentionFluxPipeline:
         Raises:
             ValueError: for a step that the schedule lacks, unknown colour maps, and as `analyze` and `make_heatmaps`.
         """
-        _check_single(image, Image)
-        self._check_choice(layer_indices, cmap)
-        image = to_pil(from_pil(image))
-        rows, columns = token_grid(image.size, width, height, defaults_for(self.pipeline).side)
-        recording = analyze(
-            self.pipeline,
+        return self._encode_image(
             image,
-            parse_concepts(concepts),
+            concepts,
+            Choice(layer_indices, None, softmax, return_pil_heatmaps, cmap),
+            width,
+            height,
+            num_steps,
+            noise_timestep,
             prompt=prompt,
-            noise=_noise_level(self.pipeline, num_steps, noise_timestep, rows * columns),
             samples=num_samples,
-            width=16 * columns,
-            height=16 * rows,
             seed=seed,
             pooling=pooling,
         )
-        maps = _heatmaps(recording, layer_indices, None, softmax, return_pil_heatmaps, cmap)
-        return ConceptAttentionOutput(image, maps, recording)
-
-    def _check_choice(self, layers: Sequence[int] | None, cmap: str) -> None:
-        """Refuse what only the heatmaps would refuse, before the model runs."""
-        if layers is not None:
-            found = adapter_for(self.pipeline.transformer).describe(self.pipeline.transformer)
-            parse_layers(layers, found.joint_blocks, found.default_layers)
-        check_colormap(cmap)
-
-
-def _check_single(given: Any, kind: type) -> None:
-    if not isinstance(given, kind):
-        raise ValueError(
-            f"One {'prompt' if kind is str else 'picture'} at a time, got {type(given).__name__}. "
-            "For batches use `generate` and `analyze` of concept_attention.hosts.diffusers."
-        )
-
-
-def _noise_level(pipeline: Any, num_steps: int, step: int, tokens: int) -> float:
-    """Sigma (0-1) at a step of the model's own schedule for a picture of so many tokens."""
-    if num_steps < 1:
-        raise ValueError(f"There must be at least one step, got num_steps={num_steps}.")
-    if not 0 <= step < num_steps:
-        raise ValueError(
-            f"noise_timestep {step} does not exist: a schedule of num_steps={num_steps} has 0 to {num_steps - 1}."
-        )
-    return family_of(pipeline).schedule_sigma(pipeline, num_steps, step, tokens)
-
-
-def _heatmaps(
-    recording: Recording,
-    layers: Sequence[int] | None,
-    steps: Sequence[int] | None,
-    softmax: bool,
-    pictures: bool,
-    cmap: str,
-) -> list[Image] | Tensor:
-    """Values (C, rows, columns), or one picture per concept, min-maxed over all concepts together."""
-    share: Any = "stretched" if pictures else "share"
-    maps = make_heatmaps(
-        recording,
-        "auto" if layers is None else layers,
-        "all" if steps is None else steps,
-        kind=share if softmax else "score",
-    ).values[0]
-    if not pictures:
-        return maps
-    return [to_pil(colorize(one, cmap)) for one in resize_maps(stretch(maps), recording.image_size)]

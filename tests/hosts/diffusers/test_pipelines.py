@@ -26,7 +26,7 @@ DEFAULTS = Defaults(side=64, steps=2, guidance=0.0, cfg=1.0, max_tokens=12)
 @pytest.fixture(autouse=True)
 def small_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of 64 x 64 in two steps, where a real Flux has 1024 x 1024 in four."""
-    for name in ("analysis", "generation", "pipelines"):
+    for name in ("analysis", "generation", "authors"):
         monkeypatch.setattr(f"concept_attention.hosts.diffusers.{name}.defaults_for", lambda pipeline: DEFAULTS)
 
 
@@ -221,7 +221,12 @@ def test_arguments_that_change_nothing_are_accepted(ours: ConceptAttentionFluxPi
 
 def test_the_constructor_loads_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(pipelines, "load_pipeline", lambda *args, **kwargs: asked.append((args, kwargs)))
+
+    class FluxPipeline:
+        def __init__(self, *args: Any, **options: Any) -> None:
+            asked.append((args, options))
+
+    monkeypatch.setattr(pipelines, "load_pipeline", FluxPipeline)
     ConceptAttentionFluxPipeline()
     ConceptAttentionFluxPipeline(model_name="tiny", device="cuda:0", offload_model=True)
     assert asked == [
