@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,3 +47,17 @@ def save_image(image: Image.Image, path: Path) -> None:
     """Write a picture in the format of the path's suffix, atomically."""
     with atomic_write(path) as temporary:
         image.save(temporary)
+
+
+def save_animation(images: Sequence[Image.Image], path: Path, frame_rate: float) -> None:
+    """Write pictures of one size as an animation that goes on for ever, in the format of the path's suffix, atomically.
+
+    Args:
+        images: at least one.
+        path: of a GIF, whose colours are rounded to 256 for each frame and in which equal pictures in a row become one
+            that is shown for longer, or of another format with several frames.
+        frame_rate: pictures per second; a GIF has hundredths of a second.
+    """
+    first, *others = images
+    with atomic_write(path) as temporary:
+        first.save(temporary, save_all=True, append_images=others, duration=round(1000 / frame_rate), loop=0)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
 _DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # a 16-bit grey file opens in one of these
@@ -117,10 +118,32 @@ def load_image(path: str | Path) -> Tensor:
     Raises:
         ValueError: the file is missing, empty, truncated, too large or not a picture.
     """
+    return _load(path, 1)[0]
+
+
+def load_frames(path: str | Path) -> list[Tensor]:
+    """Read the frames of an animation, or of a folder with one picture file for each, in the order of their names.
+
+    Returns:
+        Pictures as `load_image` returns them; one for a file that does not move.
+
+    Raises:
+        ValueError: as `load_image`; for a folder without files.
+    """
+    if not Path(path).is_dir():
+        return _load(path, None)
+    files = sorted(one for one in Path(path).iterdir() if one.is_file() and not one.name.startswith("."))
+    if not files:
+        raise ValueError(f"Cannot read {path}: the folder is empty. Give a picture, or a folder with a video's frames.")
+    return [load_image(file) for file in files]
+
+
+def _load(path: str | Path, most: int | None) -> list[Tensor]:
+    """The first frames of a picture file, at most `most`; None is all."""
     try:
         with Image.open(path) as image:
             image.load()
-            return from_pil(image)
+            return [from_pil(frame) for frame in islice(ImageSequence.Iterator(image), most)]
     except UnidentifiedImageError as error:
         raise ValueError(f"Cannot read {path}: not a picture. Give a PNG, JPEG or the like.") from error
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:

@@ -3,9 +3,9 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
-from concept_attention.files import atomic_write, save_image, write_json, write_text
+from concept_attention.files import atomic_write, save_animation, save_image, write_json, write_text
 
 
 def names(folder) -> list[str]:
@@ -90,3 +90,15 @@ def test_images_take_the_format_of_the_suffix(tmp_path):
     with pytest.raises(ValueError):
         save_image(image, tmp_path / "a.unknown")
     assert names(tmp_path) == ["a.png"]
+
+
+def test_an_animation_shows_every_picture_for_its_time(tmp_path):
+    pictures = [Image.new("RGB", (8, 6), (level, 0, 0)) for level in (0, 120, 120, 240)]
+    save_animation(pictures, tmp_path / "a.gif", 10.0)
+    with Image.open(tmp_path / "a.gif") as read:
+        assert (read.size, read.info["loop"]) == ((8, 6), 0)
+        shown = [
+            (frame.convert("RGB").getpixel((0, 0))[0], frame.info["duration"]) for frame in ImageSequence.Iterator(read)
+        ]
+    assert shown == [(0, 100), (120, 200), (240, 100)]  # equal ones are one that lasts
+    assert names(tmp_path) == ["a.gif"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from concept_attention.images import check_image, from_pil, load_image, to_pil
+from concept_attention.images import check_image, from_pil, load_frames, load_image, to_pil
 
 
 def _pixel(image: Image.Image) -> list[float]:
@@ -181,3 +182,20 @@ def test_integers_and_nan_are_refused() -> None:
 def test_half_precision_becomes_float32_without_gradient() -> None:
     image = check_image(torch.full((2, 2, 3), 0.5, dtype=torch.bfloat16, requires_grad=True))
     assert image.dtype == torch.float32 and not image.requires_grad
+
+
+def test_frames_come_from_an_animation_or_from_a_folder_in_the_order_of_its_names(tmp_path: Path) -> None:
+    pictures = [Image.new("RGB", (8, 6), (level, 0, 0)) for level in (0, 102, 255)]
+    pictures[0].save(tmp_path / "moving.gif", save_all=True, append_images=pictures[1:])
+    (tmp_path / "frames").mkdir()
+    for number, picture in zip((2, 0, 1), (pictures[2], *pictures[:2]), strict=True):
+        picture.save(tmp_path / "frames" / f"{number}.png")
+    (tmp_path / "frames" / ".hidden").write_bytes(b"no picture")
+    for path in (tmp_path / "moving.gif", tmp_path / "frames"):
+        found = load_frames(path)
+        assert [tuple(one.shape) for one in found] == [(6, 8, 3)] * 3
+        assert [float(one[0, 0, 0]) for one in found] == pytest.approx([0, 0.4, 1])
+    assert torch.equal(load_image(tmp_path / "moving.gif"), load_frames(tmp_path / "moving.gif")[0])
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match=r"^Cannot read .*none: the folder is empty\."):
+        load_frames(tmp_path / "none")

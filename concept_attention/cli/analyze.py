@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 
 from ..hosts.diffusers.analysis import analyze
-from ..hosts.diffusers.loading import DTYPES
-from ..images import load_image, to_pil
+from ..hosts.diffusers.loading import DTYPES, defaults_for
+from ..images import load_frames, to_pil
 from .folder import prepared_folder
 from .model import caution, describe, load, model_facts
 from .output import show, write_results
@@ -17,22 +17,28 @@ from .reading import read_options, rehearse
 def run(arguments: Namespace) -> None:
     """Do what the command line says; a ValueError says what is wrong with it."""
     concepts, reading = arguments.concepts, read_options(arguments)
-    picture = load_image(arguments.image)
+    pictures = load_frames(arguments.image)
     with prepared_folder(arguments.out) as folder:
         clock = Clock()
         pipeline = load(arguments)
         clock.lap("load")
+        defaults = defaults_for(pipeline)
+        if defaults.frames == 1:
+            if arguments.image.is_dir():
+                raise ValueError(f"{arguments.image} is a folder, expected a picture: this model makes no videos.")
+            pictures = pictures[:1]  # of an animation
         rehearse(reading, describe(pipeline), arguments.mode, concepts, arguments.samples)
         settings = {
             "prompt": arguments.prompt,
             "noise": arguments.noise,
             "samples": arguments.samples,
             "pooling": arguments.pooling,
+            "reader": arguments.reader,
         }
         with progress_bar("Analyzing", "sample", arguments.samples, arguments.quiet) as on_step:
             recording = analyze(
                 pipeline,
-                to_pil(picture),
+                [to_pil(picture) for picture in pictures],
                 concepts,
                 width=arguments.width,
                 height=arguments.height,
@@ -60,7 +66,8 @@ def run(arguments: Namespace) -> None:
             },
         }
         sources = [arguments.image]
-        results = write_results(folder, picture, recording, reading, facts, clock, sources)
+        rate = defaults.frame_rate
+        results = write_results(folder, pictures, recording, reading, facts, clock, sources, rate)
     seconds = clock.seconds["analyze"]
     title = f"Analyzed {arguments.image} with {arguments.model} in {seconds:.1f} s (noise {arguments.noise:g})."
     show(results, title, arguments.json, caution(pipeline))

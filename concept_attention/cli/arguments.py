@@ -14,6 +14,7 @@ MODES = ("auto", "paper", "flux", "flux2", "sd3", "cogvideox")
 KINDS = ("share", "score", "stretched")
 METHODS = ("soft", "threshold", "argmax", "mean", "otsu", "percentile")
 POOLINGS = ("auto", "first", "mean", "last")
+READERS = ("auto", "t5", "clip")
 OFFLOADS = ("none", "model", "sequential")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 PRECISIONS = ("float32", "float16")
@@ -21,6 +22,11 @@ PRECISIONS = ("float32", "float16")
 CONCEPTS_HELP = (
     "what to look for: `sky house tree`, `'sky, house, tree'`, or `'name: longer phrase'` where the text encoder "
     r"should read more than the name; `\,` and `\:` are the characters themselves"
+)
+
+ANALYZE_HELP = (
+    "a picture file; transparency becomes white. For a model of videos also an animation (GIF, WebP), or a folder with "
+    "the frames in the order of their names: 8 n + 1 of them for CogVideoX"
 )
 
 
@@ -67,7 +73,7 @@ def _add_generate(commands: argparse._SubParsersAction) -> None:
         commands,
         "generate",
         "PROMPT --concepts CONCEPT [...] --out DIR",
-        "make a picture from a prompt, with a heatmap and a mask per concept",
+        "make a picture or video from a prompt, with a heatmap and a mask per concept",
     )
     parser.add_argument("prompt", metavar="PROMPT", help="what the picture shows")
     _add_concepts(parser)
@@ -78,6 +84,9 @@ def _add_generate(commands: argparse._SubParsersAction) -> None:
         "--seed", type=values.seed, default=0, metavar="N", help="of the noise the picture begins with (default 0)"
     )
     _add_size(sampling, "of the picture (default: the model's own)")
+    sampling.add_argument(
+        "--frames", type=values.count, metavar="N", help="of a video, 8 n + 1 for CogVideoX (default: the model's own)"
+    )
     sampling.add_argument("--negative-prompt", metavar="TEXT", default="", help="used where --cfg is above 1")
     sampling.add_argument(
         "--cfg",
@@ -102,9 +111,9 @@ def _add_analyze(commands: argparse._SubParsersAction) -> None:
         commands,
         "analyze",
         "IMAGE --concepts CONCEPT [...] --out DIR",
-        "find concepts in a picture that you have: a heatmap and a mask for each",
+        "find concepts in a picture or video that you have: a heatmap and a mask for each",
     )
-    parser.add_argument("image", metavar="IMAGE", type=values.path, help="a picture file; transparency becomes white")
+    parser.add_argument("image", metavar="IMAGE", type=values.path, help=ANALYZE_HELP)
     _add_concepts(parser)
     _add_out(parser)
     looking = parser.add_argument_group("looking at the picture")
@@ -217,6 +226,12 @@ def _add_recording(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--mode", choices=MODES, default="auto", help="fidelity mode (default: the architecture's own)")
     group.add_argument("--pooling", choices=POOLINGS, default="auto", help="of phrases of several tokens")
     group.add_argument(
+        "--reader",
+        choices=READERS,
+        default="auto",
+        help="Stable Diffusion 3: t5 reads each concept alone (default where there is a T5), clip all in one line",
+    )
+    group.add_argument(
         "--precision", choices=PRECISIONS, default="float32", help="of the recorded scores; float16 halves the file"
     )
 
@@ -265,7 +280,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model",
         default="tiny",
-        help="tiny (the embedded landscape model, default), flux-schnell, flux-dev, a diffusers folder or a hub id",
+        help="tiny (the embedded landscape model, default), flux-schnell, flux-dev, flux.2-dev, flux.2-klein-4b, "
+        "flux.2-klein-9b, sd3-medium, sd3.5-medium, sd3.5-large, sd3.5-large-turbo, cogvideox-2b, cogvideox-5b, "
+        "cogvideox1.5-5b, a diffusers folder or a hub id",
     )
     group.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     group.add_argument("--dtype", choices=DTYPES, default="auto", help="of the weights (default: the model's own)")

@@ -30,7 +30,10 @@ def run(arguments: Namespace) -> None:
             "cfg": arguments.cfg or defaults.cfg,
             "negative_prompt": arguments.negative_prompt,
             "pooling": arguments.pooling,
+            "reader": arguments.reader,
         }
+        if arguments.frames or defaults.frames > 1:
+            settings["frames"] = arguments.frames or defaults.frames
         rehearse(reading, describe(pipeline), arguments.mode, concepts, settings["steps"])
         with progress_bar("Generating", "step", settings["steps"], arguments.quiet) as on_step:
             result = generate(
@@ -52,7 +55,9 @@ def run(arguments: Namespace) -> None:
             **model_facts(arguments, pipeline),
             "settings": {**settings, "precision": arguments.precision, **reading.as_dict()},
         }
-        results = write_results(folder, from_pil(result.images[0]), result.recording, reading, facts, clock)
+        pictures = [from_pil(one) for one in (result.videos or [result.images[:1]])[0]]
+        rate = defaults.frame_rate
+        results = write_results(folder, pictures, result.recording, reading, facts, clock, frame_rate=rate)
     seconds = clock.seconds["generate"]
     title = f'Generated "{arguments.prompt}" with {arguments.model} in {seconds:.1f} s (seed {arguments.seed}).'
     show(results, title, arguments.json, caution(pipeline))

@@ -36,7 +36,7 @@ def run(arguments: Namespace) -> None:
             "settings": reading.as_dict(),
         }
         sources = [path, arguments.recording]
-        results = write_results(folder, picture, recording, reading, facts, clock, sources)
+        results = write_results(folder, [picture], recording, reading, facts, clock, sources)
     show(results, f"Read {arguments.recording}.", arguments.json)
 
 

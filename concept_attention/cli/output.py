@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..colormaps import colorize
 from ..concepts import slugs
-from ..files import save_image, write_json
+from ..files import save_animation, save_image, write_json
 from ..heatmaps import Heatmaps, select_layers
 from ..images import to_pil
 from ..maps import resize_maps
@@ -33,7 +33,13 @@ FILES = {
     "segmentation": "segmentation.png",
     "recording": "recording.safetensors",
 }
-_OWN_FILE = re.compile(r"(heatmap|mask)_[^/\\]*\.png")
+VIDEO_FILES = {
+    "video": "video.gif",
+    "overlay": "overlay.gif",
+    "segmentation": "segmentation.gif",
+    "recording": "recording.safetensors",
+}
+_OWN_FILE = re.compile(r"((heatmap|mask)_[^/\\]*|image|video|overlay|segmentation)\.(png|gif)")
 
 
 @dataclass(frozen=True)
@@ -53,24 +59,26 @@ class Results:
 
 def write_results(
     folder: Path,
-    picture: Tensor,
+    pictures: Sequence[Tensor],
     recording: Recording,
     reading: Reading,
     facts: Mapping[str, Any],
     clock: Clock,
     sources: Collection[Path] = (),
+    frame_rate: float = 8.0,
 ) -> Results:
     """Write every file; the summary, which describes the others, comes last.
 
     Args:
-        folder: an existing folder; files of the same names are replaced, and heatmaps and masks of an earlier run
-            that have no successor are removed.
-        picture: (H, W, 3) float, 0-1, the recording's picture.
-        recording: of this one picture.
+        folder: an existing folder; files of the same names are replaced, and pictures of an earlier run that have no
+            successor are removed.
+        pictures: (H, W, 3) float, 0-1 each: the recording's picture, or the frames of its video.
+        recording: of this one picture or video.
         reading: what to make of it.
         facts: of the run, for the summary.
         clock: its times go into the summary.
         sources: files the run has read; one that lies where a result would go is left as it is.
+        frame_rate: frames per second of a video.
     """
     shares = reading.heatmaps(recording, "share")
     drawn = shares if reading.kind == "share" else reading.heatmaps(recording, reading.kind)
@@ -78,16 +86,18 @@ def write_results(
     (folder / SUMMARY).unlink(missing_ok=True)  # it would describe files that are being replaced
 
     full = shares.resized()  # once for all: this is what takes time with large pictures
-    files = _write_concepts(folder, full, drawn, reading)
-    overlay = overlay_grid(picture, drawn, colormap=reading.colormap, opacity=reading.opacity)
-    save_image(to_pil(overlay), folder / FILES["overlay"])
-    save_image(to_pil(overlay_segmentation(picture, full, opacity=reading.opacity)), folder / FILES["segmentation"])
-    if not _is_among(folder / FILES["image"], sources):
-        save_image(to_pil(picture), folder / FILES["image"])
-    if not _is_among(folder / FILES["recording"], sources):
-        save_recording(recording, folder / FILES["recording"])
-    for name in earlier - {name for pair in files for name in pair.values()}:
-        (folder / name).unlink(missing_ok=True)
+    names = VIDEO_FILES if recording.video else FILES
+    files = _write_concepts(folder, full, drawn, reading, frame_rate)
+    _write_overlays(folder, pictures, full, drawn, reading, names, frame_rate)
+    picture_name = names["video" if recording.video else "image"]
+    if not _is_among(folder / picture_name, sources):
+        _save(pictures, folder / picture_name, frame_rate)
+    if not _is_among(folder / names["recording"], sources):
+        save_recording(recording, folder / names["recording"])
+    written = {*names.values(), *(name for pair in files for name in pair.values())}
+    for name in earlier - written:
+        if not _is_among(folder / name, sources):
+            (folder / name).unlink(missing_ok=True)
     clock.lap("write")
 
     figures = summarise(shares)
@@ -95,7 +105,7 @@ def write_results(
         {**one.as_dict(), "text": concept.text, "files": pair}
         for one, concept, pair in zip(figures, recording.concepts, files, strict=True)
     ]
-    summary = {**facts, **_describe(recording, reading), "concepts": concepts, "files": FILES}
+    summary = {**facts, **_describe(recording, reading), "concepts": concepts, "files": names}
     summary["seconds"] = clock.seconds
     write_json(summary, folder / SUMMARY)
     return Results(folder, summary, summary_text(figures))
@@ -114,33 +124,68 @@ def show(results: Results, title: str, as_json: bool, note: str = "") -> None:
         print(json.dumps(results.summary, indent=2))  # ASCII only: it survives every pipe and terminal
         return
     count = len(results.summary["concepts"])
+    names, what = results.summary["files"], "video" if "video" in results.summary["files"] else "picture"
+    suffix = Path(names["overlay"]).suffix
     files = (
-        (FILES["image"], "the picture"),
-        (FILES["overlay"], "the heatmaps over the picture, side by side"),
-        (FILES["segmentation"], "which concept wins where"),
-        ("heatmap_*.png", f"{count}, one per concept ({results.summary['settings']['kind']})"),
-        ("mask_*.png", f"{count}, one per concept ({results.summary['settings']['mask']})"),
-        (FILES["recording"], "all scores, for `concept-attention heatmaps`"),
+        (names["video" if what == "video" else "image"], f"the {what}"),
+        (names["overlay"], f"the heatmaps over the {what}, side by side"),
+        (names["segmentation"], "which concept wins where"),
+        (f"heatmap_*{suffix}", f"{count}, one per concept ({results.summary['settings']['kind']})"),
+        (f"mask_*{suffix}", f"{count}, one per concept ({results.summary['settings']['mask']})"),
+        (names["recording"], "all scores" if what == "video" else "all scores, for `concept-attention heatmaps`"),
         (SUMMARY, "these figures and all settings"),
     )
     width = max(len(name) for name, _ in files)
     lines = [title, "", results.table, "", f"Wrote to {results.folder}:"]
-    lines += [f"  {name:<{width}}  {what}" for name, what in files]
+    lines += [f"  {name:<{width}}  {meaning}" for name, meaning in files]
     print("\n".join([*lines, "", textwrap.fill(note, 100)] if note else lines))
 
 
-def _write_concepts(folder: Path, shares: Heatmaps, drawn: Heatmaps, reading: Reading) -> list[dict[str, str]]:
+def _write_overlays(
+    folder: Path,
+    pictures: Sequence[Tensor],
+    shares: Heatmaps,
+    drawn: Heatmaps,
+    reading: Reading,
+    names: Mapping[str, str],
+    frame_rate: float,
+) -> None:
+    """The heatmaps side by side over the picture, and which concept wins where; of a video for every frame."""
+    frames = list(zip(pictures, shares.frames, strict=True))
+    look: dict[str, Any] = {"opacity": reading.opacity}
+    overlays = (overlay_grid(one, drawn, frame=place, colormap=reading.colormap, **look) for one, place in frames)
+    _save(overlays, folder / names["overlay"], frame_rate)
+    segmentations = (overlay_segmentation(one, shares, frame=place, **look) for one, place in frames)
+    _save(segmentations, folder / names["segmentation"], frame_rate)
+
+
+def _write_concepts(
+    folder: Path, shares: Heatmaps, drawn: Heatmaps, reading: Reading, frame_rate: float
+) -> list[dict[str, str]]:
     """Heatmap and mask of every concept, from shares at the picture's size; the names of the files."""
     drawn = shares if drawn.kind == "share" else drawn
-    maps = drawn.values[0]
+    maps = drawn.values[0]  # (C, H, W), or (C, T, H, W)
     low, high = (float(maps.min()), float(maps.max())) if drawn.kind == "score" else (0.0, 1.0)
+    suffix = ".gif" if shares.video else ".png"
     names = slugs([concept.name for concept in shares.concepts])
-    files = [{"heatmap": f"heatmap_{slug}.png", "mask": f"mask_{slug}.png"} for slug in names]
+    files = [{"heatmap": f"heatmap_{slug}{suffix}", "mask": f"mask_{slug}{suffix}"} for slug in names]
     for concept, values, pair in zip(shares.concepts, maps, files, strict=True):
-        colours = colorize(resize_maps(values, drawn.image_size, drawn.visible), reading.colormap, low, high)
-        save_image(to_pil(colours), folder / pair["heatmap"])
-        save_image(to_pil(reading.mask_of(shares, concept.name)), folder / pair["mask"])
+        sized = resize_maps(values, drawn.image_size, drawn.visible)
+        mask = reading.mask_of(shares, concept.name)
+        planes = (sized, mask) if shares.video else (sized[None], mask[None])
+        colours = [colorize(plane, reading.colormap, low, high) for plane in planes[0]]
+        _save([colours[place] for place in shares.frames], folder / pair["heatmap"], frame_rate)
+        _save([planes[1][place] for place in shares.frames], folder / pair["mask"], frame_rate)
     return files
+
+
+def _save(pictures: Iterable[Tensor], path: Path, frame_rate: float) -> None:
+    """A picture, or several as an animation, as the path's suffix says."""
+    images = [to_pil(one) for one in pictures]
+    if path.suffix == ".gif":
+        save_animation(images, path, frame_rate)
+    else:
+        save_image(images[0], path)
 
 
 def _describe(recording: Recording, reading: Reading) -> dict[str, Any]:
@@ -170,10 +215,11 @@ def _is_among(path: Path, files: Collection[Path]) -> bool:
 
 
 def _earlier_files(folder: Path) -> set[str]:
-    """Heatmaps and masks that the summary of an earlier run in this folder lists."""
+    """Pictures that the summary of an earlier run in this folder lists."""
     try:
-        listed = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["concepts"]
-        names = {str(name) for concept in listed for name in concept["files"].values()}
+        listed = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        names = {str(name) for concept in listed["concepts"] for name in concept["files"].values()}
+        names |= {str(name) for name in listed["files"].values()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return set()  # there was none, or it is not ours
     return {name for name in names if _OWN_FILE.fullmatch(name)}

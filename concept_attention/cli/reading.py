@@ -39,7 +39,7 @@ class Reading:
         return make_heatmaps(recording, self.layers, self.steps, self.mode, self.temperature, kind)
 
     def mask_of(self, shares: Heatmaps, name: str) -> Tensor:
-        """(H, W) mask of one concept at the picture's size."""
+        """(H, W) mask of one concept at the picture's size; (T, H, W) of a video."""
         masks = make_masks(
             shares, name, self.mask, threshold=self.threshold, percentile=self.percentile, blur=self.blur
         )

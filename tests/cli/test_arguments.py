@@ -22,15 +22,23 @@ ANALYZE = ["analyze", "picture.png", *CONCEPTS, "--out", "out"]
 
 
 def test_the_choices_are_those_of_the_library() -> None:
-    from concept_attention.hosts.diffusers.loading import DTYPES, Offload
-    from concept_attention.hosts.diffusers.text import Pooling
+    from concept_attention.hosts.diffusers.loading import DTYPES, Offload, names
+    from concept_attention.hosts.encoded import Pooling, Reader
 
     assert ("auto", *MODES) == arguments.MODES
     assert get_args(Kind) == arguments.KINDS
     assert get_args(Method) == arguments.METHODS
     assert get_args(Pooling) == arguments.POOLINGS
+    assert get_args(Reader) == arguments.READERS
     assert get_args(Offload) == arguments.OFFLOADS
     assert ("auto", *DTYPES) == arguments.DTYPES
+    help_of_model = next(
+        action.help
+        for command in arguments.build_parser()._subparsers._group_actions[0].choices.values()
+        for action in command._actions
+        if action.dest == "model"
+    )
+    assert all(f"{name}," in help_of_model or f"{name} (" in help_of_model for name in names())
 
 
 def test_the_defaults_are_those_that_the_help_names() -> None:

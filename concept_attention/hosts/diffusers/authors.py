@@ -87,8 +87,10 @@ class AuthorsPipeline:
             parse_steps(choice.steps, defaults_for(self.pipeline).steps if steps is None else steps)
         return generate(self.pipeline, prompt, parse_concepts(concepts), steps=steps, **options)
 
-    def _generate_image(self, *args: Any, choice: Choice, **options: Any) -> ConceptAttentionOutput:
-        result = self._generate(*args, choice=choice, **options)
+    def _generate_image(
+        self, prompt: str, concepts: Sequence[str], choice: Choice, steps: int | None, **options: Any
+    ) -> ConceptAttentionOutput:
+        result = self._generate(prompt, concepts, choice, steps, **options)
         return ConceptAttentionOutput(result.images[0], heatmaps(result.recording, choice), result.recording)
 
     def _encode_image(

@@ -1,0 +1,129 @@
+"""Videos on the command line: animations of the video, of the overlays and of every concept, and looking at one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from concept_attention.heatmaps import make_heatmaps
+from concept_attention.recording_file import load_recording
+
+from ..hosts.diffusers.small_pipelines import make_cogvideox_pipeline
+
+CONCEPTS = ["--concepts", "house", "tree", "--background", "sky"]
+SIZE = ["--width", "64", "--height", "48"]
+
+
+@pytest.fixture(scope="module")
+def cogvideox(random_pipeline: Any) -> Any:
+    return make_cogvideox_pipeline(random_pipeline)
+
+
+@pytest.fixture
+def video(run: Any, cogvideox: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a command with a small random CogVideoX in place of the model it names."""
+    monkeypatch.setattr("concept_attention.cli.model.load_pipeline", lambda *_: cogvideox)
+    return run
+
+
+def frames(path: Path) -> list[np.ndarray]:
+    """What is to be seen at every eighth of a second; equal frames in a row are kept as one that lasts."""
+    shown: list[np.ndarray] = []
+    with Image.open(path) as image:
+        for one in ImageSequence.Iterator(image):
+            shown += [np.asarray(one.convert("RGB"), dtype=float)] * round(one.info["duration"] / 120)
+    return shown
+
+
+def test_a_generated_video_comes_with_animations(video: Any, tmp_path: Path) -> None:
+    said = video("generate", "a red house", *CONCEPTS, *SIZE, "--frames", "9", "--steps", "2", "--out", "out")
+    assert said.code == 0, said.err
+    assert "the video" in said.out and "video.gif" in said.out
+    folder = tmp_path / "out"
+    names = {
+        "video",
+        "overlay",
+        "segmentation",
+        *(f"{k}_{c}" for k in ("heatmap", "mask") for c in ("house", "tree", "sky")),
+    }
+    assert {one.name for one in folder.iterdir()} == {
+        *(f"{name}.gif" for name in names), "recording.safetensors", "summary.json",
+    }  # fmt: skip
+    with Image.open(folder / "video.gif") as image:
+        assert (image.size, image.n_frames, image.info["duration"], image.info["loop"]) == ((64, 48), 9, 120, 0)
+    recording = load_recording(folder / "recording.safetensors")
+    shares = make_heatmaps(recording).resized().values[0]
+    from matplotlib import colormaps
+
+    for number, name in enumerate(("house", "tree", "sky")):
+        drawn, masks = frames(folder / f"heatmap_{name}.gif"), frames(folder / f"mask_{name}.gif")
+        for place, heatmap, mask in zip((0, *[1] * 4, *[2] * 4), drawn, masks, strict=True):
+            expected = colormaps["viridis"](shares[number, place].numpy())[..., :3] * 255
+            assert np.abs(heatmap - expected).mean() < 3  # 256 colours
+            others = np.delete(shares[:, place].numpy(), number, axis=0)
+            assert np.array_equal(mask[..., 0] > 127, (shares[number, place].numpy() > others).all(axis=0))
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["settings"]["frames"], summary["grid"], summary["mode"]) == (9, [3, 3, 4], "cogvideox")
+    assert summary["files"]["video"] == "video.gif"
+
+
+def test_pictures_of_an_earlier_run_make_way(video: Any, run: Any, tmp_path: Path, random_pipeline: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("concept_attention.cli.model.load_pipeline", lambda *_: random_pipeline)
+        assert run("generate", "a red house", *CONCEPTS, *SIZE, "--steps", "1", "--out", "out").code == 0
+    (tmp_path / "out" / "notes.png").write_bytes(b"mine")
+    assert video("generate", "a red house", *CONCEPTS, *SIZE, "--frames", "1", "--steps", "1", "--out", "out").code == 0
+    assert (tmp_path / "out" / "image.png").exists()  # a video of one frame is a picture
+    assert video("generate", "a red house", *CONCEPTS, *SIZE, "--frames", "9", "--steps", "1", "--out", "out").code == 0
+    assert [one.name for one in (tmp_path / "out").glob("*.png")] == ["notes.png"]
+
+
+@pytest.mark.parametrize("form", ["gif", "folder"])
+def test_an_existing_video_is_analysed(video: Any, tmp_path: Path, form: str) -> None:
+    pictures = [Image.fromarray(np.full((48, 64, 3), 25 * n, dtype=np.uint8)) for n in range(9)]
+    source = tmp_path / ("clip.gif" if form == "gif" else "clip")
+    if form == "gif":
+        pictures[0].save(source, save_all=True, append_images=pictures[1:])
+    else:
+        source.mkdir()
+        for number, one in enumerate(pictures):
+            one.save(source / f"{number}.png")
+    said = video("analyze", source, *CONCEPTS, *SIZE, "--out", "out")
+    assert said.code == 0, said.err
+    shown = frames(tmp_path / "out" / "video.gif")
+    assert [round(float(one.mean())) for one in shown] == pytest.approx([25 * n for n in range(9)], abs=2)
+    assert load_recording(tmp_path / "out" / "recording.safetensors").frame_counts == (1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ["generate", "a house", "--frames", "10"],
+            "error: The number of frames must be 8 n + 1, got 10. Try 9 or 17.",
+        ),
+        (
+            ["analyze", "empty"],
+            "error: Cannot read empty: the folder is empty. Give a picture, or a folder with a video's frames.",
+        ),
+    ],
+)
+def test_what_is_no_video_is_one_line(video: Any, tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    said = video(*arguments, *CONCEPTS, *SIZE, "--out", "out")
+    assert (said.code, said.err.strip(), said.out) == (2, message, "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_pictures_takes_neither_frames_nor_folders(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "clip").mkdir()
+    Image.new("RGB", (64, 48)).save(tmp_path / "clip" / "0.png")
+    said = run("analyze", "clip", *CONCEPTS, *SIZE, "--out", "out")
+    assert said.err.startswith("error: clip is a folder, expected a picture: this model makes no videos.")
+    said = run("generate", "a house", *CONCEPTS, *SIZE, "--frames", "9", "--out", "out")
+    assert said.err.startswith("error: This model makes pictures, not videos: 9 frames are not possible.")
