@@ -93,6 +93,6 @@ def editor(opened: Editor, request: pytest.FixtureRequest) -> Iterator[Editor]:
     opened.complaints.found.clear()
     opened.render(request.param)
     yield opened
-    opened.rest()
+    opened.page.wait_for_timeout(50)  # what went wrong is heard of a little later
     complaints = opened.complaints.ours
     assert not complaints, "In the browser:\n" + "\n".join(map(str, complaints))

@@ -229,11 +229,10 @@ class Editor:
         self.rest()
 
     def rest(self) -> None:
-        """Let what is under way be drawn, and what went wrong be heard of."""
+        """Let what is under way be drawn."""
         self.page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
-        self.page.wait_for_timeout(50)
 
     def shoot(self, name: str) -> None:
         """Take a picture of the page, for people to look at."""
-        self.rest()
+        self.page.wait_for_timeout(300)  # a viewer draws in full once nothing has changed for a while
         self.page.screenshot(path=self.pictures / f"{name}.png")
