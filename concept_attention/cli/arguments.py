@@ -15,6 +15,7 @@ KINDS = ("share", "score", "stretched")
 METHODS = ("soft", "threshold", "argmax", "mean", "otsu", "percentile")
 POOLINGS = ("auto", "first", "mean", "last")
 READERS = ("auto", "t5", "clip")
+KEEPS = ("every step", "running mean")
 OFFLOADS = ("none", "model", "sequential")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 PRECISIONS = ("float32", "float16")
@@ -100,7 +101,13 @@ def _add_generate(commands: argparse._SubParsersAction) -> None:
         metavar="SCALE",
         help="distilled guidance, for models that have it, as flux-dev",
     )
-    _add_recording(parser)
+    recording = _add_recording(parser)
+    recording.add_argument(
+        "--keep",
+        choices=KEEPS,
+        default="every step",
+        help="`running mean` records one map per layer however many steps there are: for videos and long runs",
+    )
     _add_reading(parser, steps="sampler steps")
     _add_model(parser)
     _add_output(parser)
@@ -221,7 +228,7 @@ def _add_noise(group: argparse._ActionsContainer, default: float) -> None:
     )
 
 
-def _add_recording(parser: argparse.ArgumentParser) -> None:
+def _add_recording(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("recording", "All joint blocks and steps go into recording.safetensors.")
     group.add_argument("--mode", choices=MODES, default="auto", help="fidelity mode (default: the architecture's own)")
     group.add_argument("--pooling", choices=POOLINGS, default="auto", help="of phrases of several tokens")
@@ -234,6 +241,7 @@ def _add_recording(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--precision", choices=PRECISIONS, default="float32", help="of the recorded scores; float16 halves the file"
     )
+    return group
 
 
 def _add_reading(parser: argparse.ArgumentParser, steps: str) -> None:

@@ -31,10 +31,11 @@ def run(arguments: Namespace) -> None:
             "negative_prompt": arguments.negative_prompt,
             "pooling": arguments.pooling,
             "reader": arguments.reader,
+            "keep": arguments.keep,
         }
         if arguments.frames or defaults.frames > 1:
             settings["frames"] = arguments.frames or defaults.frames
-        rehearse(reading, describe(pipeline), arguments.mode, concepts, settings["steps"])
+        rehearse(reading, describe(pipeline), arguments.mode, concepts, settings["steps"], arguments.keep)
         with progress_bar("Generating", "step", settings["steps"], arguments.quiet) as on_step:
             result = generate(
                 pipeline,

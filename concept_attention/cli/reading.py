@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..averaging import AveragingBuilder, Keep
 from ..colormaps import check_colormap
 from ..concepts import Concept
 from ..heatmaps import Heatmaps, Kind, make_heatmaps
 from ..hosts.architecture import Architecture
 from ..masks import Method, make_masks
+from ..reading import Reading as Rule
 from ..recording import Recording
 from ..scores import resolve_mode
 
@@ -57,7 +59,14 @@ def read_options(arguments: Namespace) -> Reading:
     return Reading(steps=arguments.heatmap_steps, **{name: getattr(arguments, name) for name in names})
 
 
-def rehearse(reading: Reading, model: Architecture, mode: str, concepts: Sequence[Concept], steps: int) -> None:
+def rehearse(
+    reading: Reading,
+    model: Architecture,
+    mode: str,
+    concepts: Sequence[Concept],
+    steps: int,
+    keep: Keep = "every step",
+) -> None:
     """Read an empty recording of the shape the run will have, so that an option that cannot be met is an error now.
 
     Args:
@@ -66,16 +75,21 @@ def rehearse(reading: Reading, model: Architecture, mode: str, concepts: Sequenc
         mode: its fidelity mode, or `auto`.
         concepts: what it looks for.
         steps: how many steps will be recorded.
+        keep: every one of them, or their running mean.
 
     Raises:
         ValueError: as `make_heatmaps` and `make_masks`.
     """
     resolved = resolve_mode(mode, model.name)
     pads = max(0, resolved.padded_tokens - len(concepts))
+    averaged = None
+    if keep == "running mean":
+        averaged = AveragingBuilder((0,), Rule(resolved, resolved.temperature, pads), len(concepts)).averaged
+        steps = 1
     scores = torch.zeros(steps, model.joint_blocks, 1, len(concepts), 1)
     recording = Recording(
         scores=scores,
-        norms=scores[..., 0],
+        norms=torch.ones(scores.shape[:-1]),
         layers=tuple(range(model.joint_blocks)),
         layer_count=model.joint_blocks,
         default_layers=model.default_layers,
@@ -88,6 +102,7 @@ def rehearse(reading: Reading, model: Architecture, mode: str, concepts: Sequenc
         concepts=tuple(concepts),
         pad_scores=scores[..., 0, :] if pads else None,
         pad_count=pads,
+        averaged=averaged,
     )
     reading.mask_of(reading.heatmaps(recording, "share"), concepts[0].name)
     reading.heatmaps(recording, reading.kind)

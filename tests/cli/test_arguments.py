@@ -22,6 +22,7 @@ ANALYZE = ["analyze", "picture.png", *CONCEPTS, "--out", "out"]
 
 
 def test_the_choices_are_those_of_the_library() -> None:
+    from concept_attention.averaging import Keep
     from concept_attention.hosts.diffusers.loading import DTYPES, Offload, names
     from concept_attention.hosts.encoded import Pooling, Reader
 
@@ -30,6 +31,7 @@ def test_the_choices_are_those_of_the_library() -> None:
     assert get_args(Method) == arguments.METHODS
     assert get_args(Pooling) == arguments.POOLINGS
     assert get_args(Reader) == arguments.READERS
+    assert get_args(Keep) == arguments.KEEPS
     assert get_args(Offload) == arguments.OFFLOADS
     assert ("auto", *DTYPES) == arguments.DTYPES
     help_of_model = next(

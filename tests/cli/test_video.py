@@ -127,3 +127,15 @@ def test_a_model_of_pictures_takes_neither_frames_nor_folders(run: Any, tmp_path
     assert said.err.startswith("error: clip is a folder, expected a picture: this model makes no videos.")
     said = run("generate", "a house", *CONCEPTS, *SIZE, "--frames", "9", "--out", "out")
     assert said.err.startswith("error: This model makes pictures, not videos: 9 frames are not possible.")
+
+
+def test_a_running_mean_draws_the_same_and_keeps_one_step(video: Any, tmp_path: Path) -> None:
+    made = ["generate", "a red house", *CONCEPTS, *SIZE, "--frames", "9", "--steps", "3"]
+    assert video(*made, "--out", "every").code == 0
+    assert video(*made, "--keep", "running mean", "--out", "mean").code == 0
+    every, mean = (load_recording(tmp_path / name / "recording.safetensors") for name in ("every", "mean"))
+    assert (len(every.steps), len(mean.steps), mean.averaged) == (3, 1, "share")
+    assert np.allclose(make_heatmaps(mean).values, make_heatmaps(every).values, rtol=1e-5, atol=1e-6)
+    assert (tmp_path / "every" / "video.gif").read_bytes() == (tmp_path / "mean" / "video.gif").read_bytes()
+    said = video(*made, "--keep", "running mean", "--heatmap-steps", "1", "--out", "none")
+    assert said.code == 2 and said.err.count("\n") == 1 and not (tmp_path / "none").exists()

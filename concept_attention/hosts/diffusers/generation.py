@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from PIL.Image import Image
 
+from ...averaging import Keep
 from ...concepts import Concept
 from ...recording import Recording
 from ..encoded import Pooling, Reader
@@ -19,6 +21,8 @@ from .model import Request, model_name
 from .recorder import Recorder
 from .registry import family_of
 from .text import encode_concepts
+
+logger = logging.getLogger("concept_attention")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,7 @@ def generate(
     reader: Reader = "auto",
     max_tokens: int | None = None,
     dtype: torch.dtype = torch.float32,
+    keep: Keep = "every step",
     on_step: Callable[[int, int], None] | None = None,
 ) -> Result:
     """Generate one picture, or video, per prompt and record its concepts at every step.
@@ -78,6 +83,8 @@ def generate(
         pooling, reader: see `encode_concepts`.
         max_tokens: length that prompts and concepts are padded to; None is the model's own.
         dtype: of the kept scores.
+        keep: every step, or one map per layer, the running mean of what the mode averages: for long runs and videos. A
+            recording that will pass 1 GiB is warned of.
         on_step: called after each step with (steps done, steps in all).
 
     Raises:
@@ -102,7 +109,9 @@ def generate(
     arguments = family.call_arguments(pipeline, request, len(prompts))
     warn_of_unknown_words(family.tokenizer(pipeline), prompts)
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
-    recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, dtype, rows=len(prompts))
+    recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, dtype, len(prompts), keep)
+    if warning := recorder.size_warning(steps, len(prompts)):
+        logger.warning(warning)
 
     def after_step(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         recorder.commit(step, family.step_sigma(pipe.scheduler, step, timestep))

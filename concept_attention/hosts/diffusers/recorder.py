@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...recording import Recording, RecordingBuilder
+from ...averaging import Keep, check_keep
+from ...recording import Recording
 from ..collector import Collector, versions
 from ..encoded import EncodedConcepts
 from .registry import adapter_for
@@ -31,6 +32,7 @@ class Recorder:
         tokens: image tokens of the picture; what follows them (a reference picture's) is attended to, not mapped.
         dtype: of the kept scores, float32 or float16.
         rows: pictures of the run, as of `ConceptStream`.
+        keep: every step, or their running mean.
 
     Raises:
         ValueError: for an unsupported transformer, layers that do not exist, an unknown mode, or embeddings of
@@ -46,14 +48,21 @@ class Recorder:
         tokens: int,
         dtype: torch.dtype = torch.float32,
         rows: int | None = None,
+        keep: Keep = "every step",
     ) -> None:
+        check_keep(keep)
         self._transformer = pipeline.transformer
         self.architecture = adapter_for(self._transformer).describe(self._transformer)
         self._collector = Collector(encoded, self.architecture, layers, mode)
         self._tokens = tokens
         self._rows = rows
-        self._builder = RecordingBuilder(self._collector.layers, dtype)
+        self._builder = self._collector.builder(keep, dtype)
+        self._keep, self._dtype = keep, dtype
         self._observed = False
+
+    def size_warning(self, steps: int, batch: int) -> str:
+        """How much memory the recording of a run will take, if that is more than 1 GiB; else ""."""
+        return self._collector.size_warning(steps, batch, self._tokens, self._keep, self._dtype)
 
     def watching(self, stop: bool = False) -> ConceptStream:
         """The concept stream to enter for the run; `stop` ends each forward pass after the last kept layer."""

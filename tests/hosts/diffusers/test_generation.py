@@ -206,3 +206,18 @@ def test_unknown_words_of_a_prompt_are_warned_of(schnell: Any, caplog: pytest.Lo
         assert not caplog.records
         generate(schnell, "a red castle", CONCEPTS, **SMALL)
     assert 'no word for all of "a red castle"' in caplog.text
+
+
+def test_a_recording_that_takes_a_gibibyte_is_announced(
+    schnell: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("concept_attention.hosts.collector.GIBIBYTE", 500)
+    with caplog.at_level(logging.WARNING, "concept_attention"):
+        generate(schnell, "a red house", CONCEPTS, **SMALL)
+    (said,) = caplog.messages
+    assert said.startswith("This recording will take ") and "2 steps, 3 layers, 3 concepts, 12 tokens" in said
+
+
+def test_what_cannot_be_kept_is_refused(schnell: Any) -> None:
+    with pytest.raises(ValueError, match=r'^Nothing is kept as "some"'):
+        generate(schnell, "a red house", CONCEPTS, keep="some", **SMALL)  # type: ignore[arg-type]
