@@ -110,7 +110,7 @@ def conditions(
     return {
         "encoder_hidden_states": text.to(latents.dtype),
         "pooled_projections": pooled.to(latents.dtype),
-        "timestep": flow.full(pipeline, batch, noise * train_steps),
+        "timestep": torch.full((batch,), noise * train_steps, device=pipeline._execution_device),  # never rounded
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from concept_attention.concepts import parse_concepts
 from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.hosts.diffusers.generation import generate
+from concept_attention.hosts.diffusers.loading import load_pipeline
 from concept_attention.hosts.diffusers.registry import family_of
 from concept_attention.hosts.diffusers.text import encode_concepts
 
@@ -148,3 +150,24 @@ def test_pads_of_concepts_are_read_along_and_each_is_alone(pipeline: Any) -> Non
 def test_what_cannot_be_generated_is_refused(pipeline: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         generate(pipeline, PROMPTS[0], CONCEPTS, **{"width": 64, "height": 48, "steps": 1, "max_tokens": 24, **options})
+
+
+def test_a_folder_of_the_family_is_loaded(pipeline: Any, tools: Any, tmp_path: Path, options: dict[str, Any]) -> None:
+    pipeline.save_pretrained(tmp_path / "model")
+    loaded = load_pipeline(str(tmp_path / "model"), device="cpu", dtype="float32")
+    assert type(loaded) is type(pipeline)
+    loaded.set_progress_bar_config(disable=True)
+    if hasattr(pipeline, "system_message"):
+        loaded.system_message = pipeline.system_message
+    found, expected = (generate(one, PROMPTS[0], CONCEPTS, cfg=1, **options) for one in (loaded, pipeline))
+    assert tools.relative_error(found.recording.scores, expected.recording.scores) < CLOSE
+
+
+def test_a_model_in_half_precision_is_looked_at(kind: str, random_pipeline: Any, options: dict[str, Any]) -> None:
+    """Text encoders and autoencoder are those other tests share: only the transformer's own copy is rounded."""
+    pipeline = PIPELINES[kind](random_pipeline)
+    full = analyze(pipeline, pictures(1), CONCEPTS, noise=0.3, width=64, height=48, max_tokens=24)
+    pipeline.transformer.to(torch.bfloat16)
+    half = analyze(pipeline, pictures(1), CONCEPTS, noise=0.3, width=64, height=48, max_tokens=24)
+    assert half.scores.dtype == torch.float32
+    assert 0 < (half.scores - full.scores).abs().max() < 0.1 * full.scores.abs().max()
