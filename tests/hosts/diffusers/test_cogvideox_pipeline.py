@@ -116,3 +116,24 @@ def test_defaults_are_what_the_model_was_made_for(pipeline: Any, random_pipeline
     assert (found.width, found.height, found.frames, found.max_tokens) == (64, 48, 9, 24)
     assert (found.side, found.steps, found.cfg, found.frame_rate) == (55, 50, 6.0, 8.0)
     assert cogvideox_pipeline.defaults(PIPELINES["CogVideoX 1.5"](random_pipeline)).frame_rate == 16.0
+
+
+def test_the_other_scheduler_draws_noise_and_gives_the_same_video(random_pipeline: Any) -> None:
+    from diffusers import CogVideoXDPMScheduler
+
+    pipeline = make_cogvideox_pipeline(random_pipeline)
+    pipeline.scheduler = CogVideoXDPMScheduler.from_config(pipeline.scheduler.config)
+    found = generate(pipeline, ["a house", "a tree"], CONCEPTS, frames=9, steps=3, cfg=2.0, seed=4, **SMALL)
+    plain = pipeline(
+        ["a house", "a tree"],
+        width=64,
+        height=48,
+        num_frames=9,
+        num_inference_steps=3,
+        guidance_scale=2.0,
+        generator=[torch.Generator().manual_seed(seed) for seed in (4, 5)],
+        max_sequence_length=24,
+    ).frames
+    for ours, theirs in zip(found.videos, plain, strict=True):
+        assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(ours, theirs, strict=True))
+    assert found.recording.sigmas[0] == 1.0 and len(found.recording.steps) == 3
