@@ -35,16 +35,20 @@ LISTEN = """() => {
   for (const kind of ["execution_success", "execution_error", "execution_interrupted"])
     window.comfyAPI.api.api.addEventListener(kind, (event) => { window.ended[event.detail.prompt_id] = kind; });
 }"""
-LOAD = """async (prompt) => {
+CONVERT = """async (prompt) => {
   const { app } = window;
   await app.loadApiJson(prompt, "test");
   app.rootGraph.nodes.forEach((node, index) => {
     node.pos = [1000 * index, 0]; // nodes that grow cover no other
     for (const widget of node.widgets ?? []) if (widget.name === "control_after_generate") widget.value = "fixed";
   });
-  // opened as a file is: graphs of prompts all have the same id, by which the front end knows their widgets' values
-  const graph = { ...app.rootGraph.serialize(), id: crypto.randomUUID() };
-  await app.loadGraphData(graph, true, true, app.extensionManager.workflow.activeWorkflow);
+  return app.rootGraph.serialize();
+}"""
+# Graphs of prompts all have the same id, by which the front end knows their widgets' values: each gets one of its own.
+LOAD = """(graph) => {
+  const { app } = window;
+  const { activeWorkflow } = app.extensionManager.workflow;
+  return app.loadGraphData({ ...graph, id: crypto.randomUUID() }, true, true, activeWorkflow);
 }"""
 SHOW_ALL = """() => {
   const { ds, canvas } = window.app.canvas;
@@ -91,6 +95,8 @@ class Editor:
         self.page, self.client, self.pictures = page, client, pictures
         self.complaints = Complaints(page.context.new_cdp_session(page))
         client.server.ask("POST", "/settings", SETTINGS)
+        self._infos = client.object_info()
+        self._workflows: dict[str, dict[str, Any]] = {}  # by prompt
 
     def open(self) -> None:
         """Open the front end, or reload it: with what it keeps itself, such as the graph that was open."""
@@ -118,10 +124,18 @@ class Editor:
         """Put a graph, or a saved workflow, in place of the one that is open; the mouse goes out of the way."""
         self.page.mouse.move(*AWAY)
         if isinstance(graph, Graph):
-            self.page.evaluate(LOAD, completed(graph, self.client.object_info()))
+            self.page.evaluate(LOAD, self._converted(graph))
         else:
             self.page.evaluate("(workflow) => window.app.loadGraphData(workflow)", dict(graph))
         self.show_all()
+
+    def _converted(self, graph: Graph) -> dict[str, Any]:
+        """The graph as it is saved, its nodes in a row."""
+        prompt = completed(graph, self._infos)
+        key = json.dumps(prompt)
+        if key not in self._workflows:
+            self._workflows[key] = self.page.evaluate(CONVERT, prompt)
+        return self._workflows[key]
 
     def saved(self) -> dict[str, Any]:
         """The workflow that is open, as it is saved."""

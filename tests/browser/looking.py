@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -35,14 +35,9 @@ STILL = """async (element) => { // once it has stayed where it is for ten frames
 
 @dataclass
 class Scene:
-    """A graph with a viewer: what it samples is saved, and its mask is shown beside that of the plain nodes.
-
-    Attributes:
-        plain: settings of the plain nodes that ought to give the same mask.
-    """
+    """A graph with a viewer, in which what was sampled is saved."""
 
     batch: int = 1
-    plain: dict[str, Any] = field(default_factory=dict)
     seed: int = 1
     steps: int = 4
 
@@ -54,12 +49,13 @@ class Scene:
         self.saved = start.save_recording(self.recording[0])
         self.picture = start.decode(self.sampler[0])
         self.viewer = self.look()
-        self.mask = start.graph.add("MaskPreview", mask=self.viewer[2])
-        reading = {name: self.plain[name] for name in ("layers", "steps") if name in self.plain}
-        cutting = {name: value for name, value in self.plain.items() if name not in reading}
-        heatmaps = start.graph.add("ConceptHeatmaps", recording=self.recording[0], **reading)
-        mask = start.graph.add("ConceptHeatmapToMask", heatmaps=heatmaps[0], **cutting)
-        self.plain_mask = start.graph.add("MaskPreview", mask=mask[0])
+
+    def show_masks(self, layers: str, steps: str, **cutting: Any) -> tuple[Node, Node]:
+        """Add a preview of the viewer's mask, and one of the mask that the plain nodes make with these settings."""
+        heatmaps = self.graph.add("ConceptHeatmaps", recording=self.recording[0], layers=layers, steps=steps)
+        mask = self.graph.add("ConceptHeatmapToMask", heatmaps=heatmaps[0], **cutting)
+        ours, plain = (self.graph.add("MaskPreview", mask=source) for source in (self.viewer[2], mask[0]))
+        return ours, plain
 
     def look(self, **choice: Any) -> Node:
         """Add a viewer."""

@@ -40,7 +40,8 @@ def test_scrubbing_reads_other_steps_and_layers(editor: Editor, comfyui: Client)
 
 def test_the_mask_of_what_was_chosen_is_that_of_the_plain_nodes(editor: Editor, comfyui: Client) -> None:
     chosen = {"layers": "0-1", "steps": "1-3", "concepts": "sun, sky", "method": "threshold", "threshold": 0.35}
-    scene = Scene(plain=chosen)
+    scene = Scene()
+    masks = scene.show_masks(**chosen)
     looking, *_ = run(editor, comfyui, scene)
     looking.slider("steps", 0).fill("1")
     looking.slider("layers", 0).fill("0")
@@ -53,7 +54,7 @@ def test_the_mask_of_what_was_chosen_is_that_of_the_plain_nodes(editor: Editor, 
     editor.shoot(f"viewer_mask_{editor.renderer}")
     assert {name: editor.value(scene.viewer, name) for name in chosen} == chosen
     finished = editor.run()
-    ours, plain = (comfyui.images(finished, node)[0] for node in (scene.mask, scene.plain_mask))
+    ours, plain = (comfyui.images(finished, node)[0] for node in masks)
     assert np.array_equal(ours, plain) and 0 < ours.mean() < 255
     assert scene.recording.number in finished.cached  # nothing is sampled again
 
