@@ -26,6 +26,8 @@ class Architecture:
             for one; 0 in models of pictures, even if their latents have a time axis.
         concept_position: number of the text token whose position embedding every concept takes, in models that rotate
             text tokens by their place in the prompt.
+        pooled_text: whether concepts are modulated by the prompt's pooled text, where the model has one; if not, a
+            picture that exists already is looked at without it as well.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Architecture:
     frame_patch: int = 1
     frames_per_latent: int = 0
     concept_position: int = 0
+    pooled_text: bool = True
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,8 @@ def analyze(
         model: a MODEL without concept attention; it is not changed.
         settings: what to record; its range of steps does not matter here.
         latent: LATENT of pictures of one size, as the model's own VAE encodes them; its noise mask does not matter.
-        positive: CONDITIONING of what the pictures show, or None. Its areas stay; ControlNets, the pooled text and the
-            guidance do not.
+        positive: CONDITIONING of what the pictures show, or None. Its areas stay; ControlNets and the guidance do not,
+            nor does the pooled text in a model whose concepts have none (`Architecture.pooled_text`).
         noise: level at which the model looks, above 0 (the picture) up to 1 (only noise). Flow models: their sigma.
             Others: the noise's share of the standard deviation, sigma / sqrt(1 + sigma^2).
         samples: independent noises; they are the recording's steps and are averaged by `make_heatmaps`.
@@ -59,7 +59,7 @@ def analyze(
         ValueError: for a noise or number of samples out of range, a latent that is empty or not of this model, as
             `patch_model`, and if nothing was recorded.
 
-    Source: the authors' `encode_image`: a zero pooled vector and zero guidance for picture and text as well.
+    Source: the authors' `encode_image`: zero guidance, and in Flux 1 a zero pooled vector for the picture's text as well.
     """
     kept = Keep()
     watched = patch_model(model, dataclasses.replace(settings, start_percent=0.0, end_percent=1.0), kept, stop=True)
@@ -67,7 +67,8 @@ def analyze(
         watched.model_options.pop(option, None)
     pictures = check_latent(model, latent["samples"])
     schedule = schedule_of(model, noise, samples)
-    conds = look_conditions(settings.encoded.empty if positive is None else positive)
+    pooled = adapter_for(model.model).describe(model.model).pooled_text
+    conds = look_conditions(settings.encoded.empty if positive is None else positive, pooled)
     guider = comfy.samplers.CFGGuider(watched)
     guider.inner_set_conds({"positive": conds})
     callback = latent_preview.prepare_callback(model, samples) if settings.live_preview else _progress(samples)
@@ -122,8 +123,8 @@ def seeded_noise(like: Tensor, seed: int) -> Tensor:
     return torch.randn(like.shape[1:], generator=generator).to(like).expand_as(like)
 
 
-def look_conditions(conditioning: list[Any]) -> list[Any]:
-    """A CONDITIONING as a look at an existing picture reads it: no ControlNet, a zero pooled vector, zero guidance.
+def look_conditions(conditioning: list[Any], pooled: bool) -> list[Any]:
+    """A CONDITIONING as a look at an existing picture reads it: no ControlNet, no guidance, pooled text or none.
 
     Raises:
         ValueError: if it is empty.
@@ -133,7 +134,7 @@ def look_conditions(conditioning: list[Any]) -> list[Any]:
     looked = []
     for text, options in conditioning:
         options = {name: value for name, value in options.items() if not name.startswith("control")}
-        if options.get("pooled_output") is not None:
+        if not pooled and options.get("pooled_output") is not None:
             options["pooled_output"] = torch.zeros_like(options["pooled_output"])
         looked.append([text, {**options, "guidance": 0.0}])
     return looked

@@ -48,6 +48,7 @@ def describe(transformer: Any) -> Architecture:
         text_width=config.joint_attention_dim,
         patch=2,
         default_layers=last_layers(count, AUTHORS_FLUX_LAYERS),
+        pooled_text=False,
     )
 
 

@@ -35,7 +35,7 @@ def matches(model: Any) -> bool:
 def describe(model: Any) -> Architecture:
     flux = network(model)
     position = 0 if flux.txt_norm is None else OVIS_POSITION
-    return double_stream.describe(flux, "flux", concept_position=position)
+    return double_stream.describe(flux, "flux", concept_position=position, pooled_text=False)
 
 
 joint_blocks = double_stream.joint_blocks

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import types
+from typing import Any
 
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 
 from concept_attention.heatmaps import make_heatmaps
 from concept_attention.hosts.comfyui.adapters import sd3
+from concept_attention.hosts.comfyui.analysis import analyze
 from concept_attention.hosts.comfyui.settings import Settings
 
 from ..architectures.oracle import recorded_and_expected
@@ -101,6 +104,22 @@ def test_a_block_that_another_pack_calls_gives_the_same() -> None:
     latent, result = sample_and_record(wrapped, SETTINGS, **options)
     assert torch.equal(latent, sample(model, **options)) and result.recording is not None
     assert torch.equal(result.recording.scores, recording_of(model, SETTINGS, **options).scores)
+
+
+def test_an_existing_picture_is_looked_at_with_the_prompts_pooled_text() -> None:
+    """As in the authors' code for SD3; that for Flux 1 leaves it out, and so does the look there."""
+    model = LARGE.make()
+    picture = {"samples": torch.randn(LARGE.empty().shape, generator=torch.Generator().manual_seed(6))}
+    seen = []
+
+    def spy(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(kwargs["y"])
+        return executor(*args, **kwargs)
+
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "spy", spy)
+    positive = LARGE.cond()
+    analyze(model, SETTINGS, picture, positive)
+    assert torch.equal(seen[0], positive[0][1]["pooled_output"])
 
 
 def test_odd_sizes_are_padded_as_the_model_pads_them() -> None:
