@@ -59,7 +59,7 @@ def analyze(
         ValueError: for a noise or number of samples out of range, a latent that is empty or not of this model, as
             `patch_model`, and if nothing was recorded.
 
-    Source: the authors' `encode_image`: zero guidance, and in Flux 1 a zero pooled vector for the picture's text as well.
+    Source: the authors' `encode_image`: zero guidance, and in Flux 1 a zero pooled vector for the picture as well.
     """
     kept = Keep()
     watched = patch_model(model, dataclasses.replace(settings, start_percent=0.0, end_percent=1.0), kept, stop=True)
