@@ -21,6 +21,8 @@ SETTINGS = {
     "Comfy.TutorialCompleted": True,  # no window over the graph at the first start
     "Comfy.Graph.CanvasInfo": False,
     "Comfy.Minimap.Visible": False,
+    "Comfy.Appearance.DisableAnimations": True,
+    "LiteGraph.Canvas.MaximumFps": 20,  # of the graph, not of what stands in nodes
     "Comfy.Locale": "en",
     "Comfy.ColorPalette": "dark",
 }
