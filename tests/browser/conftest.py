@@ -74,7 +74,15 @@ def opened(browser: Browser, comfyui: Client, screenshots: Path) -> Editor:
     page.set_default_timeout(PATIENCE_MS)
     editor = Editor(page, comfyui, screenshots)
     editor.open()
+    check(editor)
     return editor
+
+
+def check(editor: Editor) -> None:
+    """Fail if our files did something wrong."""
+    editor.page.wait_for_timeout(50)  # that is heard of a little later
+    complaints = editor.complaints.ours
+    assert not complaints, "In the browser:\n" + "\n".join(map(str, complaints))
 
 
 @pytest.hookimpl(trylast=True)
@@ -93,6 +101,4 @@ def editor(opened: Editor, request: pytest.FixtureRequest) -> Iterator[Editor]:
     opened.complaints.found.clear()
     opened.render(request.param)
     yield opened
-    opened.page.wait_for_timeout(50)  # what went wrong is heard of a little later
-    complaints = opened.complaints.ours
-    assert not complaints, "In the browser:\n" + "\n".join(map(str, complaints))
+    check(opened)
