@@ -1,4 +1,4 @@
-"""The landscape model's parts: a real Flux, T5, CLIP and autoencoder, only small.
+"""The landscape models' parts: a real Flux, T5, CLIP and autoencoder, only small; `sd3` has the other architecture.
 
 Head size 128 with axes 16/56/56 is what stock loaders recognise as Flux.
 """
@@ -6,7 +6,7 @@ Head size 128 with axes 16/56/56 is what stock loaders recognise as Flux.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -31,14 +31,13 @@ CLIP_SPECIAL = ("<|startoftext|>", "<|endoftext|>", "<unk>")
 
 @dataclass
 class Parts:
-    """The trained modules."""
+    """The trained modules, one per field."""
 
-    transformer: FluxTransformer2DModel
+    transformer: Any
     t5: T5EncoderModel
-    clip: CLIPTextModel
 
     def modules(self) -> dict[str, Any]:
-        return {"transformer": self.transformer, "t5": self.t5, "clip": self.clip}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """Every parameter by part and name, such as `t5.shared.weight`."""
@@ -51,7 +50,14 @@ class Parts:
             parameter.copy_(tensors[name])
 
 
-def build_parts(words: int) -> Parts:
+@dataclass
+class FluxParts(Parts):
+    """Flux has one CLIP, of which it takes the pooled vector."""
+
+    clip: CLIPTextModel
+
+
+def build_parts(words: int) -> FluxParts:
     """The transformer and its text encoders for a vocabulary of `words` words, freshly initialised."""
     transformer = FluxTransformer2DModel(
         patch_size=1,
@@ -65,7 +71,11 @@ def build_parts(words: int) -> Parts:
         guidance_embeds=False,
         axes_dims_rope=(16, 56, 56),
     )
-    t5 = T5EncoderModel(
+    return FluxParts(transformer, build_t5(words), CLIPTextModel(clip_config(words, POOLED_WIDTH)))
+
+
+def build_t5(words: int) -> T5EncoderModel:
+    return T5EncoderModel(
         T5Config(
             vocab_size=words + len(T5_SPECIAL),
             d_model=TEXT_WIDTH,
@@ -80,21 +90,22 @@ def build_parts(words: int) -> Parts:
             tie_word_embeddings=False,
         )
     )
-    clip = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=words + len(CLIP_SPECIAL),
-            hidden_size=POOLED_WIDTH,
-            intermediate_size=2 * POOLED_WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=CLIP_TOKENS,
-            projection_dim=POOLED_WIDTH,
-            bos_token_id=0,
-            eos_token_id=1,
-            pad_token_id=1,
-        )
+
+
+def clip_config(words: int, width: int, activation: str = "quick_gelu") -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=words + len(CLIP_SPECIAL),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=CLIP_TOKENS,
+        projection_dim=width,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+        hidden_act=activation,
     )
-    return Parts(transformer, t5, clip)
 
 
 def build_vae() -> AutoencoderTiny:
@@ -166,13 +177,13 @@ def build_t5_tokenizer(vocabulary: Sequence[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def build_clip_tokenizer(vocabulary: Sequence[str]) -> PreTrainedTokenizerFast:
-    """One token per word between start and end of text, padded with the end, like CLIP's."""
+def build_clip_tokenizer(vocabulary: Sequence[str], length: int = CLIP_TOKENS) -> PreTrainedTokenizerFast:
+    """One token per word between start and end of text, padded with the end to `length` tokens, like CLIP's."""
     return PreTrainedTokenizerFast(
         tokenizer_object=_word_tokenizer(CLIP_SPECIAL, vocabulary, "<|startoftext|> $A <|endoftext|>"),
         bos_token="<|startoftext|>",  # noqa: S106
         eos_token="<|endoftext|>",  # noqa: S106
         pad_token="<|endoftext|>",  # noqa: S106
         unk_token="<unk>",  # noqa: S106
-        model_max_length=CLIP_TOKENS,
+        model_max_length=length,
     )

@@ -1,4 +1,4 @@
-"""Train the landscape model: its latent space, its autoencoder, its transformer with the text encoders.
+"""Train a landscape model: its latent space, its autoencoder, its transformer with the text encoders.
 
 Run it again with the same --out to take up a run that was stopped; --export writes the finished model as the
 diffusers folder that the library loads.
@@ -16,6 +16,7 @@ import torch
 from ..codec import CODEC, LinearCodec, fit_codec, read_codec, write_codec
 from ..scenes import FIRST_UNSEEN_SEED, draw_scene
 from .export import export, read_parts
+from .kinds import KINDS
 from .landscape import Trainer, train
 from .progress import show_progress
 from .vae import train_vae
@@ -29,11 +30,11 @@ def _pictures(count: int) -> np.ndarray:
     return np.stack([draw_scene(CODEC_SEED + index).image for index in range(count)])
 
 
-def _codec(out: Path, start: Path | None) -> LinearCodec:
-    """The run's latent space: its own, that of the model it starts from, or a new one."""
+def _codec(out: Path, taken: Path | None) -> LinearCodec:
+    """The run's latent space: its own, that of the model it is taken from, or a new one."""
     path = out / CODEC
-    if start and not path.exists():
-        write_codec(read_codec(start / CODEC), path)
+    if taken and not path.exists():
+        write_codec(read_codec(taken / CODEC), path)
     elif not path.exists():
         write_codec(fit_codec(_pictures(CODEC_SCENES)), path)
     return read_codec(path)
@@ -41,6 +42,7 @@ def _codec(out: Path, start: Path | None) -> LinearCodec:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m concept_attention.tiny.training", description=__doc__)
+    parser.add_argument("--model", choices=KINDS, default="flux", help="architecture (default flux)")
     parser.add_argument("--out", type=Path, default=Path("runs/landscape"), help="checkpoints and samples")
     parser.add_argument("--minutes", type=float, default=180, help="of training the transformer, in all")
     parser.add_argument("--vae-minutes", type=float, default=30, help="of training the autoencoder, in all")
@@ -51,6 +53,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, help="scenes held in memory (default 80000, on a GPU 500000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="go on from an exported folder, such as the shipped one")
+    parser.add_argument("--latents", type=Path, help="take latent space and autoencoder of an exported folder")
     parser.add_argument("--export", type=Path, help="where the diffusers folder goes (default OUT/model)")
     return parser.parse_args()
 
@@ -62,7 +65,9 @@ def main() -> None:
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
     gpu = device.type == "cuda"
     arguments.out.mkdir(parents=True, exist_ok=True)
-    codec = _codec(arguments.out, arguments.start)
+    kind = KINDS[arguments.model]
+    taken = arguments.latents or arguments.start
+    codec = _codec(arguments.out, taken)
 
     def report(trainer: Trainer, grid: int, line: str) -> None:
         accuracy = show_progress(trainer, codec, grid, arguments.out / "samples.png")
@@ -71,7 +76,7 @@ def main() -> None:
         with open(arguments.out / "log.txt", "a", encoding="utf-8") as log:
             log.write(line + "\n")
 
-    if arguments.part in ("all", "vae"):
+    if arguments.part in ("all", "vae") and not arguments.latents:
         images = _pictures(2048 if gpu else CODEC_SCENES)
         minutes = arguments.vae_minutes
         train_vae(arguments.out, codec, images, minutes=minutes, device=device, batch=128 if gpu else 24)
@@ -85,12 +90,13 @@ def main() -> None:
             tokens=arguments.tokens or (131_072 if gpu else 5120),
             scenes=arguments.scenes or (500_000 if gpu else 80_000),
             seed=arguments.seed,
-            start=read_parts(arguments.start) if arguments.start else None,
+            kind=kind,
+            start=read_parts(arguments.start, kind) if arguments.start else None,
             report=report,
         )
     if arguments.part in ("all", "export"):
         folder = arguments.export or arguments.out / "model"
-        print(f"Wrote {export(arguments.out, folder, codec, arguments.start)}")
+        print(f"Wrote {export(arguments.out, folder, codec, taken, kind)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The finished model as a diffusers folder: `FluxPipeline.from_pretrained(folder)` reads it."""
+"""The finished model as a diffusers folder: its pipeline's `from_pretrained(folder)` reads it."""
 
 from __future__ import annotations
 
@@ -6,32 +6,28 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, FluxPipeline
+from diffusers import AutoencoderTiny, DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from ...files import atomic_write, write_json, write_text
 from ..codec import CODEC, LinearCodec, write_codec
-from ..model import (
-    SHIFT,
-    Parts,
-    build_clip_tokenizer,
-    build_parts,
-    build_t5_tokenizer,
-    build_vae,
-    set_linear_encoder,
-)
-from ..texts import words
+from ..model import Parts
 from . import checkpoint, vae
+from .flux import FLUX
+from .kind import Kind
 
 
-def export(run: Path, folder: Path, codec: LinearCodec, start: Path | None = None) -> Path:
-    """Write the moving averages of a run as a FluxPipeline in bfloat16.
+def export(
+    run: Path, folder: Path, codec: LinearCodec, start: Path | None = None, kind: Kind = FLUX
+) -> Path:
+    """Write the moving averages of a run as a pipeline in bfloat16.
 
     Args:
         run: the run's folder.
         folder: where the pipeline goes.
         codec: the run's latent space.
-        start: the model the run went on from; its decoder is kept where the run trained none.
+        start: the model the run has its latent space from; its decoder is kept where the run trained none.
+        kind: the run's architecture.
 
     Raises:
         ValueError: if there is no checkpoint of the transformer, or no decoder.
@@ -41,9 +37,9 @@ def export(run: Path, folder: Path, codec: LinearCodec, start: Path | None = Non
     if found is None or (found_vae is None and start is None):
         missing = "transformer" if found is None else "autoencoder"
         raise ValueError(f"{run} has no checkpoint of the {missing}. Train it first (--part model, --part vae).")
-    parts = build_parts(len(words()))
+    parts = kind.build()
     parts.fill(found[0]["average"])
-    pipeline = assemble(parts, codec)
+    pipeline = kind.pipeline(parts, codec)
     if found_vae:
         pipeline.vae.decoder.load_state_dict(found_vae[0]["average"])
     elif start:
@@ -54,26 +50,9 @@ def export(run: Path, folder: Path, codec: LinearCodec, start: Path | None = Non
     return folder
 
 
-def assemble(parts: Parts, codec: LinearCodec) -> FluxPipeline:
-    """The parts as a pipeline; its autoencoder's encoder is the codec, its decoder knows nothing yet."""
-    autoencoder = build_vae()
-    set_linear_encoder(autoencoder, codec)
-    return FluxPipeline(
-        transformer=parts.transformer,
-        text_encoder_2=parts.t5,
-        tokenizer_2=build_t5_tokenizer(words()),
-        text_encoder=parts.clip,
-        tokenizer=build_clip_tokenizer(words()),
-        vae=autoencoder,
-        # Fresh noise at every step: a small model's early mistakes are forgotten instead of carried to the end.
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT, stochastic_sampling=True),
-    )
-
-
-def read_parts(folder: Path) -> Parts:
+def read_parts(folder: Path, kind: Kind = FLUX) -> Parts:
     """The transformer and text encoders of an exported folder."""
-    pipeline = FluxPipeline.from_pretrained(folder)
-    return Parts(pipeline.transformer, pipeline.text_encoder_2, pipeline.text_encoder)
+    return kind.parts_of(DiffusionPipeline.from_pretrained(folder))
 
 
 def _settle(folder: Path) -> None:
@@ -85,10 +64,12 @@ def _settle(folder: Path) -> None:
     for path in folder.glob("text_encoder*/config.json"):
         write_json({**json.loads(path.read_text(encoding="utf-8")), "dtype": "float32"}, path)
     # CLIP's checkpoints carry this prefix, which version 5 leaves out when it writes and version 4 needs.
-    weights = folder / "text_encoder" / "model.safetensors"
-    tensors = {f"text_model.{name.removeprefix('text_model.')}": t for name, t in load_file(weights).items()}
-    with atomic_write(weights) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+    for config in folder.glob("text_encoder*/config.json"):
+        if json.loads(config.read_text(encoding="utf-8"))["architectures"] == ["CLIPTextModel"]:
+            weights = config.with_name("model.safetensors")
+            tensors = {f"text_model.{name.removeprefix('text_model.')}": t for name, t in load_file(weights).items()}
+            with atomic_write(weights) as temporary:
+                save_file(tensors, temporary, metadata={"format": "pt"})
     # AutoencoderTiny derives this entry and complains when it reads it.
     config = folder / "vae" / "config.json"
     entries = json.loads(config.read_text(encoding="utf-8"))

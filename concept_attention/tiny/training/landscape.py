@@ -1,7 +1,7 @@
-"""Training of the transformer and its text encoders: flow matching plus a small supervised term on concept maps.
+"""Training of a transformer and its text encoders: flow matching plus a small supervised term on concept maps.
 
 The concept tokens of the supervised term ride exactly as in ConceptAttention, through the same hooks the library uses
-on any Flux: a zero pooled vector, the text stream's weights, concept and image keys only. The maps are taught; that is
+on any model of the kind: the text stream's weights, concept and image keys only. The maps are taught; that is
 what makes the model an instrument (a wrong layer or a transposed grid shows as a fall in accuracy), and no evidence
 that the method works on models that were not taught.
 """
@@ -19,18 +19,17 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from ...hosts.diffusers.flux import pack_latents, position_ids
 from ...hosts.diffusers.stream import ConceptStream
 from ...scores import score_concepts
 from ..codec import LinearCodec
-from ..model import JOINT_BLOCKS, Parts, build_parts
-from ..texts import TEXT_TOKENS, concept_texts, t5_row, token_table, word_ids, words
+from ..model import Parts
+from ..texts import TEXT_TOKENS, concept_texts, t5_row, token_table, word_ids
 from . import checkpoint
-from .pool import COARSE, FINE, Pool
+from .flux import FLUX
+from .kind import Kind, encode_t5
+from .pool import Pool
 
 MAP_WEIGHT = 0.1
-MAP_LAYERS = tuple(range(JOINT_BLOCKS // 2, JOINT_BLOCKS))  # the last half
-COARSE_SHARE = 0.45  # of the time goes to the 8x8 grid, where a step is cheap
 ANOTHER_RUN = 5_000_000  # first scene seed of a run that goes on from a finished model
 DECAY_FROM = 0.45  # of the time; then the rates fall linearly
 COARSE_CELLS = 16 * 16  # of latents
@@ -39,18 +38,17 @@ COARSE_CELLS = 16 * 16  # of latents
 COARSE_SIGMAS = (0.3, 1.0)
 FINE_SIGMAS = (1.7, 1.4)
 REPORT_SECONDS = 300
-# Near the end some texts are padded further: the model must not mind how far a pipeline pads.
-LONG_FROM = 0.75  # of the time
-TEXT_LENGTHS = (TEXT_TOKENS,) * 12 + (64, 128, 256, 512)
+LONG_FROM = 0.75  # of the time; then some texts are padded further
 
 
 class Trainer:
     """Model, optimizers and moving average of one run, and one training step."""
 
-    def __init__(self, device: torch.device, seed: int = 0) -> None:
+    def __init__(self, device: torch.device, seed: int = 0, kind: Kind = FLUX) -> None:
         torch.manual_seed(seed)
         self.device = device
-        self.parts = build_parts(len(words()))
+        self.kind = kind
+        self.parts = kind.build()
         for module in self.parts.modules().values():
             module.to(device).train()
         torch.nn.init.zeros_(self.parts.transformer.proj_out.weight)
@@ -77,16 +75,11 @@ class Trainer:
         rows = torch.tensor([t5_row(row, TEXT_TOKENS) for row in ids], device=self.device)
         return rows, torch.tensor([len(row) for row in ids], device=self.device)
 
-    def _encode(self, ids: Tensor, length: int) -> Tensor:
-        ids = torch.nn.functional.pad(ids, (0, length - ids.shape[1]))
-        # Every token may be attended to, padding included, as Flux pipelines do it.
-        return self.parts.t5(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-
     def _concept_embeddings(self, texts: Tensor, length: int) -> Tensor:
         """(B, C) text indices to (B, C, E): first, mean or last word of the text encoded alone."""
         used, index = texts.unique(return_inverse=True)
         rows, counts = (column[used] for column in self._table)
-        hidden = self._encode(rows, length)
+        hidden = encode_t5(self.parts, _padded(rows, length))
         inside = (torch.arange(length, device=self.device) < counts[:, None]).unsqueeze(-1)
         mean = (hidden * inside).sum(1) / counts[:, None]
         last = hidden[torch.arange(len(rows), device=self.device), counts - 1]
@@ -98,45 +91,36 @@ class Trainer:
         """Flow-matching loss and map loss of one batch with texts padded to `length` tokens, both scalars."""
         latents = batch["latents"]
         size, _, height, width = latents.shape
-        image = pack_latents(latents)
-        noise = torch.randn(image.shape, generator=self._generator, device=self.device)
+        noise = torch.randn(latents.shape, generator=self._generator, device=self.device)
         sigma = draw_sigmas(size, height * width, self._generator)
-        noisy = torch.lerp(image, noise, sigma[:, None, None])
+        noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
+        chance = torch.rand(size, 1, generator=self._generator, device=self.device)
         delivered: dict[int, tuple[Tensor, Tensor]] = {}
 
         def keep(layer: int, image_out: Tensor, concept_out: Tensor) -> None:
-            if layer in MAP_LAYERS:
+            if layer in self.kind.map_layers:
                 delivered[layer] = (image_out, concept_out)
 
         with torch.autocast(self.device.type, torch.bfloat16), _attention(self.device):
-            text = self._encode(batch["t5"], length)
-            pooled = self.parts.clip(input_ids=batch["clip"]).pooler_output
-            # Pictures are analysed with a zero pooled vector (the authors' way): the model must know it.
-            given = torch.rand(size, 1, generator=self._generator, device=self.device) < 0.5
             concepts = self._concept_embeddings(batch["texts"], length)
-            with ConceptStream(self.parts.transformer, concepts, keep, JOINT_BLOCKS - 1):
-                velocity = self.parts.transformer(
-                    hidden_states=noisy,
-                    encoder_hidden_states=text,
-                    pooled_projections=pooled * given,
-                    timestep=sigma,
-                    img_ids=position_ids(height // 2, width // 2, self.device),
-                    txt_ids=torch.zeros(length, 3, device=self.device),
-                    return_dict=False,
-                )[0]
-        flow = (velocity.float() - (noise - image)).pow(2).mean()
+            with ConceptStream(self.parts.transformer, concepts, keep, max(self.kind.map_layers)):
+                velocity = self.kind.velocity(
+                    self.parts, noisy, sigma, _padded(batch["t5"], length), batch["clip"], chance
+                )
+        flow = (velocity.float() - (noise - latents)).pow(2).mean()
         chosen = self._labels[batch["texts"]]
         target = batch["coverage"].gather(1, chosen[..., None].expand(-1, -1, batch["coverage"].shape[-1]))
         # Cross-entropy against the share of each token's area that each concept covers; what none covers is left out.
         maps = [
-            -(target * score_concepts(*delivered[layer]).log_softmax(1)).sum() / target.sum() for layer in MAP_LAYERS
+            -(target * score_concepts(*outputs, self.kind.vectors).log_softmax(1)).sum() / target.sum()
+            for outputs in delivered.values()
         ]
         return flow, torch.stack(maps).mean()
 
     def step(self, batch: dict[str, Tensor], done: float) -> tuple[Tensor, Tensor]:
         """One update, after `done` (0-1) of the training time."""
         rate = rate_at(done, self.step_count)
-        length = self._random.choice(TEXT_LENGTHS) if done > LONG_FROM else TEXT_TOKENS
+        length = self._random.choice(self.kind.lengths) if done > LONG_FROM else TEXT_TOKENS
         flow, maps = self.losses(batch, length)
         for name, optimizer in self.optimizers.items():
             optimizer.zero_grad(set_to_none=True)
@@ -179,11 +163,16 @@ class Trainer:
 
     def averaged(self) -> Parts:
         """A copy of the model with the moving average's weights, in eval mode."""
-        parts = build_parts(len(words()))
+        parts = self.kind.build()
         parts.fill(self.average)
         for module in parts.modules().values():
             module.to(self.device).eval()
         return parts
+
+
+def _padded(ids: Tensor, length: int) -> Tensor:
+    """T5's ids (B, T), padded to `length`."""
+    return torch.nn.functional.pad(ids, (0, length - ids.shape[1]))
 
 
 def draw_sigmas(count: int, cells: int, generator: torch.Generator) -> Tensor:
@@ -213,6 +202,7 @@ def train(
     tokens: int,
     scenes: int,
     seed: int = 0,
+    kind: Kind = FLUX,
     start: Parts | None = None,
     report: Callable[[Trainer, int, str], None] | None = None,
 ) -> Trainer:
@@ -225,28 +215,29 @@ def train(
         device: where to train.
         workers: processes that draw scenes.
         tokens: image tokens per batch.
-        scenes: scenes to hold at most, in each of the two stages.
+        scenes: scenes to hold at most, in each stage.
         seed: of weights, batches and noise.
-        start: a finished model to go on from, on the fine grid only; a checkpoint in `folder` comes first.
+        kind: the architecture.
+        start: a finished model to go on from, in the last stage only; a checkpoint in `folder` comes first.
         report: called with the trainer, the token grid's side and a line of figures at every checkpoint.
     """
-    trainer = Trainer(device, seed)
+    trainer = Trainer(device, seed, kind)
     before, next_seed = trainer.restore(folder)
-    coarse_until = 0.0 if start else COARSE_SHARE * minutes
     if start and not before:
         trainer.start_from(start)
         next_seed = ANOTHER_RUN
     began = last = time.monotonic()
-    pool, coarse = None, True
+    pool, stage = None, None
     figures: list[tuple[Tensor, Tensor]] = []
     with tqdm(total=round(minutes * 60), initial=round(before * 60), unit="s", desc="training") as bar:
         while (spent := before + (time.monotonic() - began) / 60) < minutes:
-            if pool is None or (coarse and spent > coarse_until):
+            now = kind.stage(spent / minutes, going_on=start is not None)
+            if pool is None or stage != now:
                 if pool is not None:
                     next_seed += pool.size
                     pool.close()
-                coarse = spent < coarse_until
-                pool = Pool(codec, COARSE if coarse else FINE, next_seed, workers, scenes, device)
+                stage = now
+                pool = Pool(codec, stage.sizes, next_seed, workers, scenes, device)
                 while pool.size < min(512, scenes):
                     pool.grow(wait=60)
             pool.grow()
@@ -258,7 +249,7 @@ def train(
                 figures.clear()
                 trainer.save(folder, spent, next_seed + pool.size)
                 line = f"step {trainer.step_count} flow {flow:.4f} maps {maps:.4f} scenes {pool.size}"
-                report(trainer, 8 if coarse else 16, line)
+                report(trainer, now.sizes[0][0] // 16, line)
     if pool is not None:
         next_seed += pool.size
         pool.close()

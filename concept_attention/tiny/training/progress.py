@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import FluxPipeline
 from einops import rearrange
 from PIL import Image
 
 from ...files import save_image
-from ...hosts.diffusers.flux import unpack_latents
+from ...hosts.diffusers.model import Request
+from ...hosts.diffusers.registry import family_of
 from ..codec import LinearCodec
 from ..evaluation import evaluate_landscapes
 from ..texts import TEXT_TOKENS
-from .export import assemble
+from .kind import Kind
 from .landscape import Trainer
 
 PROMPTS = (
@@ -44,18 +45,18 @@ def show_progress(trainer: Trainer, codec: LinearCodec, grid: int, sheet: Path) 
     Returns:
         Share of tokens whose concept is the true one, 0-1, on unseen scenes of that grid.
     """
-    pipeline = assemble(trainer.averaged(), codec).to(trainer.device)
+    pipeline = trainer.kind.pipeline(trainer.averaged(), codec).to(trainer.device)
     pipeline.set_progress_bar_config(disable=True)
     side = 16 * grid
-    _write_sheet(pipeline, codec, side, sheet)
+    _write_sheet(trainer.kind, pipeline, codec, side, sheet)
     return evaluate_landscapes(pipeline, SCENES, width=side, height=side).pixel_accuracy
 
 
-def _write_sheet(pipeline: FluxPipeline, codec: LinearCodec, side: int, path: Path) -> None:
-    tokens = pipeline(
+def _write_sheet(kind: Kind, pipeline: Any, codec: LinearCodec, side: int, path: Path) -> None:
+    request = Request(negative_prompt="", width=side, height=side, frames=1, guidance=0.0, cfg=3.0)
+    latents = pipeline(
         list(PROMPTS),
-        negative_prompt=[""] * len(PROMPTS),
-        true_cfg_scale=3.0,
+        **family_of(pipeline).call_arguments(pipeline, request, len(PROMPTS)),
         width=side,
         height=side,
         num_inference_steps=16,
@@ -63,6 +64,6 @@ def _write_sheet(pipeline: FluxPipeline, codec: LinearCodec, side: int, path: Pa
         generator=torch.Generator().manual_seed(0),
         output_type="latent",
     ).images
-    pictures = codec.decode(unpack_latents(tokens, side // 16).float().cpu().numpy())
+    pictures = codec.decode(kind.unpack(latents, side // 16).float().cpu().numpy())
     sheet = rearrange(pictures, "(r c) h w k -> (r h) (c w) k", c=COLUMNS)
     save_image(Image.fromarray(np.ascontiguousarray(sheet)), path)

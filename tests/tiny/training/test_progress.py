@@ -12,13 +12,17 @@ from PIL import Image
 from concept_attention.tiny.codec import fit_codec
 from concept_attention.tiny.scenes import draw_scene
 from concept_attention.tiny.training import progress
+from concept_attention.tiny.training.kinds import KINDS
 from concept_attention.tiny.training.landscape import Trainer
 
 
-def test_progress_is_a_sheet_of_pictures_and_an_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_progress_is_a_sheet_of_pictures_and_an_accuracy(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(progress, "SCENES", 2)
     codec = fit_codec(np.stack([draw_scene(seed, 64, 64).image for seed in range(16)]))
-    trainer = Trainer(torch.device("cpu"))
+    trainer = Trainer(torch.device("cpu"), kind=KINDS[kind])
     accuracy = progress.show_progress(trainer, codec, 4, tmp_path / "samples.png")
     assert 0 <= accuracy < 0.9  # nothing was learned yet
     rows = len(progress.PROMPTS) // progress.COLUMNS

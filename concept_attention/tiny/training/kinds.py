@@ -1,0 +1,12 @@
+"""The architectures that can be taught the landscape world, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from .flux import FLUX
+from .kind import Kind
+from .sd3 import SD3
+
+KINDS: Mapping[str, Kind] = MappingProxyType({"flux": FLUX, "sd3": SD3})
