@@ -1,4 +1,4 @@
-"""The landscape model against its bars: maps of unseen scenes, and maps while generating against maps afterwards.
+"""A landscape model against its bars: maps of unseen scenes, and maps while generating against maps afterwards.
 
 Also draws the contact sheet of docs/landscape-model.md. The maps are taught; see that page.
 """
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from concept_attention import make_heatmaps, parse_concepts
 from concept_attention.files import save_image
 from concept_attention.hosts.diffusers import analyze, generate, load_pipeline
+from concept_attention.tiny import EMBEDDED
 from concept_attention.tiny.evaluation import Prompt, evaluate_landscapes, winners
 
 # What is asked for, and the concepts it shows; every object, ground and time of day comes up.
@@ -40,16 +41,18 @@ PROMPTS = (
     ("a red balloon and a cloud in the sky over grass", "balloon, cloud, grass, sky"),
 )
 COLUMNS = 5
+TILE = 256  # pixels of a picture on the sheet
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=EMBEDDED, default="tiny")
     parser.add_argument("--count", type=int, default=200, help="unseen scenes (default 200)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path, help="write the contact sheet there")
     arguments = parser.parse_args()
 
-    pipeline = load_pipeline("tiny")
+    pipeline = load_pipeline(arguments.model)
     pipeline.set_progress_bar_config(disable=True)
     print("prompt    noise  accuracy  mean IoU  average precision  absent rate")
     told: Prompt
@@ -79,14 +82,14 @@ def main() -> None:
 
 def contact_sheet(pictures: list[Image.Image]) -> Image.Image:
     """The pictures in rows, each above its prompt."""
-    side, line = pictures[0].width, 22
+    side, line = TILE, 22
     rows = -(-len(pictures) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * side, rows * (side + line)), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(9)
     for index, picture in enumerate(pictures):
         left, top = index % COLUMNS * side, index // COLUMNS * (side + line)
-        sheet.paste(picture, (left, top))
+        sheet.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (left, top))
         draw.text((left + 3, top + side + 4), PROMPTS[index][0], "black", font)
     return sheet
 

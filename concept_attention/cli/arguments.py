@@ -288,9 +288,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model",
         default="tiny",
-        help="tiny (the embedded landscape model, default), flux-schnell, flux-dev, flux.2-dev, flux.2-klein-4b, "
-        "flux.2-klein-9b, sd3-medium, sd3.5-medium, sd3.5-large, sd3.5-large-turbo, cogvideox-2b, cogvideox-5b, "
-        "cogvideox1.5-5b, a diffusers folder or a hub id",
+        help="tiny (the embedded landscape model, default), tiny-sd3, flux-schnell, flux-dev, flux.2-dev, "
+        "flux.2-klein-4b, flux.2-klein-9b, sd3-medium, sd3.5-medium, sd3.5-large, sd3.5-large-turbo, cogvideox-2b, "
+        "cogvideox-5b, cogvideox1.5-5b, a diffusers folder or a hub id",
     )
     group.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     group.add_argument("--dtype", choices=DTYPES, default="auto", help="of the weights (default: the model's own)")

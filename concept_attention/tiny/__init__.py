@@ -1,6 +1,6 @@
-"""The embedded landscape model: a small Flux whose true concept maps are known.
+"""The embedded landscape models: a small Flux and a small Stable Diffusion 3 whose true concept maps are known.
 
-Its concept maps are taught, by a small supervised term on drawn landscapes with exact label maps. That makes it an
+Their concept maps are taught, by a small supervised term on drawn landscapes with exact label maps. That makes each an
 instrument that shows when something between a model and its maps breaks; it is no evidence that ConceptAttention works
 on models that were not taught.
 """
@@ -8,6 +8,9 @@ on models that were not taught.
 from pathlib import Path
 
 MODEL_FOLDER = Path(__file__).resolve().parent / "landscape"
+SD3_FOLDER = MODEL_FOLDER.with_name("landscape_sd3")
+# By the name that users give.
+EMBEDDED = {"tiny": MODEL_FOLDER, "tiny-sd3": SD3_FOLDER}
 
 TAUGHT = (
     "The landscape model's concept maps are taught, on drawn scenes whose true maps are known: they show whether "

@@ -1,4 +1,4 @@
-"""Finding and loading a pipeline: the embedded landscape model, a local folder, or a hub id."""
+"""Finding and loading a pipeline: an embedded landscape model, a local folder, or a hub id."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from ...tiny import MODEL_FOLDER
+from ...tiny import EMBEDDED
 from .model import TINY, Defaults
 from .registry import FAMILIES, family_named, family_of, supported_pipelines
 
@@ -26,8 +26,9 @@ UNREADABLE = (OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeE
 
 
 def names() -> dict[str, str]:
-    """What can be loaded by a short name: the embedded model's folder, and hub ids."""
-    return {TINY: str(MODEL_FOLDER), **{name: hub for family in FAMILIES for name, hub in family.NAMES.items()}}
+    """What can be loaded by a short name: the embedded models' folders, and hub ids."""
+    embedded = {name: str(folder) for name, folder in EMBEDDED.items()}
+    return {**embedded, **{name: hub for family in FAMILIES for name, hub in family.NAMES.items()}}
 
 
 def defaults_for(pipeline: Any) -> Defaults:
@@ -50,7 +51,7 @@ def load_pipeline(model: str = TINY, device: str = "auto", dtype: str = "auto", 
     Args:
         model: `tiny`, another of `names()`, a diffusers folder, or a hub id.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-        dtype: `auto` (float32 for `tiny`, else bfloat16), `float32`, `float16`, `bfloat16`.
+        dtype: `auto` (float32 for the embedded models, else bfloat16), `float32`, `float16`, `bfloat16`.
         offload: `none`, `model` or `sequential`: diffusers' own offloading to the CPU. On the CPU there is nothing to
             offload, and all are `none`.
 
@@ -63,7 +64,7 @@ def load_pipeline(model: str = TINY, device: str = "auto", dtype: str = "auto", 
         raise ValueError(f"offload {offload!r} does not exist. Choose one of {', '.join(get_args(Offload))}.")
     device = pick_device(device)
     _check_device(device)
-    wanted = DTYPES.get(dtype, torch.float32 if model == TINY else torch.bfloat16)
+    wanted = DTYPES.get(dtype, torch.float32 if model in EMBEDDED else torch.bfloat16)
     source = names().get(model, model)
     _check_folder(Path(source))
     try:

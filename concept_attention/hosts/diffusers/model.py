@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...tiny import MODEL_FOLDER
+from ...tiny import EMBEDDED
 
 TINY = "tiny"
 
@@ -83,13 +83,17 @@ class Layout:
 
 
 def is_tiny(pipeline: Any) -> bool:
-    """Whether this is the embedded landscape model."""
-    return Path(_origin(pipeline)) == MODEL_FOLDER
+    """Whether this is an embedded landscape model."""
+    return Path(_origin(pipeline)) in EMBEDDED.values()
 
 
 def model_name(pipeline: Any) -> str:
-    """What the user called the model: `tiny`, a folder, or a hub id; empty if it was never loaded from anywhere."""
-    return TINY if is_tiny(pipeline) else _origin(pipeline)
+    """What the user called the model: `tiny` or another embedded one, a folder, or a hub id.
+
+    Empty if it was never loaded from anywhere.
+    """
+    origin = _origin(pipeline)
+    return next((name for name, folder in EMBEDDED.items() if folder == Path(origin)), origin)
 
 
 def _origin(pipeline: Any) -> str:

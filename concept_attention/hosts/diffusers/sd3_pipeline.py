@@ -17,7 +17,7 @@ from ...concepts import Concept
 from ..encoded import EncodedConcepts, Pooling, Reader, pool, resolve_pooling
 from ..words import unknown_words_message
 from . import flow
-from .model import Defaults, Request, model_name
+from .model import Defaults, Request, is_tiny, model_name
 from .t5 import encode_with_t5
 
 TITLE = "Stable Diffusion 3"
@@ -35,6 +35,8 @@ def defaults(pipeline: Any) -> Defaults:
     """What to run it with. Nothing but its name tells a turbo model from another."""
     text = pipeline.tokenizer_3 or pipeline.tokenizer
     tokens = min(256, text.model_max_length)
+    if is_tiny(pipeline):
+        return Defaults(side=128, steps=40, guidance=0.0, cfg=3.0, max_tokens=tokens)
     if "turbo" in model_name(pipeline).casefold():
         return Defaults(side=1024, steps=4, guidance=0.0, cfg=1.0, max_tokens=tokens)
     return Defaults(side=1024, steps=28, guidance=0.0, cfg=4.5, max_tokens=tokens)

@@ -6,23 +6,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import FluxPipeline
+from diffusers import DiffusionPipeline
 
-from concept_attention.tiny import MODEL_FOLDER
+from concept_attention.tiny import MODEL_FOLDER, SD3_FOLDER
 from concept_attention.tiny.codec import CODEC, read_codec
 from concept_attention.tiny.training.export import export, read_parts
+from concept_attention.tiny.training.kinds import KINDS
 from concept_attention.tiny.training.landscape import Trainer
 
 CODEC_OF_MODEL = read_codec(MODEL_FOLDER / CODEC)
 
 
-def test_the_shipped_model_exported_again_is_itself(tmp_path: Path) -> None:
-    trainer = Trainer(torch.device("cpu"))
-    trainer.start_from(read_parts(MODEL_FOLDER))
+@pytest.mark.parametrize(("kind", "source"), [("flux", MODEL_FOLDER), ("sd3", SD3_FOLDER)])
+def test_a_shipped_model_exported_again_is_itself(kind: str, source: Path, tmp_path: Path) -> None:
+    trainer = Trainer(torch.device("cpu"), kind=KINDS[kind])
+    trainer.start_from(read_parts(source, KINDS[kind]))
     trainer.save(tmp_path, minutes=1, next_seed=0)
-    folder = export(tmp_path, tmp_path / "model", CODEC_OF_MODEL, start=MODEL_FOLDER)
-    again, shipped = (FluxPipeline.from_pretrained(path) for path in (folder, MODEL_FOLDER))
-    for part in ("transformer", "text_encoder", "text_encoder_2", "vae"):
+    folder = export(tmp_path, tmp_path / "model", CODEC_OF_MODEL, source, KINDS[kind])
+    files = [sorted(path.relative_to(top) for path in top.rglob("*.*")) for top in (folder, source)]
+    assert files[0] == files[1]
+    again, shipped = (DiffusionPipeline.from_pretrained(path) for path in (folder, source))
+    for part in (*KINDS[kind].modules.values(), "vae"):
         ours, theirs = (getattr(pipeline, part).state_dict() for pipeline in (again, shipped))
         assert ours.keys() == theirs.keys()
         for name, tensor in ours.items():
