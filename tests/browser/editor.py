@@ -44,7 +44,10 @@ CONVERT = """async (prompt) => {
     node.pos = [1000 * index, 0]; // nodes that grow cover no other
     for (const widget of node.widgets ?? []) if (widget.name === "control_after_generate") widget.value = "fixed";
   });
-  return app.rootGraph.serialize();
+  const saved = app.rootGraph.serialize();
+  // Without a number, which graphs made of prompts lack, the front end would not open a finished run again.
+  for (const node of saved.nodes) for (const output of node.outputs ?? []) delete output.slot_index;
+  return saved;
 }"""
 # Graphs of prompts all have the same id, by which the front end knows their widgets' values: each gets one of its own.
 LOAD = """(graph) => {

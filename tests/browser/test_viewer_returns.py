@@ -44,6 +44,30 @@ def test_it_says_that_its_data_are_gone_until_the_graph_runs_again(editor: Edito
     assert_shows(again, recording)
 
 
+OPEN_FINISHED = """async (number) => {
+  const stores = document.querySelector("#vue-app").__vue_app__.config.globalProperties.$pinia._s;
+  const queue = stores.get("queue");
+  await queue.update();
+  await queue.historyTasks.find((task) => task.jobId === number).loadWorkflow(window.app);
+}"""
+
+
+def test_it_is_there_when_a_finished_run_is_opened(editor: Editor, comfyui: Client) -> None:
+    """Not by a click in the list of finished runs: the front end's method that its entries have for it is called."""
+    scene = Scene()
+    editor.load(scene.graph)
+    number = editor.queue()
+    recording = comfyui.recording(comfyui.wait(number), scene.saved)
+    editor.ended(number)
+    editor.page.evaluate("() => window.app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
+    assert not editor.saved()["nodes"]
+    editor.page.evaluate(OPEN_FINISHED, number)
+    editor.show_all()
+    again = Looking(editor, scene.viewer)
+    again.hover(0.6, 0.4)
+    assert_shows(again, recording)
+
+
 def test_it_goes_with_the_graph_from_renderer_to_renderer(editor: Editor, comfyui: Client) -> None:
     scene = Scene()
     looking, recording, _ = run(editor, comfyui, scene)
