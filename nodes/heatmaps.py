@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 from . import report
 from .library import heatmaps
 from .library import recording as recordings
-from .sockets import HEATMAPS, Heatmaps, Recording, reading_mode_input, temperature_input
+from .sockets import HEATMAPS, Heatmaps, Recording, reading_inputs, reading_mode_input, temperature_input
 
 
 class ConceptHeatmaps(io.ComfyNode):
@@ -25,19 +25,7 @@ class ConceptHeatmaps(io.ComfyNode):
             has_intermediate_output=True,
             inputs=[
                 Recording.Input("recording", tooltip="What was recorded while sampling, or of an existing picture."),
-                io.String.Input(
-                    "layers",
-                    default="auto",
-                    optional=True,
-                    tooltip="Joint blocks to use: auto (what suits the architecture), all that were recorded, 15-18, "
-                    "or 3,7,9-11. The first is 0.",
-                ),
-                io.String.Input(
-                    "steps",
-                    default="all",
-                    optional=True,
-                    tooltip="Recorded steps to use: all, 3-7, or 0,2. The first is 0, and -1 is the last.",
-                ),
+                *reading_inputs(),
                 reading_mode_input(),
                 temperature_input(),
                 io.Combo.Input(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 from comfy_api.latest import io, ui
 
 from . import convert, report
 from .library import guided, masks
 from .library import heatmaps as maps
-from .sockets import HEATMAPS, Heatmaps
+from .sockets import HEATMAPS, Heatmaps, mask_inputs
 
 PICTURE_FRAMES, LATENT_FRAMES = "picture", "latent"
 
@@ -36,33 +36,7 @@ class ConceptHeatmapToMask(io.ComfyNode):
                     tooltip="Names of the concepts to mask, separated by commas; several give one mask of them all. "
                     "Empty takes the first concept.",
                 ),
-                io.Combo.Input(
-                    "method",
-                    options=list(get_args(masks.Method)),
-                    default="soft",
-                    optional=True,
-                    tooltip="soft: the share itself. threshold: share above the threshold. argmax: where it beats "
-                    "every other concept. mean, otsu, percentile: above a level found in the map itself, which finds "
-                    "something even if the concept is absent.",
-                ),
-                io.Float.Input(
-                    "threshold",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    optional=True,
-                    tooltip="Share to exceed. For method threshold.",
-                ),
-                io.Float.Input(
-                    "percentile",
-                    default=90.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.5,
-                    optional=True,
-                    tooltip="Level to reach: 90 keeps the highest tenth. For method percentile.",
-                ),
+                *mask_inputs(),
                 io.Float.Input(
                     "blur",
                     default=0.0,

@@ -6,7 +6,7 @@ from typing import get_args
 
 from comfy_api.latest import io
 
-from .library import averaging, scores
+from .library import averaging, masks, scores
 
 Concepts = io.Custom("CA_CONCEPTS")  # hosts.encoded.EncodedConcepts
 Recording = io.Custom("CA_RECORDING")  # recording.Recording
@@ -102,6 +102,25 @@ def keep_input() -> io.Input:
     )
 
 
+def reading_inputs() -> list[io.Input]:
+    """Which layers and steps of a recording heatmaps are made of."""
+    return [
+        io.String.Input(
+            "layers",
+            default="auto",
+            optional=True,
+            tooltip="Joint blocks to use: auto (what suits the architecture), all that were recorded, 15-18, "
+            "or 3,7,9-11. The first is 0.",
+        ),
+        io.String.Input(
+            "steps",
+            default="all",
+            optional=True,
+            tooltip="Recorded steps to use: all, 3-7, or 0,2. The first is 0, and -1 is the last.",
+        ),
+    ]
+
+
 def reading_mode_input() -> io.Input:
     return io.Combo.Input(
         "mode",
@@ -135,3 +154,36 @@ def colormap_input() -> io.Input:
         optional=True,
         tooltip="Colours of low and high values. viridis and cividis suit colour-blind eyes and print well in grey.",
     )
+
+
+def mask_inputs() -> list[io.Input]:
+    """How a concept's heatmap becomes its mask."""
+    return [
+        io.Combo.Input(
+            "method",
+            options=list(get_args(masks.Method)),
+            default="soft",
+            optional=True,
+            tooltip="soft: the share itself. threshold: share above the threshold. argmax: where it beats every other "
+            "concept. mean, otsu, percentile: above a level found in the map itself, which finds something even if "
+            "the concept is absent.",
+        ),
+        io.Float.Input(
+            "threshold",
+            default=0.5,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            optional=True,
+            tooltip="Share to exceed. For method threshold.",
+        ),
+        io.Float.Input(
+            "percentile",
+            default=90.0,
+            min=0.0,
+            max=100.0,
+            step=0.5,
+            optional=True,
+            tooltip="Level to reach: 90 keeps the highest tenth. For method percentile.",
+        ),
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import folder_paths
 from comfy_api.latest import io
@@ -12,7 +12,7 @@ from . import convert
 from .library import heatmaps as maps
 from .library import masks, selection, viewer, viewer_files, viewer_maps
 from .library import recording as recordings
-from .sockets import HEATMAPS, Heatmaps, Recording, reading_mode_input, temperature_input
+from .sockets import HEATMAPS, Heatmaps, Recording, mask_inputs, reading_inputs, reading_mode_input, temperature_input
 
 SUBFOLDER = "concept_attention"  # of ComfyUI's temporary folder, which it empties itself
 ADDRESS = {"subfolder": SUBFOLDER, "type": "temp"}
@@ -49,20 +49,8 @@ class ConceptHeatmapViewer(io.ComfyNode):
                     tooltip="Names of the concepts that are picked, separated by commas; the mask is of them all. "
                     "Empty masks the first concept.",
                 ),
-                io.String.Input(
-                    "layers",
-                    default="auto",
-                    optional=True,
-                    tooltip="Joint blocks to use: auto (what suits the architecture), all that were recorded, 15-18, "
-                    "or 3,7,9-11. The first is 0.",
-                ),
-                io.String.Input(
-                    "steps",
-                    default="all",
-                    optional=True,
-                    tooltip="Recorded steps to use: all, 3-7, or 0,2. The first is 0, and -1 is the last.",
-                ),
-                *_mask_inputs(),
+                *reading_inputs(),
+                *mask_inputs(),
                 reading_mode_input(),
                 temperature_input(),
             ],
@@ -106,39 +94,6 @@ class ConceptHeatmapViewer(io.ComfyNode):
         choice = viewer.Choice(names, *used, method, threshold, percentile)
         manifest = viewer.write_view(seen, convert.to_pictures(image), choice, _folder(), ADDRESS)
         return io.NodeOutput(image, found, convert.to_mask(made), ui={"concept_viewer": [manifest]})
-
-
-def _mask_inputs() -> list[io.Input]:
-    """How the picked concepts become a mask, as of Concept Heatmaps to Mask."""
-    return [
-        io.Combo.Input(
-            "method",
-            options=list(get_args(masks.Method)),
-            default="soft",
-            optional=True,
-            tooltip="soft: the share itself. threshold: share above the threshold. argmax: where it beats every other "
-            "concept. mean, otsu, percentile: above a level found in the map itself, which finds something even if "
-            "the concept is absent.",
-        ),
-        io.Float.Input(
-            "threshold",
-            default=0.5,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            optional=True,
-            tooltip="Share to exceed. For method threshold.",
-        ),
-        io.Float.Input(
-            "percentile",
-            default=90.0,
-            min=0.0,
-            max=100.0,
-            step=0.5,
-            optional=True,
-            tooltip="Level to reach: 90 keeps the highest tenth. For method percentile.",
-        ),
-    ]
 
 
 def _look(
