@@ -28,10 +28,10 @@ Floats = NDArray[np.float32]
 
 
 def _patches(images: NDArray[np.uint8]) -> Floats:
-    """Pictures (B, H, W, 3) to patches (B, H/8, W/8, 192) in [-1, 1]."""
-    batch, height, width, _ = images.shape
-    tiles = images.reshape(batch, height // PATCH, PATCH, width // PATCH, PATCH, 3).transpose(0, 1, 3, 2, 4, 5)
-    return tiles.reshape(batch, height // PATCH, width // PATCH, -1).astype(np.float32) / 127.5 - 1
+    """Pictures (..., H, W, 3) to patches (..., H/8, W/8, 192) in [-1, 1]."""
+    *batch, height, width, _ = images.shape
+    tiles = images.reshape(*batch, height // PATCH, PATCH, width // PATCH, PATCH, 3).swapaxes(-3, -4)
+    return tiles.reshape(*batch, height // PATCH, width // PATCH, -1).astype(np.float32) / 127.5 - 1
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class LinearCodec:
     scale: Floats
 
     def encode(self, images: NDArray[np.uint8]) -> Floats:
-        """(B, H, W, 3) uint8 to latents (B, 16, H/8, W/8)."""
+        """(..., H, W, 3) uint8 to latents (..., 16, H/8, W/8)."""
         latents = (_patches(images) - self.mean) @ (self.basis * self.scale)
-        return latents.transpose(0, 3, 1, 2)
+        return np.moveaxis(latents, -1, -3)
 
     def decode(self, latents: Floats) -> NDArray[np.uint8]:
         """(B, 16, H/8, W/8) to pictures (B, H, W, 3) uint8."""

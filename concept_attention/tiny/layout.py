@@ -9,6 +9,8 @@ from random import Random
 from .shapes import SHAPES, Part, bounds
 from .world import FLYING, NATURAL_COLORS, RGB, Time, choose_objects, color_words, jitter
 
+MARGIN = 0.02  # of the picture's shorter side, around what is whole in it
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -82,7 +84,7 @@ def _depth(thing: Thing) -> tuple[int, float]:
 def _candidate(rng: Random, setting: Setting, thing: Thing) -> Thing:
     """A random place that suits the object: whole in the sky, or with its base on the ground."""
     left, top, right, bottom = replace(thing, x=0.0, y=0.0).box()
-    margin = 0.02 * setting.unit
+    margin = MARGIN * setting.unit
     x = _between(rng, margin - left, setting.width - margin - right)
     if thing.name == "mountain":
         return replace(thing, x=rng.uniform(0.15, 0.85) * setting.width, y=float(setting.horizon))

@@ -6,7 +6,7 @@ so the two agree to the pixel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from random import Random
@@ -14,13 +14,13 @@ from random import Random
 import numpy as np
 
 from .captions import vocabulary, write_caption
-from .layout import Setting, make_things, place
+from .layout import Setting, Thing, make_things, place
 from .painting import SCALE, render
 from .world import COLORS, GROUNDS, LABELS, OBJECTS, SKY, Time
 
 __all__ = [
-    "COLORS", "FIRST_UNSEEN_SEED", "GROUNDS", "LABELS", "OBJECTS", "SKY", "Scene", "draw_scene", "token_coverage",
-    "vocabulary",
+    "COLORS", "FIRST_UNSEEN_SEED", "GROUNDS", "LABELS", "OBJECTS", "SKY", "Scene", "draw_scene", "make_setting",
+    "tell", "token_coverage", "vocabulary",
 ]  # fmt: skip
 
 WORD_AREA = 0.005  # share of the picture from which on a label counts as present
@@ -32,8 +32,8 @@ class Scene:
     """One drawn landscape.
 
     Attributes:
-        image: (H, W, 3) uint8, RGB.
-        labels: (H, W) uint8, index into LABELS.
+        image: (H, W, 3) uint8, RGB; of a clip (F, H, W, 3).
+        labels: (H, W) uint8, index into LABELS; of a clip (F, H, W).
         caption: lower-case sentence; everything it says is true of the picture.
         words: labels that cover at least 0.5 % of the picture, in random order.
         phrases: phrase without article for each of the words, such as "red car" or "night sky".
@@ -63,14 +63,8 @@ def draw_scene(seed: int, width: int = 256, height: int = 256) -> Scene:
     Raises:
         ValueError: if a side is not a multiple of 16 or is below 64.
     """
-    for side, value in (("width", width), ("height", height)):
-        if value % 16 or value < 64:
-            raise ValueError(f"Scene {side} must be a multiple of 16 from 64 on, got {value}.")
     rng = Random(seed)  # noqa: S311  # pictures, not secrets
-    time: Time = rng.choices(("day", "sunset", "night"), (50, 20, 30))[0]
-    ground = rng.choice(GROUNDS)
-    horizon = round(height * SCALE * rng.uniform(0.52, 0.68))
-    setting = Setting(width * SCALE, height * SCALE, horizon, time, ground)
+    setting = make_setting(rng, width, height)
     things = make_things(rng, setting)
     texture_seed = rng.getrandbits(32)
     hidden: set[str] = set()
@@ -81,28 +75,53 @@ def draw_scene(seed: int, width: int = 256, height: int = 256) -> Scene:
         image, labels, hidden = render(setting, things, texture_seed)
         if not hidden:
             break
+    return Scene(image, labels, *tell(rng, setting, things, labels), seed)
+
+
+def make_setting(rng: Random, width: int, height: int) -> Setting:
+    """Light, ground and horizon of a landscape of so many pixels.
+
+    Raises:
+        ValueError: if a side is not a multiple of 16 or is below 64.
+    """
+    for side, value in (("width", width), ("height", height)):
+        if value % 16 or value < 64:
+            raise ValueError(f"Scene {side} must be a multiple of 16 from 64 on, got {value}.")
+    time: Time = rng.choices(("day", "sunset", "night"), (50, 20, 30))[0]
+    ground = rng.choice(GROUNDS)
+    horizon = round(height * SCALE * rng.uniform(0.52, 0.68))
+    return Setting(width * SCALE, height * SCALE, horizon, time, ground)
+
+
+def tell(
+    rng: Random, setting: Setting, things: Sequence[Thing], labels: np.ndarray
+) -> tuple[str, tuple[str, ...], dict[str, str]]:
+    """Caption, words and phrases of a drawn landscape, as `Scene` has them."""
     names_colors = rng.random() < 0.6
     colors = {thing.name: thing.color for thing in things if thing.color and names_colors}
-    caption, phrases = write_caption(rng, time, ground, [thing.name for thing in things], colors)
+    caption, phrases = write_caption(rng, setting.time, setting.ground, [thing.name for thing in things], colors)
     areas = np.bincount(labels.ravel(), minlength=len(LABELS)) / labels.size
     present = [name for name, area in zip(LABELS, areas, strict=True) if area >= WORD_AREA]
     words = tuple(rng.sample(present, len(present)))
-    return Scene(image, labels, caption, words, {word: phrases[word] for word in words}, seed)
+    return caption, words, {word: phrases[word] for word in words}
 
 
 def token_coverage(labels: np.ndarray, patch: int = 16) -> np.ndarray:
     """Share of every image token that each label covers.
 
     Args:
-        labels: (H, W) integer, index into LABELS.
+        labels: (H, W) integer, index into LABELS; of a clip (F, H, W).
         patch: pixels along one side of a token; divides H and W.
 
     Returns:
-        (len(LABELS), H / patch, W / patch) float32 in [0, 1]; sums to 1 over the labels.
+        (len(LABELS), H / patch, W / patch), of a clip (len(LABELS), F, H / patch, W / patch), float32 in [0, 1]; sums
+        to 1 over the labels.
 
     Raises:
         ValueError: if the patch does not divide both sides.
     """
+    if labels.ndim == 3:
+        return np.stack([token_coverage(frame, patch) for frame in labels], axis=1)
     if labels.ndim != 2 or labels.shape[0] % patch or labels.shape[1] % patch:
         raise ValueError(f"Labels must be (H, W), sides multiples of {patch}, got {labels.shape}.")
     rows, columns = labels.shape[0] // patch, labels.shape[1] // patch
