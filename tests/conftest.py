@@ -54,24 +54,20 @@ def random_pipeline() -> Any:
     """
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 
+    from concept_attention.tiny.autoencoders import linear_vae, set_linear_encoder
     from concept_attention.tiny.codec import fit_codec
-    from concept_attention.tiny.model import (
-        build_clip_tokenizer,
-        build_parts,
-        build_t5_tokenizer,
-        build_vae,
-        set_linear_encoder,
-    )
+    from concept_attention.tiny.model import build_clip_tokenizer, build_parts, build_t5_tokenizer
     from concept_attention.tiny.scenes import draw_scene
     from concept_attention.tiny.texts import words
 
     generator = torch.Generator().manual_seed(0)
-    parts, vae = build_parts(len(words())), build_vae()
+    codec = fit_codec(np.stack([draw_scene(seed, 64, 64).image for seed in range(8)]))
+    parts, vae = build_parts(len(words())), linear_vae(codec)
     with torch.no_grad():
         for module in (*parts.modules().values(), vae):
             for parameter in module.parameters():
                 _fill(parameter, generator)
-    set_linear_encoder(vae, fit_codec(np.stack([draw_scene(seed, 64, 64).image for seed in range(8)])))
+    set_linear_encoder(vae, codec)
     pipeline = FluxPipeline(
         transformer=parts.transformer.eval(),
         text_encoder_2=parts.t5.eval(),

@@ -1,4 +1,4 @@
-"""The landscape models' parts: a real Flux, T5, CLIP and autoencoder, only small; `sd3` has the other architecture.
+"""The landscape models' parts: a real Flux, T5 and CLIP, only small; `sd3` and `cogvideox` have other architectures.
 
 Head size 128 with axes 16/56/56 is what stock loaders recognise as Flux.
 """
@@ -10,11 +10,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from diffusers import AutoencoderTiny, FluxTransformer2DModel
+from diffusers import FluxTransformer2DModel
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-from .codec import PATCH, LinearCodec
+from .codec import CHANNELS
 from .texts import TEXT_TOKENS
 
 JOINT_BLOCKS = 4
@@ -22,7 +22,6 @@ SINGLE_BLOCKS = 2
 TEXT_WIDTH = 128
 POOLED_WIDTH = 64
 CLIP_TOKENS = 77
-LATENT_CHANNELS = 16
 SHIFT = 3.0  # of the sampler's sigmas towards the noise, where the layout is decided
 
 T5_SPECIAL = ("<pad>", "</s>", "<unk>")
@@ -61,7 +60,7 @@ def build_parts(words: int) -> FluxParts:
     """The transformer and its text encoders for a vocabulary of `words` words, freshly initialised."""
     transformer = FluxTransformer2DModel(
         patch_size=1,
-        in_channels=4 * LATENT_CHANNELS,
+        in_channels=4 * CHANNELS,
         num_layers=JOINT_BLOCKS,
         num_single_layers=SINGLE_BLOCKS,
         attention_head_dim=128,
@@ -106,52 +105,6 @@ def clip_config(words: int, width: int, activation: str = "quick_gelu") -> CLIPT
         pad_token_id=1,
         hidden_act=activation,
     )
-
-
-def build_vae() -> AutoencoderTiny:
-    """An autoencoder in TAESD's layout, with an encoder that is linear: four convolutions and nothing between."""
-    return AutoencoderTiny(
-        latent_channels=LATENT_CHANNELS,
-        encoder_block_out_channels=(48,) * 4,
-        num_encoder_blocks=(0,) * 4,
-        decoder_block_out_channels=(32,) * 4,
-        num_decoder_blocks=(3, 3, 2, 1),
-        scaling_factor=1.0,
-        shift_factor=0.0,
-    )
-
-
-@torch.no_grad()
-def set_linear_encoder(vae: AutoencoderTiny, codec: LinearCodec) -> None:
-    """Write the linear codec into the autoencoder's encoder, exactly: 2x2 gathers down to 8x8 patches, projected.
-
-    Three stride-2 convolutions see inputs 2i-1, 2i, 2i+1 at output i; taps 1 and 2 are the two that halve the grid.
-    """
-    first, *halving, last = vae.encoder.layers
-    for parameter in vae.encoder.parameters():
-        parameter.zero_()
-    for channel in range(3):
-        first.weight[channel, channel, 1, 1] = 1
-    order = [(0, 0, c) for c in range(3)]  # what each channel holds: row and column inside the patch, colour
-    for size, convolution in zip((1, 2), halving, strict=False):
-        gathered: list[tuple[int, int, int]] = []
-        for dy in range(2):
-            for dx in range(2):
-                for source, (row, column, color) in enumerate(order):
-                    convolution.weight[len(gathered), source, 1 + dy, 1 + dx] = 1
-                    gathered.append((row + dy * size, column + dx * size, color))
-        order = gathered
-    # The encoder sees pixels in 0-1, the codec in -1 to 1.
-    projection = torch.from_numpy(codec.basis * codec.scale).reshape(PATCH, PATCH, 3, LATENT_CHANNELS)
-    for dy in range(2):
-        for dx in range(2):
-            for source, (row, column, color) in enumerate(order):
-                halving[2].weight[:LATENT_CHANNELS, source, 1 + dy, 1 + dx] = (
-                    2 * projection[row + 4 * dy, column + 4 * dx, color]
-                )
-    for channel in range(LATENT_CHANNELS):
-        last.weight[channel, channel, 1, 1] = 1
-    last.bias.copy_(-(torch.from_numpy(codec.mean) + 1) @ projection.reshape(-1, LATENT_CHANNELS))
 
 
 def _word_tokenizer(special: Sequence[str], vocabulary: Sequence[str], template: str) -> Tokenizer:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from diffusers import SD3Transformer2DModel
 from transformers import CLIPTextModelWithProjection
 
-from .model import LATENT_CHANNELS, TEXT_WIDTH, Parts, build_t5, clip_config
+from .codec import CHANNELS
+from .model import TEXT_WIDTH, Parts, build_t5, clip_config
 
 BLOCKS = 4
 HEADS = 2  # of 64, as in Stable Diffusion 3
@@ -32,8 +33,8 @@ def build_sd3_parts(words: int) -> SD3Parts:
     transformer = SD3Transformer2DModel(
         sample_size=32,
         patch_size=2,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
         num_layers=BLOCKS,
         attention_head_dim=TEXT_WIDTH // HEADS,
         num_attention_heads=HEADS,
