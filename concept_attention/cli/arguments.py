@@ -85,9 +85,7 @@ def _add_generate(commands: argparse._SubParsersAction) -> None:
         "--seed", type=values.seed, default=0, metavar="N", help="of the noise the picture begins with (default 0)"
     )
     _add_size(sampling, "of the picture (default: the model's own)")
-    sampling.add_argument(
-        "--frames", type=values.count, metavar="N", help="of a video, 8 n + 1 for CogVideoX (default: the model's own)"
-    )
+    _add_frames(sampling, "of a video")
     sampling.add_argument("--negative-prompt", metavar="TEXT", default="", help="used where --cfg is above 1")
     sampling.add_argument(
         "--cfg",
@@ -179,6 +177,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--temperature", type=float, metavar="T", help="of the softmax over concepts (default: the mode's own)"
     )
     _add_size(parser, "of the scenes (default: the model's own)")
+    _add_frames(parser, "of the clips that a model of videos is shown")
     parser.add_argument("--json", type=values.path, metavar="FILE", help="also write the figures and settings to FILE")
     _add_model(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
@@ -208,6 +207,11 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder to fill; files of an earlier run are replaced",
     )
+
+
+def _add_frames(parser: argparse._ActionsContainer, of_what: str) -> None:
+    help_text = f"{of_what}, 8 n + 1 for CogVideoX (default: the model's own)"
+    parser.add_argument("--frames", type=values.count, metavar="N", help=help_text)
 
 
 def _add_size(group: argparse._ActionsContainer, what: str) -> None:
@@ -288,9 +292,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model",
         default="tiny",
-        help="tiny (the embedded landscape model, default), tiny-sd3, flux-schnell, flux-dev, flux.2-dev, "
-        "flux.2-klein-4b, flux.2-klein-9b, sd3-medium, sd3.5-medium, sd3.5-large, sd3.5-large-turbo, cogvideox-2b, "
-        "cogvideox-5b, cogvideox1.5-5b, a diffusers folder or a hub id",
+        help="tiny (the embedded landscape model, default), tiny-sd3, flux-schnell, flux-dev, "
+        "flux.2-dev, flux.2-klein-4b, flux.2-klein-9b, sd3-medium, sd3.5-medium, sd3.5-large, sd3.5-large-turbo, "
+        "cogvideox-2b, cogvideox-5b, cogvideox1.5-5b, a diffusers folder or a hub id",
     )
     group.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     group.add_argument("--dtype", choices=DTYPES, default="auto", help="of the weights (default: the model's own)")

@@ -30,7 +30,7 @@ def run(arguments: Namespace) -> None:
         clock.lap("load")
         settings = {
             name: getattr(arguments, name)
-            for name in ("noise", "samples", "prompt", "pooling", "temperature", "width", "height")
+            for name in ("noise", "samples", "prompt", "pooling", "temperature", "width", "height", "frames")
         }
         with progress_bar("Evaluating", "scene", arguments.count, arguments.quiet) as on_scene:
             evaluation = evaluate_landscapes(
@@ -53,6 +53,7 @@ def run(arguments: Namespace) -> None:
             **settings,
             "width": evaluation.width,
             "height": evaluation.height,
+            "frames": evaluation.frames,
             **model_facts(arguments, pipeline),
             "seconds": clock.seconds["evaluate"],
             "note": caution(pipeline),
@@ -80,7 +81,12 @@ def _metrics(evaluation: Evaluation) -> dict[str, Any]:
     """The figures, ready for JSON: where there is none, null."""
     names = ("pixel_accuracy", "mean_iou", "average_precision", "absent_rate")
     by_class = {label: _number(value) for label, value in evaluation.per_class_iou.items()}
-    return {**{name: _number(getattr(evaluation, name)) for name in names}, "per_class_iou": by_class}
+    of_clips = {"frame_accuracy": evaluation.frame_accuracy, "moving_iou": _number(evaluation.moving_iou)}
+    return {
+        **{name: _number(getattr(evaluation, name)) for name in names},
+        **(of_clips if evaluation.frames > 1 else {}),
+        "per_class_iou": by_class,
+    }
 
 
 def _number(value: float) -> float | None:
@@ -94,18 +100,34 @@ def _table(figures: Mapping[str, Any]) -> str:
     prompt = "the caption as prompt" if figures["prompt"] == "caption" else "no prompt"
     lines = [
         f"{figures['dataset']}: {_counted(figures['count'], 'scene')} (seed {figures['seed']}) of "
-        f"{figures['width']} x {figures['height']} pixels with {figures['model']}, {figures['seconds']:.1f} s",
+        f"{figures['width']} x {figures['height']} pixels{_length(figures['frames'])} with {figures['model']}, "
+        f"{figures['seconds']:.1f} s",
         f"layers {layers}; mode {figures['mode']}; {samples} at sigma {figures['noise']:g}; {prompt}",
         "",
         f"pixel accuracy     {_shown(figures['pixel_accuracy'])}   share of tokens whose concept is the true one",
         f"mean IoU           {_shown(figures['mean_iou'])}   over the classes below",
         f"average precision  {_shown(figures['average_precision'])}   mean over scenes and the concepts they show",
         f"absent rate        {_shown(figures['absent_rate'])}   share of tokens won by concepts that are not there",
+        *_moving(figures),
         "",
         "IoU by class",
         *_columns([f"{label:<9}{_shown(iou)}" for label, iou in figures["per_class_iou"].items()], 4),
     ]
     return "\n".join([*lines, "", textwrap.fill(figures["note"], 100)] if figures["note"] else lines)
+
+
+def _length(frames: int) -> str:
+    return f" and {frames} frames" if frames > 1 else ""
+
+
+def _moving(figures: Mapping[str, Any]) -> list[str]:
+    """What there is to say of clips beside."""
+    if figures["frames"] == 1:
+        return []
+    return [
+        f"worst frame        {_shown(min(figures['frame_accuracy']))}   pixel accuracy of one frame of all clips",
+        f"moving IoU         {_shown(figures['moving_iou'])}   mean over clips, the things that move and frames",
+    ]
 
 
 def _counted(count: int, what: str) -> str:

@@ -19,7 +19,8 @@ from ..hosts.diffusers.loading import defaults_for
 from ..hosts.encoded import Pooling
 from ..metrics import NO_CLASS, ConfusionMatrix, average_precision
 from ..recording import Recording
-from .scenes import FIRST_UNSEEN_SEED, LABELS, Scene, draw_scene, token_coverage
+from .clips import Clip, draw_landscape
+from .scenes import FIRST_UNSEEN_SEED, LABELS, Scene, token_coverage
 
 MOST_SCENES = 100_000
 ABSENT = 2  # concepts asked for that the scene does not show
@@ -37,23 +38,30 @@ class Evaluation:
         average_precision: mean over every scene and concept it shows of the share map's average precision, 0-1; nan
             if no concept covers most of any token.
         absent_rate: share of all tokens won by concepts their scene does not show, 0-1.
+        frame_accuracy: `pixel_accuracy` of every frame of the clips; of pictures it is one number.
+        moving_iou: mean over clips, the things that move and frames of the intersection over union of what a thing's
+            concept wins and what it covers most of, 0-1; nan for pictures.
         per_class_iou: intersection over union by label, 0-1; nan for one neither shown nor claimed.
         scenes: how many were drawn.
         layers: joint blocks the maps are made of.
         mode: fidelity mode they are read in.
         width, height: of the scenes, in pixels.
+        frames: of the clips, 1 for pictures.
     """
 
     pixel_accuracy: float
     mean_iou: float
     average_precision: float
     absent_rate: float
+    frame_accuracy: tuple[float, ...]
+    moving_iou: float
     per_class_iou: dict[str, float]
     scenes: int
     layers: tuple[int, ...]
     mode: str
     width: int
     height: int
+    frames: int
 
 
 def evaluate_landscapes(
@@ -70,21 +78,24 @@ def evaluate_landscapes(
     pooling: Pooling = "auto",
     width: int | None = None,
     height: int | None = None,
+    frames: int | None = None,
     on_scene: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Analyze `count` drawn scenes and compare the maps of their concepts with their label maps.
 
     A scene's concepts are the words for what it shows and two for what it does not. Its truth is, for every token,
-    the label that covers most of it. A token goes to the concept with the greatest share; a tie is nobody's.
+    the label that covers most of it. A token goes to the concept with the greatest share; a tie is nobody's. A model of
+    videos is shown clips, in which things move.
 
     Args:
-        pipeline: a FluxPipeline, as `load_pipeline` gives it.
+        pipeline: as `load_pipeline` gives it.
         count: scenes, 1 to 100,000.
         seed: any whole number; chooses the scenes, all from seeds that training never draws.
         noise, samples, layers, mode, pooling: as in `analyze`.
         prompt: what the model reads beside the picture: nothing, or the scene's caption.
         temperature: as in `make_heatmaps`.
         width, height: pixels of the scenes, multiples of 16; None is the model's own size.
+        frames: of the clips, as many as the model's VAE makes; None is the model's own number.
         on_scene: called after each scene with (scenes done, scenes in all).
 
     Raises:
@@ -93,13 +104,14 @@ def evaluate_landscapes(
     """
     if prompt not in ("none", "caption"):
         raise ValueError(f'The prompt is "none" or "caption", got {prompt!r}.')
-    side = defaults_for(pipeline).side
-    width, height = width or side, height or side
+    defaults = defaults_for(pipeline)
+    width, height = width or defaults.width, height or defaults.height
+    frames = frames or defaults.frames
 
     def look(scene: Scene) -> Recording:
         return analyze(
             pipeline,
-            Image.fromarray(scene.image),
+            [Image.fromarray(one) for one in scene.image.reshape(-1, height, width, 3)],
             scene_concepts(scene),
             prompt=scene.caption if prompt == "caption" else "",
             noise=noise,
@@ -112,7 +124,7 @@ def evaluate_landscapes(
             pooling=pooling,
         )
 
-    return score_landscapes(look, count, seed, width, height, temperature=temperature, on_scene=on_scene)
+    return score_landscapes(look, count, seed, width, height, frames, temperature=temperature, on_scene=on_scene)
 
 
 def score_landscapes(
@@ -121,6 +133,7 @@ def score_landscapes(
     seed: int,
     width: int,
     height: int,
+    frames: int = 1,
     *,
     temperature: float | None = None,
     on_scene: Callable[[int, int], None] | None = None,
@@ -129,7 +142,7 @@ def score_landscapes(
 
     Args:
         look: records a scene's picture with its `scene_concepts`, in their order.
-        count, seed, width, height, temperature, on_scene: as of `evaluate_landscapes`.
+        count, seed, width, height, frames, temperature, on_scene: as of `evaluate_landscapes`.
 
     Raises:
         ValueError: for a number of scenes that does not exist, and as `draw_scene` and `make_heatmaps`.
@@ -138,9 +151,10 @@ def score_landscapes(
         raise ValueError(f"Scenes can be counted from 1 to {MOST_SCENES}, got {count}.")
     tally = _Tally()
     for index in range(count):
-        scene = draw_scene(unseen_seed(seed, index), width, height)
+        scene = draw_landscape(unseen_seed(seed, index), width, height, frames)
         recording = look(scene)
-        tally.add(scene, recording, make_heatmaps(recording, "all", temperature=temperature).values[0])
+        heatmaps = make_heatmaps(recording, "all", temperature=temperature).per_frame()
+        tally.add(scene, recording, heatmaps.values[0])
         if on_scene is not None:
             on_scene(index + 1, count)
     return tally.result(recording)
@@ -171,7 +185,11 @@ def noise_seed(scene: Scene) -> int:
 
 
 def true_labels(scene: Scene) -> Tensor:
-    """For every token the index into LABELS of the label that covers most of it, (H / 16, W / 16), int64."""
+    """For every token the index into LABELS of the label that covers most of it, int64.
+
+    Returns:
+        (H / 16, W / 16), of a clip (F, H / 16, W / 16).
+    """
     return torch.from_numpy(token_coverage(scene.labels)).argmax(dim=0)
 
 
@@ -179,10 +197,10 @@ def winners(shares: Tensor) -> Tensor:
     """For every token the position of the concept with the greatest share; -1 where several are level.
 
     Args:
-        shares: (C, H, W), float.
+        shares: (C, H, W), of a video (C, F, H, W), float.
 
     Returns:
-        (H, W), int64.
+        (H, W), of a video (F, H, W), int64.
     """
     best, position = shares.max(dim=0)
     tied = (shares == best).sum(dim=0) > 1
@@ -195,14 +213,17 @@ class _Tally:
     def __init__(self) -> None:
         self._matrix = ConfusionMatrix(len(LABELS))
         self._precisions: list[float] = []
-        self._absent = self._tokens = self._scenes = 0
+        self._moving: list[float] = []
+        self._right: list[Tensor] = []  # per scene, the share of every frame's tokens that is right
+        self._absent = self._tokens = 0
 
     def add(self, scene: Scene, recording: Recording, shares: Tensor) -> None:
-        """Take in one scene with its shares, (C, H, W)."""
+        """Take in one scene with its shares, (C, H, W), of a clip (C, F, H, W)."""
         names = [concept.name for concept in recording.concepts]
         truth, won = true_labels(scene), winners(shares)
         label_of = torch.tensor([*(LABELS.index(name) for name in names), NO_CLASS])  # -1 finds the last
         self._matrix.update(label_of[won], truth)
+        self._right.append((label_of[won] == truth).reshape(-1, *truth.shape[-2:]).float().mean((1, 2)))
         shown = len(names) - ABSENT
         self._absent += int((won >= shown).sum())
         self._tokens += won.numel()
@@ -210,24 +231,36 @@ class _Tally:
             precision = average_precision(share, truth == label)
             if not math.isnan(precision):  # too small to cover most of any token
                 self._precisions.append(precision)
-        self._scenes += 1
+        for name in scene.moving if isinstance(scene, Clip) else ():
+            self._follow(label_of[won] == LABELS.index(name), truth == LABELS.index(name))
+
+    def _follow(self, found: Tensor, truth: Tensor) -> None:
+        """Take in where a moving thing was found, and where it was, (F, H, W) both."""
+        both, either = (one.sum((1, 2)) for one in (found & truth, found | truth))
+        self._moving += (both[either > 0] / either[either > 0]).tolist()
 
     def result(self, last: Recording) -> Evaluation:
         """The figures; the last scene's recording tells what is the same for all."""
         iou = self._matrix.class_iou()
-        precisions = self._precisions
         return Evaluation(
             pixel_accuracy=self._matrix.pixel_accuracy(),
             mean_iou=self._matrix.mean_iou(),
-            average_precision=sum(precisions) / len(precisions) if precisions else math.nan,
+            average_precision=_mean(self._precisions),
             absent_rate=self._absent / self._tokens,
+            frame_accuracy=tuple(torch.stack(self._right).mean(0).tolist()),
+            moving_iou=_mean(self._moving),
             per_class_iou={LABELS[label]: value for label, value in iou.items()},
-            scenes=self._scenes,
+            scenes=len(self._right),
             layers=last.layers,
             mode=last.mode,
             width=last.image_size[1],
             height=last.image_size[0],
+            frames=len(self._right[0]),
         )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
 
 
 def _random(scene: Scene, purpose: str) -> Random:

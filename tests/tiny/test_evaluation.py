@@ -18,6 +18,7 @@ from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.recording import Recording
 from concept_attention.scores import MODES
 from concept_attention.tiny import evaluation
+from concept_attention.tiny.clips import draw_clip
 from concept_attention.tiny.evaluation import evaluate_landscapes, scene_concepts, true_labels, unseen_seed, winners
 from concept_attention.tiny.scenes import FIRST_UNSEEN_SEED, LABELS, draw_scene
 
@@ -37,7 +38,7 @@ def test_no_two_seeds_share_a_scene() -> None:
 
 def test_training_stops_below_the_unseen_seeds() -> None:
     pool = pytest.importorskip("concept_attention.tiny.training.pool")
-    jobs = list(pool._jobs(FIRST_UNSEEN_SEED - 100, ((64, 64),), None))
+    jobs = list(pool._jobs(FIRST_UNSEEN_SEED - 100, ((64, 64),), 1, None))
     assert jobs and all(first + pool.CHUNK <= FIRST_UNSEEN_SEED for first, *_ in jobs)
 
 
@@ -122,15 +123,17 @@ def test_the_figures_are_a_naive_count_s(random_pipeline: Any, options: dict[str
     shown = {label: iou for label, iou in found.per_class_iou.items() if not math.isnan(iou)}
     assert shown == pytest.approx(expected["per_class_iou"])
     assert done == [(1, 3), (2, 3), (3, 3)]
+    assert found.frame_accuracy == pytest.approx((expected["pixel_accuracy"],), abs=1e-6)
+    assert math.isnan(found.moving_iou)  # nothing moves in a picture
     assert found.layers == ((2, 3) if options["layers"] == "auto" else (0,))
-    assert (found.mode, found.width, found.height) == (options.get("mode", "flux"), 64, 80)
+    assert (found.mode, found.width, found.height, found.frames) == (options.get("mode", "flux"), 64, 80, 1)
 
 
 def fake_analyze(perfect: bool) -> Any:
     """An `analyze` whose maps are the truth, or in which every concept has the same score."""
 
     def analyze(pipeline: Any, image: Image.Image, concepts: Any, **_: Any) -> Recording:
-        seed = next(s for s in range(unseen_seed(0, 0), unseen_seed(0, 9)) if np.array_equal(drawn(s), image))
+        seed = next(s for s in range(unseen_seed(0, 0), unseen_seed(0, 9)) if np.array_equal(drawn(s), image[0]))
         truth = true_labels(draw_scene(seed, 64, 64))
         labels = torch.tensor([LABELS.index(concept.name) for concept in concepts])
         scores = 9.0 * (truth.flatten() == labels[:, None]) if perfect else torch.zeros(len(labels), 16)
@@ -158,6 +161,66 @@ def test_maps_without_an_opinion_win_nothing(random_pipeline: Any, monkeypatch: 
     found = evaluate_landscapes(random_pipeline, 5, 0, width=64, height=64)
     assert (found.pixel_accuracy, found.mean_iou, found.absent_rate) == (0, 0, 0)
     assert found.average_precision < 0.7
+
+
+FRAMES = 5
+
+
+def follow(offset: int, latent: tuple[int, ...]) -> Any:
+    """An `analyze` of clips that finds everything where it was `offset` frames before, in latent frames of `latent`."""
+
+    def analyze(pipeline: Any, image: list[Image.Image], concepts: Any, **_: Any) -> Recording:
+        seed = next(
+            s for s in range(unseen_seed(0, 0), unseen_seed(0, 9))
+            if np.array_equal(draw_clip(s, 64, 64, FRAMES).image, np.stack(image))
+        )  # fmt: skip
+        truth = true_labels(draw_clip(seed, 64, 64, FRAMES))
+        starts = [sum(latent[:index]) for index in range(len(latent))]
+        truth = truth[[max(0, start - offset) for start in starts]]
+        labels = torch.tensor([LABELS.index(concept.name) for concept in concepts])
+        scores = 9.0 * (truth.flatten() == labels[:, None])
+        return Recording(
+            scores=scores[None, None, None], norms=torch.ones(1, 1, 1, len(labels)), layers=(0,), layer_count=4,
+            default_layers=(0,), steps=(0,), sigmas=(0.3,), grid=(len(latent), 4, 4), image_size=(64, 64),
+            architecture="cogvideox", mode="flux", concepts=concepts,
+            frame_counts=None if set(latent) == {1} else latent,
+        )  # fmt: skip
+
+    return analyze
+
+
+def clip_figures(offset: int, latent: tuple[int, ...]) -> dict[str, Any]:
+    """The figures of `follow`, counted token by token."""
+    right, moving = np.zeros(FRAMES), []
+    for index in range(6):
+        clip = draw_clip(unseen_seed(0, index), 64, 64, FRAMES)
+        truth = true_labels(clip).numpy()
+        place = [max(0, sum(latent[:at]) - offset) for at, count in enumerate(latent) for _ in range(count)]
+        found = truth[place]
+        right += (found == truth).mean((1, 2)) / 6
+        for name in clip.moving:
+            for frame in range(FRAMES):
+                here, there = (one[frame] == LABELS.index(name) for one in (found, truth))
+                if (here | there).any():
+                    moving.append((here & there).sum() / (here | there).sum())
+    return {"frames": right.tolist(), "moving": float(np.mean(moving))}
+
+
+@pytest.mark.parametrize("latent", [(1,) * FRAMES, (1, 4)])
+@pytest.mark.parametrize("offset", [0, 1])
+def test_of_clips_it_is_counted_frame_by_frame_and_for_what_moves(
+    offset: int, latent: tuple[int, ...], random_pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "analyze", follow(offset, latent))
+    found = evaluate_landscapes(random_pipeline, 6, 0, width=64, height=64, frames=FRAMES)
+    expected = clip_figures(offset, latent)
+    assert found.frames == FRAMES and found.frame_accuracy == pytest.approx(expected["frames"], abs=1e-6)
+    assert found.pixel_accuracy == pytest.approx(np.mean(expected["frames"]), abs=1e-6)
+    assert found.moving_iou == pytest.approx(expected["moving"], abs=1e-6)
+    if offset == 0 and len(latent) == FRAMES:
+        assert (found.pixel_accuracy, found.moving_iou, found.absent_rate) == (1, 1, 0)
+    else:
+        assert found.moving_iou < 0.9  # late maps do not follow
 
 
 @pytest.mark.parametrize("options", [{"count": 0}, {"count": 100_001}, {"count": 1, "prompt": "a house"}])
