@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...concepts import Concept
 from ..encoded import EncodedConcepts, Pooling, Reader
-from .model import Defaults, Layout, Request
+from .model import Defaults, Layout, Request, is_tiny
 from .t5 import encode_with_t5, refuse_clip
 
 TITLE = "CogVideoX"
@@ -37,7 +37,7 @@ def defaults(pipeline: Any) -> Defaults:
         side=round(math.sqrt(height * width)),
         steps=50,
         guidance=0.0,
-        cfg=6.0,
+        cfg=3.0 if is_tiny(pipeline) else 6.0,
         max_tokens=config.max_text_seq_length,
         size=(height, width),
         frames=config.sample_frames,

@@ -15,7 +15,7 @@ import torch
 
 from ..codec import CODEC, LinearCodec, fit_codec, read_codec, write_codec
 from ..scenes import FIRST_UNSEEN_SEED, draw_scene
-from .export import export, read_parts
+from .export import export, has_decoder, read_parts
 from .kinds import KINDS
 from .landscape import Trainer, train
 from .progress import show_progress
@@ -26,8 +26,8 @@ CODEC_SCENES = 1024
 CODEC_SEED = FIRST_UNSEEN_SEED - 100_000
 
 
-def _pictures(count: int) -> np.ndarray:
-    return np.stack([draw_scene(CODEC_SEED + index).image for index in range(count)])
+def _pictures(count: int, side: int = 256) -> np.ndarray:
+    return np.stack([draw_scene(CODEC_SEED + index, side, side).image for index in range(count)])
 
 
 def _codec(out: Path, taken: Path | None) -> LinearCodec:
@@ -50,10 +50,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="drawing processes")
     parser.add_argument("--tokens", type=int, help="image tokens a batch (default 5120, on a GPU 131072)")
-    parser.add_argument("--scenes", type=int, help="scenes held in memory (default 80000, on a GPU 500000)")
+    parser.add_argument("--scenes", type=int, help="pictures held in memory (default 80000, on a GPU 500000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="go on from an exported folder, such as the shipped one")
-    parser.add_argument("--latents", type=Path, help="take latent space and autoencoder of an exported folder")
+    taken = "take the latent space of an exported folder, and its autoencoder where it fits"
+    parser.add_argument("--latents", type=Path, help=taken)
     parser.add_argument("--export", type=Path, help="where the diffusers folder goes (default OUT/model)")
     return parser.parse_args()
 
@@ -76,10 +77,11 @@ def main() -> None:
         with open(arguments.out / "log.txt", "a", encoding="utf-8") as log:
             log.write(line + "\n")
 
-    if arguments.part in ("all", "vae") and not arguments.latents:
-        images = _pictures(2048 if gpu else CODEC_SCENES)
-        minutes = arguments.vae_minutes
-        train_vae(arguments.out, codec, images, minutes=minutes, device=device, batch=128 if gpu else 24)
+    decoded = arguments.latents if arguments.latents and has_decoder(arguments.latents, kind, codec) else None
+    if arguments.part in ("all", "vae") and not decoded:
+        images = _pictures(2048 if gpu else CODEC_SCENES, kind.stages[-1].sizes[0][0])
+        minutes, batch = arguments.vae_minutes, 128 if gpu else 24
+        train_vae(arguments.out, codec, images, minutes=minutes, device=device, batch=batch, kind=kind)
     if arguments.part in ("all", "model"):
         train(
             arguments.out,
@@ -96,7 +98,7 @@ def main() -> None:
         )
     if arguments.part in ("all", "export"):
         folder = arguments.export or arguments.out / "model"
-        print(f"Wrote {export(arguments.out, folder, codec, taken, kind)}")
+        print(f"Wrote {export(arguments.out, folder, codec, arguments.start or decoded, kind)}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny, DiffusionPipeline
+from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from ...files import atomic_write, write_json, write_text
@@ -17,9 +17,7 @@ from .flux import FLUX
 from .kind import Kind
 
 
-def export(
-    run: Path, folder: Path, codec: LinearCodec, start: Path | None = None, kind: Kind = FLUX
-) -> Path:
+def export(run: Path, folder: Path, codec: LinearCodec, start: Path | None = None, kind: Kind = FLUX) -> Path:
     """Write the moving averages of a run as a pipeline in bfloat16.
 
     Args:
@@ -43,11 +41,17 @@ def export(
     if found_vae:
         pipeline.vae.decoder.load_state_dict(found_vae[0]["average"])
     elif start:
-        pipeline.vae.decoder.load_state_dict(AutoencoderTiny.from_pretrained(start / "vae").decoder.state_dict())
+        pipeline.vae.decoder.load_state_dict(type(pipeline.vae).from_pretrained(start / "vae").decoder.state_dict())
     pipeline.to(torch.bfloat16).save_pretrained(folder)
     write_codec(codec, folder / CODEC)  # for who trains it further: a new one might differ in its signs
     _settle(folder)
     return folder
+
+
+def has_decoder(folder: Path, kind: Kind, codec: LinearCodec) -> bool:
+    """Whether the autoencoder of an exported folder is one that models of the kind have."""
+    config = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8"))
+    return config["_class_name"] == type(kind.vae(codec)).__name__
 
 
 def read_parts(folder: Path, kind: Kind = FLUX) -> Parts:
@@ -73,4 +77,5 @@ def _settle(folder: Path) -> None:
     # AutoencoderTiny derives this entry and complains when it reads it.
     config = folder / "vae" / "config.json"
     entries = json.loads(config.read_text(encoding="utf-8"))
-    write_json({key: value for key, value in entries.items() if key != "block_out_channels"}, config)
+    if entries["_class_name"] == "AutoencoderTiny":
+        write_json({key: value for key, value in entries.items() if key != "block_out_channels"}, config)

@@ -44,7 +44,7 @@ FLUX = Kind(
     velocity=_velocity,
     unpack=unpack_latents,
     map_layers=tuple(range(JOINT_BLOCKS // 2, JOINT_BLOCKS)),  # the last half
-    vectors="raw",
+    mode="flux",
     stages=(Stage(0.45, COARSE), Stage(1.0, FINE)),  # a step on the 8x8 grid is cheap
     # The model must not mind how far a pipeline pads.
     lengths=(TEXT_TOKENS,) * 12 + (64, 128, 256, 512),

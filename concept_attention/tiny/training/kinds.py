@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from .cogvideox import COGVIDEOX
 from .flux import FLUX
 from .kind import Kind
 from .sd3 import SD3
 
-KINDS: Mapping[str, Kind] = MappingProxyType({"flux": FLUX, "sd3": SD3})
+KINDS: Mapping[str, Kind] = MappingProxyType({"flux": FLUX, "sd3": SD3, "cogvideox": COGVIDEOX})

@@ -1,4 +1,4 @@
-"""Training of a transformer and its text encoders: flow matching plus a small supervised term on concept maps.
+"""Training of a transformer and its text encoders: diffusion plus a small supervised term on concept maps.
 
 The concept tokens of the supervised term ride exactly as in ConceptAttention, through the same hooks the library uses
 on any model of the kind: the text stream's weights, concept and image keys only. The maps are taught; that is
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
+from ...hosts.collector import pad_bias
 from ...hosts.diffusers.stream import ConceptStream
 from ...scores import score_concepts
 from ..codec import LinearCodec
@@ -28,15 +29,18 @@ from . import checkpoint
 from .flux import FLUX
 from .kind import Kind, encode_t5
 from .pool import Pool
+from .process import Process
 
 MAP_WEIGHT = 0.1
 ANOTHER_RUN = 5_000_000  # first scene seed of a run that goes on from a finished model
 DECAY_FROM = 0.45  # of the time; then the rates fall linearly
 COARSE_CELLS = 16 * 16  # of latents
-# Centre and spread of sigma's logit. On the fine grid what stands where is decided between sigma 0.99 and 0.85 (there
-# the unexplained share of the coarsest components falls from 0.7 to 0.15): half the pictures are as noisy as that.
+# How much stronger than the latents the noise is, as a natural logarithm: centre and spread. On the fine grid what
+# stands where is decided between sigma 0.99 and 0.85 (there the unexplained share of the coarsest components falls from
+# 0.7 to 0.15): half the pictures are as noisy as that.
 COARSE_SIGMAS = (0.3, 1.0)
 FINE_SIGMAS = (1.7, 1.4)
+CLIP_SIGMAS = (1.5, 1.7)
 REPORT_SECONDS = 300
 LONG_FROM = 0.75  # of the time; then some texts are padded further
 
@@ -88,13 +92,12 @@ class Trainer:
         return pooled[way, index]
 
     def losses(self, batch: dict[str, Tensor], length: int) -> tuple[Tensor, Tensor]:
-        """Flow-matching loss and map loss of one batch with texts padded to `length` tokens, both scalars."""
+        """Diffusion loss and map loss of one batch with texts padded to `length` tokens, both scalars."""
         latents = batch["latents"]
-        size, _, height, width = latents.shape
         noise = torch.randn(latents.shape, generator=self._generator, device=self.device)
-        sigma = draw_sigmas(size, height * width, self._generator)
-        noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
-        chance = torch.rand(size, 1, generator=self._generator, device=self.device)
+        sigma = draw_sigmas(latents.shape, self.kind.process, self._generator)
+        everywhere = sigma.reshape(-1, *[1] * (latents.ndim - 1))
+        chance = torch.rand(len(latents), 1, generator=self._generator, device=self.device)
         delivered: dict[int, tuple[Tensor, Tensor]] = {}
 
         def keep(layer: int, image_out: Tensor, concept_out: Tensor) -> None:
@@ -103,29 +106,42 @@ class Trainer:
 
         with torch.autocast(self.device.type, torch.bfloat16), _attention(self.device):
             concepts = self._concept_embeddings(batch["texts"], length)
-            with ConceptStream(self.parts.transformer, concepts, keep, max(self.kind.map_layers)):
-                velocity = self.kind.velocity(
-                    self.parts, noisy, sigma, _padded(batch["t5"], length), batch["clip"], chance
+            pads = max(0, self.kind.reading().padded_tokens - concepts.shape[1])
+            if pads:
+                concepts = torch.cat([concepts, torch.zeros_like(concepts[:, :1])], dim=1)
+            last = max(self.kind.map_layers)
+            with ConceptStream(self.parts.transformer, concepts, keep, last, pad_count=pads):
+                predicted = self.kind.velocity(
+                    self.parts,
+                    self.kind.process.mix(latents, noise, everywhere),
+                    sigma,
+                    _padded(batch["t5"], length),
+                    batch["clip"],
+                    chance,
                 )
-        flow = (velocity.float() - (noise - latents)).pow(2).mean()
+        diffusion = (predicted.float() - self.kind.process.target(latents, noise, everywhere)).pow(2).mean()
         chosen = self._labels[batch["texts"]]
         target = batch["coverage"].gather(1, chosen[..., None].expand(-1, -1, batch["coverage"].shape[-1]))
         # Cross-entropy against the share of each token's area that each concept covers; what none covers is left out.
-        maps = [
-            -(target * score_concepts(*outputs, self.kind.vectors).log_softmax(1)).sum() / target.sum()
-            for outputs in delivered.values()
-        ]
-        return flow, torch.stack(maps).mean()
+        maps = [-(target * self._log_shares(*outputs, pads)).sum() / target.sum() for outputs in delivered.values()]
+        return diffusion, torch.stack(maps).mean()
+
+    def _log_shares(self, image_out: Tensor, concept_out: Tensor, pads: int) -> Tensor:
+        """Logarithm of the concepts' shares, (B, C, N); of C + 1 vectors the last one stands for `pads`."""
+        scores = score_concepts(image_out, concept_out, self.kind.reading().vectors)
+        if not pads:
+            return scores.log_softmax(1)
+        return (scores + pad_bias(scores.shape[1], pads).to(scores)[:, None]).log_softmax(1)[:, :-1]
 
     def step(self, batch: dict[str, Tensor], done: float) -> tuple[Tensor, Tensor]:
         """One update, after `done` (0-1) of the training time."""
         rate = rate_at(done, self.step_count)
         length = self._random.choice(self.kind.lengths) if done > LONG_FROM else TEXT_TOKENS
-        flow, maps = self.losses(batch, length)
+        diffusion, maps = self.losses(batch, length)
         for name, optimizer in self.optimizers.items():
             optimizer.zero_grad(set_to_none=True)
             optimizer.param_groups[0]["lr"] = self.rates[name] * rate
-        (flow + MAP_WEIGHT * maps).backward()
+        (diffusion + MAP_WEIGHT * maps).backward()
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
         for optimizer in self.optimizers.values():
             optimizer.step()
@@ -133,7 +149,7 @@ class Trainer:
         keep = min(0.999, (self.step_count + 1) / (self.step_count + 10))
         current = [parameter.detach() for parameter in self.parameters.values()]
         torch._foreach_lerp_(list(self.average.values()), current, 1 - keep)
-        return flow.detach(), maps.detach()
+        return diffusion.detach(), maps.detach()
 
     def save(self, folder: Path, minutes: float, next_seed: int) -> None:
         groups = {name: checkpoint.optimizer_tensors(optimizer) for name, optimizer in self.optimizers.items()}
@@ -175,10 +191,13 @@ def _padded(ids: Tensor, length: int) -> Tensor:
     return torch.nn.functional.pad(ids, (0, length - ids.shape[1]))
 
 
-def draw_sigmas(count: int, cells: int, generator: torch.Generator) -> Tensor:
-    """Noise levels (count,), 0-1, for pictures of `cells` latent cells."""
-    centre, spread = COARSE_SIGMAS if cells <= COARSE_CELLS else FINE_SIGMAS
-    return torch.sigmoid(torch.randn(count, generator=generator, device=generator.device) * spread + centre)
+def draw_sigmas(shape: torch.Size, process: Process, generator: torch.Generator) -> Tensor:
+    """Noise levels (B,), 0-1, for latents (B, 16, h, w), of clips (B, F, 16, h, w)."""
+    if len(shape) == 5:
+        centre, spread = CLIP_SIGMAS
+    else:
+        centre, spread = COARSE_SIGMAS if shape[-2] * shape[-1] <= COARSE_CELLS else FINE_SIGMAS
+    return process.level(torch.randn(shape[0], generator=generator, device=generator.device) * spread + centre)
 
 
 def _attention(device: torch.device) -> AbstractContextManager[None]:
@@ -215,7 +234,7 @@ def train(
         device: where to train.
         workers: processes that draw scenes.
         tokens: image tokens per batch.
-        scenes: scenes to hold at most, in each stage.
+        scenes: pictures to hold at most, in each stage; a clip is as many as it has frames.
         seed: of weights, batches and noise.
         kind: the architecture.
         start: a finished model to go on from, in the last stage only; a checkpoint in `folder` comes first.
@@ -237,18 +256,19 @@ def train(
                     next_seed += pool.size
                     pool.close()
                 stage = now
-                pool = Pool(codec, stage.sizes, next_seed, workers, scenes, device)
-                while pool.size < min(512, scenes):
+                limit = max(1, scenes // stage.frames)
+                pool = Pool(codec, stage.sizes, next_seed, workers, limit, device, stage.frames)
+                while pool.size < min(512, limit):
                     pool.grow(wait=60)
             pool.grow()
             figures.append(trainer.step(pool.sample(tokens), spent / minutes))
             bar.update(round(spent * 60) - bar.n)
             if time.monotonic() - last > REPORT_SECONDS and report is not None:
                 last = time.monotonic()
-                flow, maps = (torch.stack(column).mean().item() for column in zip(*figures, strict=True))
+                diffusion, maps = (torch.stack(column).mean().item() for column in zip(*figures, strict=True))
                 figures.clear()
                 trainer.save(folder, spent, next_seed + pool.size)
-                line = f"step {trainer.step_count} flow {flow:.4f} maps {maps:.4f} scenes {pool.size}"
+                line = f"step {trainer.step_count} loss {diffusion:.4f} maps {maps:.4f} scenes {pool.size}"
                 report(trainer, now.sizes[0][0] // 16, line)
     if pool is not None:
         next_seed += pool.size

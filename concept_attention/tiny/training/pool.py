@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..clips import draw_landscape
 from ..codec import LinearCodec
-from ..scenes import FIRST_UNSEEN_SEED, LABELS, Scene, draw_scene, token_coverage
+from ..scenes import FIRST_UNSEEN_SEED, LABELS, Scene, token_coverage
 from ..texts import TEXT_TOKENS, clip_row, concept_texts, t5_row, token_table, word_ids
 
 CONCEPTS = 8  # asked for per picture: those in the scene, the rest absent
@@ -37,7 +38,10 @@ _TEXT_INDEX = {text: index for index, (text, _) in enumerate(_TEXTS)}
 
 @dataclass
 class Rows:
-    """Some scenes of one size. Per scene: two latents (as drawn, mirrored), coverage, prompts, concepts."""
+    """Some scenes of one size. Per scene: two latents (as drawn, mirrored), coverage, prompts, concepts.
+
+    Clips have an axis of frames, F, in front of the latents' channels and of the coverage's rows.
+    """
 
     latents: Tensor  # (P, 2, 16, h, w) float16
     coverage: Tensor  # (P, labels, h/2, w/2) uint8, area share x 255
@@ -84,12 +88,11 @@ def _step_back() -> None:
         os.nice(10)
 
 
-def _draw(job: tuple[int, int, int, LinearCodec]) -> tuple[np.ndarray, ...]:
+def _draw(job: tuple[int, int, int, int, LinearCodec]) -> tuple[np.ndarray, ...]:
     """CHUNK scenes as plain arrays, in a worker process."""
-    first, width, height, codec = job
-    scenes = [draw_scene(seed, width, height) for seed in range(first, first + CHUNK)]
-    images = np.stack([scene.image for scene in scenes])
-    both = np.stack([codec.encode(images), codec.encode(images[:, :, ::-1])], axis=1)
+    first, width, height, frames, codec = job
+    scenes = [draw_landscape(seed, width, height, frames) for seed in range(first, first + CHUNK)]
+    both = np.stack([[codec.encode(image) for image in (s.image, s.image[..., ::-1, :])] for s in scenes])
     coverage = np.stack([token_coverage(scene.labels) for scene in scenes])
     t5, clip, texts = [], [], []
     for scene in scenes:
@@ -105,11 +108,11 @@ def _draw(job: tuple[int, int, int, LinearCodec]) -> tuple[np.ndarray, ...]:
     )
 
 
-def _jobs(first_seed: int, sizes: tuple[tuple[int, int], ...], codec: LinearCodec) -> Iterator[tuple]:
+def _jobs(first_seed: int, sizes: tuple[tuple[int, int], ...], frames: int, codec: LinearCodec) -> Iterator[tuple]:
     seed, turn = first_seed, 0
     while seed + CHUNK <= FIRST_UNSEEN_SEED:
         width, height = sizes[turn % len(sizes)]
-        yield seed, width, height, codec
+        yield seed, width, height, frames, codec
         seed, turn = seed + CHUNK, turn + 1
 
 
@@ -123,6 +126,7 @@ class Pool:
         workers: drawing processes.
         limit: scenes after which drawing stops.
         device: where the scenes are kept.
+        frames: of every scene; 1 is a picture.
     """
 
     def __init__(
@@ -133,6 +137,7 @@ class Pool:
         workers: int,
         limit: int,
         device: torch.device,
+        frames: int = 1,
     ) -> None:
         self._limit, self._device = limit, device
         self._rows: dict[tuple[int, ...], Rows] = {}
@@ -141,7 +146,7 @@ class Pool:
         start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         self._processes = start.Pool(workers, _step_back)
         # The workers run ahead of whoever takes their scenes in: only as many as fit may be asked for.
-        jobs = islice(_jobs(first_seed, sizes, codec), -(-limit // CHUNK))
+        jobs = islice(_jobs(first_seed, sizes, frames, codec), -(-limit // CHUNK))
         self._drawn = self._processes.imap_unordered(_draw, jobs)
         self._generator = torch.Generator().manual_seed(first_seed)
 
@@ -173,21 +178,22 @@ class Pool:
         """A batch of one size, about `tokens` image tokens large; sizes come up as often as they were drawn.
 
         Returns:
-            latents (B, 16, h, w) float32; coverage (B, labels, N) float32, 0-1; t5 and clip (B, TEXT_TOKENS) ids;
-            texts (B, C) indices.
+            latents (B, 16, h, w), of clips (B, F, 16, h, w), float32; coverage (B, labels, N) float32, 0-1; t5 and
+            clip (B, TEXT_TOKENS) ids; texts (B, C) indices.
         """
         shapes = list(self._rows)
         weights = torch.tensor([float(len(self._rows[shape].latents)) for shape in shapes])
         pick = int(torch.multinomial(weights, 1, generator=self._generator))
-        rows, (height, width) = self._rows[shapes[pick]], shapes[pick]
-        batch = max(1, tokens // (height * width // 4))
+        rows = self._rows[shapes[pick]]
+        batch = max(1, tokens // rows.coverage[0, 0].numel())
 
         def draw(below: int) -> Tensor:
             return torch.randint(below, (batch,), generator=self._generator).to(self._device)
 
         scene, variant, mirrored = draw(len(rows.latents)), draw(VARIANTS), draw(2)
         coverage = rows.coverage[scene].float() / 255
-        coverage = torch.where(mirrored[:, None, None, None].bool(), coverage.flip(-1), coverage)
+        flipped = mirrored.bool().reshape(-1, *[1] * (coverage.ndim - 1))
+        coverage = torch.where(flipped, coverage.flip(-1), coverage)
         return {
             "latents": rows.latents[scene, mirrored].float(),
             "coverage": coverage.flatten(2),

@@ -13,7 +13,7 @@ from PIL import Image
 from ...files import save_image
 from ...hosts.diffusers.model import Request
 from ...hosts.diffusers.registry import family_of
-from ..codec import LinearCodec
+from ..codec import CHANNELS, PATCH, LinearCodec
 from ..evaluation import evaluate_landscapes
 from ..texts import TEXT_TOKENS
 from .kind import Kind
@@ -34,7 +34,7 @@ SCENES = 48
 
 
 def show_progress(trainer: Trainer, codec: LinearCodec, grid: int, sheet: Path) -> float:
-    """Write a sheet of pictures of PROMPTS, and measure the maps.
+    """Write a sheet of pictures, or clips, of PROMPTS, and measure the maps.
 
     Args:
         trainer: whose moving average is looked at.
@@ -53,17 +53,20 @@ def show_progress(trainer: Trainer, codec: LinearCodec, grid: int, sheet: Path) 
 
 
 def _write_sheet(kind: Kind, pipeline: Any, codec: LinearCodec, side: int, path: Path) -> None:
-    request = Request(negative_prompt="", width=side, height=side, frames=1, guidance=0.0, cfg=3.0)
-    latents = pipeline(
+    """Every picture beside the others; of a clip its frames in a row."""
+    family, frames = family_of(pipeline), kind.stages[-1].frames
+    request = Request(negative_prompt="", width=side, height=side, frames=frames, guidance=0.0, cfg=3.0)
+    made = pipeline(
         list(PROMPTS),
-        **family_of(pipeline).call_arguments(pipeline, request, len(PROMPTS)),
+        **family.call_arguments(pipeline, request, len(PROMPTS)),
         width=side,
         height=side,
         num_inference_steps=16,
         max_sequence_length=TEXT_TOKENS,
         generator=torch.Generator().manual_seed(0),
         output_type="latent",
-    ).images
-    pictures = codec.decode(kind.unpack(latents, side // 16).float().cpu().numpy())
-    sheet = rearrange(pictures, "(r c) h w k -> (r h) (c w) k", c=COLUMNS)
+    )
+    latents = kind.unpack(family.outputs(made), side // 16).reshape(-1, CHANNELS, side // PATCH, side // PATCH)
+    pictures = codec.decode(latents.float().cpu().numpy())
+    sheet = rearrange(pictures, "(r c) h w k -> (r h) (c w) k", c=frames if kind.clips else COLUMNS)
     save_image(Image.fromarray(np.ascontiguousarray(sheet)), path)

@@ -12,20 +12,15 @@ from torch import Tensor
 from ..model import TEXT_WIDTH, build_clip_tokenizer, build_t5_tokenizer
 from ..sd3 import BLOCKS, SD3Parts, build_sd3_parts
 from ..texts import TEXT_TOKENS, clip_row, t5_row, words
-from .kind import Kind, Stage, encode_t5
+from .kind import Kind, Stage, encode_t5, some_emptied
 from .pool import COARSE
 
 TRAIN_STEPS = 1000  # what noise levels are counted in
-PROMPTED = 0.75  # share of the pictures that are shown with their prompt
 
 
 def _velocity(parts: SD3Parts, noisy: Tensor, sigma: Tensor, t5: Tensor, clip: Tensor, chance: Tensor) -> Tensor:
-    # Pictures are analysed with an empty prompt unless one is given, and all of it goes: there is no other way to say
-    # nothing, as the prompt's pooled vector is always there.
-    t5, clip = (
-        torch.where(chance < PROMPTED, ids, torch.tensor(row([], ids.shape[1]), device=ids.device))
-        for ids, row in ((t5, t5_row), (clip, clip_row))
-    )
+    # All of a prompt goes: there is no other way to say nothing, as its pooled vector is always there.
+    t5, clip = some_emptied(t5, chance, t5_row), some_emptied(clip, chance, clip_row)
     read = [encoder(input_ids=clip, output_hidden_states=True) for encoder in (parts.clip_l, parts.clip_g)]
     tokens = torch.cat([one.hidden_states[-2] for one in read], dim=-1)
     tokens = F.pad(tokens, (0, TEXT_WIDTH - tokens.shape[-1]))
@@ -59,7 +54,7 @@ SD3 = Kind(
     velocity=_velocity,
     unpack=lambda latents, rows: latents,
     map_layers=tuple(range(BLOCKS)),
-    vectors="l2",
+    mode="sd3",
     stages=(Stage(1.0, COARSE),),
     lengths=(TEXT_TOKENS,),
 )

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderTiny
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..codec import LinearCodec
-from ..model import build_vae, set_linear_encoder
 from . import checkpoint
+from .flux import FLUX
+from .kind import Kind
 
-CROP = 64
+CROP = 64  # of pictures; frames are decoded whole, for what a frame is divided by depends on all of it
 NOISE = 0.06  # on the decoder's latents, so that it forgives what a sampler leaves
 FOLDER = "vae"
 
@@ -36,7 +37,8 @@ def train_vae(
     device: torch.device,
     batch: int,
     seed: int = 0,
-) -> AutoencoderTiny:
+    kind: Kind = FLUX,
+) -> Any:
     """Teach an autoencoder to decode pictures from the codec's latents.
 
     Args:
@@ -45,15 +47,17 @@ def train_vae(
         images: pictures (P, H, W, 3) to learn from.
         minutes: training time in all, earlier runs in the same folder included.
         device: where to train.
-        batch: pictures per step.
+        batch: pieces of CROP x CROP pixels per step.
         seed: of weights and batches.
+        kind: the architecture that the autoencoder is for.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    vae = build_vae().to(device)
-    set_linear_encoder(vae, codec)
+    vae = kind.vae(codec).to(device)
     vae.encoder.requires_grad_(False)
-    decoder = vae.decoder.to(memory_format=torch.channels_last)
+    decoder = vae.decoder if kind.clips else vae.decoder.to(memory_format=torch.channels_last)
+    crop = images.shape[1] if kind.clips else CROP
+    batch = max(1, batch * CROP**2 // crop**2)
     average = {name: p.detach().clone() for name, p in decoder.named_parameters()}
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0)
     before, steps = 0.0, 0
@@ -74,11 +78,11 @@ def train_vae(
         while (spent := before + (time.monotonic() - start) / 60) < minutes:
             done = spent / minutes
             optimizer.param_groups[0]["lr"] = 2e-3 * min(1, (steps + 1) / 100) * max(0.01, 1 - done)
-            pixels = _crops(images, rng, batch)
+            pixels = _crops(images, rng, batch, crop)
             target = torch.from_numpy(codec.encode(pixels)).to(device)
             image = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
             with torch.autocast(device.type, torch.bfloat16):
-                decoded = vae.decode(target + NOISE * torch.randn_like(target)).sample
+                decoded = kind.decode(vae, target + NOISE * torch.randn_like(target))
             decoded = decoded.float()
             loss = F.l1_loss(decoded, image) + F.mse_loss(decoded, image) + F.l1_loss(_edges(decoded), _edges(image))
             optimizer.zero_grad(set_to_none=True)
@@ -98,12 +102,12 @@ def train_vae(
     return vae.eval()
 
 
-def _crops(images: NDArray[np.uint8], rng: np.random.Generator, batch: int) -> NDArray[np.uint8]:
-    """Random CROP x CROP pieces, half of them mirrored."""
+def _crops(images: NDArray[np.uint8], rng: np.random.Generator, batch: int, crop: int) -> NDArray[np.uint8]:
+    """Random crop x crop pieces, half of them mirrored."""
     pieces = []
     for index in rng.integers(len(images), size=batch):
         picture = images[index]
-        top, left = (int(rng.integers(side - CROP + 1)) for side in picture.shape[:2])
-        piece = picture[top : top + CROP, left : left + CROP]
+        top, left = (int(rng.integers(side - crop + 1)) for side in picture.shape[:2])
+        piece = picture[top : top + crop, left : left + crop]
         pieces.append(piece[:, ::-1] if rng.random() < 0.5 else piece)
     return np.stack(pieces)

@@ -10,14 +10,16 @@ import pytest
 import torch
 
 from concept_attention.tiny import MODEL_FOLDER
+from concept_attention.tiny.clips import draw_clip
 from concept_attention.tiny.codec import CODEC, LinearCodec, fit_codec, read_codec
-from concept_attention.tiny.scenes import LABELS, draw_scene
+from concept_attention.tiny.scenes import LABELS, draw_scene, token_coverage
 from concept_attention.tiny.texts import TEXT_TOKENS, concept_texts
 from concept_attention.tiny.training import landscape
 from concept_attention.tiny.training.export import read_parts
 from concept_attention.tiny.training.kinds import KINDS
 from concept_attention.tiny.training.landscape import DECAY_FROM, Trainer, draw_sigmas, rate_at, train
 from concept_attention.tiny.training.pool import CHUNK, Pool
+from concept_attention.tiny.training.process import FLOW, VARIANCE_PRESERVING
 
 CPU = torch.device("cpu")
 
@@ -64,25 +66,58 @@ def test_both_sizes_come_up(pool: Pool) -> None:
     assert {tuple(pool.sample(256)["latents"].shape[-2:]) for _ in range(20)} == {(8, 8), (8, 12)}
 
 
-@pytest.mark.parametrize(("kind", "layers"), [("flux", (2, 3)), ("sd3", (0, 1, 2, 3))])
+@pytest.fixture(scope="module")
+def clips(codec: LinearCodec) -> Iterator[Pool]:
+    made = Pool(codec, ((64, 80),), 0, workers=1, limit=CHUNK, device=CPU, frames=3)
+    while made.size < CHUNK:
+        made.grow(wait=60)
+    yield made
+    made.close()
+
+
+def test_samples_of_clips_are_latents_and_coverage_frame_by_frame(clips: Pool, codec: LinearCodec) -> None:
+    batch = clips.sample(tokens=6 * 3 * 20)
+    assert batch["latents"].shape == (6, 3, 16, 10, 8) and batch["coverage"].shape == (6, len(LABELS), 60)
+    drawn = [draw_clip(seed, 64, 80, 3) for seed in range(CHUNK)]
+    mirrored = 0
+    for latents, coverage in zip(batch["latents"].numpy(), batch["coverage"].numpy(), strict=True):
+        distances = {
+            (index, step): np.abs(codec.encode(clip.image[:, :, ::step]) - latents).max()
+            for index, clip in enumerate(drawn)
+            for step in (1, -1)
+        }
+        (index, step), distance = min(distances.items(), key=lambda item: item[1])
+        assert distance < 0.02  # stored in float16
+        labels = drawn[index].labels[:, :, ::step]
+        for frame in range(3):
+            np.testing.assert_allclose(
+                coverage.reshape(-1, 3, 5, 4)[:, frame], token_coverage(labels[frame]), atol=0.004
+            )
+        mirrored += step == -1
+    assert 0 < mirrored < 6
+
+
+@pytest.mark.parametrize(("kind", "layers"), [("flux", (2, 3)), ("sd3", (0, 1, 2, 3)), ("cogvideox", (0, 1, 2))])
 def test_map_loss_is_the_cross_entropy_of_shares_against_coverage(
-    kind: str, layers: tuple[int, ...], pool: Pool, monkeypatch: pytest.MonkeyPatch
+    kind: str, layers: tuple[int, ...], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = Trainer(CPU, kind=KINDS[kind])
-    batch = pool.sample(tokens=96)
+    batch = request.getfixturevalue("clips" if kind == "cogvideox" else "pool").sample(tokens=96)
     heard: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     original = landscape.ConceptStream.__init__
 
-    def listen(self: object, transformer: object, embeddings: object, on_layer: object, *rest: object) -> None:
+    def listen(
+        self: object, transformer: object, embeddings: object, on_layer: object, *rest: object, **named: object
+    ) -> None:
         def both(layer: int, image_out: torch.Tensor, concept_out: torch.Tensor) -> None:
             heard[layer] = (image_out.detach().double(), concept_out.detach().double())
             on_layer(layer, image_out, concept_out)  # type: ignore[operator]
 
-        original(self, transformer, embeddings, both, *rest)  # type: ignore[arg-type]
+        original(self, transformer, embeddings, both, *rest, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(landscape.ConceptStream, "__init__", listen)
     _, maps = trainer.losses(batch, TEXT_TOKENS)
-    assert set(heard) == {0, 1, 2, 3}
+    assert set(heard) == set(range(1 + max(layers)))
     label_of = [label for _, label in concept_texts()]
     total = 0.0
     for layer in layers:
@@ -92,7 +127,10 @@ def test_map_loss_is_the_cross_entropy_of_shares_against_coverage(
         loss = weight = 0.0
         for b, texts in enumerate(batch["texts"].tolist()):
             for n in range(image.shape[1]):
-                shares = torch.softmax(concept[b] @ image[b, n], dim=0)
+                strength = torch.exp(concept[b] @ image[b, n])
+                if kind == "cogvideox":  # the last vector stands for 226 tokens less the concepts
+                    strength = strength * torch.tensor([1.0] * len(texts) + [226.0 - len(texts)])
+                shares = strength / strength.sum()
                 for c, text in enumerate(texts):
                     covered = float(batch["coverage"][b, label_of[text], n])
                     loss -= covered * float(shares[c].log())
@@ -101,22 +139,38 @@ def test_map_loss_is_the_cross_entropy_of_shares_against_coverage(
     assert float(maps) == pytest.approx(total / len(layers), rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_training_lowers_both_losses(kind: str, pool: Pool) -> None:
-    trainer = Trainer(CPU, kind=KINDS[kind])
-    history = [trainer.step(pool.sample(512), done=0.1) for _ in range(24)]
-    flow, maps = (torch.stack(column) for column in zip(*history, strict=True))
-    assert flow[-6:].mean() < flow[:6].mean()
-    assert maps[-6:].mean() < maps[:6].mean() - 0.1
+@pytest.mark.parametrize(("kind", "data"), [*((kind, "pool") for kind in KINDS), ("cogvideox", "clips")])
+def test_training_lowers_both_losses(kind: str, data: str, request: pytest.FixtureRequest) -> None:
+    trainer, pool = Trainer(CPU, kind=KINDS[kind]), request.getfixturevalue(data)
+    batch, found = pool.sample(512), []
+    for _ in range(2):
+        trainer._generator.manual_seed(1)  # the same noise
+        with torch.no_grad():
+            found.append(trainer.losses(batch, TEXT_TOKENS))
+        for _ in range(20):
+            trainer.step(pool.sample(256), done=0.1)
+    (diffusion, maps), (later_diffusion, later_maps) = found
+    assert later_diffusion < 0.98 * diffusion and later_maps < maps - 0.1
 
 
 def test_half_of_the_fine_pictures_are_as_noisy_as_where_the_layout_is_decided() -> None:
     generator = torch.Generator().manual_seed(0)
-    fine, coarse = (draw_sigmas(10_000, cells, generator) for cells in (32 * 32, 16 * 16))
+    fine, coarse = (
+        draw_sigmas(torch.Size((10_000, 16, side, side)), FLOW, generator) for side in (32, 16)
+    )
     assert ((fine > 0) & (fine < 1)).all()
     assert float((fine > 0.85).float().mean()) == pytest.approx(0.49, abs=0.02)
     assert float((fine < 0.5).float().mean()) == pytest.approx(0.11, abs=0.02)  # maps are read there
     assert float(coarse.median()) < 0.6
+
+
+def test_a_third_of_the_clips_are_as_noisy_as_where_their_layout_is_decided() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sigma = draw_sigmas(torch.Size((10_000, 9, 16, 16, 16)), VARIANCE_PRESERVING, generator)
+    assert ((sigma > 0) & (sigma <= 1)).all()
+    stronger = sigma / (1 - sigma.double() ** 2).sqrt()  # how much stronger than the clip the noise is
+    assert float((stronger > 9).float().mean()) == pytest.approx(0.34, abs=0.02)
+    assert float((sigma < 0.5).float().mean()) == pytest.approx(0.11, abs=0.02)  # maps are read there
 
 
 def test_rates_warm_up_hold_and_fall() -> None:

@@ -25,6 +25,8 @@ def test_progress_is_a_sheet_of_pictures_and_an_accuracy(
     trainer = Trainer(torch.device("cpu"), kind=KINDS[kind])
     accuracy = progress.show_progress(trainer, codec, 4, tmp_path / "samples.png")
     assert 0 <= accuracy < 0.9  # nothing was learned yet
-    rows = len(progress.PROMPTS) // progress.COLUMNS
-    assert Image.open(tmp_path / "samples.png").size == (64 * progress.COLUMNS, 64 * rows)
+    frames = trainer.kind.stages[-1].frames
+    across = frames if trainer.kind.clips else progress.COLUMNS
+    rows = len(progress.PROMPTS) * frames // across
+    assert Image.open(tmp_path / "samples.png").size == (64 * across, 64 * rows)
     assert trainer.parts.transformer.training  # a copy was looked at
