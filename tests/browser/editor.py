@@ -132,6 +132,7 @@ class Editor:
             self.page.evaluate(LOAD, self._converted(graph))
         else:
             self.page.evaluate("(workflow) => window.app.loadGraphData(workflow)", dict(graph))
+        self.rest()  # the front end may move in the next frame itself, to where it finds nodes
         self.show_all()
 
     def _converted(self, graph: Graph) -> dict[str, Any]:

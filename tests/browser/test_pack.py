@@ -46,6 +46,7 @@ def test_a_node_says_what_it_found(editor: Editor, comfyui: Client) -> None:
     editor.load(start.graph)
     run = editor.run()
     report = editor.widget(start.encoded, "pre")
+    editor.look_at(start.encoded)
     expect(report).to_be_visible()
     expect(report).to_have_text(comfyui.text(run, start.encoded))
 
