@@ -1,6 +1,6 @@
 """A landscape model against its bars: maps of unseen scenes, and maps while generating against maps afterwards.
 
-Also draws the contact sheet of docs/landscape-model.md. The maps are taught; see that page.
+Also draws the contact sheets of docs/landscape-model.md. The maps are taught; see that page.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from tqdm import tqdm
 from concept_attention import make_heatmaps, parse_concepts
 from concept_attention.files import save_image
 from concept_attention.hosts.diffusers import analyze, generate, load_pipeline
+from concept_attention.hosts.diffusers.registry import family_of
 from concept_attention.tiny import EMBEDDED
+from concept_attention.tiny.clips import MOVABLE
 from concept_attention.tiny.evaluation import Prompt, evaluate_landscapes, winners
 
 # What is asked for, and the concepts it shows; every object, ground and time of day comes up.
@@ -40,8 +42,8 @@ PROMPTS = (
     ("a rock on grass under a moon in the night sky", "rock, moon, grass, sky"),
     ("a red balloon and a cloud in the sky over grass", "balloon, cloud, grass, sky"),
 )
-COLUMNS = 5
-TILE = 256  # pixels of a picture on the sheet
+COLUMNS = 5  # prompts beside each other, of clips three
+TILE = 256  # pixels of a picture on the sheet, half of that for a frame
 
 
 def main() -> None:
@@ -54,7 +56,9 @@ def main() -> None:
 
     pipeline = load_pipeline(arguments.model)
     pipeline.set_progress_bar_config(disable=True)
-    print("prompt    noise  accuracy  mean IoU  average precision  absent rate")
+    of_clips = family_of(pipeline).VIDEO
+    of_frames = "  worst frame  moving IoU" * of_clips
+    print(f"prompt    noise  accuracy  mean IoU  average precision  absent rate{of_frames}")
     told: Prompt
     for told in ("none", "caption"):
         for noise in (0.3, 0.5):
@@ -62,35 +66,42 @@ def main() -> None:
             print(
                 f"{told:<8}  {noise:5.1f}  {figures.pixel_accuracy:8.3f}  {figures.mean_iou:8.3f}  "
                 f"{figures.average_precision:17.3f}  {figures.absent_rate:11.4f}"
+                + f"  {min(figures.frame_accuracy):11.3f}  {figures.moving_iou:10.3f}" * of_clips
             )
 
-    pictures, agreements = [], []
+    rows, agreements = [], []
     for number, (prompt, names) in enumerate(tqdm(PROMPTS, desc="generating")):
+        if of_clips and not any(name in names for name in MOVABLE):
+            continue  # in every clip it was taught, something moves
         concepts = parse_concepts(names)
         result = generate(pipeline, prompt, concepts, seed=arguments.seed + number)
-        finished = analyze(pipeline, result.images[0], concepts, noise=0.3)
+        frames = result.videos[0] if of_clips else result.images
+        finished = analyze(pipeline, frames, concepts, noise=0.3)
         while_made, after = (winners(make_heatmaps(one).values[0]) for one in (result.recording, finished))
         agreements.append(float((while_made == after).float().mean()))
-        pictures.append(result.images[0])
+        shown = [frames[0], frames[len(frames) // 2], frames[-1]] if of_clips else frames
+        rows.append((prompt, shown))
     mean = sum(agreements) / len(agreements)
     print(
         f"maps while generating agree with those of the finished picture: mean {mean:.3f}, least {min(agreements):.3f}"
     )
     if arguments.sheet:
-        save_image(contact_sheet(pictures), arguments.sheet)
+        save_image(contact_sheet(rows), arguments.sheet)
 
 
-def contact_sheet(pictures: list[Image.Image]) -> Image.Image:
-    """The pictures in rows, each above its prompt."""
-    side, line = TILE, 22
-    rows = -(-len(pictures) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * side, rows * (side + line)), "white")
+def contact_sheet(made: list[tuple[str, list[Image.Image]]]) -> Image.Image:
+    """What was made of every prompt above it: a picture, or a clip's first, middle and last frame."""
+    frames = len(made[0][1])
+    columns, side, line = (COLUMNS, TILE, 22) if frames == 1 else (3, TILE // 2, 22)
+    gap = 0 if frames == 1 else 8
+    sheet = Image.new("RGB", (columns * (frames * side + gap) - gap, -(-len(made) // columns) * (side + line)), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(9)
-    for index, picture in enumerate(pictures):
-        left, top = index % COLUMNS * side, index // COLUMNS * (side + line)
-        sheet.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (left, top))
-        draw.text((left + 3, top + side + 4), PROMPTS[index][0], "black", font)
+    for index, (prompt, pictures) in enumerate(made):
+        left, top = index % columns * (frames * side + gap), index // columns * (side + line)
+        for place, picture in enumerate(pictures):
+            sheet.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (left + place * side, top))
+        draw.text((left + 3, top + side + 4), prompt, "black", font)
     return sheet
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -125,25 +127,46 @@ def load_frames(path: str | Path) -> list[Tensor]:
     """Read the frames of an animation, or of a folder with one picture file for each, in the order of their names.
 
     Returns:
-        Pictures as `load_image` returns them; one for a file that does not move.
+        Pictures as `load_image` returns them; one for a file that does not move. Files keep equal pictures in a row as
+        one that is shown for longer: one shown n times as long as the shortest comes n times.
 
     Raises:
         ValueError: as `load_image`; for a folder without files.
     """
     if not Path(path).is_dir():
-        return _load(path, None)
+        frames, times = _load(path, None), frame_times(path)
+        shortest = min(times)
+        return [frame for frame, time in zip(frames, times, strict=True) for _ in range(round(time / shortest))]
     files = sorted(one for one in Path(path).iterdir() if one.is_file() and not one.name.startswith("."))
     if not files:
         raise ValueError(f"Cannot read {path}: the folder is empty. Give a picture, or a folder with a video's frames.")
     return [load_image(file) for file in files]
 
 
+def frame_times(path: str | Path) -> list[float]:
+    """How long every frame of an animation is shown, in seconds; 1 each where the file does not say.
+
+    Raises:
+        ValueError: as `load_image`.
+    """
+    with _opened(path) as image:
+        found = [float(frame.info.get("duration", 0)) / 1000 for frame in ImageSequence.Iterator(image)]
+    return found if min(found) > 0 else [1.0] * len(found)
+
+
 def _load(path: str | Path, most: int | None) -> list[Tensor]:
     """The first frames of a picture file, at most `most`; None is all."""
+    with _opened(path) as image:
+        return [from_pil(frame) for frame in islice(ImageSequence.Iterator(image), most)]
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    """A picture file, for as long as it is read."""
     try:
         with Image.open(path) as image:
             image.load()
-            return [from_pil(frame) for frame in islice(ImageSequence.Iterator(image), most)]
+            yield image
     except UnidentifiedImageError as error:
         raise ValueError(f"Cannot read {path}: not a picture. Give a PNG, JPEG or the like.") from error
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:

@@ -139,7 +139,9 @@ def _add_heatmaps(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "recording", metavar="RECORDING", type=values.path, help="recording.safetensors of `generate` or `analyze`"
     )
-    parser.add_argument("--image", type=values.path, help="its picture (default: image.png beside the recording)")
+    parser.add_argument(
+        "--image", type=values.path, help="its picture or video (default: image.png or video.gif beside it)"
+    )
     _add_out(parser)
     parser.add_argument("--mode", choices=MODES, default="auto", help="fidelity mode to read in (default: as recorded)")
     _add_reading(parser, steps="recorded steps")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..images import load_image
+from ..images import frame_times, load_frames, load_image
 from ..recording import Recording
 from ..recording_file import load_recording
 from .folder import prepared_folder
-from .output import FILES, show, write_results
+from .output import FILES, FRAME_RATE, VIDEO_FILES, show, write_results
 from .progress import Clock
 from .reading import read_options
 
@@ -22,8 +22,10 @@ def run(arguments: Namespace) -> None:
     reading = replace(read_options(arguments), mode=arguments.mode)
     clock = Clock()
     recording = load_recording(arguments.recording)
-    path = arguments.image or arguments.recording.parent / FILES["image"]
-    picture = _load_picture(path, recording)
+    name = VIDEO_FILES["video"] if recording.video else FILES["image"]
+    path = arguments.image or arguments.recording.parent / name
+    pictures = _load_pictures(path, recording)
+    rate = 1 / min(frame_times(path)) if recording.video and path.is_file() else FRAME_RATE
     reading.mask_of(reading.heatmaps(recording, "share"), recording.concepts[0].name)
     clock.lap("load")
     with prepared_folder(arguments.out) as folder:
@@ -36,22 +38,30 @@ def run(arguments: Namespace) -> None:
             "settings": reading.as_dict(),
         }
         sources = [path, arguments.recording]
-        results = write_results(folder, [picture], recording, reading, facts, clock, sources)
+        results = write_results(folder, pictures, recording, reading, facts, clock, sources, rate)
     show(results, f"Read {arguments.recording}.", arguments.json)
 
 
-def _load_picture(path: Path, recording: Recording) -> Tensor:
-    """The recording's picture, (H, W, 3) float, 0-1."""
-    if recording.batch != 1 or recording.video:
-        what = "a video" if recording.video else f"{recording.batch} pictures"
-        raise ValueError(f"The recording is of {what}, expected one of a single picture. Read it in Python.")
-    if not path.exists():
-        raise ValueError(f"There is no picture {path}. Name the recording's picture with --image.")
-    picture = load_image(path)
-    size, expected = (picture.shape[0], picture.shape[1]), recording.image_size
-    if size != expected:
+def _load_pictures(path: Path, recording: Recording) -> list[Tensor]:
+    """The recording's picture, or the frames of its video, (H, W, 3) float, 0-1 each."""
+    what = "video" if recording.video else "picture"
+    if recording.batch != 1:
         raise ValueError(
-            f"{path} is {size[1]} x {size[0]} pixels, the recording is of a picture of {expected[1]} x {expected[0]}. "
+            f"The recording is of {recording.batch} {what}s, expected one of a single {what}. Read it in Python."
+        )
+    if not path.exists():
+        raise ValueError(f"There is no {what} {path}. Name the recording's {what} with --image.")
+    pictures = load_frames(path) if recording.video else [load_image(path)]
+    (height, width), frames = recording.image_size, sum(recording.frame_counts or [1] * recording.grid[0])
+    found = [f"{size[1]} x {size[0]}" for size in sorted({one.shape[:2] for one in pictures})]
+    if found != [f"{width} x {height}"]:
+        raise ValueError(
+            f"{path} is {' and '.join(found)} pixels, the recording is of a {what} of {width} x {height}. "
             "Name the right one with --image."
         )
-    return picture
+    if len(pictures) != frames:
+        raise ValueError(
+            f"{path} has {len(pictures)} frames, the recording is of a video of {frames}. "
+            "Name the right one with --image."
+        )
+    return pictures

@@ -27,6 +27,7 @@ from .progress import Clock
 from .reading import Reading
 
 SUMMARY = "summary.json"
+FRAME_RATE = 8.0  # frames per second where nothing says otherwise
 FILES = {
     "image": "image.png",
     "overlay": "overlay.png",
@@ -65,7 +66,7 @@ def write_results(
     facts: Mapping[str, Any],
     clock: Clock,
     sources: Collection[Path] = (),
-    frame_rate: float = 8.0,
+    frame_rate: float = FRAME_RATE,
 ) -> Results:
     """Write every file; the summary, which describes the others, comes last.
 
@@ -132,7 +133,7 @@ def show(results: Results, title: str, as_json: bool, note: str = "") -> None:
         (names["segmentation"], "which concept wins where"),
         (f"heatmap_*{suffix}", f"{count}, one per concept ({results.summary['settings']['kind']})"),
         (f"mask_*{suffix}", f"{count}, one per concept ({results.summary['settings']['mask']})"),
-        (names["recording"], "all scores" if what == "video" else "all scores, for `concept-attention heatmaps`"),
+        (names["recording"], "all scores, for `concept-attention heatmaps`"),
         (SUMMARY, "these figures and all settings"),
     )
     width = max(len(name) for name, _ in files)

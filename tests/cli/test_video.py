@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from concept_attention.files import save_animation
 from concept_attention.heatmaps import make_heatmaps
 from concept_attention.recording_file import load_recording
 
@@ -81,6 +82,49 @@ def test_pictures_of_an_earlier_run_make_way(video: Any, run: Any, tmp_path: Pat
     assert (tmp_path / "out" / "image.png").exists()  # a video of one frame is a picture
     assert video("generate", "a red house", *CONCEPTS, *SIZE, "--frames", "9", "--steps", "1", "--out", "out").code == 0
     assert [one.name for one in (tmp_path / "out").glob("*.png")] == ["notes.png"]
+
+
+def test_a_recording_of_a_video_is_read_again(video: Any, run: Any, tmp_path: Path) -> None:
+    assert video("generate", "a red house", *CONCEPTS, *SIZE, "--frames", "9", "--steps", "2", "--out", "out").code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    said = run("heatmaps", "out/recording.safetensors", "--out", "again", "--json")
+    assert said.code == 0, said.err
+    assert {path.name for path in (tmp_path / "again").iterdir()} == set(before)
+    for name in (name for name in before if name.endswith(".gif")):
+        again, first = (frames(tmp_path / folder / name) for folder in ("again", "out"))
+        assert len(again) == 9
+        differ = [np.abs(ours - theirs).mean() for ours, theirs in zip(again, first, strict=True)]
+        assert max(differ) < 5, (name, differ)  # 256 colours, twice
+    assert run("heatmaps", "out/recording.safetensors", "--out", "out", "--layers", "0").code == 0
+    assert (tmp_path / "out" / "video.gif").read_bytes() == before["video.gif"]
+    assert (tmp_path / "out" / "heatmap_house.gif").read_bytes() != before["heatmap_house.gif"]
+
+
+def test_a_video_in_which_nothing_moves_keeps_its_frames(video: Any, run: Any, tmp_path: Path) -> None:
+    # A GIF holds equal frames as one that lasts.
+    grey = Image.new("RGB", (64, 48), "grey")
+    save_animation([Image.new("RGB", (64, 48), "red"), *[grey] * 8], tmp_path / "still.gif", 8)
+    assert video("analyze", "still.gif", *CONCEPTS, *SIZE, "--out", "out").code == 0
+    assert run("heatmaps", "out/recording.safetensors", "--out", "again").code == 0
+    assert len(frames(tmp_path / "again" / "video.gif")) == 9
+
+
+@pytest.mark.parametrize(
+    ("frames", "size", "message"),
+    [
+        (5, (64, 48), "other.gif has 5 frames, the recording is of a video of 9."),
+        (9, (48, 48), "other.gif is 48 x 48 pixels, the recording is of a video of 64 x 48."),
+    ],
+)
+def test_another_video_than_the_recording_s_is_one_line(
+    video: Any, run: Any, tmp_path: Path, frames: int, size: tuple[int, int], message: str
+) -> None:
+    assert video("generate", "a red house", *CONCEPTS, *SIZE, "--frames", "9", "--steps", "1", "--out", "out").code == 0
+    pictures = [Image.new("RGB", size, (20 * n, 0, 0)) for n in range(frames)]
+    save_animation(pictures, tmp_path / "other.gif", 8)
+    said = run("heatmaps", "out/recording.safetensors", "--image", "other.gif", "--out", "again")
+    assert (said.code, said.err) == (2, f"error: {message} Name the right one with --image.\n")
+    assert not (tmp_path / "again").exists()
 
 
 @pytest.mark.parametrize("form", ["gif", "folder"])
