@@ -16,8 +16,9 @@ from concept_attention.files import save_image
 from concept_attention.hosts.diffusers import analyze, generate, load_pipeline
 from concept_attention.hosts.diffusers.registry import family_of
 from concept_attention.tiny import EMBEDDED
+from concept_attention.tiny.agreement import winners
 from concept_attention.tiny.clips import MOVABLE
-from concept_attention.tiny.evaluation import Prompt, evaluate_landscapes, winners
+from concept_attention.tiny.evaluation import Prompt, evaluate_landscapes
 
 # What is asked for, and the concepts it shows; every object, ground and time of day comes up.
 PROMPTS = (
@@ -66,7 +67,8 @@ def main() -> None:
             print(
                 f"{told:<8}  {noise:5.1f}  {figures.pixel_accuracy:8.3f}  {figures.mean_iou:8.3f}  "
                 f"{figures.average_precision:17.3f}  {figures.absent_rate:11.4f}"
-                + f"  {min(figures.frame_accuracy):11.3f}  {figures.moving_iou:10.3f}" * of_clips
+                + f"  {min(figures.frame_accuracy):11.3f}  {figures.moving_iou:10.3f}"
+                * of_clips
             )
 
     rows, agreements = [], []

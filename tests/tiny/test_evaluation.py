@@ -18,8 +18,9 @@ from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.recording import Recording
 from concept_attention.scores import MODES
 from concept_attention.tiny import evaluation
+from concept_attention.tiny.agreement import true_labels, winners
 from concept_attention.tiny.clips import draw_clip
-from concept_attention.tiny.evaluation import evaluate_landscapes, scene_concepts, true_labels, unseen_seed, winners
+from concept_attention.tiny.evaluation import evaluate_landscapes, scene_concepts, unseen_seed
 from concept_attention.tiny.scenes import FIRST_UNSEEN_SEED, LABELS, draw_scene
 
 

@@ -21,8 +21,9 @@ from concept_attention.hosts.diffusers.loading import defaults_for
 from concept_attention.masks import make_masks
 from concept_attention.summary import summarise
 from concept_attention.tiny import MODEL_FOLDER, evaluation
+from concept_attention.tiny.agreement import winners
 from concept_attention.tiny.codec import CODEC
-from concept_attention.tiny.evaluation import evaluate_landscapes, winners
+from concept_attention.tiny.evaluation import evaluate_landscapes
 
 
 @pytest.fixture(scope="module")
