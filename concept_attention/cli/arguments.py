@@ -294,7 +294,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model",
         default="tiny",
-        help="tiny (the embedded landscape model, default), tiny-sd3, flux-schnell, flux-dev, "
+        help="tiny (the embedded landscape model, default), tiny-sd3, tiny-cogvideox, flux-schnell, flux-dev, "
         "flux.2-dev, flux.2-klein-4b, flux.2-klein-9b, sd3-medium, sd3.5-medium, sd3.5-large, sd3.5-large-turbo, "
         "cogvideox-2b, cogvideox-5b, cogvideox1.5-5b, a diffusers folder or a hub id",
     )

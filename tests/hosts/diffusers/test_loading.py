@@ -14,7 +14,7 @@ import torch
 from concept_attention.hosts.diffusers import flux_pipeline, loading
 from concept_attention.hosts.diffusers.loading import load_pipeline
 from concept_attention.hosts.diffusers.model import Defaults, is_tiny, model_name
-from concept_attention.tiny import MODEL_FOLDER, SD3_FOLDER
+from concept_attention.tiny import COGVIDEOX_FOLDER, MODEL_FOLDER, SD3_FOLDER
 
 
 @pytest.fixture
@@ -165,11 +165,12 @@ def test_names_stand_for_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(loading.DiffusionPipeline, "from_pretrained", read)
     monkeypatch.setattr(loading, "_check_folder", lambda folder: None)
-    for name in ("tiny", "tiny-sd3", "flux-schnell", "flux-dev", "someone/flux-tuned"):
+    for name in ("tiny", "tiny-sd3", "tiny-cogvideox", "flux-schnell", "flux-dev", "someone/flux-tuned"):
         load_pipeline(name, device="cpu")
     assert asked == [
         (str(MODEL_FOLDER), torch.float32),
         (str(SD3_FOLDER), torch.float32),
+        (str(COGVIDEOX_FOLDER), torch.float32),
         ("black-forest-labs/FLUX.1-schnell", torch.bfloat16),
         ("black-forest-labs/FLUX.1-dev", torch.bfloat16),
         ("someone/flux-tuned", torch.bfloat16),

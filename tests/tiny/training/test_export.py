@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from concept_attention.tiny import MODEL_FOLDER, SD3_FOLDER
+from concept_attention.tiny import COGVIDEOX_FOLDER, MODEL_FOLDER, SD3_FOLDER
 from concept_attention.tiny.codec import CODEC, read_codec
 from concept_attention.tiny.training.export import export, read_parts
 from concept_attention.tiny.training.kinds import KINDS
@@ -17,7 +17,9 @@ from concept_attention.tiny.training.landscape import Trainer
 CODEC_OF_MODEL = read_codec(MODEL_FOLDER / CODEC)
 
 
-@pytest.mark.parametrize(("kind", "source"), [("flux", MODEL_FOLDER), ("sd3", SD3_FOLDER)])
+@pytest.mark.parametrize(
+    ("kind", "source"), [("flux", MODEL_FOLDER), ("sd3", SD3_FOLDER), ("cogvideox", COGVIDEOX_FOLDER)]
+)
 def test_a_shipped_model_exported_again_is_itself(kind: str, source: Path, tmp_path: Path) -> None:
     trainer = Trainer(torch.device("cpu"), kind=KINDS[kind])
     trainer.start_from(read_parts(source, KINDS[kind]))
