@@ -42,7 +42,7 @@ def test_outputs_are_those_of_the_nodes_it_stands_for(comfyui: Client) -> None:
     start, image, recording = recorded(batch=2)
     add = start.graph.add
     chosen = {"layers": "1-2", "steps": "1,-1"}
-    cut = {"concepts": "sun, sky", "method": "threshold", "threshold": 0.4}
+    cut = {"concepts": "sun, house", "method": "threshold", "threshold": 0.4}
     viewer = add("ConceptHeatmapViewer", image=image, recording=recording, **chosen, **cut)
     heatmaps = add("ConceptHeatmaps", recording=recording, **chosen)
     mask = add("ConceptHeatmapToMask", heatmaps=heatmaps[0], **cut)
