@@ -96,10 +96,14 @@ class Looking:
         names = self.find(".ca-bar.ca-winner").evaluate_all("(bars) => bars.map((bar) => bar.dataset.concept)")
         return names[0] if names else None
 
+    def ready(self) -> None:
+        """Wait until there is something to point at, and it has come to rest: nodes grow with what is in them."""
+        self.find(".ca-message").wait_for(state="hidden")
+        self.picture.evaluate(STILL)
+
     def hover(self, x: float, y: float) -> None:
         """Move the mouse over this place of the overlay, in parts of the picture (0-1)."""
-        self.find(".ca-message").wait_for(state="hidden")  # until there is something to point at
-        self.picture.evaluate(STILL)  # nodes grow with what is in them
+        self.ready()
         box = self.picture.bounding_box()
         assert box
         width, height = self.size
@@ -111,6 +115,7 @@ class Looking:
 
     def pixel(self) -> tuple[int, int]:
         """The picture's pixel (x, y) that the bars belong to, as the viewer says."""
+        self.find(".ca-where").filter(has_text=POINTED).wait_for()
         self.editor.rest()
         said = self.find(".ca-where").text_content() or ""
         found = POINTED.search(said)

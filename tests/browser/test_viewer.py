@@ -23,6 +23,7 @@ def test_the_bars_are_the_recording_s_shares_at_the_pointer(editor: Editor, comf
 def test_scrubbing_reads_other_steps_and_layers(editor: Editor, comfyui: Client) -> None:
     scene = Scene()
     looking, recording, _ = run(editor, comfyui, scene)
+    looking.ready()
     looking.picture.focus()
     editor.page.keyboard.press("ArrowRight")  # the keyboard's cursor begins in the middle and stays
     assert_shows(looking, recording)

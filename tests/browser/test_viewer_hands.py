@@ -71,6 +71,7 @@ def test_everything_goes_by_keyboard(editor: Editor, comfyui: Client) -> None:
     looking, recording, _ = run(editor, comfyui, scene)
     before = place(editor, scene)
     press = editor.page.keyboard.press
+    looking.ready()
     looking.picture.focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowUp", "Shift+ArrowLeft", "Shift+ArrowDown"):
         press(key)
@@ -120,6 +121,7 @@ def test_wheel_and_middle_button_are_the_graph_s_until_the_picture_has_the_focus
     moved = place(editor, scene)
     assert abs(moved["offset"][0] - before["offset"][0] - 60) <= 2 and moved["at"] == before["at"]
     editor.look_at(scene.viewer)
+    looking.ready()
     looking.picture.focus()
     looking.hover(0.5, 0.5)
     mouse.wheel(0, -300)
@@ -153,6 +155,7 @@ def test_a_finger_looks_and_picks(editor: Editor, comfyui: Client) -> None:
 def test_what_is_typed_into_the_widgets_is_shown(editor: Editor, comfyui: Client) -> None:
     scene = Scene()
     looking, recording, _ = run(editor, comfyui, scene)
+    looking.ready()
     looking.picture.focus()
     editor.page.keyboard.press("ArrowRight")
     editor.type_in(scene.viewer, layers="0,2", steps="-1", concepts="sky, sun")

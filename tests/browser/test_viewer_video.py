@@ -50,6 +50,7 @@ def test_a_video_is_looked_into_frame_by_frame_and_plays(editor: Editor, comfyui
     editor.load(graph)
     editor.run()
     looking = Looking(editor, viewer)
+    looking.ready()
     looking.picture.focus()
     editor.page.keyboard.press("ArrowUp")
     expected = make_heatmaps(recording).resized().values[0]  # (C, T, H, W)
