@@ -1,4 +1,7 @@
-"""`python -m tests.browser.portrait` makes the picture of the viewer anew that README and the help page show."""
+"""`python -m tests.browser.portrait` makes the picture of the viewer anew.
+
+README and the help page show it, and in ComfyUI's template browser, smaller, it stands for the viewer's workflow.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,28 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 from ..hosts.comfyui.boot import find_host
 from ..server.client import running
-from ..server.examples import NEED_NO_DOWNLOAD, workflows
+from ..server.examples import FOLDER, NEED_NO_DOWNLOAD, workflows
 from ..server.front_end import find_front_end
 from ..server.process import PROJECT
+from ..server.thumbnails import WIDTH
 from ..server.workflow import load_workflow
 from .chromium import chromium, find_chromium
 from .editor import Editor
 from .looking import Looking
 
 TARGET = PROJECT / "web" / "docs" / "ConceptHeatmapViewer" / "viewer.jpg"
+WORKFLOW = f"7 Look inside{NEED_NO_DOWNLOAD}"
 CLASS = "ConceptHeatmapViewer"
 SHARPNESS = 1.5  # pixels of the picture per pixel of the page
 PLACE = (0.5, 0.75)  # of the picture that is pointed at, across and down
 
 
 def main() -> int:
-    workflow = load_workflow(workflows()[f"7 Look inside{NEED_NO_DOWNLOAD}"])
+    workflow = load_workflow(workflows()[WORKFLOW])
     number = next(str(node["id"]) for node in workflow["nodes"] if node["type"] == CLASS)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -40,7 +47,12 @@ def main() -> int:
         looking.hover(*PLACE)
         page.wait_for_timeout(1000)  # until everything is drawn in full
         looking.element.screenshot(path=TARGET, quality=82, type="jpeg")
-        print(TARGET)
+    thumbnail = FOLDER / f"{WORKFLOW}.jpg"
+    with Image.open(TARGET) as picture:
+        height = round(picture.height * WIDTH / picture.width)
+        small = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
+    small.save(thumbnail, quality=88, optimize=True)
+    print(TARGET, thumbnail, sep="\n")
     return 0
 
 

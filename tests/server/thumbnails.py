@@ -1,8 +1,8 @@
 """`python -m tests.server.thumbnails` runs the example workflows that need no download, and makes their pictures anew.
 
 To be done whenever the landscape model's weights, or one of these workflows, change. ComfyUI's template browser shows
-`<workflow>.jpg` beside `<workflow>.json`. Those of the Flux workflows show
-their graphs, and that of the viewer's shows the viewer, taken from a browser's window.
+`<workflow>.jpg` beside `<workflow>.json`. Those of the Flux workflows show their graphs, and the viewer's is made by
+`tests.browser.portrait`.
 """
 
 from __future__ import annotations

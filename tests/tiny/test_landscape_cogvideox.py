@@ -1,7 +1,4 @@
-"""The weights with CogVideoX's architecture meet their bars on clips, and load wherever CogVideoX loads.
-
-The maps of this model are taught: these are tests of the instrument and of everything between a model and its maps.
-"""
+"""What only the landscape model with CogVideoX's architecture has to show: what moves, frame by frame."""
 
 from __future__ import annotations
 
@@ -11,17 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import CogVideoXPipeline
 from PIL import Image
-from safetensors import safe_open
 
 from concept_attention.concepts import parse_concepts
 from concept_attention.heatmaps import Heatmaps, make_heatmaps
-from concept_attention.hosts.diffusers import analyze, generate, load_pipeline
-from concept_attention.hosts.diffusers.loading import defaults_for
-from concept_attention.hosts.diffusers.model import is_tiny, model_name
+from concept_attention.hosts.diffusers import analyze, load_pipeline
 from concept_attention.masks import make_masks
-from concept_attention.summary import summarise
 from concept_attention.tiny import COGVIDEOX_FOLDER, evaluation
 from concept_attention.tiny.agreement import Evaluation
 from concept_attention.tiny.clips import Clip, draw_clip
@@ -41,13 +33,8 @@ def _frames(clip: Clip) -> list[Image.Image]:
     return [Image.fromarray(one) for one in clip.image]
 
 
-def test_maps_of_40_unseen_clips_meet_the_bars_in_every_frame(pipeline: Any) -> None:
-    figures = evaluate_landscapes(pipeline, 40, seed=1)
-    assert (figures.width, figures.height, figures.frames) == (128, 128, 9)
-    assert (figures.layers, figures.mode) == ((0, 1, 2), "cogvideox")
-    assert figures.pixel_accuracy >= 0.90 and min(figures.frame_accuracy) >= 0.90
-    assert figures.moving_iou >= 0.6
-    assert figures.absent_rate <= 0.01
+def test_what_moves_is_found(pipeline: Any) -> None:
+    assert evaluate_landscapes(pipeline, 40, seed=1).moving_iou >= 0.6
 
 
 @pytest.fixture(scope="module")
@@ -86,40 +73,6 @@ def test_masks_of_what_moves_follow_it_from_frame_to_frame(pipeline: Any) -> Non
     assert len(overlaps) >= 8 and np.median(overlaps) > 0.6
 
 
-def test_masks_are_empty_for_absent_concepts(pipeline: Any) -> None:
-    clip = draw_clip(unseen_seed(5, 0))
-    absent = [label for label in LABELS if label not in clip.words][:2]
-    concepts = parse_concepts(", ".join([*clip.words, *absent]))
-    heatmaps = make_heatmaps(analyze(pipeline, _frames(clip), concepts, noise=0.3))
-    figures = {one.name: one for one in summarise(heatmaps)}
-    for name in absent:
-        assert figures[name].absent and make_masks(heatmaps, name, "argmax").mean() <= 0.01
-
-
-def test_a_plain_pipeline_reads_the_folder_and_makes_the_same_clip(pipeline: Any) -> None:
-    plain = CogVideoXPipeline.from_pretrained(COGVIDEOX_FOLDER)
-    plain.set_progress_bar_config(disable=True)
-    prompt, steps = "a boat on water", 3
-    ours = generate(pipeline, prompt, parse_concepts("boat"), steps=steps, seed=7).videos[0]
-    theirs = plain(
-        prompt,
-        negative_prompt="",
-        guidance_scale=defaults_for(pipeline).cfg,
-        width=128,
-        height=128,
-        num_frames=9,
-        num_inference_steps=steps,
-        max_sequence_length=24,
-        generator=torch.Generator().manual_seed(7),
-    ).frames[0]
-    assert len(ours) == 9 and [one.tobytes() for one in ours] == [one.tobytes() for one in theirs]
-
-
-def test_it_is_known_by_its_name_as_taught(pipeline: Any) -> None:
-    assert is_tiny(pipeline) and model_name(pipeline) == "tiny-cogvideox"
-    assert pipeline.transformer.dtype == torch.float32
-
-
 @torch.no_grad()
 def test_the_shipped_encoder_is_the_shipped_codec(pipeline: Any) -> None:
     clip = draw_clip(unseen_seed(6, 0))
@@ -128,11 +81,3 @@ def test_the_shipped_encoder_is_the_shipped_codec(pipeline: Any) -> None:
     codec = read_codec(COGVIDEOX_FOLDER / CODEC)
     # bfloat16 keeps three digits of the projection
     assert np.abs(latents - codec.encode(clip.image)).max() < 0.05
-
-
-def test_the_folder_is_small_and_in_bfloat16() -> None:
-    files = [path for path in COGVIDEOX_FOLDER.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 8_000_000
-    for path in (path for path in files if path.suffix == ".safetensors" and path.name != CODEC):
-        with safe_open(path, "pt") as tensors:
-            assert {tensors.get_slice(name).get_dtype() for name in tensors.keys()} == {"BF16"}  # noqa: SIM118
