@@ -39,7 +39,7 @@ PROMPTS = (
     ("a tree and a cloud over snow", "tree, cloud, snow, sky"),
     ("a mountain over water under the sunset sky", "mountain, water, sky"),
     ("a red flower on sand", "flower, sand, sky"),
-    ("a yellow car and a sun on sand", "car, sun, sand, sky"),
+    ("a yellow car and a sun on grass", "car, sun, grass, sky"),
     ("a rock on grass under a moon in the night sky", "rock, moon, grass, sky"),
     ("a red balloon and a cloud in the sky over grass", "balloon, cloud, grass, sky"),
 )

@@ -18,11 +18,11 @@ from .codec import CHANNELS
 from .texts import TEXT_TOKENS
 
 JOINT_BLOCKS = 4
-SINGLE_BLOCKS = 2
+SINGLE_BLOCKS = 6
 TEXT_WIDTH = 128
 POOLED_WIDTH = 64
 CLIP_TOKENS = 77
-SHIFT = 3.0  # of the sampler's sigmas towards the noise, where the layout is decided
+SHIFT = 8.0  # of the sampler's sigmas towards the noise, where the layout is decided
 
 T5_SPECIAL = ("<pad>", "</s>", "<unk>")
 CLIP_SPECIAL = ("<|startoftext|>", "<|endoftext|>", "<unk>")

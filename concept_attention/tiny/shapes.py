@@ -94,11 +94,6 @@ def sun(rng: Random, color: Color, night: bool) -> list[Part]:
 
 
 def moon(rng: Random, color: Color, night: bool) -> list[Part]:
-    if rng.random() < 0.5:  # crescent: two arcs that meet at the horns
-        radius = 0.145
-        outer = arc(0, 0, radius, 50, 310, 28)
-        inner = arc(0.525 * radius, 0, 0.775 * radius, 279, 81, 24)
-        return [polygon(color, *outer, *inner, glows=True)]
     radius, dark = 0.125, shade(color, 0.86)
     craters = ((-0.04, -0.045, 0.028), (0.05, 0.0, 0.034), (-0.03, 0.06, 0.024), (0.035, -0.075, 0.016))
     return [
