@@ -35,7 +35,7 @@ def defaults(pipeline: Any) -> Defaults:
     """What to run it with; texts are padded no further than its own tokenizer says."""
     own = pipeline.tokenizer_2.model_max_length
     if is_tiny(pipeline):
-        return Defaults(side=256, steps=60, guidance=0.0, cfg=3.5, max_tokens=own)
+        return Defaults(side=256, steps=60, guidance=0.0, cfg=3.0, max_tokens=own)
     if pipeline.transformer.config.guidance_embeds:
         return Defaults(side=1024, steps=28, guidance=3.5, cfg=1.0, max_tokens=min(512, own))
     return Defaults(side=1024, steps=4, guidance=0.0, cfg=1.0, max_tokens=min(256, own))
