@@ -17,6 +17,7 @@ from concept_attention.hosts.comfyui.landscape import load_landscape, load_model
 from concept_attention.hosts.comfyui.text import encode_concepts
 from concept_attention.tiny import MODEL_FOLDER
 from concept_attention.tiny.codec import CODEC, read_codec
+from concept_attention.tiny.model import SHIFT
 from concept_attention.tiny.scenes import draw_scene
 
 pytest.importorskip("diffusers")
@@ -201,7 +202,7 @@ def test_previews_have_the_pictures_colours(parts: Any) -> None:
 def test_the_model_can_be_copied_as_core_does_for_compilation(parts: Any) -> None:
     make, arguments = parts[0].cached_patcher_init
     copy = make(*arguments, disable_dynamic=True)
-    assert copy.model.model_sampling.shift == parts[0].model.model_sampling.shift == 3.0
+    assert copy.model.model_sampling.shift == parts[0].model.model_sampling.shift == SHIFT
     first, other = parts[0].model.state_dict(), copy.model.state_dict()
     assert first.keys() == other.keys() and all(torch.equal(first[name], other[name]) for name in first)
 
