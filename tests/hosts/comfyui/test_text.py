@@ -110,7 +110,8 @@ def test_the_last_token_of_a_real_causal_encoder_alone_has_read_the_whole_concep
     fill(encoder)
     concepts = [Concept(text, text) for text in ("fire hydrant", "fire truck")]
     first, auto = (encode_concepts(clip, concepts, pooling) for pooling in ("first", "auto"))  # type: ignore[arg-type]
-    assert auto.pooling == "last" and torch.equal(first.embeddings[0], first.embeddings[1])
+    assert auto.pooling == "last"
+    torch.testing.assert_close(first.embeddings[0], first.embeddings[1], atol=1e-5, rtol=1e-5)  # but for rounding
     assert float((auto.embeddings[0] - auto.embeddings[1]).abs().max()) > 0.01
     (batch,) = clip.tokenize("fire hydrant")["qwen3_4b"]
     with torch.no_grad():
