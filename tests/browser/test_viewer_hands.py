@@ -60,6 +60,7 @@ def assert_copied(editor: Editor, looking: Looking, recording: Recording) -> Non
 
 
 def middle(looking: Looking) -> tuple[float, float]:
+    looking.ready()
     box = looking.picture.bounding_box()
     assert box
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
