@@ -52,7 +52,7 @@ def arc(x: float, y: float, radius: float, start: float, stop: float, count: int
 
 
 def house(rng: Random, color: Color, night: bool) -> list[Part]:
-    roof = (84, 76, 86) if max(color) - min(color) > 90 else rng.choice(((164, 58, 44), (84, 76, 86)))
+    roof = (84, 76, 86) if max(color) - min(color) > 50 else (164, 58, 44)
     window = WINDOW_NIGHT if night else WINDOW_DAY
     parts = [
         rectangle(shade(roof, 0.8), 0.08, -0.40, 0.135, -0.27),
@@ -69,17 +69,11 @@ def house(rng: Random, color: Color, night: bool) -> list[Part]:
 
 
 def tree(rng: Random, color: Color, night: bool) -> list[Part]:
-    parts = [polygon(WOOD, (-0.042, 0.0), (-0.028, -0.24), (0.028, -0.24), (0.042, 0.0))]
-    if rng.random() < 0.5:
-        crown = ((-0.105, -0.27, 0.1), (0.105, -0.27, 0.1), (0.0, -0.25, 0.11), (0.0, -0.385, 0.13))
-        parts += [ellipse(color, x, y, radius) for x, y, radius in crown]
-        light = shade(color, 1.16)
-        lit_side = (*crown[:2], crown[3])
-        return parts + [ellipse(light, x - 0.025, y - 0.03, radius * 0.5) for x, y, radius in lit_side]
     tiers = ((-0.13, -0.34, 0.18, 0.85), (-0.24, -0.44, 0.15, 1.0), (-0.35, -0.54, 0.115, 1.14))
-    for base, top, half, factor in tiers:
-        parts.append(polygon(shade(color, factor), (-half, base), (0.0, top), (half, base)))
-    return parts
+    return [
+        polygon(WOOD, (-0.042, 0.0), (-0.028, -0.24), (0.028, -0.24), (0.042, 0.0)),
+        *(polygon(shade(color, tone), (-half, base), (0.0, top), (half, base)) for base, top, half, tone in tiers),
+    ]
 
 
 def sun(rng: Random, color: Color, night: bool) -> list[Part]:
@@ -139,13 +133,13 @@ def boat(rng: Random, color: Color, night: bool) -> list[Part]:
 
 
 def car(rng: Random, color: Color, night: bool) -> list[Part]:
-    back = ((-0.25, -0.06), (-0.25, -0.14), (-0.225, -0.165), (-0.15, -0.17), (-0.095, -0.275))
-    front = ((0.07, -0.275), (0.145, -0.17), (0.225, -0.155), (0.255, -0.12), (0.255, -0.06))
+    back = ((-0.25, -0.06), (-0.25, -0.14), (-0.225, -0.165), (-0.15, -0.17), (-0.095, -0.295))
+    front = ((0.07, -0.295), (0.145, -0.17), (0.225, -0.155), (0.255, -0.12), (0.255, -0.06))
     parts = [
         polygon(color, *back, *front),
         rectangle(shade(color, 0.75), -0.25, -0.085, 0.255, -0.055),
-        polygon(WINDOW_DAY, (-0.12, -0.172), (-0.08, -0.25), (-0.018, -0.25), (-0.018, -0.172)),
-        polygon(WINDOW_DAY, (0.006, -0.172), (0.006, -0.25), (0.058, -0.25), (0.108, -0.172)),
+        polygon(WINDOW_DAY, (-0.12, -0.172), (-0.08, -0.27), (-0.018, -0.27), (-0.018, -0.172)),
+        polygon(WINDOW_DAY, (0.006, -0.172), (0.006, -0.27), (0.058, -0.27), (0.108, -0.172)),
         ellipse((255, 240, 160), 0.237, -0.125, 0.018, 0.02, glows=True),
     ]
     for x in (-0.145, 0.15):
@@ -154,16 +148,15 @@ def car(rng: Random, color: Color, night: bool) -> list[Part]:
 
 
 def flower(rng: Random, color: Color, night: bool) -> list[Part]:
-    x, y, count, turn = 0.0, -0.31, rng.choice((6, 7, 8)), rng.uniform(0, 60)
-    green = (34, 112, 40)
+    x, y = 0.0, -0.34
+    green = (64, 168, 66) if night else (34, 112, 40)  # neither is that of the grass
     middle = (120, 70, 30) if color[0] > 200 and color[1] > 180 and color[2] < 120 else (252, 206, 60)
-    petals = arc(x, y, 0.092, turn, turn + 360, count + 1)[:-1]
+    petals = arc(x, y, 0.1, -90, 270, 6)[:-1]
     return [
-        rectangle(green, -0.016, y, 0.016, 0.0),
+        rectangle(green, -0.02, y, 0.02, 0.0),
         polygon(green, (0.0, -0.03), (0.06, -0.13), (0.15, -0.15), (0.1, -0.055)),
         polygon(green, (0.0, -0.01), (-0.06, -0.1), (-0.15, -0.115), (-0.1, -0.03)),
-        *(ellipse(shade(color, 1.0 if i % 2 else 0.9), px, py, 0.064) for i, (px, py) in enumerate(petals)),
-        ellipse(color, x, y, 0.075),
+        *(ellipse(color, px, py, 0.068) for px, py in petals),
         ellipse(middle, x, y, 0.056),
     ]
 
