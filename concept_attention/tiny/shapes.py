@@ -52,7 +52,7 @@ def arc(x: float, y: float, radius: float, start: float, stop: float, count: int
 
 
 def house(rng: Random, color: Color, night: bool) -> list[Part]:
-    roof = (84, 76, 86) if max(color) - min(color) > 50 else (164, 58, 44)
+    roof = (84, 76, 86) if max(color) - min(color) > 50 else (164, 58, 44)  # red on pale walls
     window = WINDOW_NIGHT if night else WINDOW_DAY
     parts = [
         rectangle(shade(roof, 0.8), 0.08, -0.40, 0.135, -0.27),
