@@ -10,7 +10,8 @@ from .world import COLORS, FLYING, LABELS, SKY, Time
 MAX_WORDS = 14  # longer sentences become plain lists, which are shorter
 _SKY_WORDS: Mapping[Time, str] = {"day": "blue", "sunset": "sunset", "night": "night"}
 _TIME_WORDS: Mapping[Time, str] = {"day": "by day", "sunset": "at sunset", "night": "at night"}
-_NAMED: Mapping[Time, float] = {"day": 0.35, "sunset": 0.8, "night": 0.9}  # how often the time is named
+_NAMED: Mapping[Time, float] = {"day": 0.35, "sunset": 1.0, "night": 1.0}  # how often: what is not said is the day
+_NAMED_WITH_MOON = 0.8  # it says already that it is not day
 _CONNECTIVES = ("a", "an", "and", "in", "of", "on", "over", "picture", "the", "under", "with")
 
 
@@ -35,7 +36,7 @@ def write_caption(
     Returns:
         The caption, lower-case, and the phrase (no article) that names each label truthfully.
     """
-    names_time = rng.random() < _NAMED[time]
+    names_time = rng.random() < (_NAMED_WITH_MOON if "moon" in objects else _NAMED[time])
     phrases = {SKY: f"{_SKY_WORDS[time]} sky" if names_time else SKY, ground: ground}
     phrases |= {name: f"{colors[name]} {name}" if name in colors else name for name in objects}
     order = rng.sample(list(objects), len(objects))
@@ -45,7 +46,7 @@ def write_caption(
     if kind == "picture":
         caption = f"a picture of {_join(order, phrases)}" + (f" {_TIME_WORDS[time]}" if names_time else "")
     elif kind == "short":
-        caption = _short(order, phrases, ground)
+        caption = _short(order, phrases, ground) + (f" {_TIME_WORDS[time]}" if names_time and time != "day" else "")
     elif kind == "with":
         caption = f"{ground} and {phrases[SKY]} with {_join(order, phrases)}"
     elif kind == "sentence" and _stands_on(order, ground):
@@ -67,7 +68,7 @@ def _sentence(order: Sequence[str], phrases: Mapping[str, str], ground: str) -> 
 
 
 def _short(order: Sequence[str], phrases: Mapping[str, str], ground: str) -> str:
-    """What people type: the sky goes without saying."""
+    """What people type: the sky goes without saying, and so does the day."""
     standing = [name for name in order if name not in FLYING]
     return f"{_join(order, phrases)} {'on' if standing and _stands_on(order, ground) else 'over'} {ground}"
 

@@ -68,8 +68,8 @@ def place(rng: Random, setting: Setting, things: Sequence[Thing]) -> list[Thing]
     placed: list[Thing] = []
     for thing in sorted(things, key=_depth):
         candidates = [_candidate(rng, setting, thing)]
-        while _overlap(candidates[-1], placed) > 0.06 and len(candidates) < 25:
-            smaller = replace(thing, scale=thing.scale * (1 - 0.01 * len(candidates)))
+        while _overlap(candidates[-1], placed) > 0.02 and len(candidates) < 40:
+            smaller = replace(thing, scale=thing.scale * (1 - 0.006 * len(candidates)))
             candidates.append(_candidate(rng, setting, smaller))
         placed.append(min(candidates, key=lambda candidate: _overlap(candidate, placed)))
     return sorted(placed, key=_depth)

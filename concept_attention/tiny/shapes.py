@@ -77,8 +77,8 @@ def tree(rng: Random, color: Color, night: bool) -> list[Part]:
 
 
 def sun(rng: Random, color: Color, night: bool) -> list[Part]:
-    radius, turn = 0.11, rng.uniform(0, 30)
-    corners = arc(0, 0, radius, turn, turn + 360, 25)[:-1]
+    radius = 0.11
+    corners = arc(0, 0, radius, 0, 360, 25)[:-1]
     rays = tuple((1.55 * x, 1.55 * y) if i % 2 else (x, y) for i, (x, y) in enumerate(corners))
     return [
         polygon((255, 176, 36), *rays, glows=True),
@@ -108,6 +108,8 @@ def mountain(rng: Random, color: Color, night: bool) -> list[Part]:
     high, low, half = rng.uniform(0.36, 0.42), rng.uniform(0.2, 0.26), rng.uniform(0.38, 0.46)
     side = rng.uniform(0.22, 0.28)
     cap = 0.34  # share of the height under snow
+    if night:
+        color = shade(color, 1.25)  # the night sky is as dark as its slopes
     edge, snow_line = half * cap, -high * (1 - cap)
     snow = (
         (0.0, -high), (edge, snow_line), (0.45 * edge, snow_line - 0.025), (0.1 * edge, snow_line + 0.035),
@@ -151,12 +153,13 @@ def flower(rng: Random, color: Color, night: bool) -> list[Part]:
     x, y = 0.0, -0.34
     green = (64, 168, 66) if night else (34, 112, 40)  # neither is that of the grass
     middle = (120, 70, 30) if color[0] > 200 and color[1] > 180 and color[2] < 120 else (252, 206, 60)
-    petals = arc(x, y, 0.1, -90, 270, 6)[:-1]
+    petals = arc(x, y, 0.112, -90, 270, 6)[:-1]
     return [
-        rectangle(green, -0.02, y, 0.02, 0.0),
+        rectangle(green, -0.024, y, 0.024, 0.0),
         polygon(green, (0.0, -0.03), (0.06, -0.13), (0.15, -0.15), (0.1, -0.055)),
         polygon(green, (0.0, -0.01), (-0.06, -0.1), (-0.15, -0.115), (-0.1, -0.03)),
-        *(ellipse(color, px, py, 0.068) for px, py in petals),
+        *(ellipse(color, px, py, 0.064) for px, py in petals),
+        ellipse(color, x, y, 0.07),
         ellipse(middle, x, y, 0.056),
     ]
 
@@ -177,18 +180,13 @@ def balloon(rng: Random, color: Color, night: bool) -> list[Part]:
 
 
 def rock(rng: Random, color: Color, night: bool) -> list[Part]:
-    def near(x: float, y: float) -> Point:
-        return x + rng.uniform(-0.015, 0.015), y + rng.uniform(-0.015, 0.015)
-
-    left, shoulder, top, crest, right = (
-        near(-0.17, -0.1), near(-0.1, -0.19), near(0.0, -0.23), near(0.1, -0.17), near(0.18, -0.08),
-    )  # fmt: skip
-    middle, foot = near(0.03, -0.12), near(-0.04, -0.02)
+    left, shoulder, top, crest, right = (-0.17, -0.1), (-0.1, -0.19), (0.0, -0.23), (0.1, -0.17), (0.18, -0.08)
+    middle, foot, front = (0.03, -0.12), (-0.04, -0.02), (0.0, 0.01)
     return [
-        polygon(color, (-0.2, -0.01), left, shoulder, top, crest, right, (0.21, 0.0), (-0.05, 0.01)),
-        polygon(shade(color, 1.3), left, shoulder, top, middle),
-        polygon(shade(color, 0.74), middle, crest, right, (0.21, 0.0), (0.06, 0.005)),
-        polygon(shade(color, 0.86), left, foot, (-0.05, 0.01), (-0.2, -0.01)),
+        polygon(color, (-0.2, -0.01), left, shoulder, top, crest, right, (0.21, 0.0), front),
+        polygon(shade(color, 1.35), left, shoulder, top, middle),
+        polygon(shade(color, 0.66), middle, crest, right, (0.21, 0.0), front),
+        polygon(shade(color, 0.86), left, foot, front, (-0.2, -0.01)),
     ]
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import combinations
+from random import Random
 
 import numpy as np
 import pytest
 
 from concept_attention.tiny.captions import MAX_WORDS
-from concept_attention.tiny.layout import Setting, Thing
+from concept_attention.tiny.layout import Setting, Thing, make_things, place
 from concept_attention.tiny.painting import render
 from concept_attention.tiny.scenes import (
     COLORS,
@@ -19,10 +21,11 @@ from concept_attention.tiny.scenes import (
     SKY,
     Scene,
     draw_scene,
+    make_setting,
     token_coverage,
     vocabulary,
 )
-from concept_attention.tiny.shapes import rectangle
+from concept_attention.tiny.shapes import SHAPES, rectangle
 from concept_attention.tiny.world import RGB
 
 SEEDS = range(400)
@@ -32,6 +35,10 @@ CHROMATIC = ("red", "blue", "yellow", "green", "orange", "purple")
 @lru_cache(maxsize=1)
 def scenes() -> tuple[Scene, ...]:
     return tuple(draw_scene(seed, 96, 96) for seed in SEEDS)
+
+
+def time_of(seed: int, side: int) -> str:
+    return make_setting(Random(seed), side, side).time  # noqa: S311 - reproducible, not secret
 
 
 def areas(scene: Scene) -> dict[str, float]:
@@ -174,6 +181,14 @@ def test_named_times_of_day_are_true() -> None:
     assert min(named.values()) > 5
 
 
+def test_what_a_caption_leaves_unsaid_is_the_day() -> None:
+    unsaid = [scene for scene in scenes() if not {"night", "sunset", "moon"} & set(words_of(scene.caption))]
+    times = [time_of(scene.seed, 96) for scene in unsaid]
+    assert set(times) == {"day"} and len(times) > 0.3 * len(SEEDS)
+    others = [time_of(seed, 96) for seed in SEEDS]
+    assert others.count("night") > 0.2 * len(SEEDS) and others.count("sunset") > 0.1 * len(SEEDS)
+
+
 def test_named_colors_are_the_drawn_colors() -> None:
     checked = 0
     for scene in scenes():
@@ -194,6 +209,33 @@ def test_about_half_of_the_captions_name_colors() -> None:
     assert 0.4 < len(naming) / len(colorable) < 0.7
 
 
+@pytest.mark.parametrize("name", OBJECTS)
+def test_nothing_comes_in_two_forms(name: str) -> None:
+    """Else a small model draws their mean."""
+    color = RGB["red"]
+    forms = [
+        SHAPES[name](Random(seed), color, night)  # noqa: S311 - reproducible, not secret
+        for seed in range(20)
+        for night in (False, True)
+    ]
+    assert len({tuple((part.kind, len(part.points)) for part in form) for form in forms}) == 1
+    if name not in ("mountain", "cloud"):  # those differ in their proportions, and only in them
+        assert len({tuple(part.points for part in form) for form in forms}) == 1
+
+
+def test_mountains_stand_out_against_the_night_sky() -> None:
+    checked = 0
+    for seed in range(200):
+        scene = draw_scene(seed, 128, 128)
+        if "mountain" in scene.words and time_of(seed, 128) == "night":
+            shaded, horizon = (
+                np.percentile(pixels(scene, label).mean(1), share) for label, share in (("mountain", 20), (SKY, 80))
+            )
+            assert shaded > horizon + 35, (seed, shaded, horizon)
+            checked += 1
+    assert checked > 10
+
+
 def test_labels_lie_where_the_sun_is_painted() -> None:
     checked = 0
     for seed in range(80):
@@ -206,6 +248,19 @@ def test_labels_lie_where_the_sun_is_painted() -> None:
                 assert (yellow & labelled).sum() > 0.93 * (yellow | labelled).sum()
                 checked += 1
     assert checked >= 2
+
+
+def test_things_rarely_stand_in_each_other_s_way() -> None:
+    pairs = []
+    for seed in range(300):
+        rng = Random(seed)  # noqa: S311 - reproducible, not secret
+        setting = make_setting(rng, 256, 256)
+        things = [thing for thing in place(rng, setting, make_things(rng, setting)) if thing.name != "mountain"]
+        for boxes in combinations((thing.box() for thing in things), 2):
+            (left, top, right, bottom), areas = zip(*boxes, strict=True), [(r - x) * (b - y) for x, y, r, b in boxes]
+            common = max(0.0, min(right) - max(left)) * max(0.0, min(bottom) - max(top))
+            pairs.append(common > 0.04 * min(areas))
+    assert len(pairs) > 300 and np.mean(pairs) < 0.18
 
 
 def test_an_object_behind_another_counts_as_hidden() -> None:

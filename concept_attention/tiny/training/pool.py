@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..clips import draw_landscape
 from ..codec import LinearCodec
-from ..scenes import FIRST_UNSEEN_SEED, LABELS, Scene, token_coverage
+from ..scenes import FIRST_UNSEEN_SEED, LABELS, SKY, Scene, token_coverage
 from ..texts import TEXT_TOKENS, clip_row, concept_texts, t5_row, token_table, word_ids
 
 CONCEPTS = 8  # asked for per picture: those in the scene, the rest absent
@@ -53,12 +53,14 @@ class Rows:
         return self.latents, self.coverage, self.t5, self.clip, self.texts
 
 
-def _prompt(scene: Scene, rng: random.Random) -> str:
+def training_prompt(scene: Scene, rng: random.Random) -> str:
+    """What the model reads with a scene: mostly its caption, else its words in any order, or nothing."""
     chance = rng.random()
     if chance < 0.15:
         return ""
     if chance < 0.3:
-        return ", ".join(rng.sample(scene.words, len(scene.words)))
+        words = [scene.phrases[word] if word == SKY else word for word in scene.words]
+        return ", ".join(rng.sample(words, len(words)))
     return scene.caption
 
 
@@ -97,7 +99,7 @@ def _draw(job: tuple[int, int, int, int, LinearCodec]) -> tuple[np.ndarray, ...]
     t5, clip, texts = [], [], []
     for scene in scenes:
         rng = random.Random(scene.seed)  # noqa: S311 - reproducible, not secret
-        prompts = [word_ids(_prompt(scene, rng), _TOKENS) for _ in range(VARIANTS)]
+        prompts = [word_ids(training_prompt(scene, rng), _TOKENS) for _ in range(VARIANTS)]
         t5.append([t5_row(ids, TEXT_TOKENS) for ids in prompts])
         clip.append([clip_row(ids, TEXT_TOKENS) for ids in prompts])
         texts.append([_concepts(scene, rng) for _ in range(VARIANTS)])

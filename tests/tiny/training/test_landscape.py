@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -12,13 +14,13 @@ import torch
 from concept_attention.tiny import MODEL_FOLDER
 from concept_attention.tiny.clips import draw_clip
 from concept_attention.tiny.codec import CODEC, LinearCodec, fit_codec, read_codec
-from concept_attention.tiny.scenes import LABELS, draw_scene, token_coverage
+from concept_attention.tiny.scenes import LABELS, draw_scene, make_setting, token_coverage
 from concept_attention.tiny.texts import TEXT_TOKENS, concept_texts
 from concept_attention.tiny.training import landscape
 from concept_attention.tiny.training.export import read_parts
 from concept_attention.tiny.training.kinds import KINDS
 from concept_attention.tiny.training.landscape import DECAY_FROM, Trainer, draw_sigmas, rate_at, train
-from concept_attention.tiny.training.pool import CHUNK, Pool
+from concept_attention.tiny.training.pool import CHUNK, Pool, training_prompt
 from concept_attention.tiny.training.process import FLOW, VARIANCE_PRESERVING
 
 CPU = torch.device("cpu")
@@ -60,6 +62,19 @@ def test_samples_are_latents_coverage_and_texts_of_the_same_scene(pool: Pool, co
             token = labels[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
             for label in (0, 1, 2, 3, 4):
                 assert coverage[label, n] == pytest.approx((token == label).mean(), abs=0.004)
+
+
+def test_prompts_are_nothing_or_say_that_it_is_not_day() -> None:
+    kinds = Counter()
+    for seed in range(120):
+        scene = draw_scene(seed, 64, 64)
+        rng = Random(seed)  # noqa: S311 - reproducible, not secret
+        time = make_setting(rng, 64, 64).time
+        for _ in range(6):
+            prompt = training_prompt(scene, rng)
+            kinds["caption" if prompt == scene.caption else "words" if prompt else "nothing"] += 1
+            assert not prompt or time == "day" or time in prompt or "moon" in prompt, prompt
+    assert set(kinds) == {"caption", "words", "nothing"} and kinds["caption"] == max(kinds.values())
 
 
 def test_both_sizes_come_up(pool: Pool) -> None:
