@@ -91,7 +91,8 @@ def _candidate(rng: Random, setting: Setting, thing: Thing) -> Thing:
     if thing.name == "sun" and setting.time == "sunset":  # low, or half below the horizon
         return replace(thing, x=x, y=setting.horizon - bottom * rng.uniform(0.1, 1.1))
     if thing.name in FLYING:
-        return replace(thing, x=x, y=_between(rng, margin - top, setting.horizon - margin - bottom))
+        clear = margin + (0.1 * setting.unit if thing.name == "cloud" else 0.0)  # lower, it looks like a snowy hill
+        return replace(thing, x=x, y=_between(rng, margin - top, setting.horizon - clear - bottom))
     highest = max(setting.horizon + 0.07 * setting.unit, margin - top)
     return replace(thing, x=x, y=_between(rng, highest, setting.height - 2 * margin))
 

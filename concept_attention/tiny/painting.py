@@ -28,7 +28,7 @@ _GROUND_COLORS: Mapping[str, Color] = {
 _DAYLIGHT: _Light = (1.0, 1.0, 1.0)
 _SUNSET_GROUND: _Light = (0.94, 0.84, 0.82)
 _NIGHT_GROUND_COLORS: Mapping[str, Color] = {
-    "grass": (42, 92, 44), "sand": (152, 128, 94), "water": (18, 56, 122), "snow": (172, 186, 220),
+    "grass": (42, 92, 44), "sand": (152, 128, 94), "water": (18, 56, 122), "snow": (208, 216, 236),
 }  # fmt: skip
 _OBJECT_LIGHT: Mapping[Time, _Light] = {
     "day": _DAYLIGHT, "sunset": (1.0, 0.95, 0.92), "night": (0.88, 0.89, 0.94),

@@ -12,7 +12,7 @@ import pytest
 
 from concept_attention.tiny.captions import MAX_WORDS
 from concept_attention.tiny.layout import Setting, Thing, make_things, place
-from concept_attention.tiny.painting import render
+from concept_attention.tiny.painting import SCALE, render
 from concept_attention.tiny.scenes import (
     COLORS,
     GROUNDS,
@@ -234,6 +234,27 @@ def test_mountains_stand_out_against_the_night_sky() -> None:
             assert shaded > horizon + 35, (seed, shaded, horizon)
             checked += 1
     assert checked > 10
+
+
+def test_clouds_keep_clear_of_the_horizon() -> None:
+    """A low one looks like a snowy hill."""
+    checked = 0
+    for scene in scenes():
+        if "cloud" in scene.words:
+            horizon = make_setting(Random(scene.seed), 96, 96).horizon / SCALE  # noqa: S311 - reproducible, not secret
+            lowest = np.nonzero(scene.labels == LABELS.index("cloud"))[0].max()
+            assert lowest < horizon - 0.08 * 96, (scene.seed, lowest, horizon)
+            checked += 1
+    assert checked > 40
+
+
+def test_snow_is_white_at_night_too() -> None:
+    colors = [
+        np.median(pixels(scene, "snow"), 0)
+        for scene in scenes()
+        if "snow" in scene.words and time_of(scene.seed, 96) == "night"
+    ]
+    assert len(colors) > 10 and np.min(colors) > 185
 
 
 def test_labels_lie_where_the_sun_is_painted() -> None:
