@@ -61,12 +61,16 @@ def test_maps_while_generating_agree_with_maps_of_the_finished_picture(pipeline:
 
 
 def test_padding_as_far_as_plain_pipelines_do_changes_little(pipeline: Any) -> None:
-    concepts = parse_concepts("house, tree, grass, sky")
+    """The layout it draws may be another; what it shows, and where it sees it, may not."""
+    concepts, prompt = parse_concepts("house, tree, grass, sky"), PROMPTS[0][0]
+    drawn = generate(pipeline, prompt, concepts, seed=5, max_tokens=512)
+    assert not any(one.absent for one in summarise(make_heatmaps(drawn.recording)))
     short, long = (
-        generate(pipeline, PROMPTS[0][0], concepts, seed=5, max_tokens=tokens).recording for tokens in (24, 512)
+        analyze(pipeline, drawn.images[0], concepts, prompt=prompt, noise=0.3, max_tokens=tokens)
+        for tokens in (24, 512)
     )
     agree = winners(make_heatmaps(short).values[0]) == winners(make_heatmaps(long).values[0])
-    assert agree.float().mean() >= 0.7
+    assert agree.float().mean() >= 0.9
 
 
 def test_stock_loaders_find_what_they_look_for_in_a_flux() -> None:
