@@ -37,8 +37,8 @@ def scenes() -> tuple[Scene, ...]:
     return tuple(draw_scene(seed, 96, 96) for seed in SEEDS)
 
 
-def time_of(seed: int, side: int) -> str:
-    return make_setting(Random(seed), side, side).time  # noqa: S311 - reproducible, not secret
+def setting_of(seed: int, side: int) -> Setting:
+    return make_setting(Random(seed), side, side)  # noqa: S311 - reproducible, not secret
 
 
 def areas(scene: Scene) -> dict[str, float]:
@@ -183,9 +183,9 @@ def test_named_times_of_day_are_true() -> None:
 
 def test_what_a_caption_leaves_unsaid_is_the_day() -> None:
     unsaid = [scene for scene in scenes() if not {"night", "sunset", "moon"} & set(words_of(scene.caption))]
-    times = [time_of(scene.seed, 96) for scene in unsaid]
+    times = [setting_of(scene.seed, 96).time for scene in unsaid]
     assert set(times) == {"day"} and len(times) > 0.3 * len(SEEDS)
-    others = [time_of(seed, 96) for seed in SEEDS]
+    others = [setting_of(seed, 96).time for seed in SEEDS]
     assert others.count("night") > 0.2 * len(SEEDS) and others.count("sunset") > 0.1 * len(SEEDS)
 
 
@@ -227,7 +227,7 @@ def test_mountains_stand_out_against_the_night_sky() -> None:
     checked = 0
     for seed in range(200):
         scene = draw_scene(seed, 128, 128)
-        if "mountain" in scene.words and time_of(seed, 128) == "night":
+        if "mountain" in scene.words and setting_of(seed, 128).time == "night":
             shaded, horizon = (
                 np.percentile(pixels(scene, label).mean(1), share) for label, share in (("mountain", 20), (SKY, 80))
             )
@@ -241,7 +241,7 @@ def test_clouds_keep_clear_of_the_horizon() -> None:
     checked = 0
     for scene in scenes():
         if "cloud" in scene.words:
-            horizon = make_setting(Random(scene.seed), 96, 96).horizon / SCALE  # noqa: S311 - reproducible, not secret
+            horizon = setting_of(scene.seed, 96).horizon / SCALE
             lowest = np.nonzero(scene.labels == LABELS.index("cloud"))[0].max()
             assert lowest < horizon - 0.08 * 96, (scene.seed, lowest, horizon)
             checked += 1
@@ -252,7 +252,7 @@ def test_snow_is_white_at_night_too() -> None:
     colors = [
         np.median(pixels(scene, "snow"), 0)
         for scene in scenes()
-        if "snow" in scene.words and time_of(scene.seed, 96) == "night"
+        if "snow" in scene.words and setting_of(scene.seed, 96).time == "night"
     ]
     assert len(colors) > 10 and np.min(colors) > 185
 

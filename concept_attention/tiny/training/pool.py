@@ -54,7 +54,7 @@ class Rows:
 
 
 def training_prompt(scene: Scene, rng: random.Random) -> str:
-    """What the model reads with a scene: mostly its caption, else its words in any order, or nothing."""
+    """What the model reads with a scene: mostly its caption, else its words (the sky with its time), or nothing."""
     chance = rng.random()
     if chance < 0.15:
         return ""
