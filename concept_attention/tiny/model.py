@@ -22,7 +22,7 @@ SINGLE_BLOCKS = 6
 TEXT_WIDTH = 128
 POOLED_WIDTH = 64
 CLIP_TOKENS = 77
-SHIFT = 4.0  # of the sampler's sigmas towards the noise, where the layout is decided
+SHIFT = 6.0  # of the sampler's sigmas towards the noise, where the layout is decided
 
 T5_SPECIAL = ("<pad>", "</s>", "<unk>")
 CLIP_SPECIAL = ("<|startoftext|>", "<|endoftext|>", "<unk>")
