@@ -463,7 +463,7 @@ def test_demo_generates_then_analyzes_offline_and_says_what_to_open(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(dev.subprocess, "call", call)
     assert dev.run_demo(Path("python"), tmp_path) == 0
-    options = ["--concepts", "boat", "sun", "mountain", "water", "sky", "moon", "--seed", "5"]
+    options = ["--concepts", "boat", "sun", "mountain", "water", "sky", "moon", "--seed", "4"]
     generated, analyzed = tmp_path / "generated", tmp_path / "analyzed"
     assert calls == [
         ["generate", "a mountain and a boat on water under a sun in the sky", *options, "--out", str(generated)],
