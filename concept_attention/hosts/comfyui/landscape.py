@@ -44,8 +44,8 @@ def load_landscape() -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
     """Load the embedded landscape model, on whatever devices ComfyUI loads models to.
 
     Returns:
-        MODEL (sampled with the shift it was trained with), CLIP and VAE, as a checkpoint loader gives them. Every call
-        loads them anew.
+        MODEL (with the shift of its own scheduler), CLIP and VAE, as a checkpoint loader gives them. Every call loads
+        them anew.
     """
     return load_model(), load_clip(), load_vae()
 
