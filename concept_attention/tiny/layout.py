@@ -10,6 +10,7 @@ from .shapes import SHAPES, Part, bounds
 from .world import FLYING, NATURAL_COLORS, RGB, Time, choose_objects, color_words, jitter
 
 MARGIN = 0.02  # of the picture's shorter side, around what is whole in it
+GAP = 0.06  # of the shorter side, kept free between things where there is room: about one token
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,11 @@ def place(rng: Random, setting: Setting, things: Sequence[Thing]) -> list[Thing]
     placed: list[Thing] = []
     for thing in sorted(things, key=_depth):
         candidates = [_candidate(rng, setting, thing)]
-        while _overlap(candidates[-1], placed) > 0.02 and len(candidates) < 40:
-            smaller = replace(thing, scale=thing.scale * (1 - 0.006 * len(candidates)))
+        gap = GAP * setting.unit
+        while _overlap(candidates[-1], placed, gap) > 0.0 and len(candidates) < 60:
+            smaller = replace(thing, scale=thing.scale * (1 - 0.004 * len(candidates)))
             candidates.append(_candidate(rng, setting, smaller))
-        placed.append(min(candidates, key=lambda candidate: _overlap(candidate, placed)))
+        placed.append(min(candidates, key=lambda candidate: _overlap(candidate, placed, gap)))
     return sorted(placed, key=_depth)
 
 
@@ -101,10 +103,11 @@ def _between(rng: Random, low: float, high: float) -> float:
     return rng.uniform(low, high) if low <= high else (low + high) / 2
 
 
-def _overlap(thing: Thing, others: Sequence[Thing]) -> float:
-    """Largest share that this object's box and another's have in common, of the smaller one's area."""
+def _overlap(thing: Thing, others: Sequence[Thing], gap: float) -> float:
+    """Largest share of the smaller box that this object's, `gap` larger all around, has in common with another's."""
     worst = 0.0
-    a = thing.box()
+    left, top, right, bottom = thing.box()
+    a = left - gap, top - gap, right + gap, bottom + gap
     for other in others:
         b = other.box()
         common = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))

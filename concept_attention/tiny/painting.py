@@ -18,20 +18,20 @@ MIN_VISIBLE = 0.4  # share of an object's own area that must stay uncovered
 MIN_AREA = 0.006  # share of the picture every named object covers at least
 _INDEX = {name: index for index, name in enumerate(LABELS)}
 _SKIES: Mapping[Time, tuple[Color, Color]] = {
-    "day": ((64, 138, 232), (190, 226, 250)),
-    "sunset": ((96, 66, 152), (255, 160, 88)),
+    "day": ((64, 138, 232), (164, 212, 248)),
+    "sunset": ((96, 66, 152), (255, 142, 84)),
     "night": ((8, 10, 46), (42, 52, 112)),
 }
 _GROUND_COLORS: Mapping[str, Color] = {
     "grass": (84, 164, 58), "sand": (228, 200, 132), "water": (34, 98, 172), "snow": (234, 240, 249),
 }  # fmt: skip
 _DAYLIGHT: _Light = (1.0, 1.0, 1.0)
-_SUNSET_GROUND: _Light = (0.94, 0.84, 0.82)
+_SUNSET_GROUND: _Light = (0.84, 0.75, 0.76)  # dark enough for sand to end where the sky begins
 _NIGHT_GROUND_COLORS: Mapping[str, Color] = {
-    "grass": (42, 92, 44), "sand": (152, 128, 94), "water": (18, 56, 122), "snow": (208, 216, 236),
+    "grass": (34, 78, 38), "sand": (152, 128, 94), "water": (20, 80, 140), "snow": (220, 224, 234),
 }  # fmt: skip
 _OBJECT_LIGHT: Mapping[Time, _Light] = {
-    "day": _DAYLIGHT, "sunset": (1.0, 0.95, 0.92), "night": (0.88, 0.89, 0.94),
+    "day": _DAYLIGHT, "sunset": (0.95, 0.9, 0.88), "night": (0.88, 0.89, 0.94),
 }  # fmt: skip
 
 

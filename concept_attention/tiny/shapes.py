@@ -52,7 +52,7 @@ def arc(x: float, y: float, radius: float, start: float, stop: float, count: int
 
 
 def house(rng: Random, color: Color, night: bool) -> list[Part]:
-    roof = (84, 76, 86) if max(color) - min(color) > 50 else (164, 58, 44)  # red on pale walls
+    roof = (104, 90, 102) if max(color) - min(color) > 50 else (164, 58, 44)  # red on pale walls
     window = WINDOW_NIGHT if night else WINDOW_DAY
     parts = [
         rectangle(shade(roof, 0.8), 0.08, -0.40, 0.135, -0.27),
@@ -69,6 +69,8 @@ def house(rng: Random, color: Color, night: bool) -> list[Part]:
 
 
 def tree(rng: Random, color: Color, night: bool) -> list[Part]:
+    if night:
+        color = shade(color, 1.2)  # the grass is darker than its needles then
     tiers = ((-0.13, -0.34, 0.18, 0.85), (-0.24, -0.44, 0.15, 1.0), (-0.35, -0.54, 0.115, 1.14))
     return [
         polygon(WOOD, (-0.042, 0.0), (-0.028, -0.24), (0.028, -0.24), (0.042, 0.0)),
