@@ -186,9 +186,9 @@ def rock(rng: Random, color: Color, night: bool) -> list[Part]:
     middle, foot, front = (0.03, -0.12), (-0.04, -0.02), (0.0, 0.01)
     return [
         polygon(color, (-0.2, -0.01), left, shoulder, top, crest, right, (0.21, 0.0), front),
-        polygon(shade(color, 1.35), left, shoulder, top, middle),
-        polygon(shade(color, 0.66), middle, crest, right, (0.21, 0.0), front),
-        polygon(shade(color, 0.86), left, foot, front, (-0.2, -0.01)),
+        polygon(shade(color, 1.16), left, shoulder, top, middle),
+        polygon(shade(color, 0.8), middle, crest, right, (0.21, 0.0), front),
+        polygon(shade(color, 0.9), left, foot, front, (-0.2, -0.01)),
     ]
 
 
