@@ -67,9 +67,9 @@ def make_things(rng: Random, setting: Setting) -> list[Thing]:
 def place(rng: Random, setting: Setting, things: Sequence[Thing]) -> list[Thing]:
     """Give every object a place where it is least in the way of the others; returns them back to front."""
     placed: list[Thing] = []
+    gap = GAP * setting.unit
     for thing in sorted(things, key=_depth):
         candidates = [_candidate(rng, setting, thing)]
-        gap = GAP * setting.unit
         while _overlap(candidates[-1], placed, gap) > 0.0 and len(candidates) < 60:
             smaller = replace(thing, scale=thing.scale * (1 - 0.004 * len(candidates)))
             candidates.append(_candidate(rng, setting, smaller))
