@@ -43,7 +43,7 @@ OBJECT_COLORS: Mapping[str, tuple[str, ...]] = {
 
 # Colours of the objects a caption never describes by colour.
 NATURAL_COLORS: Mapping[str, tuple[Color, ...]] = {
-    "tree": ((32, 104, 46), (24, 88, 58), (22, 96, 70)),  # all darker than grass
+    "tree": ((32, 104, 46), (24, 88, 58), (22, 96, 70)),  # darker than grass by day
     "sun": ((255, 214, 46), (255, 226, 80)),
     "moon": ((244, 242, 216), (250, 246, 228)),
     "cloud": ((250, 251, 254),),
