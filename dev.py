@@ -41,6 +41,7 @@ HOST_LEFT_OUT = {
 }
 HOST_ASIDE = "comfyui"  # in .venv: packages that nothing but a ComfyUI may see
 TYPESCRIPT = "5.9.3"  # checks the types of what browsers load
+PACK = "pack/concept_attention_pack"  # in .venv: a link to the checkout, see [tool.mypy] in pyproject.toml
 TYPES = "tests/web/tsconfig.json"  # which files, and how strictly
 DEMO_PROMPT = "a mountain and a boat on water under a sun in the sky"
 DEMO_CONCEPTS = ("boat", "sun", "mountain", "water", "sky", "moon")
@@ -82,6 +83,7 @@ def main(argv: Sequence[str]) -> int:
         if options.command == "demo":
             return run_demo(ensure_environment(ROOT, ["standalone"]), options.out.absolute())
         python = ensure_environment(ROOT, ["dev", "standalone"], find_comfyui(ROOT))
+        link_pack(ROOT)
         return run_checks(checks(python, ensure_typescript(ROOT), rest))
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -297,6 +299,17 @@ def install_comfyui(folder: Path, python: Path, comfyui: Path) -> None:
     logged(folder, [*pip, "--no-deps", "--target", str(aside), wanted], failure)
     if version:
         logged(folder, [str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision"], failure)
+
+
+def link_pack(root: Path) -> None:
+    """Link the checkout into .venv, under a name that mypy can read the pack by."""
+    link = root / ".venv" / PACK
+    if not link.exists():
+        link.parent.mkdir(exist_ok=True)
+        if os.name == "nt":  # a junction needs no privilege
+            subprocess.run(["cmd", "/c", "mklink", "/J", str(link), str(root)], check=True, capture_output=True)  # noqa: S607
+        else:
+            link.symlink_to(root, target_is_directory=True)
 
 
 def ensure_typescript(root: Path) -> list[str]:

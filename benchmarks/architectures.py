@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from concept_attention.files import write_json
-from tests.hosts.comfyui.boot import HostMissing, boot
+from tests.support.comfyui.boot import HostMissing, boot
 
 from .measure import machine, ratios, rounds
 

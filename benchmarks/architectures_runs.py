@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from concept_attention.concepts import Concept
+from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.comfyui.sampling import sample
-from concept_attention.hosts.comfyui.settings import Settings
 from concept_attention.hosts.encoded import EncodedConcepts
-from tests.hosts.comfyui.architectures.row import Row
-from tests.hosts.comfyui.architectures.table import ROWS
+from tests.support.comfyui.architectures.row import Row
+from tests.support.comfyui.architectures.table import ROWS
 
 SEED, CFG, SAMPLER, SCHEDULER = 0, 1.0, "euler", "simple"
 # What of a configuration grows with the side of a picture, and how: tables of positions.
@@ -60,7 +60,7 @@ class LargeRow:
     @torch.inference_mode()  # as ComfyUI runs its nodes
     def plain(self) -> None:
         """KSampler alone."""
-        (latent,) = nodes.common_ksampler(self._model, *self._arguments)  # type: ignore[attr-defined]
+        (latent,) = nodes.common_ksampler(self._model, *self._arguments)
         self._compare(latent)
 
     @torch.inference_mode()

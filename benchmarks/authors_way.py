@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 
-from concept_attention.hosts.diffusers import flux
+from concept_attention.hosts.diffusers.transformers import flux
 
 
 class AuthorsWay:

@@ -17,10 +17,10 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from concept_attention.concepts import Concept
+from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.comfyui.sampling import sample
-from concept_attention.hosts.comfyui.settings import Settings
 from concept_attention.hosts.encoded import EncodedConcepts
-from concept_attention.recording import Recording
+from concept_attention.recording.recording import Recording
 
 from .comfyui_sizes import HEAD_DIM, Sizes
 
@@ -57,7 +57,7 @@ class RandomComfyFlux:
 
     def plain(self) -> None:
         """KSampler alone."""
-        (latent,) = nodes.common_ksampler(self.model, *self.arguments())  # type: ignore[attr-defined]
+        (latent,) = nodes.common_ksampler(self.model, *self.arguments())
         self.compare(latent["samples"])
 
     def ours(self, end_percent: float = 1.0) -> Recording:

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dev
-from tests.server.client import Client, running
-from tests.server.graph import Node
-from tests.server.landscape import Landscape
+from tests.support.server.client import Client, running
+from tests.support.server.graph import Node
+from tests.support.server.landscape import Landscape
 
 MIB = 2**20
 WARM_UP = 20  # runs

@@ -76,9 +76,9 @@ def sampled(model: RandomComfyFlux, method: str, wanted: str) -> tuple[float, li
     import nodes
     from comfy.patcher_extension import WrappersMP
 
+    from concept_attention.hosts.comfyui.engine.settings import Settings
     from concept_attention.hosts.comfyui.patching import patch_model
-    from concept_attention.hosts.comfyui.sampling import Keep
-    from concept_attention.hosts.comfyui.settings import Settings
+    from concept_attention.hosts.comfyui.sampling import ResultHolder
 
     spent: list[float] = []
 
@@ -93,12 +93,12 @@ def sampled(model: RandomComfyFlux, method: str, wanted: str) -> tuple[float, li
 
         return executor(*args[:CALLBACK], callback, *args[CALLBACK + 1 :], **kwargs)
 
-    patched = patch_model(model.model, Settings(model.encoded, layers="all", live_preview=wanted), Keep())
+    patched = patch_model(model.model, Settings(model.encoded, layers="all", live_preview=wanted), ResultHolder())
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "clock", clock)  # inside of the one that records
     latent_preview.set_preview_method(method)
     try:
         began = time.perf_counter()
-        (latent,) = nodes.common_ksampler(patched, *model.arguments())  # type: ignore[attr-defined]
+        (latent,) = nodes.common_ksampler(patched, *model.arguments())
         seconds = time.perf_counter() - began
     finally:
         latent_preview.set_preview_method()

@@ -12,13 +12,13 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from concept_attention import make_heatmaps, parse_concepts
+from concept_attention.embedded import EMBEDDED
 from concept_attention.files import save_image
 from concept_attention.hosts.diffusers import analyze, generate, load_pipeline
 from concept_attention.hosts.diffusers.registry import family_of
-from concept_attention.tiny import EMBEDDED
-from concept_attention.tiny.agreement import winners
-from concept_attention.tiny.clips import MOVABLE
-from concept_attention.tiny.evaluation import Prompt, evaluate_landscapes
+from concept_attention.tiny.evaluation.agreement import winners
+from concept_attention.tiny.evaluation.landscapes import Prompt, evaluate_landscapes
+from concept_attention.tiny.world.clips import MOVABLE
 
 # What is asked for, and the concepts it shows; every object, ground and time of day comes up.
 PROMPTS = (

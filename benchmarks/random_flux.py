@@ -13,11 +13,11 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
 from concept_attention.concepts import Concept
-from concept_attention.hosts.diffusers import flux
 from concept_attention.hosts.diffusers.recorder import Recorder
 from concept_attention.hosts.diffusers.stream import StopForward
+from concept_attention.hosts.diffusers.transformers import flux
 from concept_attention.hosts.encoded import EncodedConcepts
-from concept_attention.recording import Recording
+from concept_attention.recording.recording import Recording
 
 from .authors_way import AuthorsWay
 

@@ -23,8 +23,8 @@ from concept_attention.concepts import Concept
 from concept_attention.hosts.architecture import Architecture, frame_counts
 from concept_attention.hosts.collector import Collector
 from concept_attention.hosts.encoded import EncodedConcepts
-from concept_attention.recording import Recording, recording_nbytes
-from concept_attention.recording_file import save_recording
+from concept_attention.recording.file import save_recording
+from concept_attention.recording.recording import Recording, recording_nbytes
 
 from .measure import child, peak_resident
 

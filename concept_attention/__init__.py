@@ -6,42 +6,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .concepts import parse_concepts
-    from .heatmaps import make_heatmaps
-    from .hosts.diffusers.pipelines import ConceptAttentionFluxPipeline
-    from .hosts.diffusers.pipelines_cogvideox import ConceptAttentionCogVideoXPipeline
-    from .hosts.diffusers.pipelines_flux2 import ConceptAttentionFlux2Pipeline
-    from .hosts.diffusers.pipelines_sd3 import ConceptAttentionSD3Pipeline
-    from .masks import make_masks
-    from .recording import Recording
-    from .recording_file import load_recording, save_recording
+    from .concepts import parse_concepts as parse_concepts
+    from .heatmaps.heatmaps import make_heatmaps as make_heatmaps
+    from .heatmaps.masks import make_masks as make_masks
+    from .hosts.diffusers.authors.cogvideox import (
+        ConceptAttentionCogVideoXPipeline as ConceptAttentionCogVideoXPipeline,
+    )
+    from .hosts.diffusers.authors.flux import ConceptAttentionFluxPipeline as ConceptAttentionFluxPipeline
+    from .hosts.diffusers.authors.flux2 import ConceptAttentionFlux2Pipeline as ConceptAttentionFlux2Pipeline
+    from .hosts.diffusers.authors.sd3 import ConceptAttentionSD3Pipeline as ConceptAttentionSD3Pipeline
+    from .recording.file import load_recording as load_recording
+    from .recording.file import save_recording as save_recording
+    from .recording.recording import Recording as Recording
 
-__all__ = [
-    "ConceptAttentionCogVideoXPipeline",
-    "ConceptAttentionFlux2Pipeline",
-    "ConceptAttentionFluxPipeline",
-    "ConceptAttentionSD3Pipeline",
-    "Recording",
-    "load_recording",
-    "make_heatmaps",
-    "make_masks",
-    "parse_concepts",
-    "save_recording",
-]
-
-# Where each name lives. It is imported when it is first asked for: no host is loaded by those who need none.
+# Where each public name is defined. A name is imported when it is first used, so that nobody loads a host for nothing.
 _HOMES = {
-    "ConceptAttentionCogVideoXPipeline": ".hosts.diffusers.pipelines_cogvideox",
-    "ConceptAttentionFlux2Pipeline": ".hosts.diffusers.pipelines_flux2",
-    "ConceptAttentionFluxPipeline": ".hosts.diffusers.pipelines",
-    "ConceptAttentionSD3Pipeline": ".hosts.diffusers.pipelines_sd3",
-    "Recording": ".recording",
-    "load_recording": ".recording_file",
-    "make_heatmaps": ".heatmaps",
-    "make_masks": ".masks",
+    "ConceptAttentionCogVideoXPipeline": ".hosts.diffusers.authors.cogvideox",
+    "ConceptAttentionFlux2Pipeline": ".hosts.diffusers.authors.flux2",
+    "ConceptAttentionFluxPipeline": ".hosts.diffusers.authors.flux",
+    "ConceptAttentionSD3Pipeline": ".hosts.diffusers.authors.sd3",
+    "Recording": ".recording.recording",
+    "load_recording": ".recording.file",
+    "make_heatmaps": ".heatmaps.heatmaps",
+    "make_masks": ".heatmaps.masks",
     "parse_concepts": ".concepts",
-    "save_recording": ".recording_file",
+    "save_recording": ".recording.file",
 }
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -6,12 +6,15 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..concept_attention.choices import Keep
+from ..concept_attention.hosts.comfyui.analysis import analyze
+from ..concept_attention.hosts.comfyui.engine.settings import Settings
+from ..concept_attention.hosts.encoded import EncodedConcepts
 from . import report
-from .library import analysis, averaging, encoded, settings
 from .sockets import (
+    CA_RECORDING,
     LARGEST_SEED,
     SAMPLING,
-    Recording,
     concepts_input,
     keep_input,
     layers_input,
@@ -73,7 +76,7 @@ class ConceptAttentionEncodeImage(io.ComfyNode):
                 keep_input(),
             ],
             outputs=[
-                Recording.Output(
+                CA_RECORDING.Output(
                     display_name="recording",
                     tooltip="The score of every concept at every place; its steps are the noises.",
                 )
@@ -84,7 +87,7 @@ class ConceptAttentionEncodeImage(io.ComfyNode):
     def execute(
         cls,
         model: Any,
-        concepts: encoded.EncodedConcepts,
+        concepts: EncodedConcepts,
         latent: dict[str, Any],
         noise: float,
         samples: int,
@@ -93,8 +96,8 @@ class ConceptAttentionEncodeImage(io.ComfyNode):
         layers: str = "all",
         mode: str = "auto",
         live_preview: str = "",
-        keep: averaging.Keep = "every step",
+        keep: Keep = "every step",
     ) -> io.NodeOutput:
-        wanted = settings.Settings(concepts, layers, mode=mode, live_preview=live_preview.strip(), keep=keep)
-        result = analysis.analyze(model, wanted, latent, positive, noise, samples, seed)
+        wanted = Settings(concepts, layers, mode=mode, live_preview=live_preview.strip(), keep=keep)
+        result = analyze(model, wanted, latent, positive, noise, samples, seed)
         return io.NodeOutput(result, ui=ui.PreviewText(report.recording_text(result)))

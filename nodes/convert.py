@@ -8,7 +8,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .library import concepts, heatmaps, recording
+from ..concept_attention.concepts import Concept, concept_index, parse_concepts
+from ..concept_attention.heatmaps.heatmaps import Heatmaps
+from ..concept_attention.recording.recording import Recording
 
 AS_MADE = ("auto", "all", "auto", 0.0)  # layers, steps, mode and temperature where nothing is chosen
 
@@ -40,7 +42,7 @@ def to_mask(masks: Tensor) -> Tensor:
     return rearrange(masks, "b t h w -> (b t) h w") if masks.ndim == 4 else masks
 
 
-def match_pictures(image: Tensor, maps: heatmaps.Heatmaps) -> list[tuple[Tensor, int, int]]:
+def match_pictures(image: Tensor, maps: Heatmaps) -> list[tuple[Tensor, int, int]]:
     """Every picture of an IMAGE with the (picture, frame) of the heatmaps that belongs to it.
 
     Of a video there is a picture for each of its frames, or for each latent frame.
@@ -61,7 +63,7 @@ def match_pictures(image: Tensor, maps: heatmaps.Heatmaps) -> list[tuple[Tensor,
     return [(picture, *place) for picture, place in zip(pictures, places, strict=True)]
 
 
-def latent_pictures(pictures: Tensor, maps: heatmaps.Heatmaps) -> Tensor:
+def latent_pictures(pictures: Tensor, maps: Heatmaps) -> Tensor:
     """Of all frames of videos, (n, H, W, 3), the middle one of those that share a latent frame; other pictures stay."""
     places = torch.tensor(maps.frames)
     if maps.frame_counts is None or len(pictures) != maps.batch * len(places):
@@ -73,13 +75,13 @@ def latent_pictures(pictures: Tensor, maps: heatmaps.Heatmaps) -> Tensor:
 
 
 def to_source(
-    recorded: recording.Recording | None,
-    maps: heatmaps.Heatmaps | None,
+    recorded: Recording | None,
+    maps: Heatmaps | None,
     layers: str,
     steps: str,
     mode: str,
     temperature: float,
-) -> recording.Recording | heatmaps.Heatmaps:
+) -> Recording | Heatmaps:
     """What to look at: a recording, or heatmaps, for which nothing can be chosen any more.
 
     Raises:
@@ -101,7 +103,7 @@ def to_source(
     return maps
 
 
-def to_names(text: str, available: Sequence[concepts.Concept]) -> list[str]:
+def to_names(text: str, available: Sequence[Concept]) -> list[str]:
     """Names as users write them, comma-separated or one per line; the first that there is if nothing is written.
 
     Raises:
@@ -109,11 +111,11 @@ def to_names(text: str, available: Sequence[concepts.Concept]) -> list[str]:
     """
     if not text.strip():
         return [available[0].name]
-    written = [concept.name for concept in concepts.parse_concepts(text)]
-    return [available[concepts.concept_index(available, name)].name for name in written]
+    written = [concept.name for concept in parse_concepts(text)]
+    return [available[concept_index(available, name)].name for name in written]
 
 
-def to_name(text: str, available: Sequence[concepts.Concept]) -> str:
+def to_name(text: str, available: Sequence[Concept]) -> str:
     """One name, as `to_names` reads it.
 
     Raises:

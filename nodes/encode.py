@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..concept_attention.choices import POOLINGS, READERS, Pooling, Reader
+from ..concept_attention.concepts import parse_concepts
+from ..concept_attention.hosts.comfyui.encoding.encode import encode_concepts
 from . import report
-from .library import concepts as concept_texts
-from .library import encoded, text
-from .sockets import SAMPLING, Concepts
+from .sockets import CA_CONCEPTS, SAMPLING
 
 
 class ConceptEncode(io.ComfyNode):
@@ -44,7 +45,7 @@ class ConceptEncode(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "pooling",
-                    options=list(get_args(encoded.Pooling)),
+                    options=list(POOLINGS),
                     default="auto",
                     optional=True,
                     advanced=True,
@@ -54,7 +55,7 @@ class ConceptEncode(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "reader",
-                    options=list(get_args(encoded.Reader)),
+                    options=list(READERS),
                     default="auto",
                     optional=True,
                     advanced=True,
@@ -63,7 +64,7 @@ class ConceptEncode(io.ComfyNode):
                     "those before it. auto takes T5 where there is one, and whatever the model has otherwise.",
                 ),
             ],
-            outputs=[Concepts.Output(display_name="concepts", tooltip="The concepts, for every node that records.")],
+            outputs=[CA_CONCEPTS.Output(display_name="concepts", tooltip="The concepts, for every node that records.")],
         )
 
     @classmethod
@@ -72,9 +73,9 @@ class ConceptEncode(io.ComfyNode):
         clip: Any,
         concepts: str,
         background: str = "",
-        pooling: encoded.Pooling = "auto",
-        reader: encoded.Reader = "auto",
+        pooling: Pooling = "auto",
+        reader: Reader = "auto",
     ) -> io.NodeOutput:
-        wanted = concept_texts.parse_concepts(concepts, background)
-        result = text.encode_concepts(clip, wanted, pooling, reader)
+        wanted = parse_concepts(concepts, background)
+        result = encode_concepts(clip, wanted, pooling, reader)
         return io.NodeOutput(result, ui=ui.PreviewText(report.encoding_text(result)))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from comfy_api.latest import io, ui
 
+from ..concept_attention.choices import KINDS, Kind
+from ..concept_attention.heatmaps.heatmaps import make_heatmaps
+from ..concept_attention.recording.recording import Recording
 from . import report
-from .library import heatmaps
-from .library import recording as recordings
-from .sockets import HEATMAPS, Heatmaps, Recording, reading_inputs, reading_mode_input, temperature_input
+from .sockets import CA_HEATMAPS, CA_RECORDING, HEATMAPS, reading_inputs, reading_mode_input, temperature_input
 
 
 class ConceptHeatmaps(io.ComfyNode):
@@ -24,33 +23,33 @@ class ConceptHeatmaps(io.ComfyNode):
             search_aliases=["concept attention", "attention map", "saliency", "DAAM", "layers", "steps"],
             has_intermediate_output=True,
             inputs=[
-                Recording.Input("recording", tooltip="What was recorded while sampling, or of an existing picture."),
+                CA_RECORDING.Input("recording", tooltip="What was recorded while sampling, or of an existing picture."),
                 *reading_inputs(),
                 reading_mode_input(),
                 temperature_input(),
                 io.Combo.Input(
                     "kind",
-                    options=list(get_args(heatmaps.Kind)),
+                    options=list(KINDS),
                     default="share",
                     optional=True,
                     tooltip="share: how much of each place belongs to a concept, 0 to 1, comparable between pictures. "
                     "score: the raw numbers. stretched: shares spread over 0 to 1, to look at only.",
                 ),
             ],
-            outputs=[Heatmaps.Output(display_name="heatmaps", tooltip="One heatmap per concept and picture.")],
+            outputs=[CA_HEATMAPS.Output(display_name="heatmaps", tooltip="One heatmap per concept and picture.")],
         )
 
     @classmethod
     def execute(
         cls,
-        recording: recordings.Recording,
+        recording: Recording,
         layers: str = "auto",
         steps: str = "all",
         mode: str = "auto",
         temperature: float = 0.0,
-        kind: heatmaps.Kind = "share",
+        kind: Kind = "share",
     ) -> io.NodeOutput:
         divisor = temperature or None
-        maps = heatmaps.make_heatmaps(recording, layers, steps, mode, divisor, kind)
+        maps = make_heatmaps(recording, layers, steps, mode, divisor, kind)
         text = report.heatmaps_text(recording, layers, steps, mode, divisor, maps)
         return io.NodeOutput(maps, ui=ui.PreviewText(text))

@@ -6,10 +6,12 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..concept_attention.choices import Method
+from ..concept_attention.heatmaps.guided import EPSILON, sharpen_heatmaps
+from ..concept_attention.heatmaps.heatmaps import Heatmaps
+from ..concept_attention.heatmaps.masks import make_masks
 from . import convert, report
-from .library import guided, masks
-from .library import heatmaps as maps
-from .sockets import HEATMAPS, Heatmaps, mask_inputs
+from .sockets import CA_HEATMAPS, HEATMAPS, mask_inputs
 
 PICTURE_FRAMES, LATENT_FRAMES = "picture", "latent"
 
@@ -26,7 +28,7 @@ class ConceptHeatmapToMask(io.ComfyNode):
             search_aliases=["concept attention", "concept mask", "attention mask", "segment", "inpaint mask"],
             has_intermediate_output=True,
             inputs=[
-                Heatmaps.Input(
+                CA_HEATMAPS.Input(
                     "heatmaps", tooltip="Heatmaps of kind share; of any kind for the methods mean, otsu and percentile."
                 ),
                 io.String.Input(
@@ -86,7 +88,7 @@ class ConceptHeatmapToMask(io.ComfyNode):
                 io.Float.Input(
                     "guide_epsilon",
                     display_name="guide epsilon",
-                    default=guided.EPSILON,
+                    default=EPSILON,
                     min=0.00001,
                     max=1.0,
                     step=0.00001,
@@ -116,9 +118,9 @@ class ConceptHeatmapToMask(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        heatmaps: maps.Heatmaps,
+        heatmaps: Heatmaps,
         concepts: str = "",
-        method: masks.Method = "soft",
+        method: Method = "soft",
         threshold: float = 0.5,
         percentile: float = 90.0,
         blur: float = 0.0,
@@ -126,7 +128,7 @@ class ConceptHeatmapToMask(io.ComfyNode):
         width: int = 0,
         height: int = 0,
         guide_radius: int = 0,
-        guide_epsilon: float = guided.EPSILON,
+        guide_epsilon: float = EPSILON,
         frames: str = PICTURE_FRAMES,
     ) -> io.NodeOutput:
         names = convert.to_names(concepts, heatmaps.concepts)
@@ -135,8 +137,8 @@ class ConceptHeatmapToMask(io.ComfyNode):
             pictures, radius = convert.to_pictures(guide), guide_radius or None
             if frames == LATENT_FRAMES:
                 pictures = convert.latent_pictures(pictures, heatmaps)
-            heatmaps = guided.sharpen_heatmaps(heatmaps, pictures, size, radius=radius, epsilon=guide_epsilon)
+            heatmaps = sharpen_heatmaps(heatmaps, pictures, size, radius=radius, epsilon=guide_epsilon)
         cut: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "size": size}
-        mask = masks.make_masks(heatmaps, names, method, **cut, per_frame=frames == PICTURE_FRAMES)
+        mask = make_masks(heatmaps, names, method, **cut, per_frame=frames == PICTURE_FRAMES)
         mask = convert.to_mask(mask)
         return io.NodeOutput(mask, ui=ui.PreviewText(report.mask_text(names, mask)))

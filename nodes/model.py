@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .library import landscape
+from ..concept_attention.tiny.comfyui.loader import load_landscape
 from .sockets import LOADERS
 
 
@@ -29,4 +29,4 @@ class ConceptAttentionTinyModel(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(*landscape.load_landscape())
+        return io.NodeOutput(*load_landscape())

@@ -6,11 +6,14 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..concept_attention.choices import Keep
+from ..concept_attention.hosts.comfyui.engine.settings import Settings
+from ..concept_attention.hosts.comfyui.patching import collect, patch_model
+from ..concept_attention.hosts.encoded import EncodedConcepts
 from . import report
-from .library import averaging, encoded, patching, settings
 from .sockets import (
+    CA_RECORDING,
     SAMPLING,
-    Recording,
     concepts_input,
     keep_input,
     layers_input,
@@ -47,18 +50,18 @@ class ConceptAttentionPatchModel(io.ComfyNode):
     def execute(
         cls,
         model: Any,
-        concepts: encoded.EncodedConcepts,
+        concepts: EncodedConcepts,
         layers: str = "all",
         start_percent: float = 0.0,
         end_percent: float = 1.0,
         mode: str = "auto",
         live_preview: str = "",
-        keep: averaging.Keep = "every step",
+        keep: Keep = "every step",
     ) -> io.NodeOutput:
-        wanted = settings.Settings(
+        wanted = Settings(
             concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip(), keep=keep
         )
-        return io.NodeOutput(patching.patch_model(model, wanted))
+        return io.NodeOutput(patch_model(model, wanted))
 
 
 class ConceptAttentionCollect(io.ComfyNode):
@@ -82,10 +85,12 @@ class ConceptAttentionCollect(io.ComfyNode):
                     tooltip="The patched model. Only needed where the same latent was sampled with different concepts.",
                 ),
             ],
-            outputs=[Recording.Output(display_name="recording", tooltip="The score of every concept at every place.")],
+            outputs=[
+                CA_RECORDING.Output(display_name="recording", tooltip="The score of every concept at every place.")
+            ],
         )
 
     @classmethod
     def execute(cls, latent: dict[str, Any], model: Any = None) -> io.NodeOutput:
-        result = patching.collect(latent, model)
+        result = collect(latent, model)
         return io.NodeOutput(result, ui=ui.PreviewText(report.recording_text(result)))

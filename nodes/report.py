@@ -6,13 +6,18 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .library import encoded, heatmaps, recording, scores, selection, summary
+from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps, select_layers
+from ..concept_attention.heatmaps.summary import summarise, summary_text
+from ..concept_attention.hosts.encoded import EncodedConcepts
+from ..concept_attention.recording.recording import Recording
+from ..concept_attention.scores import MODES
+from ..concept_attention.selection import parse_steps
 
 KIBIBYTE = 1 << 10
 MEBIBYTE = 1 << 20
 
 
-def encoding_text(result: encoded.EncodedConcepts) -> str:
+def encoding_text(result: EncodedConcepts) -> str:
     """How many tokens every concept has, and what became of them."""
     lines = []
     for concept, tokens in zip(result.concepts, result.token_counts, strict=True):
@@ -27,7 +32,7 @@ def _pooled(tokens: int, pooling: str) -> str:
     return f", {'mean of all' if pooling in ('auto', 'mean') else f'only the {pooling} one is used'}"
 
 
-def recording_text(result: recording.Recording) -> str:
+def recording_text(result: Recording) -> str:
     """What a run recorded."""
     frames, height, width = result.grid
     grid = f"{width} x {height} tokens" + (f" x {frames} frames" if result.video else "")
@@ -44,22 +49,22 @@ def recording_text(result: recording.Recording) -> str:
 
 
 def heatmaps_text(
-    source: recording.Recording, layers: str, steps: str, mode: str, temperature: float | None, maps: heatmaps.Heatmaps
+    source: Recording, layers: str, steps: str, mode: str, temperature: float | None, maps: Heatmaps
 ) -> str:
     """What the heatmaps are made of, and how present every concept is."""
-    chosen = heatmaps.select_layers(source, layers)
-    read = f"{len(selection.parse_steps(steps, len(source.steps)))} of {_count(len(source.steps), 'recorded step')}"
+    chosen = select_layers(source, layers)
+    read = f"{len(parse_steps(steps, len(source.steps)))} of {_count(len(source.steps), 'recorded step')}"
     name = source.mode if mode == "auto" else mode
-    used = scores.MODES[name].temperature if temperature is None else temperature
+    used = MODES[name].temperature if temperature is None else temperature
     if maps.kind != "share":  # presence is told in shares, whatever is shown
-        maps = heatmaps.make_heatmaps(source, layers, steps, mode, temperature)
+        maps = make_heatmaps(source, layers, steps, mode, temperature)
     made_of = (
         f"layers {_ranges(chosen)} of {source.layer_count}",
         read if source.averaged is None else "mean of all recorded steps",
         f"mode {name}",
         f"temperature {used:g}",
     )
-    return f"{', '.join(made_of[:2])}\n{', '.join(made_of[2:])}\n{summary.summary_text(summary.summarise(maps))}"
+    return f"{', '.join(made_of[:2])}\n{', '.join(made_of[2:])}\n{summary_text(summarise(maps))}"
 
 
 def mask_text(names: Sequence[str], masks: Tensor) -> str:

@@ -7,12 +7,15 @@ from typing import Any
 import comfy.samplers
 from comfy_api.latest import io, ui
 
+from ..concept_attention.choices import Keep
+from ..concept_attention.hosts.comfyui.engine.settings import Settings
+from ..concept_attention.hosts.comfyui.sampling import sample, sample_custom
+from ..concept_attention.hosts.encoded import EncodedConcepts
 from . import report
-from .library import averaging, encoded, sampling, settings
 from .sockets import (
+    CA_RECORDING,
     LARGEST_SEED,
     SAMPLING,
-    Recording,
     concepts_input,
     keep_input,
     layers_input,
@@ -23,7 +26,7 @@ from .sockets import (
 
 
 def _recording_output() -> io.Output:
-    return Recording.Output(
+    return CA_RECORDING.Output(
         display_name="recording",
         tooltip="The score of every concept at every place, for every recorded step and layer.",
     )
@@ -114,18 +117,18 @@ class ConceptAttentionKSampler(io.ComfyNode):
         negative: Any,
         latent_image: dict[str, Any],
         denoise: float,
-        concepts: encoded.EncodedConcepts,
+        concepts: EncodedConcepts,
         layers: str = "all",
         start_percent: float = 0.0,
         end_percent: float = 1.0,
         mode: str = "auto",
         live_preview: str = "",
-        keep: averaging.Keep = "every step",
+        keep: Keep = "every step",
     ) -> io.NodeOutput:
-        wanted = settings.Settings(
+        wanted = Settings(
             concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip(), keep=keep
         )
-        latent, recording = sampling.sample(
+        latent, recording = sample(
             model, wanted, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise
         )
         return io.NodeOutput(latent, recording, ui=ui.PreviewText(report.recording_text(recording)))
@@ -173,16 +176,16 @@ class ConceptAttentionSamplerCustom(io.ComfyNode):
         sampler: Any,
         sigmas: Any,
         latent_image: dict[str, Any],
-        concepts: encoded.EncodedConcepts,
+        concepts: EncodedConcepts,
         layers: str = "all",
         start_percent: float = 0.0,
         end_percent: float = 1.0,
         mode: str = "auto",
         live_preview: str = "",
-        keep: averaging.Keep = "every step",
+        keep: Keep = "every step",
     ) -> io.NodeOutput:
-        wanted = settings.Settings(
+        wanted = Settings(
             concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip(), keep=keep
         )
-        output, denoised, recording = sampling.sample_custom(noise, guider, sampler, sigmas, latent_image, wanted)
+        output, denoised, recording = sample_custom(noise, guider, sampler, sigmas, latent_image, wanted)
         return io.NodeOutput(output, denoised, recording, ui=ui.PreviewText(report.recording_text(recording)))

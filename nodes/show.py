@@ -8,17 +8,18 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..concept_attention.drawing.figures import layer_step_figure
+from ..concept_attention.drawing.overlay import overlay_each, overlay_grid, overlay_segmentation
+from ..concept_attention.heatmaps.heatmaps import Heatmaps
+from ..concept_attention.recording.recording import Recording
 from . import convert
-from .library import figures, overlay
-from .library import heatmaps as maps
-from .library import recording as recordings
-from .sockets import HEATMAPS, Heatmaps, Recording, colormap_input, reading_mode_input, temperature_input
+from .sockets import CA_HEATMAPS, CA_RECORDING, HEATMAPS, colormap_input, reading_mode_input, temperature_input
 
 EACH, GRID, SEGMENTATION = "one per concept", "grid", "segmentation"
 LAYOUTS: dict[str, Callable[..., Tensor]] = {
-    EACH: overlay.overlay_each,
-    GRID: overlay.overlay_grid,
-    SEGMENTATION: overlay.overlay_segmentation,
+    EACH: overlay_each,
+    GRID: overlay_grid,
+    SEGMENTATION: overlay_segmentation,
 }
 
 
@@ -43,7 +44,7 @@ class ConceptHeatmapOverlay(io.ComfyNode):
                     tooltip="The pictures the heatmaps belong to, or all frames of the video: as many, and of the same "
                     "aspect.",
                 ),
-                Heatmaps.Input("heatmaps", tooltip="Heatmaps of any kind."),
+                CA_HEATMAPS.Input("heatmaps", tooltip="Heatmaps of any kind."),
                 io.Combo.Input(
                     "layout",
                     options=list(LAYOUTS),
@@ -82,7 +83,7 @@ class ConceptHeatmapOverlay(io.ComfyNode):
     def execute(
         cls,
         image: Any,
-        heatmaps: maps.Heatmaps,
+        heatmaps: Heatmaps,
         layout: str = GRID,
         colormap: str = "viridis",
         opacity: float = 0.7,
@@ -107,7 +108,7 @@ class ConceptHeatmapPlot(io.ComfyNode):
             description="Draws how one concept looks in every recorded layer and step, to choose layers and steps by.",
             search_aliases=["concept attention", "layer plot", "step plot", "attention per layer", "figure"],
             inputs=[
-                Recording.Input("recording", tooltip="What was recorded while sampling, or of an existing picture."),
+                CA_RECORDING.Input("recording", tooltip="What was recorded while sampling, or of an existing picture."),
                 io.String.Input(
                     "concept",
                     default="",
@@ -134,7 +135,7 @@ class ConceptHeatmapPlot(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        recording: recordings.Recording,
+        recording: Recording,
         concept: str = "",
         mode: str = "auto",
         temperature: float = 0.0,
@@ -144,7 +145,7 @@ class ConceptHeatmapPlot(io.ComfyNode):
         name = convert.to_name(concept, recording.concepts)
         options: dict[str, Any] = {"mode": mode, "temperature": temperature or None, "colormap": colormap}
         drawn = [
-            figures.layer_step_figure(recording, name, picture, frame=frame, **options)
+            layer_step_figure(recording, name, picture, frame=frame, **options)
             for picture in range(recording.batch)
         ]
         return io.NodeOutput(convert.to_image(drawn))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from comfy_api.latest import io
 
-from .library import averaging, masks, scores
+from ..concept_attention.choices import KEEPS, METHODS, MODE_NAMES
 
-Concepts = io.Custom("CA_CONCEPTS")  # hosts.encoded.EncodedConcepts
-Recording = io.Custom("CA_RECORDING")  # recording.Recording
-Heatmaps = io.Custom("CA_HEATMAPS")  # heatmaps.Heatmaps
+CA_CONCEPTS = io.Custom("CA_CONCEPTS")  # hosts.encoded.EncodedConcepts
+CA_RECORDING = io.Custom("CA_RECORDING")  # recording.Recording
+CA_HEATMAPS = io.Custom("CA_HEATMAPS")  # heatmaps.Heatmaps
 
 LARGEST_SEED = 2**64 - 1
 
@@ -19,13 +17,12 @@ HEATMAPS = "ConceptAttention/heatmaps"
 RECORDINGS = "ConceptAttention/recordings"
 LOADERS = "ConceptAttention/loaders"
 
-MODES = ["auto", *scores.MODES]
 COLORMAPS = ["viridis", "cividis", "magma", "inferno", "plasma", "gray", "turbo"]  # matplotlib's; the first two are
 # safe for colour-blind eyes
 
 
 def concepts_input() -> io.Input:
-    return Concepts.Input("concepts", tooltip="What to look for: the output of Encode Concepts.")
+    return CA_CONCEPTS.Input("concepts", tooltip="What to look for: the output of Encode Concepts.")
 
 
 def layers_input() -> io.Input:
@@ -68,7 +65,7 @@ def range_inputs() -> list[io.Input]:
 def recording_mode_input() -> io.Input:
     return io.Combo.Input(
         "mode",
-        options=MODES,
+        options=list(MODE_NAMES),
         default="auto",
         optional=True,
         advanced=True,
@@ -92,7 +89,7 @@ def live_preview_input() -> io.Input:
 def keep_input() -> io.Input:
     return io.Combo.Input(
         "keep",
-        options=list(get_args(averaging.Keep)),
+        options=list(KEEPS),
         default="every step",
         optional=True,
         advanced=True,
@@ -124,7 +121,7 @@ def reading_inputs() -> list[io.Input]:
 def reading_mode_input() -> io.Input:
     return io.Combo.Input(
         "mode",
-        options=MODES,
+        options=list(MODE_NAMES),
         default="auto",
         optional=True,
         advanced=True,
@@ -161,7 +158,7 @@ def mask_inputs() -> list[io.Input]:
     return [
         io.Combo.Input(
             "method",
-            options=list(get_args(masks.Method)),
+            options=list(METHODS),
             default="soft",
             optional=True,
             tooltip="soft: the share itself. threshold: share above the threshold. argmax: where it beats every other "

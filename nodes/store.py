@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..concept_attention.recording.file import load_recording, save_recording
+from ..concept_attention.recording.recording import Recording, in_float16
 from . import folders, report
-from .library import recording as recordings
-from .library import recording_file
-from .sockets import RECORDINGS, Recording
+from .sockets import CA_RECORDING, RECORDINGS
 
 
 class ConceptRecordingSave(io.ComfyNode):
@@ -22,7 +22,7 @@ class ConceptRecordingSave(io.ComfyNode):
             search_aliases=["concept attention", "export recording", "save heatmaps", "safetensors"],
             is_output_node=True,
             inputs=[
-                Recording.Input("recording", tooltip="What was recorded while sampling, or of an existing picture."),
+                CA_RECORDING.Input("recording", tooltip="What was recorded while sampling, or of an existing picture."),
                 io.String.Input(
                     "filename_prefix",
                     default="recordings/concepts",
@@ -41,9 +41,9 @@ class ConceptRecordingSave(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, recording: recordings.Recording, filename_prefix: str, float16: bool = False) -> io.NodeOutput:
+    def execute(cls, recording: Recording, filename_prefix: str, float16: bool = False) -> io.NodeOutput:
         place = folders.next_place(filename_prefix)
-        recording_file.save_recording(recordings.in_float16(recording) if float16 else recording, place.path)
+        save_recording(in_float16(recording) if float16 else recording, place.path)
         saved = {"filename": place.filename, "subfolder": place.subfolder, "type": "output"}
         text = f"Saved as {folders.name_of(place)}"
         return io.NodeOutput(ui={"text": [text], "recordings": [saved]})
@@ -67,7 +67,7 @@ class ConceptRecordingLoad(io.ComfyNode):
                     tooltip=f"Files of the input and output folders whose names end in {folders.SUFFIX}.",
                 )
             ],
-            outputs=[Recording.Output(display_name="recording", tooltip="The recording as it was saved.")],
+            outputs=[CA_RECORDING.Output(display_name="recording", tooltip="The recording as it was saved.")],
         )
 
     @classmethod
@@ -88,5 +88,5 @@ class ConceptRecordingLoad(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        result = recording_file.load_recording(folders.find_recording(file))
+        result = load_recording(folders.find_recording(file))
         return io.NodeOutput(result, ui={"text": [report.recording_text(result)]})

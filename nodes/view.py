@@ -8,11 +8,24 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
+from ..concept_attention.choices import Method
+from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps, select_layers
+from ..concept_attention.heatmaps.masks import make_masks
+from ..concept_attention.recording.recording import Recording
+from ..concept_attention.selection import parse_steps
+from ..concept_attention.viewer.folder import ViewerFolder
+from ..concept_attention.viewer.manifest import Choice, write_view
+from ..concept_attention.viewer.maps import ViewerMaps, maps_of_heatmaps, maps_of_recording
 from . import convert
-from .library import heatmaps as maps
-from .library import masks, selection, viewer, viewer_files, viewer_maps
-from .library import recording as recordings
-from .sockets import HEATMAPS, Heatmaps, Recording, mask_inputs, reading_inputs, reading_mode_input, temperature_input
+from .sockets import (
+    CA_HEATMAPS,
+    CA_RECORDING,
+    HEATMAPS,
+    mask_inputs,
+    reading_inputs,
+    reading_mode_input,
+    temperature_input,
+)
 
 SUBFOLDER = "concept_attention"  # of ComfyUI's temporary folder, which it empties itself
 ADDRESS = {"subfolder": SUBFOLDER, "type": "temp"}
@@ -32,12 +45,12 @@ class ConceptHeatmapViewer(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 io.Image.Input("image", tooltip="The pictures that the recording or the heatmaps belong to."),
-                Recording.Input(
+                CA_RECORDING.Input(
                     "recording",
                     optional=True,
                     tooltip="What was recorded while sampling, or of an existing picture. Connect this, or heatmaps.",
                 ),
-                Heatmaps.Input(
+                CA_HEATMAPS.Input(
                     "heatmaps",
                     optional=True,
                     tooltip="Heatmaps that are finished, in place of a recording; layers and steps are chosen already.",
@@ -56,7 +69,7 @@ class ConceptHeatmapViewer(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="IMAGE", tooltip="The pictures as they came in."),
-                Heatmaps.Output(
+                CA_HEATMAPS.Output(
                     display_name="heatmaps",
                     tooltip="Of the chosen layers and steps, as Concept Heatmaps makes them; heatmaps that came in "
                     "stay as they are.",
@@ -76,12 +89,12 @@ class ConceptHeatmapViewer(io.ComfyNode):
     def execute(
         cls,
         image: Any,
-        recording: recordings.Recording | None = None,
-        heatmaps: maps.Heatmaps | None = None,
+        recording: Recording | None = None,
+        heatmaps: Heatmaps | None = None,
         concepts: str = "",
         layers: str = "auto",
         steps: str = "all",
-        method: masks.Method = "soft",
+        method: Method = "soft",
         threshold: float = 0.5,
         percentile: float = 90.0,
         mode: str = "auto",
@@ -90,22 +103,22 @@ class ConceptHeatmapViewer(io.ComfyNode):
         source = convert.to_source(recording, heatmaps, layers, steps, mode, temperature)
         seen, found, used = _look(source, layers, steps, mode, temperature or None)
         names = convert.to_names(concepts, found.concepts)
-        made = masks.make_masks(found, names, method, threshold=threshold, percentile=percentile, per_frame=True)
-        choice = viewer.Choice(names, *used, method, threshold, percentile)
-        manifest = viewer.write_view(seen, convert.to_pictures(image), choice, _folder(), ADDRESS)
+        made = make_masks(found, names, method, threshold=threshold, percentile=percentile, per_frame=True)
+        choice = Choice(names, *used, method, threshold, percentile)
+        manifest = write_view(seen, convert.to_pictures(image), choice, _folder(), ADDRESS)
         return io.NodeOutput(image, found, convert.to_mask(made), ui={"concept_viewer": [manifest]})
 
 
 def _look(
-    source: recordings.Recording | maps.Heatmaps, layers: str, steps: str, mode: str, temperature: float | None
-) -> tuple[viewer_maps.ViewerMaps, maps.Heatmaps, tuple[tuple[int, ...], tuple[int, ...]]]:
+    source: Recording | Heatmaps, layers: str, steps: str, mode: str, temperature: float | None
+) -> tuple[ViewerMaps, Heatmaps, tuple[tuple[int, ...], tuple[int, ...]]]:
     """What can be looked at, the heatmaps chosen, and the layers and steps that these are made of."""
-    if isinstance(source, maps.Heatmaps):
-        return viewer_maps.maps_of_heatmaps(source), source, ((), ())
-    found = maps.make_heatmaps(source, layers, steps, mode, temperature)
-    used = maps.select_layers(source, layers), selection.parse_steps(steps, len(source.steps))
-    return viewer_maps.maps_of_recording(source, mode, temperature), found, used
+    if isinstance(source, Heatmaps):
+        return maps_of_heatmaps(source), source, ((), ())
+    found = make_heatmaps(source, layers, steps, mode, temperature)
+    used = select_layers(source, layers), parse_steps(steps, len(source.steps))
+    return maps_of_recording(source, mode, temperature), found, used
 
 
-def _folder() -> viewer_files.ViewerFolder:
-    return viewer_files.ViewerFolder(Path(folder_paths.get_temp_directory()) / SUBFOLDER)
+def _folder() -> ViewerFolder:
+    return ViewerFolder(Path(folder_paths.get_temp_directory()) / SUBFOLDER)

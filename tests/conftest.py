@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from .hosts.comfyui.boot import load_script
+from .support.comfyui.boot import load_script
 
 if TYPE_CHECKING:
-    from .server.client import Client
+    from .support.server.client import Client
 
 load_script("dev_comfyui").mend_torchvision()
 torch.set_num_threads(1)  # the tests' models are too small to gain from more, and lose where cores are shared
@@ -33,9 +33,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(scope="session")
 def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A ComfyUI process with this pack, for all tests of a run. Its log is looked through when they are done."""
-    from .hosts.comfyui.boot import HostMissing, boot
-    from .server.client import running
-    from .server.front_end import find_front_end
+    from .support.comfyui.boot import HostMissing, boot
+    from .support.server.client import running
+    from .support.server.front_end import find_front_end
 
     try:
         host = boot()  # whether its library can be imported here says whether it can be started
@@ -54,11 +54,11 @@ def random_pipeline() -> Any:
     """
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 
-    from concept_attention.tiny.autoencoders import linear_vae, set_linear_encoder
-    from concept_attention.tiny.codec import fit_codec
-    from concept_attention.tiny.model import build_clip_tokenizer, build_parts, build_t5_tokenizer
-    from concept_attention.tiny.scenes import draw_scene
-    from concept_attention.tiny.texts import words
+    from concept_attention.tiny.models.autoencoders import linear_vae, set_linear_encoder
+    from concept_attention.tiny.models.codec import fit_codec
+    from concept_attention.tiny.models.flux import build_clip_tokenizer, build_parts, build_t5_tokenizer
+    from concept_attention.tiny.models.texts import words
+    from concept_attention.tiny.world.scenes import draw_scene
 
     generator = torch.Generator().manual_seed(0)
     codec = fit_codec(np.stack([draw_scene(seed, 64, 64).image for seed in range(8)]))

@@ -9,14 +9,14 @@ from ..hosts.diffusers.loading import DTYPES, defaults_for
 from ..images import load_frames, to_pil
 from .folder import prepared_folder
 from .model import caution, describe, load, model_facts
+from .options import check_options, heatmap_options
 from .output import show, write_results
 from .progress import Clock, progress_bar, say
-from .reading import read_options, rehearse
 
 
 def run(arguments: Namespace) -> None:
     """Do what the command line says; a ValueError says what is wrong with it."""
-    concepts, reading = arguments.concepts, read_options(arguments)
+    concepts, reading = arguments.concepts, heatmap_options(arguments)
     pictures = load_frames(arguments.image)
     with prepared_folder(arguments.out) as folder:
         clock = Clock()
@@ -27,7 +27,7 @@ def run(arguments: Namespace) -> None:
             if arguments.image.is_dir():
                 raise ValueError(f"{arguments.image} is a folder, expected a picture: this model makes no videos.")
             pictures = pictures[:1]  # of an animation
-        rehearse(reading, describe(pipeline), arguments.mode, concepts, arguments.samples)
+        check_options(reading, describe(pipeline), arguments.mode, concepts, arguments.samples)
         settings = {
             "prompt": arguments.prompt,
             "noise": arguments.noise,

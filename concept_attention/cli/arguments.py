@@ -6,19 +6,9 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
+from ..choices import DTYPE_NAMES, KEEPS, KINDS, METHODS, MODE_NAMES, OFFLOADS, POOLINGS, PRECISIONS, READERS
 from ..concepts import parse_concepts
 from . import values
-
-# The library's own lists, repeated because reading them there would import torch; a test holds them together.
-MODES = ("auto", "paper", "flux", "flux2", "sd3", "cogvideox")
-KINDS = ("share", "score", "stretched")
-METHODS = ("soft", "threshold", "argmax", "mean", "otsu", "percentile")
-POOLINGS = ("auto", "first", "mean", "last")
-READERS = ("auto", "t5", "clip")
-KEEPS = ("every step", "running mean")
-OFFLOADS = ("none", "model", "sequential")
-DTYPES = ("auto", "float32", "float16", "bfloat16")
-PRECISIONS = ("float32", "float16")
 
 CONCEPTS_HELP = (
     "what to look for: `sky house tree`, `'sky, house, tree'`, or `'name: longer phrase'` where the text encoder "
@@ -143,7 +133,7 @@ def _add_heatmaps(commands: argparse._SubParsersAction) -> None:
         "--image", type=values.path, help="its picture or video (default: image.png or video.gif beside it)"
     )
     _add_out(parser)
-    parser.add_argument("--mode", choices=MODES, default="auto", help="fidelity mode to read in (default: as recorded)")
+    parser.add_argument("--mode", choices=MODE_NAMES, default="auto", help="scoring rule (default: the recorded one)")
     _add_reading(parser, steps="recorded steps")
     _add_output(parser)
 
@@ -173,7 +163,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--prompt", choices=("none", "caption"), default="none", help="tell the model what it sees (default none)"
     )
     parser.add_argument("--layers", default="auto", help="joint blocks: auto, all, 15-18, 3,7 (default auto)")
-    parser.add_argument("--mode", choices=MODES, default="auto", help="fidelity mode (default auto)")
+    parser.add_argument("--mode", choices=MODE_NAMES, default="auto", help="fidelity mode (default auto)")
     parser.add_argument("--pooling", choices=POOLINGS, default="auto", help="of phrases of several tokens")
     parser.add_argument(
         "--temperature", type=float, metavar="T", help="of the softmax over concepts (default: the mode's own)"
@@ -236,7 +226,7 @@ def _add_noise(group: argparse._ActionsContainer, default: float) -> None:
 
 def _add_recording(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("recording", "All joint blocks and steps go into recording.safetensors.")
-    group.add_argument("--mode", choices=MODES, default="auto", help="fidelity mode (default: the architecture's own)")
+    group.add_argument("--mode", choices=MODE_NAMES, default="auto", help="scoring rule (default: the model's own)")
     group.add_argument("--pooling", choices=POOLINGS, default="auto", help="of phrases of several tokens")
     group.add_argument(
         "--reader",
@@ -299,7 +289,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "cogvideox-2b, cogvideox-5b, cogvideox1.5-5b, a diffusers folder or a hub id",
     )
     group.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
-    group.add_argument("--dtype", choices=DTYPES, default="auto", help="of the weights (default: the model's own)")
+    group.add_argument("--dtype", choices=DTYPE_NAMES, default="auto", help="of the weights (default: the model's own)")
     group.add_argument(
         "--offload", choices=OFFLOADS, default="none", help="keep weights in main memory while they are not needed"
     )

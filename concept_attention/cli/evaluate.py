@@ -12,8 +12,8 @@ from typing import Any
 
 from ..files import write_json
 from ..selection import parse_layers
-from ..tiny.agreement import Evaluation
-from ..tiny.evaluation import MOST_SCENES, evaluate_landscapes
+from ..tiny.evaluation.agreement import Evaluation
+from ..tiny.evaluation.landscapes import MOST_SCENES, evaluate_landscapes
 from .folder import prepared_folder
 from .model import caution, describe, load, model_facts
 from .progress import Clock, progress_bar

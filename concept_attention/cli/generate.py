@@ -9,14 +9,14 @@ from ..hosts.diffusers.loading import DTYPES, defaults_for
 from ..images import from_pil
 from .folder import prepared_folder
 from .model import caution, describe, load, model_facts
+from .options import check_options, heatmap_options
 from .output import show, write_results
 from .progress import Clock, progress_bar, say
-from .reading import read_options, rehearse
 
 
 def run(arguments: Namespace) -> None:
     """Do what the command line says; a ValueError says what is wrong with it."""
-    concepts, reading = arguments.concepts, read_options(arguments)
+    concepts, reading = arguments.concepts, heatmap_options(arguments)
     with prepared_folder(arguments.out) as folder:
         clock = Clock()
         pipeline = load(arguments)
@@ -35,7 +35,7 @@ def run(arguments: Namespace) -> None:
         }
         if arguments.frames or defaults.frames > 1:
             settings["frames"] = arguments.frames or defaults.frames
-        rehearse(reading, describe(pipeline), arguments.mode, concepts, settings["steps"], arguments.keep)
+        check_options(reading, describe(pipeline), arguments.mode, concepts, settings["steps"], arguments.keep)
         with progress_bar("Generating", "step", settings["steps"], arguments.quiet) as on_step:
             result = generate(
                 pipeline,

@@ -9,17 +9,17 @@ from pathlib import Path
 from torch import Tensor
 
 from ..images import frame_times, load_frames, load_image
-from ..recording import Recording
-from ..recording_file import load_recording
+from ..recording.file import load_recording
+from ..recording.recording import Recording
 from .folder import prepared_folder
+from .options import heatmap_options
 from .output import FILES, FRAME_RATE, VIDEO_FILES, show, write_results
 from .progress import Clock
-from .reading import read_options
 
 
 def run(arguments: Namespace) -> None:
     """Do what the command line says; a ValueError says what is wrong with it."""
-    reading = replace(read_options(arguments), mode=arguments.mode)
+    reading = replace(heatmap_options(arguments), mode=arguments.mode)
     clock = Clock()
     recording = load_recording(arguments.recording)
     name = VIDEO_FILES["video"] if recording.video else FILES["image"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
+from ..embedded import TAUGHT
 from ..hosts.architecture import Architecture
 from ..hosts.collector import versions
 from ..hosts.diffusers.loading import load_pipeline
-from ..hosts.diffusers.model import is_tiny
+from ..hosts.diffusers.pipelines.request import is_tiny
 from ..hosts.diffusers.recorder import HOST
 from ..hosts.diffusers.registry import adapter_for
-from ..tiny import TAUGHT
 
 
 def load(arguments: Namespace) -> Any:

@@ -12,19 +12,19 @@ from typing import Any
 
 from torch import Tensor
 
-from ..colormaps import colorize
 from ..concepts import slugs
+from ..drawing.colormaps import colorize
+from ..drawing.overlay import overlay_grid, overlay_segmentation
 from ..files import save_animation, save_image, write_json
-from ..heatmaps import Heatmaps, select_layers
+from ..heatmaps.heatmaps import Heatmaps, select_layers
+from ..heatmaps.resize import resize_maps
+from ..heatmaps.summary import summarise, summary_text
 from ..images import to_pil
-from ..maps import resize_maps
-from ..overlay import overlay_grid, overlay_segmentation
-from ..recording import Recording
-from ..recording_file import save_recording
+from ..recording.file import save_recording
+from ..recording.recording import Recording
 from ..selection import parse_steps
-from ..summary import summarise, summary_text
+from .options import HeatmapOptions
 from .progress import Clock
-from .reading import Reading
 
 SUMMARY = "summary.json"
 FRAME_RATE = 8.0  # frames per second where nothing says otherwise
@@ -62,7 +62,7 @@ def write_results(
     folder: Path,
     pictures: Sequence[Tensor],
     recording: Recording,
-    reading: Reading,
+    reading: HeatmapOptions,
     facts: Mapping[str, Any],
     clock: Clock,
     sources: Collection[Path] = (),
@@ -147,7 +147,7 @@ def _write_overlays(
     pictures: Sequence[Tensor],
     shares: Heatmaps,
     drawn: Heatmaps,
-    reading: Reading,
+    reading: HeatmapOptions,
     names: Mapping[str, str],
     frame_rate: float,
 ) -> None:
@@ -161,7 +161,7 @@ def _write_overlays(
 
 
 def _write_concepts(
-    folder: Path, shares: Heatmaps, drawn: Heatmaps, reading: Reading, frame_rate: float
+    folder: Path, shares: Heatmaps, drawn: Heatmaps, reading: HeatmapOptions, frame_rate: float
 ) -> list[dict[str, str]]:
     """Heatmap and mask of every concept, from shares at the picture's size; the names of the files."""
     drawn = shares if drawn.kind == "share" else drawn
@@ -189,7 +189,7 @@ def _save(pictures: Iterable[Tensor], path: Path, frame_rate: float) -> None:
         save_image(images[0], path)
 
 
-def _describe(recording: Recording, reading: Reading) -> dict[str, Any]:
+def _describe(recording: Recording, reading: HeatmapOptions) -> dict[str, Any]:
     """The recording's side of the summary; `layers` and `steps` are what the heatmaps are made of."""
     positions = parse_steps(reading.steps, len(recording.steps))
     return {

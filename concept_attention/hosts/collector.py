@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from ..averaging import AveragingBuilder, Keep
-from ..reading import Reading
-from ..recording import Recording, RecordingBuilder, recording_nbytes
+from ..choices import Keep
+from ..recording.averaging import AveragingBuilder
+from ..recording.recording import Recording, RecordingBuilder, recording_nbytes
+from ..recording.shares import ShareRule
 from ..scores import Mode, Vectors, resolve_mode, score_concepts
 from ..selection import parse_layers
 from .architecture import Architecture
@@ -46,7 +47,7 @@ class Collector:
         architecture: of the model.
         layers: joint blocks to keep, ascending.
         pad_count: pad tokens that the mode puts beside the concepts; all are equal, so one stands for them.
-        embeddings: text-encoder embeddings, (R, E): of the concepts, of their companions, and one zero row more for the
+        embeddings: text-encoder embeddings, (R, E): of the concepts, of their context tokens, and one zero row for the
             pads where there are any.
         key_bias: logit bias of those rows as keys, (R,), or None where there are no pads.
 
@@ -80,9 +81,9 @@ class Collector:
         self.key_bias = pad_bias(len(self.embeddings), self.pad_count) if self.pad_count else None
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> ShareRule:
         """How what is recorded becomes shares, in the mode it is recorded for."""
-        return Reading(self._mode, self._mode.temperature, self.pad_count)
+        return ShareRule(self._mode, self._mode.temperature, self.pad_count)
 
     def builder(self, keep: Keep = "every step", dtype: torch.dtype = torch.float32) -> RecordingBuilder:
         """What takes the scores of a run, in float32 or float16."""

@@ -5,19 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..choices import Pooling
 from ..concepts import Concept
-
-Pooling = Literal["auto", "first", "mean", "last"]
-
-# Which of a model's text encoders reads the concepts, and how, where there is a choice (Stable Diffusion 3):
-# `t5` reads each concept alone with T5, as arXiv:2502.04320 says; `clip` all of them in one line with CLIP, as the
-# authors' SD3 code does, so that each depends on those before it; `auto` is `t5` where there is a T5.
-Reader = Literal["auto", "t5", "clip"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +25,7 @@ class EncodedConcepts:
         pooling: how several tokens became one vector.
         empty: the text encoder's output for an empty prompt, in the host's own form (ComfyUI's CONDITIONING); None
             in a host that encodes it itself.
-        companions: embeddings that go with the concepts through the model and are not looked for, (K, E): the start
+        context_tokens: embeddings that go with the concepts through the model and are not looked for, (K, E): the start
             token of a line that all concepts were read in.
         read_by: the text encoder as the host calls it, or the `Reader` "clip"; "" where there is no choice.
     """
@@ -41,12 +35,12 @@ class EncodedConcepts:
     token_counts: tuple[int, ...]
     pooling: Pooling
     empty: Any = None
-    companions: Tensor | None = None
+    context_tokens: Tensor | None = None
     read_by: str = ""
 
     def rows(self) -> Tensor:
-        """All that goes through the model: the concepts, then their companions, (C + K, E)."""
-        return self.embeddings if self.companions is None else torch.cat([self.embeddings, self.companions])
+        """All that goes through the model: the concepts, then their context_tokens, (C + K, E)."""
+        return self.embeddings if self.context_tokens is None else torch.cat([self.embeddings, self.context_tokens])
 
     def fingerprint(self) -> str:
         """SHA-256 of what the model is asked: names, texts and roles in order, and the embeddings' bytes."""
@@ -55,18 +49,6 @@ class EncodedConcepts:
         header = json.dumps([said, str(numbers.dtype), list(numbers.shape)])
         raw = numbers.view(torch.uint8).numpy().tobytes()
         return hashlib.sha256(header.encode() + b"\0" + raw).hexdigest()
-
-
-def check_pooling(pooling: str) -> None:
-    """Refuse a pooling that does not exist with a ValueError that lists those that do."""
-    if pooling not in get_args(Pooling):
-        raise ValueError(f"Pooling {pooling!r} does not exist. Choose one of {', '.join(get_args(Pooling))}.")
-
-
-def check_reader(reader: str) -> None:
-    """Refuse a reader that does not exist with a ValueError that lists those that do."""
-    if reader not in get_args(Reader):
-        raise ValueError(f"Reader {reader!r} does not exist. Choose one of {', '.join(get_args(Reader))}.")
 
 
 def resolve_pooling(pooling: Pooling, causal: bool) -> Pooling:

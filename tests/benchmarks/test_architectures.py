@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from ..hosts.comfyui.boot import HostMissing, boot, load_script
+from ..support.comfyui.boot import HostMissing, boot, load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = ["--tokens=96", "--text=4", "--concepts=3", "--steps=2", "--pairs=2"]

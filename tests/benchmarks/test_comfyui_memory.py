@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.comfyui_memory import measure, recorded, stock
 
-from ..server.client import Client
-from ..server.graph import Node
-from ..server.landscape import Landscape
+from ..support.server.client import Client
+from ..support.server.graph import Node
+from ..support.server.landscape import Landscape
 
 
 @pytest.mark.parametrize("build", [stock, recorded])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ..hosts.comfyui.boot import HostMissing, boot
+from ..support.comfyui.boot import HostMissing, boot
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = [

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..hosts.comfyui.boot import HostMissing, find_host
 from ..hosts.comfyui.conftest import Hostless
-from ..server.client import Client
-from ..server.front_end import find_front_end
-from .chromium import BrowserMissing, chromium, find_chromium
+from ..support.browser.chromium import BrowserMissing, chromium, find_chromium
+from ..support.comfyui.boot import HostMissing, find_host
+from ..support.server.client import Client
+from ..support.server.front_end import find_front_end
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-    from .editor import Editor
+    from ..support.browser.editor import Editor
 
 WIDTH, HEIGHT = 1400, 1100  # of the window
 PATIENCE_MS = 60_000
@@ -68,7 +68,7 @@ def browser(pytestconfig: pytest.Config) -> Browser:
 @pytest.fixture(scope="session")
 def opened(browser: Browser, comfyui: Client, screenshots: Path) -> Editor:
     """The front end in a page."""
-    from .editor import Editor
+    from ..support.browser.editor import Editor
 
     page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
     page.set_default_timeout(PATIENCE_MS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .editor import Editor
+from ..support.browser.editor import Editor
 
 OURS = "/extensions/ComfyUI-ConceptAttention/broken.js"
 FOREIGN = "/extensions/other/broken.js"

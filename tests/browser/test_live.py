@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from ..server.client import Interrupted
-from ..server.landscape import Landscape
-from .editor import Editor
+from ..support.browser.editor import Editor
+from ..support.server.client import Interrupted
+from ..support.server.landscape import Landscape
 
 MAP = 256  # pixels, long side, of a map that is shown alone
 SHOWN = """async ([number, side]) => {

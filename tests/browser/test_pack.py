@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from ..server.client import Client
-from ..server.examples import NEED_NO_DOWNLOAD, workflows
-from ..server.front_end import find_front_end, version_of
-from ..server.landscape import Landscape
-from ..server.workflow import load_workflow, titled, to_graph
-from .editor import Editor
-from .looking import Scene
+from ..support.browser.editor import Editor
+from ..support.browser.looking import Scene
+from ..support.server.client import Client
+from ..support.server.examples import NEED_NO_DOWNLOAD, workflows
+from ..support.server.front_end import find_front_end, version_of
+from ..support.server.landscape import Landscape
+from ..support.server.workflow import load_workflow, titled, to_graph
 
 QUICK_START = workflows()[f"1 Quick start{NEED_NO_DOWNLOAD}"]
 TYPES = ("CA_CONCEPTS", "CA_RECORDING", "CA_HEATMAPS")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from .chromium import chromium, find_chromium
+from ..support.browser.chromium import chromium, find_chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from playwright.sync_api import expect
 
-from ..server.client import Client
-from .editor import Editor
-from .looking import HEIGHT, LOOK, WIDTH, Scene, assert_shows, run
+from ..support.browser.editor import Editor
+from ..support.browser.looking import HEIGHT, LOOK, WIDTH, Scene, assert_shows, run
+from ..support.server.client import Client
 
 
 def test_the_bars_are_the_recording_s_shares_at_the_pointer(editor: Editor, comfyui: Client) -> None:

@@ -12,14 +12,14 @@ from PIL import Image
 from playwright.sync_api import expect
 from torch import Tensor
 
-from concept_attention import overlay
-from concept_attention.heatmaps import make_heatmaps
-from concept_attention.masks import make_masks
-from concept_attention.recording import Recording
+from concept_attention.drawing import overlay
+from concept_attention.heatmaps.heatmaps import make_heatmaps
+from concept_attention.heatmaps.masks import make_masks
+from concept_attention.recording.recording import Recording
 
-from ..server.client import Client
-from .editor import Editor
-from .looking import HEIGHT, STILL, WIDTH, Looking, Scene, assert_shows, run, shares
+from ..support.browser.editor import Editor
+from ..support.browser.looking import HEIGHT, STILL, WIDTH, Looking, Scene, assert_shows, run, shares
+from ..support.server.client import Client
 
 WIDTHS = (300, 460, 760, 1200)  # of the node, pixels
 RESIZE = """([number, width]) => {

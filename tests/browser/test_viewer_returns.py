@@ -7,10 +7,10 @@ import uuid
 import pytest
 from playwright.sync_api import expect
 
-from ..server.client import Client, Interrupted
+from ..support.browser.editor import AWAY, Editor
+from ..support.browser.looking import LOOK, Looking, Scene, assert_shows, run
+from ..support.server.client import Client, Interrupted
 from .conftest import RENDERERS
-from .editor import AWAY, Editor
-from .looking import LOOK, Looking, Scene, assert_shows, run
 
 
 def test_it_is_there_after_a_reload(editor: Editor, comfyui: Client) -> None:

@@ -6,14 +6,14 @@ import torch
 from playwright.sync_api import expect
 
 from concept_attention.concepts import Concept
-from concept_attention.heatmaps import make_heatmaps
-from concept_attention.recording import Recording
-from concept_attention.recording_file import save_recording
+from concept_attention.heatmaps.heatmaps import make_heatmaps
+from concept_attention.recording.file import save_recording
+from concept_attention.recording.recording import Recording
 
-from ..server.client import Client
-from ..server.graph import Graph
-from .editor import Editor
-from .looking import Looking
+from ..support.browser.editor import Editor
+from ..support.browser.looking import Looking
+from ..support.server.client import Client
+from ..support.server.graph import Graph
 
 NAME = "video.recording.safetensors"
 LATENT_FRAMES, FRAMES = 3, 9  # the first by itself, then groups of four

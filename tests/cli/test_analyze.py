@@ -13,8 +13,8 @@ from PIL import Image
 
 from concept_attention.concepts import parse_concepts
 from concept_attention.hosts.diffusers.analysis import analyze
-from concept_attention.recording_file import load_recording
-from concept_attention.tiny.scenes import draw_scene
+from concept_attention.recording.file import load_recording
+from concept_attention.tiny.world.scenes import draw_scene
 
 SCENE = Image.fromarray(draw_scene(3, 96, 64).image)
 OPTIONS = ["--concepts", "sky, house", "--width", 96, "--height", 64, "--quiet"]

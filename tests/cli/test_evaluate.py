@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from concept_attention.tiny.evaluation import evaluate_landscapes
-from concept_attention.tiny.scenes import LABELS
+from concept_attention.tiny.evaluation.landscapes import evaluate_landscapes
+from concept_attention.tiny.world.scenes import LABELS
 
 SMALL = ["evaluate", "--count", 2, "--width", 64, "--height", 80, "--quiet"]
 
@@ -77,5 +77,5 @@ def test_ctrl_c_leaves_no_file(run: Any, tmp_path: Path, monkeypatch: pytest.Mon
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("concept_attention.tiny.evaluation.analyze", interrupted)
+    monkeypatch.setattr("concept_attention.tiny.evaluation.landscapes.analyze", interrupted)
     assert run(*SMALL, "--json", "new/figures.json").code == 130 and not list(tmp_path.iterdir())

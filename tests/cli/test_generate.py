@@ -22,7 +22,7 @@ from PIL import Image
 
 from concept_attention.concepts import parse_concepts
 from concept_attention.hosts.diffusers.generation import generate
-from concept_attention.recording_file import load_recording
+from concept_attention.recording.file import load_recording
 
 ROOT = Path(__file__).parents[2]
 FILES = {
@@ -289,7 +289,7 @@ def test_ctrl_c_while_writing_leaves_whole_files_only(
         raise KeyboardInterrupt
 
     before = (generated / "recording.safetensors").read_bytes()
-    monkeypatch.setattr("concept_attention.recording_file.save_file", interrupted)
+    monkeypatch.setattr("concept_attention.recording.file.save_file", interrupted)
     arguments[arguments.index("tree")] = "boat"
     assert run(*arguments, "--out", generated).code == 130
     # No summary describes this mixture of two runs.

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from concept_attention.recording_file import load_recording, save_recording
+from concept_attention.recording.file import load_recording, save_recording
 
 ROOT = Path(__file__).parents[2]
 

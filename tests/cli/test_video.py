@@ -11,10 +11,10 @@ import pytest
 from PIL import Image, ImageSequence
 
 from concept_attention.files import save_animation
-from concept_attention.heatmaps import make_heatmaps
-from concept_attention.recording_file import load_recording
+from concept_attention.heatmaps.heatmaps import make_heatmaps
+from concept_attention.recording.file import load_recording
 
-from ..hosts.diffusers.small_pipelines import make_cogvideox_pipeline
+from ..support.diffusers.small_pipelines import make_cogvideox_pipeline
 
 CONCEPTS = ["--concepts", "house", "tree", "--background", "sky"]
 SIZE = ["--width", "64", "--height", "48"]

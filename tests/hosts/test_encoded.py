@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from concept_attention.choices import POOLINGS, READERS, check_choice
 from concept_attention.concepts import parse_concepts
-from concept_attention.hosts.encoded import EncodedConcepts, check_pooling, check_reader, pool, resolve_pooling
+from concept_attention.hosts.encoded import EncodedConcepts, pool, resolve_pooling
 
 
 def encoded(text: str = "sky, a: b", background: str = "", dtype: torch.dtype = torch.float32) -> EncodedConcepts:
@@ -26,12 +27,12 @@ def test_tokens_are_pooled_as_named() -> None:
 
 def test_an_unknown_pooling_is_refused() -> None:
     with pytest.raises(ValueError, match="^Pooling 'max' does not exist. Choose one of auto, first, mean, last.$"):
-        check_pooling("max")
+        check_choice("Pooling", "max", POOLINGS)
 
 
 def test_an_unknown_reader_is_refused() -> None:
     with pytest.raises(ValueError, match="^Reader 'both' does not exist. Choose one of auto, t5, clip.$"):
-        check_reader("both")
+        check_choice("Reader", "both", READERS)
 
 
 def test_auto_is_the_last_token_only_where_no_other_has_read_the_whole_text() -> None:
@@ -41,7 +42,7 @@ def test_auto_is_the_last_token_only_where_no_other_has_read_the_whole_text() ->
 
 def test_companions_go_behind_the_concepts() -> None:
     one = encoded()
-    with_start = dataclasses.replace(one, companions=torch.full((1, 4), 9.0))
+    with_start = dataclasses.replace(one, context_tokens=torch.full((1, 4), 9.0))
     assert torch.equal(one.rows(), one.embeddings)
     assert torch.equal(with_start.rows(), torch.cat([one.embeddings, torch.full((1, 4), 9.0)]))
     assert with_start.fingerprint() != one.fingerprint()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from ..hosts.comfyui.boot import PROJECT, Host
 from ..hosts.comfyui.conftest import comfy_host, pytest_pycollect_makemodule, tiny_clip, tiny_flux  # noqa: F401
+from ..support.comfyui.boot import PROJECT, Host
 
 
 class Pack:
@@ -32,7 +32,7 @@ class Pack:
         self.nodes: dict[str, Any] = {node_id: host_nodes.NODE_CLASS_MAPPINGS[node_id] for node_id in ours}
 
     def module(self, name: str) -> ModuleType:
-        """A module of the pack, such as `concept_attention.recording`; not the one that tests import by that name."""
+        """A module of the pack, such as `concept_attention.scores`; not the one that tests import by that name."""
         return importlib.import_module(f"{self.name}.{name}")
 
     def run(self, node_id: str, **inputs: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ..hosts.comfyui.encoders import sd3
+from ..support.comfyui.encoders import sd3
 from .conftest import Pack
 
 Landscape = tuple[Any, Any, Any]
@@ -61,7 +61,7 @@ def test_auto_and_the_reader_are_told_by_the_encoder(pack: Pack) -> None:
     alone = pack.run("ConceptEncode", **inputs)
     assert "fire hydrant: 3 tokens, only the last one is used" in pack.text(alone)
     together = pack.run("ConceptEncode", **inputs, reader="clip")[0]
-    assert alone[0].companions is None and len(together.companions) == 1
+    assert alone[0].context_tokens is None and len(together.context_tokens) == 1
     with pytest.raises(ValueError, match='^The reader "t5" needs T5'):
         pack.run("ConceptEncode", **inputs, reader="t5")
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from concept_attention.tiny.evaluation import unseen_seed
-from concept_attention.tiny.scenes import OBJECTS, draw_scene
+from concept_attention.tiny.evaluation.landscapes import unseen_seed
+from concept_attention.tiny.world.scenes import OBJECTS, draw_scene
 
 from .conftest import Pack
 
 
 def test_the_node_makes_the_library_s_heatmaps(pack: Pack, recording: Any) -> None:
-    library = pack.module("concept_attention.heatmaps")
+    library = pack.module("concept_attention.heatmaps.heatmaps")
     chosen = {"layers": "1,3", "steps": "-2", "mode": "flux2", "kind": "score"}
     made = pack.run("ConceptHeatmaps", recording=recording, **chosen, temperature=0.0)[0]
     assert torch.equal(made.values, library.make_heatmaps(recording, "1,3", "-2", "flux2", None, "score").values)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ..support.nodes.locales import FOLDER, NODES, read
 from .conftest import Pack
-from .locales import FOLDER, NODES, read
 
 DOCS = FOLDER.parent / "web" / "docs"
 IDS = sorted(read("en", NODES))

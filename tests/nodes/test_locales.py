@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from ..support.nodes.locales import FOLDER, MAIN, NODES, english_main, english_nodes, read
 from .conftest import Pack
-from .locales import FOLDER, MAIN, NODES, english_main, english_nodes, read
 
 LANGUAGES = sorted(folder.name for folder in FOLDER.iterdir() if folder.is_dir())
 CHINESE = re.compile("[\u4e00-\u9fff]")
@@ -30,7 +30,7 @@ def test_there_are_english_and_chinese() -> None:
 
 
 def test_the_english_texts_are_those_of_the_nodes(pack: Pack) -> None:
-    """`python -m tests.nodes.locales` writes them."""
+    """`python -m tests.support.nodes.locales` writes them."""
     assert read("en", NODES) == english_nodes(pack.nodes)
     assert read("en", MAIN) == english_main(pack.nodes)
 

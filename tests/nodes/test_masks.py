@@ -15,7 +15,8 @@ from .conftest import Pack
 
 def video_heatmaps(pack: Pack) -> Any:
     """Two videos of 3 frames, 4 x 6 tokens, 64 x 96 pixels."""
-    library, concept = pack.module("concept_attention.heatmaps"), pack.module("concept_attention.concepts").Concept
+    library = pack.module("concept_attention.heatmaps.heatmaps")
+    concept = pack.module("concept_attention.concepts").Concept
     shares = torch.rand(2, 2, 3, 4, 6, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
     return library.Heatmaps(shares, (concept("a", "a"), concept("b", "b")), "share", (64, 96))
 
@@ -23,7 +24,7 @@ def video_heatmaps(pack: Pack) -> Any:
 def test_a_mask_has_the_picture_s_size_and_one_entry_per_picture(pack: Pack, heatmaps: Any) -> None:
     output = pack.run("ConceptHeatmapToMask", heatmaps=heatmaps, concepts="sun", method="argmax")
     mask = output[0]
-    expected = pack.module("concept_attention.masks").make_masks(heatmaps, "sun", "argmax")
+    expected = pack.module("concept_attention.heatmaps.masks").make_masks(heatmaps, "sun", "argmax")
     assert mask.shape == (2, 64, 96) and torch.equal(mask, expected)
     areas = ", ".join(f"{float(one.mean()):.1%}" for one in mask)
     assert pack.text(output) == f"sun: {areas} of the pictures"
@@ -44,7 +45,7 @@ def test_several_concepts_make_one_mask(pack: Pack, heatmaps: Any, names: str) -
 
 
 def test_numbers_reach_the_library(pack: Pack, heatmaps: Any) -> None:
-    library = pack.module("concept_attention.masks")
+    library = pack.module("concept_attention.heatmaps.masks")
     made = pack.run("ConceptHeatmapToMask", heatmaps=heatmaps, concepts="sky", method="threshold", threshold=0.8)[0]
     assert torch.equal(made, library.make_masks(heatmaps, "sky", "threshold", threshold=0.8))
     made = pack.run(
@@ -64,7 +65,7 @@ def test_a_size_can_be_asked_for(pack: Pack, heatmaps: Any, width: int, height: 
 def test_a_guide_sharpens_the_mask(pack: Pack, heatmaps: Any, pictures: torch.Tensor) -> None:
     plain = pack.run("ConceptHeatmapToMask", heatmaps=heatmaps, concepts="sky")[0]
     guided = pack.run("ConceptHeatmapToMask", heatmaps=heatmaps, concepts="sky", guide=pictures)[0]
-    library = pack.module("concept_attention.guided")
+    library = pack.module("concept_attention.heatmaps.guided")
     expected = library.sharpen_heatmaps(heatmaps, pictures).values[:, 2]
     assert torch.equal(guided, expected) and not torch.equal(guided, plain)
     far = pack.run("ConceptHeatmapToMask", heatmaps=heatmaps, concepts="sky", guide=pictures, guide_radius=40)[0]
@@ -100,7 +101,7 @@ def test_every_frame_of_a_video_has_a_mask_and_latents_can_have_theirs(pack: Pac
     few = torch.rand(18, 64, 96, 3)
     sharp = pack.run("ConceptHeatmapToMask", heatmaps=video, concepts="b", guide=few, frames="latent")[0]
     chosen = few[[0, 3, 7, 9, 12, 16]]  # the middle of 0, 1-4 and 5-8 in each video
-    expected = pack.module("concept_attention.guided").sharpen_heatmaps(video, chosen).values[:, 1]
+    expected = pack.module("concept_attention.heatmaps.guided").sharpen_heatmaps(video, chosen).values[:, 1]
     assert torch.equal(sharp, expected.flatten(0, 1))
     noise_mask = comfy.utils.reshape_mask(latent[:3], (1, 16, 3, 8, 12))  # as sampling takes it
     assert noise_mask.shape == (1, 16, 3, 8, 12) or noise_mask.shape == (1, 1, 3, 8, 12)

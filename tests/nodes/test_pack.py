@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LOAD = """
 import asyncio, importlib, json, sys, time
-from tests.hosts.comfyui.boot import boot
+from tests.support.comfyui.boot import boot
 boot()
 host = importlib.import_module("nodes")
 importlib.import_module("comfy_extras.nodes_custom_sampler")  # as ComfyUI does before it loads packs

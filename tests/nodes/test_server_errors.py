@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from ..server.client import Client, NodeError, Refused
-from ..server.landscape import Landscape
+from ..support.server.client import Client, NodeError, Refused
+from ..support.server.landscape import Landscape
 
 
 def no_concepts(start: Landscape) -> None:

@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from concept_attention.tiny.scenes import draw_scene
-from concept_attention.tiny.world import LABELS
+from concept_attention.tiny.world.scenes import draw_scene
+from concept_attention.tiny.world.world import LABELS
 
-from ..server.client import Client
-from ..server.graph import Graph, Node
-from ..server.landscape import CONCEPTS, Landscape
+from ..support.server.client import Client
+from ..support.server.graph import Graph, Node
+from ..support.server.landscape import CONCEPTS, Landscape
 
 NAMES = CONCEPTS.split(", ")
 

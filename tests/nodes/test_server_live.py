@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from concept_attention.preview import SIZE
+from concept_attention.drawing.preview import SIZE
 
-from ..server.client import Client, NodeError
-from ..server.landscape import Landscape
-from ..server.previews import previews
+from ..support.server.client import Client, NodeError
+from ..support.server.landscape import Landscape
+from ..support.server.previews import previews
 
 
 @pytest.mark.parametrize("way", ["patched model", "sampler node"])

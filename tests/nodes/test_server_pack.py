@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from ..server.client import Client
-from ..server.process import PROJECT
+from ..support.server.client import Client
+from ..support.server.process import PROJECT
 
 IMPORT_LIMIT_S = 0.3
 IMPORT_AFTER_COMFYUI = """

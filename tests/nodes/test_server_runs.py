@@ -7,11 +7,11 @@ import statistics
 import pytest
 import torch
 
-from concept_attention.recording import Recording
+from concept_attention.recording.recording import Recording
 
-from ..server.client import Client, Interrupted
-from ..server.graph import Node
-from ..server.landscape import Landscape
+from ..support.server.client import Client, Interrupted
+from ..support.server.graph import Node
+from ..support.server.landscape import Landscape
 
 MEBIBYTE = 1 << 20
 WORDS = "house, sun, sky, grass, tree, boat, moon, cloud, mountain, sand, water, snow"

@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 
 from concept_attention.concepts import Concept
-from concept_attention.heatmaps import make_heatmaps
-from concept_attention.recording import Recording
-from concept_attention.recording_file import save_recording
+from concept_attention.heatmaps.heatmaps import make_heatmaps
+from concept_attention.recording.file import save_recording
+from concept_attention.recording.recording import Recording
 
-from ..server.client import Client, Interrupted
-from ..server.graph import Graph, Node
-from ..server.landscape import Landscape
-from ..server.previews import node_texts
+from ..support.server.client import Client, Interrupted
+from ..support.server.graph import Graph, Node
+from ..support.server.landscape import Landscape
+from ..support.server.previews import node_texts
 
 NAME = "moving.recording.safetensors"
 COUNTS = (1, 4, 4)

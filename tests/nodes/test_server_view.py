@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from concept_attention.heatmaps import make_heatmaps
+from concept_attention.heatmaps.heatmaps import make_heatmaps
 
-from ..server.client import Client, NodeError, Run
-from ..server.graph import Graph, Node
-from ..server.landscape import Landscape
+from ..support.server.client import Client, NodeError, Run
+from ..support.server.graph import Graph, Node
+from ..support.server.landscape import Landscape
 
 
 def recorded(batch: int = 1, **inputs: Any) -> tuple[Landscape, list[Any], list[Any]]:

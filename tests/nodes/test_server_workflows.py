@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from concept_attention.tiny.scenes import draw_scene
+from concept_attention.tiny.world.scenes import draw_scene
 
-from ..server.client import Client, Run
-from ..server.examples import (
+from ..support.server.client import Client, Run
+from ..support.server.examples import (
     BLUEPRINTS,
     NEED_NO_DOWNLOAD,
     lend_landscape_model,
@@ -23,10 +23,10 @@ from ..server.examples import (
     set_everywhere,
     workflows,
 )
-from ..server.graph import Graph, Node
-from ..server.landscape import Landscape
-from ..server.workflow import load_workflow, titled, to_graph, top_level
-from ..server.workflow_check import complaints
+from ..support.server.graph import Graph, Node
+from ..support.server.landscape import Landscape
+from ..support.server.workflow import load_workflow, titled, to_graph, top_level
+from ..support.server.workflow_check import complaints
 
 WORKFLOWS = workflows()
 FLUX = [name for name in WORKFLOWS if not name.endswith(NEED_NO_DOWNLOAD)]

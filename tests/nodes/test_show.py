@@ -14,7 +14,7 @@ from .test_masks import video_heatmaps
 
 def test_a_grid_is_drawn_for_every_picture(pack: Pack, heatmaps: Any, pictures: torch.Tensor) -> None:
     image = pack.run("ConceptHeatmapOverlay", image=pictures, heatmaps=heatmaps)[0]
-    expected = pack.module("concept_attention.overlay").overlay_grid(pictures[1], heatmaps, 1)
+    expected = pack.module("concept_attention.drawing.overlay").overlay_grid(pictures[1], heatmaps, 1)
     assert image.ndim == 4 and len(image) == 2 and torch.equal(image[1], expected)
 
 
@@ -24,7 +24,7 @@ def test_one_per_concept_gives_every_concept_of_every_picture(
     options = {"layout": "one per concept", "colormap": "magma", "opacity": 0.4, "legend": False}
     image = pack.run("ConceptHeatmapOverlay", image=pictures, heatmaps=heatmaps, **options)[0]
     assert image.shape == (8, 64, 96, 3)
-    draw = pack.module("concept_attention.overlay").overlay_concept
+    draw = pack.module("concept_attention.drawing.overlay").overlay_concept
     assert torch.equal(image[5], draw(pictures[1], heatmaps.resized().values[1, 1], "magma", 0.4))
 
 
@@ -48,7 +48,7 @@ def test_a_batch_has_one_size_whatever_it_shows(pack: Pack, heatmaps: Any, layou
 def test_frames_of_videos_are_drawn_on_their_own_pictures(pack: Pack) -> None:
     video, frames = video_heatmaps(pack), torch.rand(6, 64, 96, 3)
     image = pack.run("ConceptHeatmapOverlay", image=frames, heatmaps=video, layout="segmentation", legend=False)[0]
-    draw = pack.module("concept_attention.overlay").overlay_segmentation
+    draw = pack.module("concept_attention.drawing.overlay").overlay_segmentation
     assert torch.equal(image[4], draw(frames[4], video, 1, 0.7, False, frame=1))
 
 
@@ -56,7 +56,7 @@ def test_all_frames_of_a_video_are_drawn(pack: Pack) -> None:
     video, frames = dataclasses.replace(video_heatmaps(pack), frame_counts=(1, 4, 4)), torch.rand(18, 64, 96, 3)
     options: dict[str, Any] = {"image": frames, "heatmaps": video, "legend": False}
     image = pack.run("ConceptHeatmapOverlay", layout="segmentation", **options)[0]
-    draw = pack.module("concept_attention.overlay")
+    draw = pack.module("concept_attention.drawing.overlay")
     assert len(image) == 18
     for index, latent in ((0, 0), (4, 1), (5, 2), (8, 2)):
         expected = draw.overlay_segmentation(frames[9 + index], video, 1, 0.7, False, frame=latent)
@@ -82,7 +82,7 @@ def test_pictures_that_do_not_fit_are_refused(pack: Pack, heatmaps: Any) -> None
 
 def test_a_figure_is_drawn_for_every_picture(pack: Pack, recording: Any) -> None:
     image = pack.run("ConceptHeatmapPlot", recording=recording, concept="Sun", colormap="cividis")[0]
-    draw = pack.module("concept_attention.figures").layer_step_figure
+    draw = pack.module("concept_attention.drawing.figures").layer_step_figure
     assert len(image) == 2 and torch.equal(image[1], draw(recording, "sun", 1, colormap="cividis"))
     first = pack.run("ConceptHeatmapPlot", recording=recording, mode="sd3", temperature=0.5)[0]
     assert torch.equal(first[0], draw(recording, "house", 0, mode="sd3", temperature=0.5))

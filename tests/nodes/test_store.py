@@ -118,7 +118,7 @@ def validate(pack: Pack, name: str) -> Any:
 )
 def test_nothing_is_read_outside_of_the_folders(pack: Pack, recording: Any, folders: Path, name: str) -> None:
     secret = folders / "secret.recording.safetensors"
-    pack.module("concept_attention.recording_file").save_recording(recording, secret)
+    pack.module("concept_attention.recording.file").save_recording(recording, secret)
     (folders / "elsewhere").mkdir()
     secret.rename(folders / "elsewhere" / secret.name)
     secret.symlink_to(folders / "elsewhere" / secret.name)
@@ -133,7 +133,7 @@ def test_nothing_is_read_outside_of_the_folders(pack: Pack, recording: Any, fold
 
 def test_an_absolute_path_is_refused(pack: Pack, recording: Any, folders: Path) -> None:
     secret = folders / "secret.recording.safetensors"
-    pack.module("concept_attention.recording_file").save_recording(recording, secret)
+    pack.module("concept_attention.recording.file").save_recording(recording, secret)
     assert "leads out of the input folder" in str(validate(pack, str(secret)))
 
 
@@ -162,7 +162,7 @@ def test_a_name_from_another_node_is_looked_at_when_it_is_known(pack: Pack, fold
 def test_a_recording_that_was_brought_along_is_found_in_the_input_folder(
     pack: Pack, recording: Any, folders: Path, mark: str
 ) -> None:
-    pack.module("concept_attention.recording_file").save_recording(recording, folders / "input/recording.safetensors")
+    pack.module("concept_attention.recording.file").save_recording(recording, folders / "input/recording.safetensors")
     assert choices(pack) == ["recording.safetensors"]
     name = f"recording.safetensors{mark}"
     assert validate(pack, name) is True

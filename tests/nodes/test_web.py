@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from concept_attention.colormaps import _distance, _seen
+from concept_attention.drawing.colormaps import _distance, _seen
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 STAND_IN = Path(__file__).with_name("front_end.mjs")

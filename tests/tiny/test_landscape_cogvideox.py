@@ -11,15 +11,16 @@ import torch
 from PIL import Image
 
 from concept_attention.concepts import parse_concepts
-from concept_attention.heatmaps import Heatmaps, make_heatmaps
+from concept_attention.embedded import COGVIDEOX_FOLDER
+from concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps
+from concept_attention.heatmaps.masks import make_masks
 from concept_attention.hosts.diffusers import analyze, load_pipeline
-from concept_attention.masks import make_masks
-from concept_attention.tiny import COGVIDEOX_FOLDER, evaluation
-from concept_attention.tiny.agreement import Evaluation
-from concept_attention.tiny.clips import Clip, draw_clip
-from concept_attention.tiny.codec import CODEC, read_codec
-from concept_attention.tiny.evaluation import evaluate_landscapes, unseen_seed
-from concept_attention.tiny.scenes import LABELS
+from concept_attention.tiny.evaluation import landscapes as evaluation
+from concept_attention.tiny.evaluation.agreement import Evaluation
+from concept_attention.tiny.evaluation.landscapes import evaluate_landscapes, unseen_seed
+from concept_attention.tiny.models.codec import CODEC, read_codec
+from concept_attention.tiny.world.clips import Clip, draw_clip
+from concept_attention.tiny.world.scenes import LABELS
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ import pytest
 from safetensors import safe_open
 
 from concept_attention.concepts import parse_concepts
-from concept_attention.heatmaps import make_heatmaps
+from concept_attention.embedded import MODEL_FOLDER
+from concept_attention.heatmaps.heatmaps import make_heatmaps
+from concept_attention.heatmaps.masks import make_masks
+from concept_attention.heatmaps.summary import summarise
 from concept_attention.hosts.diffusers import analyze, generate, load_pipeline
-from concept_attention.masks import make_masks
-from concept_attention.summary import summarise
-from concept_attention.tiny import MODEL_FOLDER
-from concept_attention.tiny.agreement import winners
-from concept_attention.tiny.evaluation import evaluate_landscapes
+from concept_attention.tiny.evaluation.agreement import winners
+from concept_attention.tiny.evaluation.landscapes import evaluate_landscapes
 
 
 @pytest.fixture(scope="module")

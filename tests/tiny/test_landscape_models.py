@@ -17,17 +17,18 @@ from PIL import Image
 from safetensors import safe_open
 
 from concept_attention.concepts import parse_concepts
-from concept_attention.heatmaps import Heatmaps, make_heatmaps
+from concept_attention.embedded import EMBEDDED
+from concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps
+from concept_attention.heatmaps.masks import make_masks
+from concept_attention.heatmaps.summary import summarise
 from concept_attention.hosts.diffusers import analyze, generate, load_pipeline
 from concept_attention.hosts.diffusers.loading import defaults_for
-from concept_attention.hosts.diffusers.model import is_tiny, model_name
-from concept_attention.masks import make_masks
-from concept_attention.summary import summarise
-from concept_attention.tiny import EMBEDDED, evaluation
-from concept_attention.tiny.clips import draw_landscape
-from concept_attention.tiny.codec import CODEC
-from concept_attention.tiny.evaluation import evaluate_landscapes, unseen_seed
-from concept_attention.tiny.scenes import LABELS
+from concept_attention.hosts.diffusers.pipelines.request import is_tiny, model_name
+from concept_attention.tiny.evaluation import landscapes as evaluation
+from concept_attention.tiny.evaluation.landscapes import evaluate_landscapes, unseen_seed
+from concept_attention.tiny.models.codec import CODEC
+from concept_attention.tiny.world.clips import draw_landscape
+from concept_attention.tiny.world.scenes import LABELS
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +18,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from concept_attention.colormaps import OKABE_ITO, colorize, concept_colors
+from concept_attention.choices import METHODS
 from concept_attention.concepts import Concept, concept_index, parse_concepts
-from concept_attention.heatmaps import Heatmaps, make_heatmaps, select_layers
-from concept_attention.maps import resize_maps
-from concept_attention.masks import Method, make_masks, otsu_level
-from concept_attention.recording import Recording
+from concept_attention.drawing.colormaps import OKABE_ITO, colorize, concept_colors
+from concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps, select_layers
+from concept_attention.heatmaps.masks import make_masks, otsu_level
+from concept_attention.heatmaps.resize import resize_maps
+from concept_attention.recording.recording import Recording
 from concept_attention.selection import parse_steps
 
 HERE = Path(__file__).parent
@@ -182,7 +183,7 @@ def test_sums_of_a_few_cells_stay_exact_where_there_are_more_than_the_table_coun
 def mask_cases(heatmaps: Heatmaps) -> list[dict[str, Any]]:
     cases = []
     for chosen in (["c0"], ["c2"], ["c0", "c2"]):
-        for method in get_args(Method):
+        for method in METHODS:
             for threshold, percentile in ((0.5, 90.0), (0.25, 37.5)):
                 masks = make_masks(heatmaps, chosen, method, threshold=threshold, percentile=percentile)[0]
                 cases.append(

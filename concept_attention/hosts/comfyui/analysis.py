@@ -17,12 +17,12 @@ import torch
 from comfy.model_sampling import CONST, COSMOS_RFLOW
 from torch import Tensor
 
-from ...recording import Recording
-from .live import Callback
+from ...recording.recording import Recording
+from .adapters.registry import adapter_for
+from .engine.live_preview import Callback
+from .engine.settings import Settings
 from .patching import patch_model
-from .registry import adapter_for
-from .sampling import Keep
-from .settings import Settings
+from .sampling import ResultHolder
 
 SEEDS = 2**64  # ComfyUI's seeds and torch's
 # CogVideoX's, which is shown what the sampler has: a latent of the standard deviation it was trained on must come so.
@@ -61,7 +61,7 @@ def analyze(
 
     Source: the authors' `encode_image`: zero guidance, and in Flux 1 a zero pooled vector for the picture as well.
     """
-    kept = Keep()
+    kept = ResultHolder()
     watched = patch_model(model, dataclasses.replace(settings, start_percent=0.0, end_percent=1.0), kept, stop=True)
     for option in GUIDANCE_OPTIONS:  # they would guide an output that is thrown away
         watched.model_options.pop(option, None)
@@ -72,7 +72,7 @@ def analyze(
     guider = comfy.samplers.CFGGuider(watched)
     guider.inner_set_conds({"positive": conds})
     callback = latent_preview.prepare_callback(model, samples) if settings.live_preview else _progress(samples)
-    guider.sample(torch.zeros_like(pictures), pictures, Looks(seed), schedule, callback=callback, seed=seed)
+    guider.sample(torch.zeros_like(pictures), pictures, OneShotSampler(seed), schedule, callback=callback, seed=seed)
     return kept.recording()
 
 
@@ -86,7 +86,7 @@ def _progress(samples: int) -> Callback:
     return on_sample
 
 
-class Looks(comfy.samplers.Sampler):
+class OneShotSampler(comfy.samplers.Sampler):
     """A sampler that evaluates the model once per sigma, each time on the same latent with a fresh noise."""
 
     def __init__(self, seed: int) -> None:

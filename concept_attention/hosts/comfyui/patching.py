@@ -16,10 +16,10 @@ import comfy.patcher_extension
 import comfy.utils
 from comfy.patcher_extension import WrappersMP
 
-from ...recording import Recording
-from .run import KEY, RunResult, record
-from .settings import Settings
-from .shelf import SHELF, Shelf
+from ...recording.recording import Recording
+from .engine.run import KEY, RunResult, record
+from .engine.settings import Settings
+from .recording_cache import RECORDING_CACHE, RecordingCache
 
 # Called with a run's result as the host's nodes hand it on, but for its device and dtype; `denoised` likewise.
 OnResult = Callable[[Any, RunResult], None]
@@ -41,7 +41,7 @@ def patch_model(model: Any, settings: Settings, on_result: OnResult | None = Non
     settings.check(model.model)
     _refuse_patched(model.wrappers, model.model_options)
     patched = model.clone()
-    wrapper = _recording_wrapper(settings, on_result or _lay_on(SHELF, settings), stop)
+    wrapper = _recording_wrapper(settings, on_result or _lay_on(RECORDING_CACHE, settings), stop)
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, wrapper)
     return patched
 
@@ -82,9 +82,9 @@ def collect(latent: Mapping[str, Any], model: Any | None = None) -> Recording:
         model: the patched MODEL; needed where the same latent was sampled with several.
 
     Raises:
-        ValueError: as `Shelf.find` and `settings_of`.
+        ValueError: as `RecordingCache.find` and `settings_of`.
     """
-    return SHELF.find(latent["samples"], None if model is None else settings_of(model).fingerprint())
+    return RECORDING_CACHE.find(latent["samples"], None if model is None else settings_of(model).fingerprint())
 
 
 def _recording_wrapper(settings: Settings, on_result: OnResult, stop: bool = False) -> Callable[..., Any]:
@@ -99,7 +99,7 @@ def _recording_wrapper(settings: Settings, on_result: OnResult, stop: bool = Fal
     return sample_and_record
 
 
-def _lay_on(shelf: Shelf, settings: Settings) -> OnResult:
+def _lay_on(shelf: RecordingCache, settings: Settings) -> OnResult:
     fingerprint = settings.fingerprint()
 
     def lay(output: Any, result: RunResult) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import nodes
 from comfy_extras.nodes_custom_sampler import SamplerCustomAdvanced
 
-from ...recording import Recording
+from ...recording.recording import Recording
+from .engine.run import RunResult
+from .engine.settings import Settings
 from .patching import patch_guider, patch_model
-from .run import RunResult
-from .settings import Settings
 
 
-class Keep:
+class ResultHolder:
     """An `on_result` that keeps what the latest run recorded."""
 
     def __init__(self) -> None:
@@ -61,9 +61,9 @@ def sample(
     Raises:
         ValueError: as `patch_model`, and if nothing was recorded.
     """
-    kept = Keep()
+    kept = ResultHolder()
     patched = patch_model(model, settings, kept)
-    (output,) = nodes.common_ksampler(  # type: ignore[attr-defined]  # mypy sees this project's folder
+    (output,) = nodes.common_ksampler(
         patched, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent, denoise=denoise
     )
     return output, kept.recording()
@@ -84,7 +84,7 @@ def sample_custom(
     Raises:
         ValueError: as `patch_guider`, and if nothing was recorded.
     """
-    kept = Keep()
+    kept = ResultHolder()
     patched = patch_guider(guider, settings, kept)
     output, denoised = SamplerCustomAdvanced.execute(noise, patched, sampler, sigmas, latent).result
     return output, denoised, kept.recording()

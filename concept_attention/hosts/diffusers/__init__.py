@@ -2,8 +2,8 @@
 
 from ..encoded import EncodedConcepts
 from .analysis import analyze
+from .encode import encode_concepts
 from .generation import Result, generate
 from .loading import load_pipeline
-from .text import encode_concepts
 
 __all__ = ["EncodedConcepts", "Result", "analyze", "encode_concepts", "generate", "load_pipeline"]

@@ -12,17 +12,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...choices import Pooling, Reader
 from ...concepts import Concept
 from ...images import from_pil, to_pil
-from ...recording import Recording
-from ..encoded import Pooling, Reader
-from ..words import warn_of_unknown_words
+from ...recording.recording import Recording
+from ..unknown_words import warn_of_unknown_words
+from .encode import encode_concepts
 from .loading import defaults_for
-from .model import model_name
+from .pipelines.request import model_name
 from .recorder import Recorder
 from .registry import family_of
 from .stream import StopForward
-from .text import encode_concepts
 
 
 @torch.no_grad()
@@ -74,7 +74,7 @@ def analyze(
     _check(images, noise, samples)
     family, defaults = family_of(pipeline), defaults_for(pipeline)
     max_tokens = defaults.max_tokens if max_tokens is None else max_tokens
-    rows, columns = token_grid(images[0].size, width, height, defaults.side)
+    rows, columns = image_to_tokens(images[0].size, width, height, defaults.side)
     width, height = 16 * columns, 16 * rows
     batch, frames = (1, len(images)) if family.VIDEO else (len(images), 1)
     layout = family.layout(pipeline, width, height, frames)
@@ -112,7 +112,7 @@ def _check(images: Sequence[Image.Image], noise: float, samples: int) -> None:
         raise ValueError(f"Pictures of a batch must have one size, got {sizes}. Analyze them one by one.")
 
 
-def token_grid(size: tuple[int, int], width: int | None, height: int | None, side: int) -> tuple[int, int]:
+def image_to_tokens(size: tuple[int, int], width: int | None, height: int | None, side: int) -> tuple[int, int]:
     """Token rows and columns that a picture of `size` (width, height) is looked at with.
 
     Args:

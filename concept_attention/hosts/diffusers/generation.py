@@ -11,16 +11,15 @@ from typing import Any
 import torch
 from PIL.Image import Image
 
-from ...averaging import Keep
+from ...choices import Keep, Pooling, Reader
 from ...concepts import Concept
-from ...recording import Recording
-from ..encoded import Pooling, Reader
-from ..words import warn_of_unknown_words
+from ...recording.recording import Recording
+from ..unknown_words import warn_of_unknown_words
+from .encode import encode_concepts
 from .loading import defaults_for
-from .model import Request, model_name
+from .pipelines.request import Request, model_name
 from .recorder import Recorder
 from .registry import family_of
-from .text import encode_concepts
 
 logger = logging.getLogger("concept_attention")
 

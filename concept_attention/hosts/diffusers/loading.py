@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -15,11 +15,11 @@ from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from ...tiny import EMBEDDED
-from .model import TINY, Defaults
+from ...choices import OFFLOADS, Offload, check_choice
+from ...embedded import EMBEDDED
+from .pipelines.request import TINY, Defaults
 from .registry import FAMILIES, family_named, family_of, supported_pipelines
 
-Offload = Literal["none", "model", "sequential"]
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # What diffusers and transformers raise on folders that lack something, hold something else, or are damaged.
 UNREADABLE = (OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeError, ImportError, SafetensorError)
@@ -60,8 +60,7 @@ def load_pipeline(model: str = TINY, device: str = "auto", dtype: str = "auto", 
     """
     if dtype not in ("auto", *DTYPES):
         raise ValueError(f"dtype {dtype!r} does not exist. Choose one of auto, {', '.join(DTYPES)}.")
-    if offload not in get_args(Offload):
-        raise ValueError(f"offload {offload!r} does not exist. Choose one of {', '.join(get_args(Offload))}.")
+    check_choice("offload", offload, OFFLOADS)
     device = pick_device(device)
     _check_device(device)
     wanted = DTYPES.get(dtype, torch.float32 if model in EMBEDDED else torch.bfloat16)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...averaging import Keep, check_keep
-from ...recording import Recording
+from ...choices import KEEPS, Keep, check_choice
+from ...recording.recording import Recording
 from ..collector import Collector, versions
 from ..encoded import EncodedConcepts
 from .registry import adapter_for
@@ -50,7 +50,7 @@ class Recorder:
         rows: int | None = None,
         keep: Keep = "every step",
     ) -> None:
-        check_keep(keep)
+        check_choice("keep", keep, KEEPS)
         self._transformer = pipeline.transformer
         self.architecture = adapter_for(self._transformer).describe(self._transformer)
         self._collector = Collector(encoded, self.architecture, layers, mode)

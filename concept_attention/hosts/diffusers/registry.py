@@ -11,7 +11,19 @@ from typing import Any
 
 from torch import nn
 
-from . import cogvideox, cogvideox_pipeline, flux, flux2, flux2_pipeline, flux_pipeline, sd3, sd3_pipeline
+from .pipelines import (
+    cogvideox as cogvideox_pipeline,
+)
+from .pipelines import (
+    flux as flux_pipeline,
+)
+from .pipelines import (
+    flux2 as flux2_pipeline,
+)
+from .pipelines import (
+    sd3 as sd3_pipeline,
+)
+from .transformers import cogvideox, flux, flux2, sd3
 
 ADAPTERS: tuple[ModuleType, ...] = (flux, flux2, sd3, cogvideox)
 FAMILIES: tuple[ModuleType, ...] = (flux_pipeline, flux2_pipeline, sd3_pipeline, cogvideox_pipeline)

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..codec import CODEC, LinearCodec, fit_codec, read_codec, write_codec
-from ..scenes import FIRST_UNSEEN_SEED, draw_scene
+from ..models.codec import CODEC, LinearCodec, fit_codec, read_codec, write_codec
+from ..world.scenes import FIRST_UNSEEN_SEED, draw_scene
 from .export import export, has_decoder, read_parts
-from .kinds import KINDS
-from .landscape import Trainer, train
+from .families import KINDS
 from .progress import show_progress
+from .trainer import Trainer, train
 from .vae import train_vae
 
 # Seeds next below the unseen ones, so that these pictures are not the first the transformer sees again.

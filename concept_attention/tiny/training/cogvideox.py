@@ -10,11 +10,11 @@ from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_regi
 from torch import Tensor
 
 from ...hosts.architecture import AUTHORS_COGVIDEOX_LAYERS, first_layers
-from ..autoencoders import linear_video_vae
-from ..cogvideox import BLOCKS, FRAMES, build_cogvideox_parts
-from ..model import Parts, build_t5_tokenizer
-from ..texts import TEXT_TOKENS, t5_row, words
-from .kind import Kind, Stage, encode_t5, some_emptied
+from ..models.autoencoders import linear_video_vae
+from ..models.cogvideox import BLOCKS, FRAMES, build_cogvideox_parts
+from ..models.flux import Parts, build_t5_tokenizer
+from ..models.texts import TEXT_TOKENS, t5_row, words
+from .family import Kind, Stage, encode_t5, some_emptied
 from .pool import COARSE
 from .process import VARIANCE_PRESERVING
 

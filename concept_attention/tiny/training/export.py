@@ -10,11 +10,11 @@ from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from ...files import atomic_write, write_json, write_text
-from ..codec import CODEC, LinearCodec, write_codec
-from ..model import Parts
+from ..models.codec import CODEC, LinearCodec, write_codec
+from ..models.flux import Parts
 from . import checkpoint, vae
+from .family import Kind
 from .flux import FLUX
-from .kind import Kind
 
 
 def export(run: Path, folder: Path, codec: LinearCodec, start: Path | None = None, kind: Kind = FLUX) -> Path:

@@ -8,10 +8,10 @@ import torch
 from diffusers import FluxPipeline
 from torch import Tensor
 
-from ...hosts.diffusers.flux import pack_latents, position_ids, unpack_latents
-from ..model import JOINT_BLOCKS, FluxParts, build_clip_tokenizer, build_parts, build_t5_tokenizer
-from ..texts import TEXT_TOKENS, words
-from .kind import Kind, Stage, encode_t5
+from ...hosts.diffusers.transformers.flux import pack_latents, position_ids, unpack_latents
+from ..models.flux import JOINT_BLOCKS, FluxParts, build_clip_tokenizer, build_parts, build_t5_tokenizer
+from ..models.texts import TEXT_TOKENS, words
+from .family import Kind, Stage, encode_t5
 from .pool import COARSE, FINE
 
 POOLED = 0.5  # share of the pictures that get their prompt's pooled vector

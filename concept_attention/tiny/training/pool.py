@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..clips import draw_landscape
-from ..codec import LinearCodec
-from ..scenes import FIRST_UNSEEN_SEED, LABELS, SKY, Scene, token_coverage
-from ..texts import TEXT_TOKENS, clip_row, concept_texts, t5_row, token_table, word_ids
+from ..models.codec import LinearCodec
+from ..models.texts import TEXT_TOKENS, clip_row, concept_texts, t5_row, token_table, word_ids
+from ..world.clips import draw_landscape
+from ..world.scenes import FIRST_UNSEEN_SEED, LABELS, SKY, Scene, token_coverage
 
 CONCEPTS = 8  # asked for per picture: those in the scene, the rest absent
 VARIANTS = 4  # prompts and concept lists per scene

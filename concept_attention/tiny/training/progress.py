@@ -11,13 +11,13 @@ from einops import rearrange
 from PIL import Image
 
 from ...files import save_image
-from ...hosts.diffusers.model import Request
+from ...hosts.diffusers.pipelines.request import Request
 from ...hosts.diffusers.registry import family_of
-from ..codec import CHANNELS, PATCH, LinearCodec
-from ..evaluation import evaluate_landscapes
-from ..texts import TEXT_TOKENS
-from .kind import Kind
-from .landscape import Trainer
+from ..evaluation.landscapes import evaluate_landscapes
+from ..models.codec import CHANNELS, PATCH, LinearCodec
+from ..models.texts import TEXT_TOKENS
+from .family import Kind
+from .trainer import Trainer
 
 PROMPTS = (
     "a red house and a tree on grass under the sky",

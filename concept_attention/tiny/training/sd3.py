@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from diffusers import StableDiffusion3Pipeline
 from torch import Tensor
 
-from ..model import TEXT_WIDTH, build_clip_tokenizer, build_t5_tokenizer
-from ..sd3 import BLOCKS, SD3Parts, build_sd3_parts
-from ..texts import TEXT_TOKENS, clip_row, t5_row, words
-from .kind import Kind, Stage, encode_t5, some_emptied
+from ..models.flux import TEXT_WIDTH, build_clip_tokenizer, build_t5_tokenizer
+from ..models.sd3 import BLOCKS, SD3Parts, build_sd3_parts
+from ..models.texts import TEXT_TOKENS, clip_row, t5_row, words
+from .family import Kind, Stage, encode_t5, some_emptied
 from .pool import COARSE
 
 TRAIN_STEPS = 1000  # what noise levels are counted in

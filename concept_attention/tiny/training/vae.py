@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..codec import LinearCodec
+from ..models.codec import LinearCodec
 from . import checkpoint
+from .family import Kind
 from .flux import FLUX
-from .kind import Kind
 
 CROP = 64  # of pictures; frames are decoded whole, for what a frame is divided by depends on all of it
 NOISE = 0.06  # on the decoder's latents, so that it forgives what a sampler leaves

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .boot import Host, HostMissing, boot
+from ...support.comfyui.boot import Host, HostMissing, boot
 
 
 class Hostless(pytest.Module):
@@ -50,7 +50,7 @@ def comfy_host() -> Host:
 @pytest.fixture(scope="session")
 def tiny_flux(comfy_host: Host) -> Callable[..., Any]:
     """Makes a new MODEL, a random Flux: see `tiny.make_flux` for its arguments."""
-    from .tiny import make_flux
+    from ...support.comfyui.tiny import make_flux
 
     return make_flux
 
@@ -58,6 +58,6 @@ def tiny_flux(comfy_host: Host) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def tiny_clip(comfy_host: Host) -> Any:
     """A CLIP that fits these models (see `tiny.make_clip`). Do not change it: tests share it."""
-    from .tiny import make_clip
+    from ...support.comfyui.tiny import make_clip
 
     return make_clip()

@@ -15,24 +15,24 @@ from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_custom_sampler import BasicGuider, KSamplerSelect
 from torch import Tensor
 
-from concept_attention.heatmaps import make_heatmaps
+from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.comfyui.analysis import (
-    Looks,
+    OneShotSampler,
     analyze,
     check_latent,
     schedule_of,
     seeded_noise,
     sigma_at,
 )
-from concept_attention.hosts.comfyui.frame import noise_level
+from concept_attention.hosts.comfyui.engine.geometry import noise_level
+from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.comfyui.patching import patch_model
 from concept_attention.hosts.comfyui.sampling import sample_custom
-from concept_attention.hosts.comfyui.settings import Settings
 
-from .architectures import mochi, qwen_image
-from .looked_for import make_settings
-from .tiny import POOLED_WIDTH, make_cond, make_flux, make_latent
-from .watched import make_encoded
+from ...support.comfyui.architectures import mochi, qwen_image
+from ...support.comfyui.expectations import make_settings
+from ...support.comfyui.recording_spy import make_encoded
+from ...support.comfyui.tiny import POOLED_WIDTH, make_cond, make_flux, make_latent
 
 CLOSE = 1e-5
 SETTINGS = make_settings()
@@ -290,6 +290,6 @@ def test_looks_hand_on_the_model_options(model: Any) -> None:
     steps: list[tuple[int, int]] = []
     note: Callable[..., None] = lambda step, x0, x, total: steps.append((step, total))  # noqa: E731
     sigmas = torch.full((3,), 0.2)
-    result = Looks(0).sample(Wrap(), sigmas, {"seed": 5}, note, ONE["samples"], ONE["samples"])
+    result = OneShotSampler(0).sample(Wrap(), sigmas, {"seed": 5}, note, ONE["samples"], ONE["samples"])
     assert torch.equal(result, ONE["samples"]) and steps == [(0, 2), (1, 2)]
     assert calls == [([pytest.approx(0.2)], {"seed": 5})] * 2

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from . import boot
-from .tiny import make_cond, make_latent, sample
+from ...support.comfyui import boot
+from ...support.comfyui.tiny import make_cond, make_latent, sample
 
 
 def test_modules_of_the_same_name_are_comfyuis(comfy_host: boot.Host) -> None:

@@ -24,23 +24,23 @@ from comfy_extras.nodes_custom_sampler import (
 )
 
 from concept_attention.hosts.comfyui import patching
+from concept_attention.hosts.comfyui.engine.run import KEY, RunResult
 from concept_attention.hosts.comfyui.patching import collect, patch_guider, patch_model, settings_of
-from concept_attention.hosts.comfyui.run import KEY, RunResult
-from concept_attention.hosts.comfyui.shelf import Shelf
-from concept_attention.recording import Recording
+from concept_attention.hosts.comfyui.recording_cache import RecordingCache
+from concept_attention.recording.recording import Recording
 
-from .looked_for import make_settings
-from .tiny import make_cond, make_flux, make_latent
+from ...support.comfyui.expectations import make_settings
+from ...support.comfyui.tiny import make_cond, make_flux, make_latent
 
 STEPS = 3
 Latent = dict[str, Any]
 
 
 @pytest.fixture(autouse=True)
-def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
+def shelf(monkeypatch: pytest.MonkeyPatch) -> RecordingCache:
     """An empty shelf for every test, instead of the one for all."""
-    empty = Shelf()
-    monkeypatch.setattr(patching, "SHELF", empty)
+    empty = RecordingCache()
+    monkeypatch.setattr(patching, "RECORDING_CACHE", empty)
     return empty
 
 
@@ -170,13 +170,13 @@ def test_an_evicted_recording_is_an_error_that_says_so(model: Any) -> None:
         collect(output)
 
 
-def test_a_prompt_queued_again_replaces_its_recording(model: Any, shelf: Shelf) -> None:
+def test_a_prompt_queued_again_replaces_its_recording(model: Any, shelf: RecordingCache) -> None:
     patched = patch_model(model, make_settings())
     first, second = ksampler(patched), ksampler(patched)
     assert shelf.kept == 1 and collect(first) is collect(second)
 
 
-def test_other_concepts_in_the_same_node_replace_its_recording(model: Any, shelf: Shelf) -> None:
+def test_other_concepts_in_the_same_node_replace_its_recording(model: Any, shelf: RecordingCache) -> None:
     for names in (("house",), ("tree",)):
         with CurrentNodeContext("prompt", "7", None):
             output = ksampler(patch_model(model, make_settings(names)))
@@ -224,7 +224,7 @@ def test_a_latent_that_was_changed_is_told_from_one_that_never_was_sampled(model
             collect(other)
 
 
-def test_nothing_is_laid_on_the_shelf_when_no_step_was_sampled(model: Any, shelf: Shelf) -> None:
+def test_nothing_is_laid_on_the_shelf_when_no_step_was_sampled(model: Any, shelf: RecordingCache) -> None:
     patched = patch_model(model, make_settings())
     for output in (*custom_sampler(patched, sigmas=()), ksampler(patched, denoise=0.0)):
         with pytest.raises(ValueError, match="none has sampled anything yet"):
@@ -240,7 +240,7 @@ def test_a_run_in_which_nothing_was_recorded_says_why(model: Any) -> None:
 
 
 @pytest.mark.parametrize("error", [comfy.model_management.InterruptProcessingException, RuntimeError])
-def test_a_run_that_stops_leaves_nothing(model: Any, shelf: Shelf, error: type[BaseException]) -> None:
+def test_a_run_that_stops_leaves_nothing(model: Any, shelf: RecordingCache, error: type[BaseException]) -> None:
     patched = patch_model(model, make_settings())
     before = repr(patched.wrappers), repr(patched.model_options)
 

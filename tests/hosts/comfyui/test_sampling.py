@@ -26,8 +26,8 @@ from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 from concept_attention.hosts.comfyui.patching import patch_model
 from concept_attention.hosts.comfyui.sampling import sample, sample_custom
 
-from .looked_for import make_settings
-from .tiny import make_cond, make_flux, make_latent
+from ...support.comfyui.expectations import make_settings
+from ...support.comfyui.tiny import make_cond, make_flux, make_latent
 
 Latent = dict[str, Any]
 PROMPTS = {"positive": make_cond(), "negative": make_cond(5, 3)}

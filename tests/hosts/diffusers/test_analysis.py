@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
-from concept_attention.heatmaps import make_heatmaps
+from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.diffusers.analysis import analyze
-from concept_attention.hosts.diffusers.model import Defaults
+from concept_attention.hosts.diffusers.pipelines.request import Defaults
 
 CONCEPTS = parse_concepts("house, tree", "sky")
 SMALL: dict[str, Any] = {"width": 64, "height": 48, "max_tokens": 12}

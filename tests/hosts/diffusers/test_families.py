@@ -13,13 +13,13 @@ from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
 from concept_attention.hosts.diffusers.analysis import analyze
+from concept_attention.hosts.diffusers.encode import encode_concepts
 from concept_attention.hosts.diffusers.generation import generate
 from concept_attention.hosts.diffusers.loading import load_pipeline
 from concept_attention.hosts.diffusers.registry import family_of
-from concept_attention.hosts.diffusers.text import encode_concepts
 
-from .families import FAMILIES, twin
-from .small_pipelines import PIPELINES
+from ...support.diffusers.families import FAMILIES, twin
+from ...support.diffusers.small_pipelines import PIPELINES
 
 CONCEPTS = parse_concepts("house, tree", "sky")
 PROMPTS = ["a red house", "a tree and the moon"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
-from concept_attention.heatmaps import make_heatmaps
+from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.diffusers.generation import generate
 
 CONCEPTS = parse_concepts("house, tree", "sky")

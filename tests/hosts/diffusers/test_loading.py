@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from concept_attention.hosts.diffusers import flux_pipeline, loading
+from concept_attention.embedded import COGVIDEOX_FOLDER, MODEL_FOLDER, SD3_FOLDER
+from concept_attention.hosts.diffusers import loading
 from concept_attention.hosts.diffusers.loading import load_pipeline
-from concept_attention.hosts.diffusers.model import Defaults, is_tiny, model_name
-from concept_attention.tiny import COGVIDEOX_FOLDER, MODEL_FOLDER, SD3_FOLDER
+from concept_attention.hosts.diffusers.pipelines import flux as flux_pipeline
+from concept_attention.hosts.diffusers.pipelines.request import Defaults, is_tiny, model_name
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
-from concept_attention.heatmaps import make_heatmaps
+from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.diffusers.recorder import Recorder
 from concept_attention.hosts.encoded import EncodedConcepts
-from concept_attention.recording import Recording
+from concept_attention.recording.recording import Recording
 
 CLOSE = 1e-5
 GRID = (1, 3, 4)

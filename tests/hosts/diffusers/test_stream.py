@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.diffusers import flux
 from concept_attention.hosts.diffusers.stream import ConceptStream, StopForward
+from concept_attention.hosts.diffusers.transformers import flux
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from concept_attention.tiny import COGVIDEOX_FOLDER, MODEL_FOLDER, SD3_FOLDER
-from concept_attention.tiny.codec import CODEC, read_codec
+from concept_attention.embedded import COGVIDEOX_FOLDER, MODEL_FOLDER, SD3_FOLDER
+from concept_attention.tiny.models.codec import CODEC, read_codec
 from concept_attention.tiny.training.export import export, read_parts
-from concept_attention.tiny.training.kinds import KINDS
-from concept_attention.tiny.training.landscape import Trainer
+from concept_attention.tiny.training.families import KINDS
+from concept_attention.tiny.training.trainer import Trainer
 
 CODEC_OF_MODEL = read_codec(MODEL_FOLDER / CODEC)
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from concept_attention.tiny.codec import fit_codec
-from concept_attention.tiny.scenes import draw_scene
+from concept_attention.tiny.models.codec import fit_codec
 from concept_attention.tiny.training import progress
-from concept_attention.tiny.training.kinds import KINDS
-from concept_attention.tiny.training.landscape import Trainer
+from concept_attention.tiny.training.families import KINDS
+from concept_attention.tiny.training.trainer import Trainer
+from concept_attention.tiny.world.scenes import draw_scene
 
 
 @pytest.mark.parametrize("kind", KINDS)

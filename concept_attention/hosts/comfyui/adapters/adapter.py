@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ...architecture import Architecture, TokenSlices
-from ..visits import Call, Rows, Visit
+from .block_call import BlockCall, ModuleCall, Rows
 
 
 class Adapter(Protocol):
@@ -33,16 +33,16 @@ class Adapter(Protocol):
     def joint_blocks(self, network: Any) -> nn.ModuleList:
         """The network's own list of joint blocks."""
 
-    def token_slices(self, visit: Visit, keys: int, tokens: int) -> TokenSlices:
+    def token_slices(self, call: BlockCall, keys: int, tokens: int) -> TokenSlices:
         """Where the streams lie among the `keys` keys of a block's attention, of which the picture has `tokens`."""
 
     def conditioning_modules(self, network: Any) -> Mapping[str, nn.Module]:
         """Submodules whose last call before the first joint block is needed, by names of the adapter's own."""
 
-    def concept_modulation(self, network: Any, calls: Mapping[str, Call], rows: Rows) -> Any:
+    def concept_modulation(self, network: Any, calls: Mapping[str, ModuleCall], rows: Rows) -> Any:
         """What `attend_concepts` gets as `vec`; None where every block is told what modulates its text."""
 
-    def project_concepts(self, network: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+    def project_concepts(self, network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
         """Text encoder embeddings (1, C, E) to block-0 concept tokens, (B, C, D), or (1, C, D) if rows do not differ.
 
         Args:
@@ -59,7 +59,7 @@ class Adapter(Protocol):
         vec: Any,
         image_k: Tensor,
         image_v: Tensor,
-        visit: Visit,
+        call: BlockCall,
         key_bias: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """One joint block's attention for the concept tokens.
@@ -70,7 +70,7 @@ class Adapter(Protocol):
             vec: what `concept_modulation` returned.
             image_k, image_v: keys, as the host's attention got them (normalised and, where the model rotates them,
                 rotated), and values of the image tokens, (B, heads, N, head_dim); fewer heads where they are grouped.
-            visit: this call of the block.
+            call: this call of the block.
             key_bias: added to the concept keys' logits, (C,).
 
         Returns:
@@ -92,5 +92,5 @@ def conditioning_modules(network: Any) -> Mapping[str, nn.Module]:
     return {}
 
 
-def concept_modulation(network: Any, calls: Mapping[str, Call], rows: Rows) -> None:
+def concept_modulation(network: Any, calls: Mapping[str, ModuleCall], rows: Rows) -> None:
     """None: concepts are modulated as the prompt's tokens are."""

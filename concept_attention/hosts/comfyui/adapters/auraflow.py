@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers
-from ..network import network
-from ..visits import Call, Rows, Visit
 from . import adapter
+from .block_call import BlockCall, ModuleCall, Rows
+from .network import network
 
 SUPPORTED = ("AuraFlow",)
 
@@ -48,15 +48,15 @@ def joint_blocks(aura: Any) -> nn.ModuleList:
     return aura.double_layers
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    return TokenSlices.text_first(visit.arguments["x"].shape[1], keys, tokens)
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
+    return TokenSlices.text_first(call.arguments["x"].shape[1], keys, tokens)
 
 
 conditioning_modules = adapter.conditioning_modules
 concept_modulation = adapter.concept_modulation
 
 
-def project_concepts(aura: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(aura: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to block-0 concept tokens, (1, C, D)."""
     return aura.cond_seq_linear(embeddings)
 
@@ -67,12 +67,12 @@ def attend_concepts(
     vec: None,
     image_k: Tensor,
     image_v: Tensor,
-    visit: Visit,
+    call: BlockCall,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Of an `MMDiTBlock`; see `Adapter`."""
     attn = block.attn
-    shift_msa, scale_msa, *rest = block.modC(visit.arguments["global_cond"][visit.rows]).chunk(6, dim=1)
+    shift_msa, scale_msa, *rest = block.modC(call.arguments["global_cond"][call.rows]).chunk(6, dim=1)
     concept_modulated = modulate(block.normC1(concept), shift_msa, scale_msa)
 
     heads = (attn.n_heads, attn.head_dim)

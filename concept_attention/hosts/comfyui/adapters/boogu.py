@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers
-from ..network import network
-from ..visits import Call, Rows, Visit
 from . import adapter
+from .block_call import BlockCall, ModuleCall, Rows
+from .network import network
 
 SUPPORTED = ("Boogu",)
 
@@ -50,8 +50,8 @@ def joint_blocks(boogu: Any) -> nn.ModuleList:
     return boogu.double_stream_layers
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    start = keys - visit.arguments["img_hidden_states"].shape[1]
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
+    start = keys - call.arguments["img_hidden_states"].shape[1]
     return TokenSlices(text=slice(0, start), image=slice(start, keys), picture=slice(keys - tokens, keys))
 
 
@@ -59,7 +59,7 @@ conditioning_modules = adapter.conditioning_modules
 concept_modulation = adapter.concept_modulation
 
 
-def project_concepts(boogu: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(boogu: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to block-0 concept tokens (1, C, D), the same in every row.
 
     The refiner attends from token to token: to it each concept is a prompt of one token, whose place means nothing.
@@ -76,11 +76,11 @@ def attend_concepts(
     vec: None,
     image_k: Tensor,
     image_v: Tensor,
-    visit: Visit,
+    call: BlockCall,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Of a `BooguDoubleStreamBlock`; see `Adapter`."""
-    temb = visit.arguments["temb"][visit.rows]
+    temb = call.arguments["temb"][call.rows]
     instruct_norm1, gate_msa, scale_mlp, gate_mlp = block.instruct_norm1(concept, temb)
     instruct_norm2, shift_mlp, _, _ = block.instruct_norm2(concept, temb)
     mlp_input = (1 + scale_mlp.unsqueeze(1)) * instruct_norm2 + shift_mlp.unsqueeze(1)
@@ -92,8 +92,8 @@ def attend_concepts(
     )
     concept_q, concept_k = attn.norm_q(concept_q), attn.norm_k(concept_k)
 
-    text = slice(0, visit.arguments["instruct_hidden_states"].shape[1])
-    pe = visit.rotations(visit.arguments["joint_rotary_emb"], 1, text)
+    text = slice(0, call.arguments["instruct_hidden_states"].shape[1])
+    pe = call.rotations(call.arguments["joint_rotary_emb"], 1, text)
     concept_q, concept_k = apply_rope1(concept_q, pe), apply_rope1(concept_k, pe)
 
     concept_q, concept_k, concept_v = (part.transpose(1, 2) for part in (concept_q, concept_k, concept_v))

@@ -11,8 +11,8 @@ from typing import Any
 from comfy.ldm.chroma.model import Chroma
 
 from ...architecture import Architecture
-from ..network import network
 from . import double_stream
+from .network import network
 
 SUPPORTED = ("Chroma", "Chroma Radiance")
 

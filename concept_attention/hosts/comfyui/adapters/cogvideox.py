@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import AUTHORS_COGVIDEOX_LAYERS, Architecture, TokenSlices, first_layers
-from ..network import network
-from ..visits import Call, Rows, Visit
 from . import adapter
+from .block_call import BlockCall, ModuleCall, Rows
+from .network import network
 
 SUPPORTED = ("CogVideoX",)
 
@@ -51,15 +51,15 @@ def joint_blocks(cogvideox: Any) -> nn.ModuleList:
     return cogvideox.blocks
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    return TokenSlices.text_first(visit.arguments["hidden_states"].shape[1], keys, tokens)
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
+    return TokenSlices.text_first(call.arguments["hidden_states"].shape[1], keys, tokens)
 
 
 conditioning_modules = adapter.conditioning_modules
 concept_modulation = adapter.concept_modulation
 
 
-def project_concepts(cogvideox: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(cogvideox: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to block-0 concept tokens, (1, C, D); positions are the image's alone."""
     text_proj = cogvideox.patch_embed.text_proj
     return text_proj(embeddings.to(text_proj.weight.dtype)).to(embeddings.dtype)  # the host keeps it in float32
@@ -71,11 +71,11 @@ def attend_concepts(
     vec: None,
     image_k: Tensor,
     image_v: Tensor,
-    visit: Visit,
+    call: BlockCall,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Of a `CogVideoXBlock`; see `Adapter`. The rest is the time embedding (B, E) and the gate (B, 1, D)."""
-    temb = visit.select(visit.arguments["temb"])
+    temb = call.select(call.arguments["temb"])
     concept_modulated, concept_gate = _modulate(block.norm1, concept, temb)
 
     by_heads = (block.num_heads, block.head_dim)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers, last_read_layers
-from ..visits import Call, Rows, Visit
 from . import adapter
+from .block_call import BlockCall, ModuleCall, Rows
 
 
 class Modulation(NamedTuple):
@@ -50,15 +50,15 @@ def joint_blocks(network: Any) -> nn.ModuleList:
     return network.double_blocks
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    return TokenSlices.text_first(visit.arguments["img"].shape[1], keys, tokens)
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
+    return TokenSlices.text_first(call.arguments["img"].shape[1], keys, tokens)
 
 
 conditioning_modules = adapter.conditioning_modules
 concept_modulation = adapter.concept_modulation
 
 
-def project_concepts(network: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to block-0 concept tokens, (1, C, D), the same in every row."""
     return network.txt_in(embeddings)
 
@@ -69,18 +69,18 @@ def attend_concepts(
     vec: Tensor | None,
     image_k: Tensor,
     image_v: Tensor,
-    visit: Visit,
+    call: BlockCall,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Of a `DoubleStreamBlock`; see `Adapter`. `vec` is (B, D), or None where the prompt's is the concepts'."""
-    concept_mod1, concept_mod2 = _modulations(block, vec, visit)
+    concept_mod1, concept_mod2 = _modulations(block, vec, call)
 
     concept_modulated = block.txt_norm1(concept)
     concept_modulated = torch.addcmul(concept_mod1.shift, concept_modulated, 1 + concept_mod1.scale)
     concept_qkv = block.txt_attn.qkv(concept_modulated)
     concept_q, concept_k, concept_v = concept_qkv.unflatten(-1, (3, block.num_heads, -1)).permute(2, 0, 3, 1, 4)
     concept_q, concept_k = block.txt_attn.norm(concept_q, concept_k, concept_v)
-    concept_q, concept_k = _rotate(concept_q, concept_k, visit)
+    concept_q, concept_k = _rotate(concept_q, concept_k, call)
 
     concept_out = attention.attend_concepts(concept_q, concept_k, concept_v, image_k, image_v, key_bias=key_bias)
     return concept_out, (concept_mod1, concept_mod2)
@@ -97,25 +97,25 @@ def update_concepts(block: Any, concept: Tensor, concept_out: Tensor, modulation
     return concept
 
 
-def _modulations(block: Any, vec: Tensor | None, visit: Visit) -> tuple[Any, Any]:
+def _modulations(block: Any, vec: Tensor | None, call: BlockCall) -> tuple[Any, Any]:
     """Those of the block's attention and of its MLP, with shift, scale and gate each."""
-    told, select = visit.arguments["vec"], visit.select
+    told, select = call.arguments["vec"], call.select
     if not block.modulation:  # made outside of the block: of the image a pair, of the text a pair
         first, second = (Modulation(select(one.shift), select(one.scale), select(one.gate)) for one in told[1])
         return first, second
     if vec is None:
         vec = select(told)
-        parts = visit.arguments.get("modulation_dims_txt")
+        parts = call.arguments.get("modulation_dims_txt")
         if parts is not None:  # several vectors, (B, 2, D), and which of them is for which tokens: (start, end, number)
             vec = vec[:, parts[0][2]]
     return block.txt_mod(vec)
 
 
-def _rotate(concept_q: Tensor, concept_k: Tensor, visit: Visit) -> tuple[Tensor, Tensor]:
-    """Queries and keys, (B, heads, C, head_dim), turned to the place of those text tokens that the visit names."""
-    if visit.arguments["pe"] is None:
+def _rotate(concept_q: Tensor, concept_k: Tensor, call: BlockCall) -> tuple[Tensor, Tensor]:
+    """Queries and keys, (B, heads, C, head_dim), turned to the place of those text tokens that the call names."""
+    if call.arguments["pe"] is None:
         return concept_q, concept_k
-    text = slice(0, visit.arguments["txt"].shape[1])
-    pe = visit.rotations(visit.arguments["pe"], 2, text)  # (B or 1, 1, C or 1, head_dim / 2, 2, 2)
+    text = slice(0, call.arguments["txt"].shape[1])
+    pe = call.rotations(call.arguments["pe"], 2, text)  # (B or 1, 1, C or 1, head_dim / 2, 2, 2)
     # A place for every concept, also where it is the same one: the host's kernels need not repeat it.
     return apply_rope(concept_q, concept_k, pe.expand(-1, -1, concept_q.shape[2], -1, -1, -1).contiguous())

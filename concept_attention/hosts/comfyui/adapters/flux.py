@@ -17,9 +17,9 @@ from comfy.ldm.flux.model import Flux
 from torch import Tensor, nn
 
 from ...architecture import Architecture
-from ..network import network
-from ..visits import Call, Rows
 from . import double_stream
+from .block_call import ModuleCall, Rows
+from .network import network
 
 SUPPORTED = ("Flux 1", "LongCat-Image", "Ovis-Image")
 
@@ -48,7 +48,7 @@ def conditioning_modules(flux: Any) -> Mapping[str, nn.Module]:
     return {name: module for name, module in parts.items() if module is not None}
 
 
-def concept_modulation(flux: Any, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def concept_modulation(flux: Any, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """The concepts' modulation vector, (B, D): timestep and guidance of this evaluation, a zero pooled vector."""
     vec = calls["time"].output
     if "guidance" in calls:
@@ -58,7 +58,7 @@ def concept_modulation(flux: Any, calls: Mapping[str, Call], rows: Rows) -> Tens
     return vec[rows]
 
 
-def project_concepts(flux: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(flux: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to block-0 concept tokens, (1, C, D), the same in every row."""
     if flux.txt_norm is not None:
         embeddings = flux.txt_norm(embeddings)

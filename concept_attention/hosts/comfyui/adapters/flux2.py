@@ -13,8 +13,8 @@ from typing import Any
 from comfy.ldm.flux.model import Flux
 
 from ...architecture import AUTHORS_FLUX2_LAYERS, Architecture
-from ..network import network
 from . import double_stream
+from .network import network
 
 SUPPORTED = ("Flux 2",)
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers
-from ..network import network
-from ..visits import Call, Rows, Visit
 from . import adapter
+from .block_call import BlockCall, ModuleCall, Rows
+from .network import network
 
 SUPPORTED = ("HiDream-I1",)
 
@@ -47,8 +47,8 @@ def joint_blocks(hidream: Any) -> nn.ModuleList:
     return hidream.double_stream_blocks
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    image = visit.arguments["image_tokens"].shape[1]
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
+    image = call.arguments["image_tokens"].shape[1]
     # HiDream-E1 sets a reference picture beside the one being made: its tokens lie between the rows of the picture's,
     # which then are no slice. One beyond the image's says that they have not been found.
     start = 0 if image == tokens else image
@@ -59,7 +59,7 @@ conditioning_modules = adapter.conditioning_modules
 concept_modulation = adapter.concept_modulation
 
 
-def project_concepts(hidream: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(hidream: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """T5 embeddings (1, C, E) to block-0 concept tokens, (1, C, D)."""
     return hidream.caption_projection[-1](embeddings)
 
@@ -70,12 +70,12 @@ def attend_concepts(
     vec: None,
     image_k: Tensor,
     image_v: Tensor,
-    visit: Visit,
+    call: BlockCall,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Of a `HiDreamImageBlock`; see `Adapter`."""
     inner, attn = block.block, block.block.attn1
-    modulation = inner.adaLN_modulation(visit.arguments["adaln_input"][visit.rows])[:, None]
+    modulation = inner.adaLN_modulation(call.arguments["adaln_input"][call.rows])[:, None]
     shift_msa_t, scale_msa_t, *rest = modulation.chunk(12, dim=-1)[6:]
     concept_modulated = inner.norm1_t(concept).to(concept.dtype) * (1 + scale_msa_t) + shift_msa_t
 

@@ -20,9 +20,9 @@ from comfy.ldm.hunyuan_video.model import HunyuanVideo
 from torch import Tensor, nn
 
 from ...architecture import Architecture, TokenSlices
-from ..network import network
-from ..visits import Call, Rows, Visit
 from . import double_stream
+from .block_call import BlockCall, ModuleCall, Rows
+from .network import network
 
 SUPPORTED = ("HunyuanVideo", "HunyuanVideo 1.5", "HunyuanImage 2.1")
 
@@ -45,9 +45,9 @@ def describe(model: Any) -> Architecture:
 joint_blocks = double_stream.joint_blocks
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
     """Where the streams lie among `keys` keys, of which the last `tokens` are the video's."""
-    return replace(double_stream.token_slices(visit, keys, tokens), picture=slice(keys - tokens, keys))
+    return replace(double_stream.token_slices(call, keys, tokens), picture=slice(keys - tokens, keys))
 
 
 def conditioning_modules(hunyuan: Any) -> Mapping[str, nn.Module]:
@@ -58,7 +58,7 @@ def conditioning_modules(hunyuan: Any) -> Mapping[str, nn.Module]:
 concept_modulation = double_stream.concept_modulation
 
 
-def project_concepts(hunyuan: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(hunyuan: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to block-0 concept tokens, (B, C, D).
 
     In the token refiner all tokens of a text see each other, and their mean. Each concept is a text of its own there.

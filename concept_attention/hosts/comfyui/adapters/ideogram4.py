@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
-from ..network import network
-from ..visits import Call, Rows, Visit
 from . import adapter
+from .block_call import BlockCall, ModuleCall, Rows
+from .network import network
 
 SUPPORTED = ("Ideogram 4",)
 
@@ -50,7 +50,7 @@ def joint_blocks(ideogram: Any) -> nn.ModuleList:
     return ideogram.layers
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
     image = slice(keys - tokens, keys)
     return TokenSlices(slice(0, image.start), image, image)
 
@@ -59,7 +59,7 @@ conditioning_modules = adapter.conditioning_modules
 concept_modulation = adapter.concept_modulation
 
 
-def project_concepts(ideogram: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(ideogram: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to block-0 concept tokens, (1, C, D)."""
     concept = ideogram.llm_cond_proj(ideogram.llm_cond_norm(embeddings))
     not_image = torch.zeros(1, 1, dtype=torch.long, device=concept.device)
@@ -72,18 +72,18 @@ def attend_concepts(
     vec: None,
     image_k: Tensor,
     image_v: Tensor,
-    visit: Visit,
+    call: BlockCall,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Of an `Ideogram4TransformerBlock`; see `Adapter`."""
-    mod = block.adaln_modulation(visit.select(visit.arguments["adaln_input"]))
+    mod = block.adaln_modulation(call.select(call.arguments["adaln_input"]))
     scale_msa, *modulation = mod.chunk(4, dim=-1)
 
     joint = block.attention
     concept_qkv = joint.qkv(block.attention_norm1(concept) * (1.0 + scale_msa))
     concept_q, concept_k, concept_v = concept_qkv.unflatten(-1, (3, joint.num_heads, -1)).unbind(dim=2)
-    text = slice(0, visit.arguments["x"].shape[1] - image_k.shape[2])
-    freqs_cis = visit.rotations(visit.arguments["freqs_cis"], 1, text)
+    text = slice(0, call.arguments["x"].shape[1] - image_k.shape[2])
+    freqs_cis = call.rotations(call.arguments["freqs_cis"], 1, text)
     concept_q, concept_k = (
         _rotate_halves(norm(part), freqs_cis) for norm, part in ((joint.norm_q, concept_q), (joint.norm_k, concept_k))
     )

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
-from ..network import network
-from ..visits import Call, Rows, Visit
 from . import adapter
+from .block_call import BlockCall, ModuleCall, Rows
+from .network import network
 
 SUPPORTED = ("JoyImage",)
 
@@ -47,15 +47,15 @@ def joint_blocks(joy: Any) -> nn.ModuleList:
     return joy.double_blocks
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    return TokenSlices.image_first(visit.arguments["hidden_states"].shape[1], keys, tokens)
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
+    return TokenSlices.image_first(call.arguments["hidden_states"].shape[1], keys, tokens)
 
 
 conditioning_modules = adapter.conditioning_modules
 concept_modulation = adapter.concept_modulation
 
 
-def project_concepts(joy: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(joy: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to block-0 concept tokens (1, C, D), the same in every row."""
     return joy.condition_embedder.text_embedder(embeddings)
 
@@ -66,11 +66,11 @@ def attend_concepts(
     vec: None,
     image_k: Tensor,
     image_v: Tensor,
-    visit: Visit,
+    call: BlockCall,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Of a `JoyImageTransformerBlock`; see `Adapter`."""
-    mods = [mod.unsqueeze(1) for mod in block.txt_mod(visit.arguments["temb"][visit.rows])]
+    mods = [mod.unsqueeze(1) for mod in block.txt_mod(call.arguments["temb"][call.rows])]
     txt_mod1_shift, txt_mod1_scale, *rest = mods
 
     txt_modulated = block.txt_norm1(concept) * (1 + txt_mod1_scale) + txt_mod1_shift

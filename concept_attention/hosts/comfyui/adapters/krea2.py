@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
-from ..network import network
-from ..visits import Call, Rows, Visit
 from . import adapter
+from .block_call import BlockCall, ModuleCall, Rows
+from .network import network
 
 SUPPORTED = ("Krea 2",)
 
@@ -48,13 +48,13 @@ def joint_blocks(krea: Any) -> nn.ModuleList:
     return krea.blocks
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    text = _text(visit)
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
+    text = _text(call)
     return TokenSlices(text, slice(text.stop, keys), slice(text.stop, text.stop + tokens))
 
 
-def _text(visit: Visit) -> slice:
-    return slice(0, visit.calls["text"].output.shape[1])
+def _text(call: BlockCall) -> slice:
+    return slice(0, call.calls["text"].output.shape[1])
 
 
 def conditioning_modules(krea: Any) -> Mapping[str, nn.Module]:
@@ -65,7 +65,7 @@ def conditioning_modules(krea: Any) -> Mapping[str, nn.Module]:
 concept_modulation = adapter.concept_modulation
 
 
-def project_concepts(krea: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(krea: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to concept tokens (1, C, D), each fused alone, as a prompt of one token."""
     layers = embeddings.transpose(0, 1).unflatten(-1, (krea.txtlayers, krea.txtdim))
     return krea.txtmlp(krea.txtfusion(layers)).transpose(0, 1)
@@ -77,14 +77,14 @@ def attend_concepts(
     vec: None,
     image_k: Tensor,
     image_v: Tensor,
-    visit: Visit,
+    call: BlockCall,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Of a `SingleStreamBlock`; see `Adapter`. The output is that before gate and projection."""
-    modulation = visit.arguments["vec"]
-    if visit.arguments.get("timestep_zero_index") is not None:
+    modulation = call.arguments["vec"]
+    if call.arguments.get("timestep_zero_index") is not None:
         modulation = modulation.chunk(2)[0]  # the second half is that of reference pictures
-    prescale, preshift, *rest = block.mod(visit.select(modulation))
+    prescale, preshift, *rest = block.mod(call.select(modulation))
 
     attn = block.attn
     concept_modulated = (1 + prescale) * block.prenorm(concept) + preshift
@@ -93,7 +93,7 @@ def attend_concepts(
         for project in (attn.wq, attn.wk, attn.wv)
     )
     concept_q, concept_k = attn.qknorm(concept_q, concept_k)
-    concept_q, concept_k = apply_rope(concept_q, concept_k, visit.rotations(visit.arguments["freqs"], 2, _text(visit)))
+    concept_q, concept_k = apply_rope(concept_q, concept_k, call.rotations(call.arguments["freqs"], 2, _text(call)))
     concept_k, concept_v = (
         part.repeat_interleave(attn.heads // part.shape[1], dim=1) for part in (concept_k, concept_v)
     )

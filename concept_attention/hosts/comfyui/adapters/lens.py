@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
-from ..network import network
-from ..visits import Call, Rows, Visit
+from .block_call import BlockCall, ModuleCall, Rows
+from .network import network
 
 SUPPORTED = ("Lens",)
 
@@ -47,8 +47,8 @@ def joint_blocks(lens: Any) -> nn.ModuleList:
     return lens.transformer_blocks
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    return TokenSlices.image_first(visit.arguments["hidden_states"].shape[1], keys, tokens)
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
+    return TokenSlices.image_first(call.arguments["hidden_states"].shape[1], keys, tokens)
 
 
 def conditioning_modules(lens: Any) -> Mapping[str, nn.Module]:
@@ -56,7 +56,7 @@ def conditioning_modules(lens: Any) -> Mapping[str, nn.Module]:
     return {"image": lens.img_in, "places": lens.pos_embed}
 
 
-def concept_modulation(lens: Any, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def concept_modulation(lens: Any, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Rotations of the text's places, (1, 1, L, head_dim / 2, 2, 2): of the first one also where the prompt is empty.
 
     An empty prompt has no tokens here. The first place is the one after the largest of the picture's.
@@ -66,7 +66,7 @@ def concept_modulation(lens: Any, calls: Mapping[str, Call], rows: Rows) -> Tens
     return lens.pos_embed(text if text.shape[1] else ids.amax(dim=(1, 2), keepdim=True).expand(-1, -1, 3) + 1)
 
 
-def project_concepts(lens: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(lens: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to block-0 concept tokens (1, C, D), the same in every row.
 
     E are the widths of several of the text encoder's layers, each with a norm of its own, or of one layer.
@@ -83,11 +83,11 @@ def attend_concepts(
     vec: Tensor,
     image_k: Tensor,
     image_v: Tensor,
-    visit: Visit,
+    call: BlockCall,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Of a `LensTransformerBlock`; see `Adapter`. `vec` are the rotations of the text's places."""
-    txt_mod1, txt_mod2 = block.txt_mod(visit.arguments["temb"][visit.rows]).chunk(2, dim=-1)
+    txt_mod1, txt_mod2 = block.txt_mod(call.arguments["temb"][call.rows]).chunk(2, dim=-1)
 
     txt_modulated, txt_gate1 = block._modulate(block.txt_norm1(concept), txt_mod1)
     attn = block.attn
@@ -95,7 +95,7 @@ def attend_concepts(
     concept_q, concept_k = attn.norm_added_q(concept_q), attn.norm_added_k(concept_k)
 
     concept_q, concept_k, concept_v = (part.transpose(1, 2) for part in (concept_q, concept_k, concept_v))
-    concept_q, concept_k = apply_rope(concept_q, concept_k, visit.rotations(vec, 2, slice(0, vec.shape[2])))
+    concept_q, concept_k = apply_rope(concept_q, concept_k, call.rotations(vec, 2, slice(0, vec.shape[2])))
     concept_out = attention.attend_concepts(concept_q, concept_k, concept_v, image_k, image_v, key_bias=key_bias)
     return concept_out, (txt_gate1, txt_mod2)
 

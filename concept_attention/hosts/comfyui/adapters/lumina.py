@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
-from ..network import network
-from ..visits import Call, Rows, Visit
 from . import adapter
+from .block_call import BlockCall, ModuleCall, Rows
+from .network import network
 
 SUPPORTED = ("Lumina Image 2.0", "NewBie", "Z-Image")
 
@@ -53,17 +53,17 @@ def joint_blocks(lumina: Any) -> nn.ModuleList:
     return lumina.layers
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    captions = visit.calls["captions"].arguments[0].shape[1]
-    timestep_zero = visit.arguments.get("timestep_zero_index")
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
+    captions = call.calls["captions"].arguments[0].shape[1]
+    timestep_zero = call.arguments.get("timestep_zero_index")
     start = timestep_zero[0][0] if timestep_zero else captions
-    return TokenSlices(_text(visit), slice(captions, keys), slice(start, start + tokens))
+    return TokenSlices(_text(call), slice(captions, keys), slice(start, start + tokens))
 
 
-def _text(visit: Visit) -> slice:
+def _text(call: BlockCall) -> slice:
     """The caption of the picture; Omni's reference pictures have captions of their own, before it."""
-    timestep_zero = visit.arguments.get("timestep_zero_index")
-    return slice(*timestep_zero[1]) if timestep_zero else slice(0, visit.calls["captions"].arguments[0].shape[1])
+    timestep_zero = call.arguments.get("timestep_zero_index")
+    return slice(*timestep_zero[1]) if timestep_zero else slice(0, call.calls["captions"].arguments[0].shape[1])
 
 
 def conditioning_modules(lumina: Any) -> Mapping[str, nn.Module]:
@@ -74,7 +74,7 @@ def conditioning_modules(lumina: Any) -> Mapping[str, nn.Module]:
 concept_modulation = adapter.concept_modulation
 
 
-def project_concepts(lumina: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(lumina: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to concept tokens (1, C, D), each refined alone, as a caption of one token."""
     mask, freqs_cis = None, calls["captions"].arguments[2][:1, :1]
     concept = lumina.cap_embedder(embeddings).transpose(0, 1)
@@ -89,21 +89,21 @@ def attend_concepts(
     vec: None,
     image_k: Tensor,
     image_v: Tensor,
-    visit: Visit,
+    call: BlockCall,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Of a `JointTransformerBlock`; see `Adapter`."""
-    adaln_input = visit.arguments["adaln_input"]
-    if visit.arguments.get("timestep_zero_index") is not None:
+    adaln_input = call.arguments["adaln_input"]
+    if call.arguments.get("timestep_zero_index") is not None:
         adaln_input = adaln_input.chunk(2)[1]  # of the picture and its caption; the first half is the references'
-    scale_msa, *modulation = block.adaLN_modulation(visit.select(adaln_input)).chunk(4, dim=1)
+    scale_msa, *modulation = block.adaLN_modulation(call.select(adaln_input)).chunk(4, dim=1)
 
     joint = block.attention
     concept_qkv = joint.qkv(modulate(block.attention_norm1(concept), scale_msa)).unflatten(-1, (-1, joint.head_dim))
     concept_q, concept_k, concept_v = concept_qkv.split(
         (joint.n_local_heads, joint.n_local_kv_heads, joint.n_local_kv_heads), dim=2
     )
-    freqs_cis = visit.rotations(visit.arguments["freqs_cis"], 1, _text(visit))
+    freqs_cis = call.rotations(call.arguments["freqs_cis"], 1, _text(call))
     concept_q, concept_k = apply_rope(joint.q_norm(concept_q), joint.k_norm(concept_k), freqs_cis)
     concept_q, concept_k, concept_v = (
         part.repeat_interleave(joint.n_local_heads // part.shape[2], dim=2).transpose(1, 2)

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
-from ..network import network
-from ..visits import Call, Rows, Visit
 from . import adapter
+from .block_call import BlockCall, ModuleCall, Rows
+from .network import network
 
 SUPPORTED = ("Mochi",)
 
@@ -55,15 +55,15 @@ def joint_blocks(mochi: Any) -> nn.ModuleList:
     return mochi.blocks
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    return TokenSlices.image_first(visit.arguments["x"].shape[1], keys, tokens)
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
+    return TokenSlices.image_first(call.arguments["x"].shape[1], keys, tokens)
 
 
 conditioning_modules = adapter.conditioning_modules
 concept_modulation = adapter.concept_modulation
 
 
-def project_concepts(mochi: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(mochi: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to block-0 concept tokens, (1, C, D)."""
     return mochi.t5_yproj(embeddings)
 
@@ -74,11 +74,11 @@ def attend_concepts(
     vec: None,
     image_k: Tensor,
     image_v: Tensor,
-    visit: Visit,
+    call: BlockCall,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Of an `AsymmetricJointBlock`; see `Adapter`. Text tokens are narrower than the image's."""
-    modulation = block.mod_y(F.silu(visit.select(visit.arguments["c"])))
+    modulation = block.mod_y(F.silu(call.select(call.arguments["c"])))
     scale, *rest = modulation.chunk(4, dim=1) if block.update_y else (modulation,)
 
     concept_qkv = block.attn.qkv_y(modulated_rmsnorm(concept, scale))

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
-from ..network import network
-from ..visits import Call, Rows, Visit
 from . import adapter
+from .block_call import BlockCall, ModuleCall, Rows
+from .network import network
 
 SUPPORTED = ("OmniGen 2",)
 
@@ -49,13 +49,13 @@ def joint_blocks(omnigen: Any) -> nn.ModuleList:
     return omnigen.layers
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    text = _text(visit)
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
+    text = _text(call)
     return TokenSlices(text, slice(text.stop, keys), slice(keys - tokens, keys))
 
 
-def _text(visit: Visit) -> slice:
-    return slice(0, visit.calls["text"].arguments[0].shape[1])
+def _text(call: BlockCall) -> slice:
+    return slice(0, call.calls["text"].arguments[0].shape[1])
 
 
 def conditioning_modules(omnigen: Any) -> Mapping[str, nn.Module]:
@@ -66,7 +66,7 @@ def conditioning_modules(omnigen: Any) -> Mapping[str, nn.Module]:
 concept_modulation = adapter.concept_modulation
 
 
-def project_concepts(omnigen: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(omnigen: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to concept tokens (1, C, D), each refined alone, as a prompt of one token."""
     mask, rotary_emb = None, calls["text"].arguments[2][:1, :1]
     concept = omnigen.time_caption_embed.caption_embedder(embeddings).transpose(0, 1)
@@ -81,17 +81,17 @@ def attend_concepts(
     vec: None,
     image_k: Tensor,
     image_v: Tensor,
-    visit: Visit,
+    call: BlockCall,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Of an `OmniGen2TransformerBlock`; see `Adapter`."""
-    concept_modulated, *modulation = block.norm1(concept, visit.select(visit.arguments["temb"]))
+    concept_modulated, *modulation = block.norm1(concept, call.select(call.arguments["temb"]))
 
     attn = block.attn
     concept_q, concept_k, concept_v = (
         project(concept_modulated).unflatten(-1, (-1, attn.dim_head)) for project in (attn.to_q, attn.to_k, attn.to_v)
     )
-    rotary_emb = visit.rotations(visit.arguments["image_rotary_emb"], 1, _text(visit))
+    rotary_emb = call.rotations(call.arguments["image_rotary_emb"], 1, _text(call))
     concept_q = apply_rotary_emb(attn.norm_q(concept_q), rotary_emb)
     concept_k = apply_rotary_emb(attn.norm_k(concept_k), rotary_emb)
     concept_q, concept_k, concept_v = (part.transpose(1, 2) for part in (concept_q, concept_k, concept_v))

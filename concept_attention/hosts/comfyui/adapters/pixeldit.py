@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
-from ..network import network
-from ..visits import Call, Rows, Visit
 from . import adapter
+from .block_call import BlockCall, ModuleCall, Rows
+from .network import network
 
 SUPPORTED = ("PiD", "PixelDiT")
 
@@ -52,15 +52,15 @@ def joint_blocks(pixeldit: Any) -> nn.ModuleList:
     return pixeldit.patch_blocks
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    return TokenSlices.text_first(visit.arguments["x"].shape[1], keys, tokens)
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
+    return TokenSlices.text_first(call.arguments["x"].shape[1], keys, tokens)
 
 
 conditioning_modules = adapter.conditioning_modules
 concept_modulation = adapter.concept_modulation
 
 
-def project_concepts(pixeldit: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(pixeldit: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to block-0 concept tokens (1, C, D), the same in every row."""
     place = pixeldit.y_pos_embedding[:, FIRST_WORD : FIRST_WORD + 1]
     concept = pixeldit.y_embedder(embeddings)
@@ -73,11 +73,11 @@ def attend_concepts(
     vec: None,
     image_k: Tensor,
     image_v: Tensor,
-    visit: Visit,
+    call: BlockCall,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Of an `MMDiTBlockT2I`; see `Adapter`."""
-    shift_msa_y, scale_msa_y, *rest = block.adaLN_modulation_txt(visit.arguments["c"][visit.rows]).chunk(6, dim=-1)
+    shift_msa_y, scale_msa_y, *rest = block.adaLN_modulation_txt(call.arguments["c"][call.rows]).chunk(6, dim=-1)
 
     y_norm = apply_adaln_(block.norm_y1(concept), shift_msa_y, scale_msa_y)
     attn = block.attn
@@ -85,9 +85,9 @@ def attend_concepts(
     concept_q, concept_k, concept_v = qkv_y.unbind(0)
     concept_q, concept_k = attn.q_norm_y(concept_q), attn.k_norm_y(concept_k)
 
-    pos_txt = visit.arguments.get("pos_txt")
+    pos_txt = call.arguments.get("pos_txt")
     if pos_txt is not None:
-        pe = visit.rotations(pos_txt[None, None], 2, slice(0, len(pos_txt)))
+        pe = call.rotations(pos_txt[None, None], 2, slice(0, len(pos_txt)))
         concept_q, concept_k = apply_rope(concept_q, concept_k, pe)
     concept_out = attention.attend_concepts(concept_q, concept_k, concept_v, image_k, image_v, key_bias=key_bias)
     return concept_out, rest

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
-from ..network import eager, network
-from ..visits import Call, Rows, Visit
 from . import adapter
+from .block_call import BlockCall, ModuleCall, Rows
+from .network import eager, network
 
 SUPPORTED = ("Mage-Flow", "Qwen-Image")
 
@@ -50,15 +50,15 @@ def joint_blocks(qwen: Any) -> nn.ModuleList:
     return qwen.transformer_blocks
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    return TokenSlices.text_first(visit.arguments["hidden_states"].shape[1], keys, tokens)
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
+    return TokenSlices.text_first(call.arguments["hidden_states"].shape[1], keys, tokens)
 
 
 conditioning_modules = adapter.conditioning_modules
 concept_modulation = adapter.concept_modulation
 
 
-def project_concepts(qwen: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(qwen: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to block-0 concept tokens (1, C, D), the same in every row."""
     return qwen.txt_in(qwen.txt_norm(embeddings))
 
@@ -69,14 +69,14 @@ def attend_concepts(
     vec: None,
     image_k: Tensor,
     image_v: Tensor,
-    visit: Visit,
+    call: BlockCall,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Of a `QwenImageTransformerBlock`; see `Adapter`."""
-    temb = visit.arguments["temb"]
-    if visit.arguments.get("timestep_zero_index") is not None:
+    temb = call.arguments["temb"]
+    if call.arguments.get("timestep_zero_index") is not None:
         temb = temb.chunk(2, dim=0)[0]  # the other half is that of timestep 0, for reference pictures
-    txt_mod1, txt_mod2 = block.txt_mod(temb[visit.rows]).chunk(2, dim=-1)
+    txt_mod1, txt_mod2 = block.txt_mod(temb[call.rows]).chunk(2, dim=-1)
 
     txt_modulated, txt_gate1 = block._modulate(block.txt_norm1(concept), txt_mod1)
     attn = block.attn
@@ -86,8 +86,8 @@ def attend_concepts(
     )
     concept_q, concept_k = attn.norm_added_q(concept_q), attn.norm_added_k(concept_k)
 
-    text = slice(0, visit.arguments["encoder_hidden_states"].shape[1])
-    pe = visit.rotations(visit.arguments["image_rotary_emb"], 2, text)
+    text = slice(0, call.arguments["encoder_hidden_states"].shape[1])
+    pe = call.rotations(call.arguments["image_rotary_emb"], 2, text)
     concept_q, concept_k = apply_rope1(concept_q, pe), apply_rope1(concept_k, pe)
     concept_out = attention.attend_concepts(concept_q, concept_k, concept_v, image_k, image_v, key_bias=key_bias)
     return concept_out, (txt_gate1, txt_mod2)

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import Architecture, TokenSlices
-from ..network import network
-from ..visits import Call, Rows, Visit
 from . import adapter
+from .block_call import BlockCall, ModuleCall, Rows
+from .network import network
 
 SUPPORTED = ("Stable Diffusion 3", "Stable Diffusion 3.5")
 
@@ -50,8 +50,8 @@ def joint_blocks(mmdit: Any) -> nn.ModuleList:
     return mmdit.joint_blocks
 
 
-def token_slices(visit: Visit, keys: int, tokens: int) -> TokenSlices:
-    _, x = visit.arguments["args"]
+def token_slices(call: BlockCall, keys: int, tokens: int) -> TokenSlices:
+    _, x = call.arguments["args"]
     return TokenSlices.text_first(x.shape[1], keys, tokens)
 
 
@@ -59,7 +59,7 @@ conditioning_modules = adapter.conditioning_modules
 concept_modulation = adapter.concept_modulation
 
 
-def project_concepts(mmdit: Any, embeddings: Tensor, calls: Mapping[str, Call], rows: Rows) -> Tensor:
+def project_concepts(mmdit: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
     """Text encoder embeddings (1, C, E) to block-0 concept tokens, (1, C, D)."""
     return mmdit.context_embedder(embeddings)
 
@@ -70,12 +70,12 @@ def attend_concepts(
     vec: None,
     image_k: Tensor,
     image_v: Tensor,
-    visit: Visit,
+    call: BlockCall,
     key_bias: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Of a `JointBlock`; see `Adapter`. The rest is None in the last block, which does not update its text."""
     context_block = block.context_block
-    concept_qkv, intermediates = context_block.pre_attention(concept, visit.arguments["c"][visit.rows])
+    concept_qkv, intermediates = context_block.pre_attention(concept, call.arguments["c"][call.rows])
     heads = (*concept.shape[:2], context_block.attn.num_heads, -1)
     concept_q, concept_k, concept_v = (part.reshape(heads).transpose(1, 2) for part in concept_qkv)
 

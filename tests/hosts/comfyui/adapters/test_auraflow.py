@@ -8,13 +8,13 @@ import types
 import torch
 
 from concept_attention.hosts.comfyui.adapters import auraflow
-from concept_attention.hosts.comfyui.settings import Settings
-from concept_attention.hosts.comfyui.visits import Visit
+from concept_attention.hosts.comfyui.adapters.block_call import BlockCall
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.auraflow import ROWS
-from ..architectures.oracle import recorded_and_expected
-from ..naive import relative_error
-from ..watched import make_encoded, recording_of
+from ....support.comfyui.architectures.auraflow import ROWS
+from ....support.comfyui.architectures.oracle import recorded_and_expected
+from ....support.comfyui.naive import relative_error
+from ....support.comfyui.recording_spy import make_encoded, recording_of
 
 CLOSE = 1e-5
 (ROW,) = ROWS
@@ -31,8 +31,8 @@ def test_default_layers_of_a_full_size_model() -> None:
 
 
 def test_register_tokens_belong_to_the_text() -> None:
-    visit = Visit({"c": torch.zeros(1, 8 + 7, 4), "x": torch.zeros(1, 24, 4)}, slice(None))
-    found = auraflow.token_slices(visit, 39, 24)
+    call = BlockCall({"c": torch.zeros(1, 8 + 7, 4), "x": torch.zeros(1, 24, 4)}, slice(None))
+    found = auraflow.token_slices(call, 39, 24)
     assert (found.text, found.image, found.picture) == (slice(0, 15), slice(15, 39), slice(15, 39))
 
 

@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.oracle import recorded_and_expected
-from ..encoders import clip_of, first_word
-from ..naive import relative_error
-from ..watched import make_encoded, recording_of
+from ....support.comfyui.architectures.oracle import recorded_and_expected
+from ....support.comfyui.encoders import clip_of, first_word
+from ....support.comfyui.naive import relative_error
+from ....support.comfyui.recording_spy import make_encoded, recording_of
 
 pytest.importorskip("comfy.ldm.boogu", reason="this ComfyUI has no Boogu")
 
 from concept_attention.hosts.comfyui.adapters import boogu
-from concept_attention.hosts.comfyui.visits import Visit
+from concept_attention.hosts.comfyui.adapters.block_call import BlockCall
 
-from ..architectures.boogu import BOOGU
+from ....support.comfyui.architectures.boogu import BOOGU
 
 CLOSE = 1e-5
 SETTINGS = Settings(make_encoded())
@@ -51,7 +51,7 @@ def test_concepts_have_the_place_of_the_first_word(tokens: int) -> None:
 
 
 def test_the_pictures_tokens_are_the_last_ones() -> None:
-    found = boogu.token_slices(Visit({"img_hidden_states": torch.zeros(1, 40, 4)}, slice(None)), 47, 24)
+    found = boogu.token_slices(BlockCall({"img_hidden_states": torch.zeros(1, 40, 4)}, slice(None)), 47, 24)
     assert (found.text, found.image, found.picture) == (slice(0, 7), slice(7, 47), slice(23, 47))
 
 

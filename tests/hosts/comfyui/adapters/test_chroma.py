@@ -6,10 +6,10 @@ import types
 
 from concept_attention.hosts.comfyui.adapters import chroma
 
-from ..architectures.chroma import ROWS
-from ..naive import relative_error
-from ..tiny import make_flux
-from ..watched import recording_of
+from ....support.comfyui.architectures.chroma import ROWS
+from ....support.comfyui.naive import relative_error
+from ....support.comfyui.recording_spy import recording_of
+from ....support.comfyui.tiny import make_flux
 
 CLOSE = 1e-5
 CHROMA, RADIANCE = ROWS

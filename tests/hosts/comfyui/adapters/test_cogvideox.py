@@ -15,16 +15,16 @@ pytest.importorskip("comfy.ldm.cogvideo.model", reason="needs ComfyUI: this one 
 from comfy.ldm.cogvideo.model import CogVideoXTransformer3DModel
 from comfy.patcher_extension import WrappersMP
 
-from concept_attention.heatmaps import make_heatmaps
+from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.architecture import Architecture
 from concept_attention.hosts.comfyui.adapters import cogvideox
 from concept_attention.hosts.comfyui.analysis import analyze
-from concept_attention.hosts.comfyui.settings import Settings
-from concept_attention.recording import Recording
+from concept_attention.hosts.comfyui.engine.settings import Settings
+from concept_attention.recording.recording import Recording
 
-from ..architectures.cogvideox import ROWS
-from ..naive import relative_error
-from ..watched import make_encoded, recording_of
+from ....support.comfyui.architectures.cogvideox import ROWS
+from ....support.comfyui.naive import relative_error
+from ....support.comfyui.recording_spy import make_encoded, recording_of
 
 CLOSE = 1e-5
 B5, B2, LONG, FROM_PICTURE = ROWS

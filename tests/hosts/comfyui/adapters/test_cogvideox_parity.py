@@ -18,12 +18,12 @@ pytest.importorskip("comfy.ldm.cogvideo.model", reason="needs ComfyUI: this one 
 
 from diffusers import CogVideoXTransformer3DModel
 
-from concept_attention.heatmaps import make_heatmaps
-from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.heatmaps.heatmaps import make_heatmaps
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.cogvideox import ROWS
-from ..naive import naive_scores, relative_error
-from ..watched import make_encoded, recording_of
+from ....support.comfyui.architectures.cogvideox import ROWS
+from ....support.comfyui.naive import naive_scores, relative_error
+from ....support.comfyui.recording_spy import make_encoded, recording_of
 
 CLOSE = 1e-4
 COUNT, TOKENS = 3, 226

@@ -7,15 +7,15 @@ import types
 import torch
 
 from concept_attention.hosts.comfyui.adapters import double_stream
-from concept_attention.hosts.comfyui.visits import Visit
+from concept_attention.hosts.comfyui.adapters.block_call import BlockCall
 
 
 def test_slices_are_counted_from_the_end_of_the_keys() -> None:
     """Another pack may put tokens before the text; reference pictures come after the picture."""
-    visit = Visit({"img": torch.zeros(1, 32, 4), "txt": torch.zeros(1, 7, 4)}, slice(None))
-    found = double_stream.token_slices(visit, 39, 24)
+    call = BlockCall({"img": torch.zeros(1, 32, 4), "txt": torch.zeros(1, 7, 4)}, slice(None))
+    found = double_stream.token_slices(call, 39, 24)
     assert (found.text, found.image, found.picture) == (slice(0, 7), slice(7, 39), slice(7, 31))
-    assert double_stream.token_slices(visit, 42, 24).image == slice(10, 42)
+    assert double_stream.token_slices(call, 42, 24).image == slice(10, 42)
 
 
 def test_float16_is_clipped_where_the_model_clips_it() -> None:

@@ -12,17 +12,17 @@ from comfy.ldm.flux.layers import timestep_embedding
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from concept_attention.heatmaps import make_heatmaps
+from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.comfyui.adapters import flux
-from concept_attention.hosts.comfyui.settings import Settings
-from concept_attention.hosts.comfyui.visits import Call
+from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures import flux as flux_rows
-from ..architectures import flux2 as flux2_rows
-from ..encoders import clip_of, first_word
-from ..naive import naive_flux, naive_scores, relative_error
-from ..tiny import make_cond, make_flux, make_latent, sample
-from ..watched import footprint, make_encoded, recording_of, sample_and_record, watch
+from ....support.comfyui.architectures import flux as flux_rows
+from ....support.comfyui.architectures import flux2 as flux2_rows
+from ....support.comfyui.encoders import clip_of, first_word
+from ....support.comfyui.naive import naive_flux, naive_scores, relative_error
+from ....support.comfyui.recording_spy import footprint, make_encoded, recording_of, sample_and_record, watch
+from ....support.comfyui.tiny import make_cond, make_flux, make_latent, sample
 
 CLOSE = 1e-5
 
@@ -127,8 +127,8 @@ def test_concepts_have_the_guidance_of_the_positive_prompt() -> None:
 def concept_vector(network: Any, inputs: dict[str, Any]) -> Tensor:
     """The concepts' modulation vector, made of what the stream would hear."""
     time = network.time_in(timestep_embedding(inputs["timestep"], 256))
-    pooled = Call((inputs["y"],), network.vector_in(inputs["y"]))
-    return flux.concept_modulation(network, {"time": Call((), time), "pooled": pooled}, slice(None))
+    pooled = ModuleCall((inputs["y"],), network.vector_in(inputs["y"]))
+    return flux.concept_modulation(network, {"time": ModuleCall((), time), "pooled": pooled}, slice(None))
 
 
 def test_the_pooled_text_reaches_the_concepts_only_through_the_picture() -> None:

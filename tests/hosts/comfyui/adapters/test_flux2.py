@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from concept_attention.hosts.comfyui.adapters import flux2
-from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.flux2 import ROWS
-from ..architectures.oracle import recorded_and_expected
-from ..architectures.row import Row
-from ..encoders import clip_of, first_word
-from ..naive import relative_error
-from ..tiny import make_flux
-from ..watched import make_encoded, recording_of
+from ....support.comfyui.architectures.flux2 import ROWS
+from ....support.comfyui.architectures.oracle import recorded_and_expected
+from ....support.comfyui.architectures.row import Row
+from ....support.comfyui.encoders import clip_of, first_word
+from ....support.comfyui.naive import relative_error
+from ....support.comfyui.recording_spy import make_encoded, recording_of
+from ....support.comfyui.tiny import make_flux
 
 CLOSE = 1e-5
 DEV, KLEIN = ROWS

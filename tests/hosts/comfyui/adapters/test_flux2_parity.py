@@ -19,11 +19,11 @@ pytest.importorskip("diffusers")
 from diffusers.loaders.single_file_utils import convert_flux2_transformer_checkpoint_to_diffusers
 from diffusers.models.transformers import transformer_flux2
 
-from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.flux2 import ROWS
-from ..naive import naive_scores, relative_error
-from ..watched import make_encoded, recording_of
+from ....support.comfyui.architectures.flux2 import ROWS
+from ....support.comfyui.naive import naive_scores, relative_error
+from ....support.comfyui.recording_spy import make_encoded, recording_of
 
 CLOSE = 1e-4
 SETTINGS = Settings(make_encoded())

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from concept_attention.hosts.comfyui.adapters import hidream
-from concept_attention.hosts.comfyui.settings import Settings
-from concept_attention.hosts.comfyui.visits import Visit
+from concept_attention.hosts.comfyui.adapters.block_call import BlockCall
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.hidream import ROWS
-from ..architectures.oracle import recorded_and_expected
-from ..naive import relative_error
-from ..tiny import Conditioning, sample
-from ..watched import make_encoded, recording_of, sample_and_record
+from ....support.comfyui.architectures.hidream import ROWS
+from ....support.comfyui.architectures.oracle import recorded_and_expected
+from ....support.comfyui.naive import relative_error
+from ....support.comfyui.recording_spy import make_encoded, recording_of, sample_and_record
+from ....support.comfyui.tiny import Conditioning, sample
 
 CLOSE = 1e-5
 (ROW,) = ROWS
@@ -42,8 +42,8 @@ def test_default_layers_of_a_full_size_model() -> None:
 
 
 def test_the_picture_comes_before_all_text() -> None:
-    visit = Visit({"image_tokens": torch.zeros(1, 24, 4), "text_tokens": torch.zeros(1, 25, 4)}, slice(None))
-    found = hidream.token_slices(visit, 49, 24)
+    call = BlockCall({"image_tokens": torch.zeros(1, 24, 4), "text_tokens": torch.zeros(1, 25, 4)}, slice(None))
+    found = hidream.token_slices(call, 49, 24)
     assert (found.text, found.image, found.picture) == (slice(24, 49), slice(0, 24), slice(0, 24))
 
 

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from concept_attention.hosts.comfyui.adapters import hunyuan_video
-from concept_attention.hosts.comfyui.settings import Settings
-from concept_attention.hosts.comfyui.visits import Call
+from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.hunyuan_video import ROWS
-from ..architectures.oracle import recorded_and_expected
-from ..architectures.row import Row
-from ..naive import relative_error
-from ..tiny import make_flux
-from ..watched import make_encoded, recording_of
+from ....support.comfyui.architectures.hunyuan_video import ROWS
+from ....support.comfyui.architectures.oracle import recorded_and_expected
+from ....support.comfyui.architectures.row import Row
+from ....support.comfyui.naive import relative_error
+from ....support.comfyui.recording_spy import make_encoded, recording_of
+from ....support.comfyui.tiny import make_flux
 
 CLOSE = 1e-5
 BY_NAME = {row.name: row for row in ROWS}
@@ -32,7 +32,7 @@ def options_of(row: Row, batch: int = 1, **options: Any) -> dict[str, Any]:
 
 def project(network: Any, embeddings: Tensor, timesteps: list[float], rows: Any = slice(None)) -> Tensor:
     """Block-0 concept tokens in a pass with these timesteps, one per row of the batch."""
-    call = Call((None, torch.tensor(timesteps), None), None)
+    call = ModuleCall((None, torch.tensor(timesteps), None), None)
     with torch.no_grad():
         return hunyuan_video.project_concepts(network, embeddings, {"text": call}, rows)
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.oracle import recorded_and_expected
-from ..architectures.row import Arguments
-from ..naive import relative_error
-from ..watched import make_encoded
+from ....support.comfyui.architectures.oracle import recorded_and_expected
+from ....support.comfyui.architectures.row import Arguments
+from ....support.comfyui.naive import relative_error
+from ....support.comfyui.recording_spy import make_encoded
 
 pytest.importorskip("comfy.ldm.ideogram4", reason="this ComfyUI has no Ideogram 4")
 
@@ -21,7 +21,7 @@ from comfy.text_encoders.ideogram4 import Ideogram4Tokenizer
 
 from concept_attention.hosts.comfyui.adapters import ideogram4
 
-from ..architectures.ideogram4 import ROWS
+from ....support.comfyui.architectures.ideogram4 import ROWS
 
 (ROW,) = ROWS
 SETTINGS = Settings(make_encoded(width=ROW.text_width))

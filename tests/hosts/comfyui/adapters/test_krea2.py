@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.oracle import recorded_and_expected
-from ..naive import relative_error
-from ..watched import make_encoded
+from ....support.comfyui.architectures.oracle import recorded_and_expected
+from ....support.comfyui.naive import relative_error
+from ....support.comfyui.recording_spy import make_encoded
 
 pytest.importorskip("comfy.ldm.krea2", reason="this ComfyUI has no Krea 2")
 
 from concept_attention.hosts.comfyui.adapters import krea2
 
-from ..architectures.krea2 import make_row
+from ....support.comfyui.architectures.krea2 import make_row
 
 CLOSE = 1e-5
 SETTINGS = Settings(make_encoded(width=120))

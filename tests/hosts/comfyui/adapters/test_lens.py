@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.oracle import recorded_and_expected
-from ..naive import relative_error
-from ..watched import make_encoded, recording_of
+from ....support.comfyui.architectures.oracle import recorded_and_expected
+from ....support.comfyui.naive import relative_error
+from ....support.comfyui.recording_spy import make_encoded, recording_of
 
 pytest.importorskip("comfy.ldm.lens", reason="this ComfyUI has no Lens")
 
 from concept_attention.hosts.comfyui.adapters import lens
 
-from ..architectures.lens import LENS
+from ....support.comfyui.architectures.lens import LENS
 
 CLOSE = 1e-5
 SETTINGS = Settings(make_encoded())

@@ -11,12 +11,12 @@ from comfy.text_encoders.z_image import ZImageTokenizer
 from torch import nn
 
 from concept_attention.hosts.comfyui.adapters import lumina
-from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.lumina import Z_IMAGE, make_row
-from ..architectures.oracle import recorded_and_expected
-from ..naive import relative_error
-from ..watched import make_encoded
+from ....support.comfyui.architectures.lumina import Z_IMAGE, make_row
+from ....support.comfyui.architectures.oracle import recorded_and_expected
+from ....support.comfyui.naive import relative_error
+from ....support.comfyui.recording_spy import make_encoded
 
 CLOSE = 1e-5
 SETTINGS = Settings(make_encoded(width=48))

@@ -10,14 +10,14 @@ import torch
 from comfy.ldm.genmo.joint_model.asymm_models_joint import AsymmDiTJoint
 
 from concept_attention.hosts.comfyui.adapters import mochi
-from concept_attention.hosts.comfyui.settings import Settings
-from concept_attention.hosts.comfyui.visits import Visit
-from concept_attention.recording import Recording
+from concept_attention.hosts.comfyui.adapters.block_call import BlockCall
+from concept_attention.hosts.comfyui.engine.settings import Settings
+from concept_attention.recording.recording import Recording
 
-from ..architectures.mochi import ROWS
-from ..naive import relative_error
-from ..tiny import Conditioning
-from ..watched import make_encoded, recording_of
+from ....support.comfyui.architectures.mochi import ROWS
+from ....support.comfyui.naive import relative_error
+from ....support.comfyui.recording_spy import make_encoded, recording_of
+from ....support.comfyui.tiny import Conditioning
 
 CLOSE = 1e-5
 (ROW,) = ROWS
@@ -41,8 +41,8 @@ def test_full_size_mochi_is_described() -> None:
 
 
 def test_slices_are_counted_from_the_video() -> None:
-    visit = Visit({"x": torch.zeros(1, 32, 4), "y": torch.zeros(1, 256, 4)}, slice(None))
-    found = mochi.token_slices(visit, 39, 32)
+    call = BlockCall({"x": torch.zeros(1, 32, 4), "y": torch.zeros(1, 256, 4)}, slice(None))
+    found = mochi.token_slices(call, 39, 32)
     assert (found.text, found.image, found.picture) == (slice(32, 39), slice(0, 32), slice(0, 32))
 
 

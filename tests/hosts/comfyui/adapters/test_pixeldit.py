@@ -10,19 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.oracle import recorded_and_expected
-from ..architectures.row import Arguments
-from ..encoders import clip_of, first_word
-from ..naive import relative_error
-from ..watched import make_encoded
+from ....support.comfyui.architectures.oracle import recorded_and_expected
+from ....support.comfyui.architectures.row import Arguments
+from ....support.comfyui.encoders import clip_of, first_word
+from ....support.comfyui.naive import relative_error
+from ....support.comfyui.recording_spy import make_encoded
 
 pytest.importorskip("comfy.ldm.pixeldit", reason="this ComfyUI has no PixelDiT")
 
 from concept_attention.hosts.comfyui.adapters import pixeldit
 
-from ..architectures.pixeldit import DECODER, TEXT
+from ....support.comfyui.architectures.pixeldit import DECODER, TEXT
 
 CLOSE = 1e-5
 SETTINGS = Settings(make_encoded())

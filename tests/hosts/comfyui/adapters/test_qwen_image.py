@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from concept_attention.hosts.comfyui.adapters import qwen_image
-from concept_attention.hosts.comfyui.registry import adapter_for
-from concept_attention.hosts.comfyui.settings import Settings
-from concept_attention.hosts.comfyui.visits import Visit
+from concept_attention.hosts.comfyui.adapters.block_call import BlockCall
+from concept_attention.hosts.comfyui.adapters.registry import adapter_for
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.oracle import recorded_and_expected
-from ..architectures.qwen_image import IMAGE, LAYERED, MAGE
-from ..encoders import clip_of, first_word
-from ..naive import relative_error
-from ..watched import make_encoded, recording_of
+from ....support.comfyui.architectures.oracle import recorded_and_expected
+from ....support.comfyui.architectures.qwen_image import IMAGE, LAYERED, MAGE
+from ....support.comfyui.encoders import clip_of, first_word
+from ....support.comfyui.naive import relative_error
+from ....support.comfyui.recording_spy import make_encoded, recording_of
 
 CLOSE = 1e-5
 SETTINGS = Settings(make_encoded())
@@ -78,7 +78,7 @@ def test_compiled_blocks_are_known() -> None:
 
 
 def test_slices_are_counted_from_the_end_of_the_keys() -> None:
-    found = qwen_image.token_slices(Visit({"hidden_states": torch.zeros(1, 40, 4)}, slice(None)), 47, 24)
+    found = qwen_image.token_slices(BlockCall({"hidden_states": torch.zeros(1, 40, 4)}, slice(None)), 47, 24)
     assert (found.text, found.image, found.picture) == (slice(0, 7), slice(7, 47), slice(7, 31))
 
 
@@ -113,11 +113,11 @@ def test_concepts_have_the_timestep_of_the_picture_not_of_its_references() -> No
     keys, values = torch.randn(2, 2, 2, 5, 32, generator=generator)
     ids = torch.zeros(2, 12, 3)
     arguments = {"encoder_hidden_states": torch.zeros(2, 7, 64), "image_rotary_emb": network.pe_embedder(ids)}
-    doubled = Visit({**arguments, "temb": temb, "timestep_zero_index": 3}, slice(None))
-    plain = Visit({**arguments, "temb": temb[:2]}, slice(None))
+    doubled = BlockCall({**arguments, "temb": temb, "timestep_zero_index": 3}, slice(None))
+    plain = BlockCall({**arguments, "temb": temb[:2]}, slice(None))
     outs = [
-        qwen_image.attend_concepts(network.transformer_blocks[0], concept, None, keys, values, visit)[0]
-        for visit in (doubled, plain)
+        qwen_image.attend_concepts(network.transformer_blocks[0], concept, None, keys, values, call)[0]
+        for call in (doubled, plain)
     ]
     assert torch.equal(*outs)
 

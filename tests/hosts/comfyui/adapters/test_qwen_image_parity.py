@@ -18,11 +18,11 @@ pytest.importorskip("diffusers")
 
 from diffusers.models.transformers import transformer_qwenimage
 
-from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.qwen_image import IMAGE
-from ..naive import naive_scores, relative_error
-from ..watched import make_encoded, recording_of
+from ....support.comfyui.architectures.qwen_image import IMAGE
+from ....support.comfyui.naive import naive_scores, relative_error
+from ....support.comfyui.recording_spy import make_encoded, recording_of
 
 CLOSE = 1e-4
 SETTINGS = Settings(make_encoded())

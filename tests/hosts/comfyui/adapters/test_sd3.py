@@ -10,16 +10,16 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from concept_attention.heatmaps import make_heatmaps
+from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.comfyui.adapters import sd3
 from concept_attention.hosts.comfyui.analysis import analyze
-from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.oracle import recorded_and_expected
-from ..architectures.sd3 import ROWS
-from ..naive import relative_error
-from ..tiny import sample
-from ..watched import make_encoded, recording_of, sample_and_record
+from ....support.comfyui.architectures.oracle import recorded_and_expected
+from ....support.comfyui.architectures.sd3 import ROWS
+from ....support.comfyui.naive import relative_error
+from ....support.comfyui.recording_spy import make_encoded, recording_of, sample_and_record
+from ....support.comfyui.tiny import sample
 
 CLOSE = 1e-5
 MEDIUM, LARGE, DUAL = ROWS
@@ -70,7 +70,7 @@ def test_companions_go_through_the_model_and_are_not_looked_for(mode: str) -> No
         concepts=everything.concepts[:3],
         embeddings=everything.embeddings[:3],
         token_counts=(1, 1, 1),
-        companions=everything.embeddings[3:],
+        context_tokens=everything.embeddings[3:],
     )
     options = {"positive": LARGE.cond(), "latent": LARGE.empty(2), "steps": 1}
     found, full = (recording_of(LARGE.make(), Settings(one, mode=mode), **options) for one in (three, everything))
@@ -84,9 +84,10 @@ def test_companions_go_through_the_model_and_are_not_looked_for(mode: str) -> No
 
 def test_pads_are_told_from_companions() -> None:
     """The mode with pad tokens puts them behind everything else."""
-    encoded = dataclasses.replace(SETTINGS.encoded, companions=torch.ones(1, LARGE.text_width))
+    encoded = dataclasses.replace(SETTINGS.encoded, context_tokens=torch.ones(1, LARGE.text_width))
     padded = dataclasses.replace(
-        SETTINGS.encoded, companions=torch.cat([torch.ones(1, LARGE.text_width), torch.zeros(223, LARGE.text_width)])
+        SETTINGS.encoded,
+        context_tokens=torch.cat([torch.ones(1, LARGE.text_width), torch.zeros(223, LARGE.text_width)]),
     )
     options = {"positive": LARGE.cond(), "latent": LARGE.empty(), "steps": 1}
     found = recording_of(LARGE.make(), Settings(encoded, mode="cogvideox"), **options)

@@ -18,13 +18,13 @@ pytest.importorskip("diffusers")
 
 from diffusers import SD3Transformer2DModel
 
-from concept_attention.heatmaps import make_heatmaps
-from concept_attention.hosts.comfyui.settings import Settings
+from concept_attention.heatmaps.heatmaps import make_heatmaps
+from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ..architectures.row import Row
-from ..architectures.sd3 import ROWS
-from ..naive import naive_scores, relative_error
-from ..watched import make_encoded, recording_of
+from ....support.comfyui.architectures.row import Row
+from ....support.comfyui.architectures.sd3 import ROWS
+from ....support.comfyui.naive import naive_scores, relative_error
+from ....support.comfyui.recording_spy import make_encoded, recording_of
 
 CLOSE = 1e-4
 SETTINGS = Settings(make_encoded())

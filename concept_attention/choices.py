@@ -1,0 +1,65 @@
+"""Every list of options that users choose from, listed once.
+
+The library, the command line and the nodes read them here; a test compares the viewer's copy in the browser with them.
+Nothing here imports torch, so that `concept-attention --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from .errors import UserError
+
+# Scoring rules, named after what they reproduce; `scores.MODES` defines them. `auto` is the architecture's own.
+ModeName = Literal["auto", "paper", "flux", "flux2", "sd3", "cogvideox"]
+MODE_NAMES: tuple[ModeName, ...] = get_args(ModeName)
+
+# What a heatmap holds: shares of each token, raw scores, or shares stretched to 0-1 for display.
+Kind = Literal["share", "score", "stretched"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+# How a heatmap becomes a mask.
+Method = Literal["soft", "threshold", "argmax", "mean", "otsu", "percentile"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+# How the embeddings of a concept's tokens become one.
+Pooling = Literal["auto", "first", "mean", "last"]
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+
+# Which text encoder reads the concepts where a model has several (Stable Diffusion 3): `t5` reads each concept alone,
+# as arXiv:2502.04320 says; `clip` reads all of them in one line, as the authors' SD3 code does, so that each depends
+# on those before it; `auto` is `t5` where there is a T5.
+Reader = Literal["auto", "t5", "clip"]
+READERS: tuple[Reader, ...] = get_args(Reader)
+
+# What a recording keeps of the recorded steps.
+Keep = Literal["every step", "running mean"]
+KEEPS: tuple[Keep, ...] = get_args(Keep)
+
+# Where weights wait that are not in use: diffusers' own offloading to main memory.
+Offload = Literal["none", "model", "sequential"]
+OFFLOADS: tuple[Offload, ...] = get_args(Offload)
+
+# Data types of a model's weights.
+DtypeName = Literal["auto", "float32", "float16", "bfloat16"]
+DTYPE_NAMES: tuple[DtypeName, ...] = get_args(DtypeName)
+
+# Data types of recorded scores.
+Precision = Literal["float32", "float16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+def check_choice(name: str, value: str, options: Sequence[str]) -> None:
+    """Check that `value` is one of `options`.
+
+    Args:
+        name: of the input, as users know it.
+        value: what was given.
+        options: what can be given.
+
+    Raises:
+        UserError: if it is none of them; the text lists them.
+    """
+    if value not in options:
+        raise UserError(f"{name} {value!r} does not exist. Choose one of {', '.join(options)}.")

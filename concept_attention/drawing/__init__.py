@@ -1,0 +1,1 @@
+"""Images for people: overlays, legends, figures and previews."""

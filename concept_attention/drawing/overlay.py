@@ -1,0 +1,289 @@
+"""Heatmaps on top of the picture they belong to: one concept, all of them side by side, or a segmentation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from ..heatmaps.heatmaps import Heatmaps
+from ..heatmaps.resize import resize_maps
+from ..images import check_aspect, check_image
+from .colormaps import colorize, concept_colors
+from .legend import Entry, draw_caption, draw_legend, draw_scale
+from .lettering import make_label, text_size
+
+_LARGEST_TILE = 512  # pixels, long side
+_LEGEND_TEXT = 0.027  # of the picture's width
+
+
+def overlay_concept(
+    image: Tensor,
+    heatmap: Tensor,
+    colormap: str = "viridis",
+    opacity: float = 0.7,
+    vmin: float = 0.0,
+    vmax: float = 1.0,
+) -> Tensor:
+    """Draw one heatmap over its picture.
+
+    Args:
+        image: (H, W, 3) float, 0-1.
+        heatmap: (h, w) float, at any resolution of the same aspect; resized bilinearly to the picture.
+        colormap: see `colorize`.
+        opacity: 0 (only the picture) to 1 (only the colours).
+        vmin: heatmap value drawn in the first colour. The default 0-1 is right for shares.
+        vmax: heatmap value drawn in the last colour.
+
+    Returns:
+        image * (1 - opacity) + colour * opacity, (H, W, 3) float32, 0-1.
+
+    Raises:
+        ValueError: shapes, an aspect that is not the picture's, an opacity outside 0-1, an unknown colormap.
+    """
+    image = check_image(image)
+    if heatmap.ndim != 2 or heatmap.numel() == 0:
+        raise ValueError(f"Only one (height, width) heatmap can be drawn, got {tuple(heatmap.shape)}.")
+    height, width = image.shape[:2]
+    check_aspect((height, width), (heatmap.shape[0], heatmap.shape[1]))
+    values = resize_maps(heatmap.detach().to("cpu", torch.float32), (height, width))
+    return _blend(image, colorize(values, colormap, vmin, vmax), opacity)
+
+
+def overlay_grid(
+    image: Tensor,
+    heatmaps: Heatmaps,
+    picture: int = 0,
+    *,
+    frame: int = 0,
+    colormap: str = "viridis",
+    opacity: float = 0.7,
+    columns: int | None = None,
+    tile_size: int | None = None,
+    legend: bool = True,
+) -> Tensor:
+    """Draw the picture and one labelled tile per concept side by side.
+
+    All tiles share one colour scale, so that they can be compared: 0-1 for shares and stretched maps, the
+    lowest to the highest score of any concept in this picture, or video, for scores.
+
+    Args:
+        image: (H, W, 3) float, 0-1.
+        heatmaps: of this picture, among others.
+        picture: which picture of the heatmaps' batch.
+        frame: which frame of the heatmaps, for a video.
+        colormap: see `colorize`.
+        opacity: 0 (only the picture) to 1 (only the colours).
+        columns: tiles per row; by default what makes the sheet a well-filled landscape.
+        tile_size: long side of a tile in pixels; by default the picture's own, at most 512.
+        legend: add a line below that shows the colour scale.
+
+    Returns:
+        (height, width, 3) float32, 0-1. The size depends on the picture's size and on how many concepts there
+        are, not on the values, so the grids of a batch stack.
+
+    Raises:
+        ValueError: as `overlay_concept`; no such picture or frame; columns or tile_size below 1.
+    """
+    image = check_image(image)
+    check_aspect((image.shape[0], image.shape[1]), heatmaps.image_size)
+    tile = _to_tile(image, tile_size)
+    height, width = tile.shape[:2]
+    maps = resize_maps(select_maps(heatmaps, picture, frame), (height, width), heatmaps.visible)
+    low, high = _value_range(heatmaps, picture, maps)
+    size = text_size(width, height)
+
+    cells = [torch.cat([draw_caption(make_label("picture"), width, size, muted=True), tile])]
+    for number, (concept, values) in enumerate(zip(heatmaps.concepts, maps, strict=True), start=1):
+        drawn = _blend(tile, colorize(values, colormap, low, high), opacity)
+        note = "background" if width >= 14 * size else "bg"
+        label = make_label(concept.name, number)
+        caption = draw_caption(label, width, size, note if concept.role == "background" else "")
+        cells.append(torch.cat([caption, drawn]))
+
+    margin = round(0.8 * size)
+    columns = _choose_columns(len(cells), width, height) if columns is None else columns
+    sheet = _arrange(cells, columns, margin)
+    if not legend:
+        return sheet
+    scale = draw_scale(heatmaps.kind, low, high, colormap, sheet.shape[1] - 2 * margin, size)
+    return torch.cat([sheet, _inset(scale, margin, below=margin)])
+
+
+def overlay_each(
+    image: Tensor,
+    heatmaps: Heatmaps,
+    picture: int = 0,
+    *,
+    frame: int = 0,
+    colormap: str = "viridis",
+    opacity: float = 0.7,
+    legend: bool = True,
+) -> Tensor:
+    """Draw one overlay of the picture per concept, on one colour scale as `overlay_grid` does.
+
+    Args:
+        image: (H, W, 3) float, 0-1.
+        heatmaps: of this picture, among others.
+        picture: which picture of the heatmaps' batch.
+        frame: which frame of the heatmaps, for a video.
+        colormap: see `colorize`.
+        opacity: 0 (only the picture) to 1 (only the colours).
+        legend: add a line above with the concept's name and one below that shows the colour scale.
+
+    Returns:
+        (C, height, width, 3) float32, 0-1, at the picture's size; taller with a legend, the same for all.
+
+    Raises:
+        ValueError: as `overlay_grid`.
+    """
+    image = check_image(image)
+    height, width = image.shape[:2]
+    check_aspect((height, width), heatmaps.image_size)
+    maps = resize_maps(select_maps(heatmaps, picture, frame), (height, width), heatmaps.visible)
+    low, high = _value_range(heatmaps, picture, maps)
+    drawn = [_blend(image, colorize(values, colormap, low, high), opacity) for values in maps]
+    if legend:
+        size = text_size(width, height, _LEGEND_TEXT)
+        margin = round(0.5 * size)
+        scale = _inset(draw_scale(heatmaps.kind, low, high, colormap, width - 2 * margin, size), margin, margin, margin)
+        for index, concept in enumerate(heatmaps.concepts):
+            note = "background" if concept.role == "background" else ""
+            caption = draw_caption(make_label(concept.name, index + 1), width - 2 * margin, size, note)
+            drawn[index] = torch.cat([_inset(caption, margin, margin, margin), drawn[index], scale])
+    return torch.stack(drawn)
+
+
+def overlay_segmentation(
+    image: Tensor,
+    heatmaps: Heatmaps,
+    picture: int = 0,
+    opacity: float = 0.6,
+    legend: bool = True,
+    *,
+    frame: int = 0,
+) -> Tensor:
+    """Paint every pixel in the colour of the concept that wins it, background concepts included.
+
+    Args:
+        image: (H, W, 3) float, 0-1.
+        heatmaps: of this picture, among others; resized to the picture before the highest is taken.
+        picture: which picture of the heatmaps' batch.
+        opacity: 0 (only the picture) to 1 (only the colours).
+        legend: add a white strip below the picture with every concept's colour, name and the part of the
+            picture's pixels it wins; background concepts stand under a heading of their own.
+        frame: which frame of the heatmaps, for a video.
+
+    Returns:
+        image * (1 - opacity) + colour * opacity, (H, W, 3) float32, 0-1; taller with a legend.
+        The height depends on the names, not on the values, so the overlays of a batch stack.
+
+    Raises:
+        ValueError: as `overlay_grid`.
+
+    Convention: concept i has colour `concept_colors(n)[i]`; where concepts are level, the first of them wins.
+    """
+    image = check_image(image)
+    height, width = image.shape[:2]
+    check_aspect((height, width), heatmaps.image_size)
+    winner = resize_maps(select_maps(heatmaps, picture, frame), (height, width), heatmaps.visible).argmax(dim=0)
+    colours = concept_colors(len(heatmaps.concepts))
+    painted = _blend(image, colours[winner], opacity)
+    if not legend:
+        return painted
+    counts = torch.bincount(winner.flatten(), minlength=len(heatmaps.concepts)).tolist()
+    entries: dict[str, list[Entry]] = {"concept": [], "background": []}
+    for index, concept in enumerate(heatmaps.concepts):
+        red, green, blue = (colours[index] * 255).round().int().tolist()
+        area = _percent(counts[index], height * width)
+        entries[concept.role].append(Entry(make_label(concept.name, index + 1), (red, green, blue), area))
+    groups = [("", entries["concept"]), ("background", entries["background"])]
+    return torch.cat([painted, draw_legend(groups, width, text_size(width, height, _LEGEND_TEXT))])
+
+
+def _blend(image: Tensor, colours: Tensor, opacity: float) -> Tensor:
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"Opacity is 0 (only the picture) to 1 (only the colours), got {opacity:g}.")
+    return image * (1 - opacity) + colours * opacity
+
+
+def _value_range(heatmaps: Heatmaps, picture: int, maps: Tensor) -> tuple[float, float]:
+    """Values drawn in the first and the last colour, the same in all frames of a video."""
+    if heatmaps.kind != "score":
+        return 0.0, 1.0
+    shown = heatmaps.values[picture] if heatmaps.video else maps
+    return float(shown.min()), float(shown.max())
+
+
+def _inset(strip: Tensor, margin: int, above: int = 0, below: int = 0) -> Tensor:
+    """A strip with white on both sides, above and below, in pixels."""
+    height, width = strip.shape[:2]
+    paper = torch.ones(above + height + below, width + 2 * margin, 3)
+    paper[above : above + height, margin : margin + width] = strip
+    return paper
+
+
+def select_maps(heatmaps: Heatmaps, picture: int, frame: int) -> Tensor:
+    """(C, h, w) maps of one picture, or of one frame of one video; a ValueError says what there is."""
+    maps = _select("Picture", heatmaps.values, picture)
+    if heatmaps.video:
+        return _select("Frame", rearrange(maps, "c t h w -> t c h w"), frame)
+    if frame:
+        raise ValueError(f"Frame {frame} does not exist: a picture has only frame 0.")
+    return maps
+
+
+def _select(what: str, values: Tensor, index: int) -> Tensor:
+    count = values.shape[0]
+    if not 0 <= index < count:
+        raise ValueError(
+            f"{what} {index} does not exist: these heatmaps have {count} (0-{count - 1}). "
+            f"Choose another `{what.lower()}`."
+        )
+    return values[index]
+
+
+def _to_tile(image: Tensor, tile_size: int | None) -> Tensor:
+    """The picture at the size of a tile."""
+    if tile_size is not None and tile_size < 1:
+        raise ValueError(f"A tile is at least 1 pixel, got {tile_size}.")
+    height, width = image.shape[:2]
+    long_side = min(max(height, width), _LARGEST_TILE) if tile_size is None else tile_size
+    ratio = long_side / max(height, width)
+    size = (max(1, round(height * ratio)), max(1, round(width * ratio)))
+    return rearrange(resize_maps(rearrange(image, "h w c -> c h w"), size), "c h w -> h w c")
+
+
+def _choose_columns(count: int, width: int, height: int) -> int:
+    """Tiles per row for a sheet near 3:2 with few empty places."""
+
+    def cost(columns: int) -> float:
+        rows = math.ceil(count / columns)
+        aspect = abs(math.log(columns * width / (rows * height) / 1.5))
+        return aspect + (columns * rows - count) / columns
+
+    return min(range(1, count + 1), key=cost)
+
+
+def _arrange(cells: list[Tensor], columns: int, margin: int) -> Tensor:
+    """Place cells of one size row by row on white."""
+    if columns < 1:
+        raise ValueError(f"A grid has at least 1 column, got {columns}.")
+    columns = min(columns, len(cells))
+    rows = math.ceil(len(cells) / columns)
+    height, width = cells[0].shape[:2]
+    # the caption's own height keeps rows apart; only half a margin goes between them
+    step_y, step_x = height + margin // 2, width + margin
+    sheet = torch.ones(rows * step_y - margin // 2 + 2 * margin, columns * step_x + margin, 3)
+    for index, cell in enumerate(cells):
+        top, left = margin + (index // columns) * step_y, margin + (index % columns) * step_x
+        sheet[top : top + height, left : left + width] = cell
+    return sheet
+
+
+def _percent(count: int, total: int) -> str:
+    if 0 < count < 0.005 * total:
+        return "<1 %"
+    return f"{100 * count / total:.0f} %"

@@ -1,0 +1,8 @@
+"""Errors that a user can mend."""
+
+
+class UserError(ValueError):
+    """Bad input, or a request that cannot be met. The text says what is wrong, what was expected, and what to do.
+
+    The command line prints it as one line. Any other exception is a bug and keeps its traceback.
+    """

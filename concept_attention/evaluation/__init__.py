@@ -1,0 +1,1 @@
+"""How well maps agree with label maps."""

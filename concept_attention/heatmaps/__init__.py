@@ -1,0 +1,1 @@
+"""From a recording to heatmaps, and from heatmaps to masks and figures in numbers."""

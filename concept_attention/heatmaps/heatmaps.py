@@ -1,0 +1,188 @@
+"""From a recording to heatmaps: which layers and steps count, and how scores become shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from ..choices import KINDS, Kind, check_choice
+from ..concepts import Concept, concept_index
+from ..recording.recording import Recording
+from ..recording.shares import refuse_lost, share_rule
+from ..selection import parse_layers, parse_steps, usual_layers
+from .resize import check_size, frame_places, repeat_frames, resize_maps, stretch, visible_share
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmaps:
+    """Float saliency of every concept over a batch of pictures or videos.
+
+    Attributes:
+        values: (B, C, H, W), or (B, C, T, H, W) for video, float32 on the CPU, finite; at token resolution or
+            resized.
+        concepts: the C concepts, in the order of `values`.
+        kind: `share` (0-1, sums to one over concepts), `score` (any range) or `stretched` (min-max, 0-1).
+        image_size: (height, width) in pixels of the picture they belong to.
+        covered_size: (height, width) in pixels that the values cover where that is more than the picture, of which
+            they begin at the upper left; None where they end with it.
+        frame_counts: picture frames that each T of a video stands for, such as (1, 4, 4); None where that is one each.
+
+    Raises:
+        ValueError: if these do not fit each other.
+
+    Convention: T counts the frames of the token grid: latent frames, or pairs of them where a token covers two.
+    """
+
+    values: Tensor
+    concepts: tuple[Concept, ...]
+    kind: Kind
+    image_size: tuple[int, int]
+    covered_size: tuple[int, int] | None = None
+    frame_counts: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        values = self.values.detach()
+        if values.ndim not in (4, 5) or values.shape[1] != len(self.concepts) or 0 in values.shape:
+            raise ValueError(
+                f"Heatmaps of {len(self.concepts)} concepts are (B, C, H, W) or (B, C, T, H, W), "
+                f"got values of shape {tuple(values.shape)}."
+            )
+        if values.dtype != torch.float32 or values.device.type != "cpu":
+            raise ValueError(f"Heatmaps are float32 on the CPU, got {values.dtype} on {values.device}.")
+        if not torch.isfinite(values).all():
+            raise ValueError("Heatmaps are finite, got nan or infinity. Look at the scores they came from.")
+        check_choice("Kind of heatmap", self.kind, KINDS)
+        check_size(self.image_size)
+        if self.covered_size is not None:
+            check_size(self.covered_size)
+            if any(whole < size for whole, size in zip(self.covered_size, self.image_size, strict=True)):
+                raise ValueError(
+                    f"Heatmaps cover at least their picture of {self.image_size}, got {self.covered_size}."
+                )
+        if self.frame_counts is not None and (values.ndim != 5 or len(self.frame_counts) != values.shape[2]):
+            raise ValueError(
+                f"Heatmaps of a video have one frame count for each of its T, got {self.frame_counts} for values of "
+                f"shape {tuple(values.shape)}."
+            )
+        object.__setattr__(self, "values", values)
+
+    @property
+    def batch(self) -> int:
+        return self.values.shape[0]
+
+    @property
+    def video(self) -> bool:
+        return self.values.ndim == 5
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """For every picture frame of a video, the T it belongs to; (0,) for a picture."""
+        return frame_places(self.frame_counts or (1,) * (self.values.shape[2] if self.video else 1))
+
+    @property
+    def visible(self) -> tuple[float, float]:
+        """Share (0-1] of the values' height and width that lies in the picture, as `resize_maps` takes it."""
+        return visible_share(self.image_size, self.covered_size)
+
+    def index(self, name: str) -> int:
+        """Position of the concept called `name`; a ValueError lists the names there are."""
+        return concept_index(self.concepts, name)
+
+    def resized(self, size: tuple[int, int] | None = None) -> Heatmaps:
+        """The same heatmaps at (height, width) `size`, or at `image_size`, as `resize_maps` makes them."""
+        values = resize_maps(self.values, self.image_size if size is None else size, self.visible)
+        return replace(self, values=values, covered_size=None)
+
+    def per_frame(self) -> Heatmaps:
+        """The same heatmaps with one T for each picture frame of a video, as `repeat_frames` makes them."""
+        return replace(self, values=repeat_frames(self.values, self.frame_counts), frame_counts=None)
+
+
+def make_heatmaps(
+    recording: Recording,
+    layers: str | Sequence[int] = "auto",
+    steps: str | Sequence[int] = "all",
+    mode: str = "auto",
+    temperature: float | None = None,
+    kind: Kind = "share",
+) -> Heatmaps:
+    """Turn the kept (step, layer) scores of a recording into one heatmap per concept.
+
+    Args:
+        recording: what one sampling run recorded.
+        layers: joint block indices of the model, e.g. "15-18" or [3, 7], each of which must have been kept.
+            "all" is all that were kept; "auto" the architecture's choice as far as it was kept, else all.
+        steps: positions among the recorded steps, e.g. "3-7", "-1"; "all" means all of them.
+        mode: a key of `MODES`; "auto" is the mode the recording was made for.
+        temperature: divides scores before the softmax over concepts, 1e-6 to 1e9; None is the mode's own.
+        kind: `share`; `score`, the mean of the mode's scores; or `stretched`, the shares of a picture
+            min-maxed over all its concepts (and frames) together.
+
+    Returns:
+        Heatmaps at token resolution. Shares sum to one over concepts, except in mode `cogvideox`, where the
+        padding tokens take their part. One concept alone has nothing to be compared with: its share is one
+        everywhere, and stretched it is its raw score that is min-maxed. What is flat stretches to zeros.
+
+    Raises:
+        ValueError: for layers or steps that are not in the recording, an unknown mode or kind, a mode whose
+            scores the recording does not hold, a temperature out of range; for what a recording of the mean over
+            its steps does not tell any more.
+
+    Source: arXiv:2502.04320, Sec. 4; the modes are named after the published implementations they follow.
+    """
+    check_choice("Kind of heatmap", kind, KINDS)
+    reading = share_rule(recording, mode, temperature)
+    some_steps = isinstance(steps, str) and steps.strip().casefold() != "all"
+    lacks_scores = recording.averaged == "share" and kind == "score"
+    refuse_lost(recording, {f"steps {steps}": some_steps, f"kind {kind}": lacks_scores})
+    kept = [recording.layers.index(layer) for layer in select_layers(recording, layers)]
+    pairs = [(step, layer) for step in parse_steps(steps, len(recording.steps)) for layer in kept]
+
+    alone = len(recording.concepts) == 1 and not reading.mode.padded_tokens
+    if kind == "score" or (kind == "stretched" and alone):
+        tokens = _mean(reading.scores(*_scores(recording, *pair)[:2]) for pair in pairs)
+    else:
+        tokens = reading.shares(_mean(reading.values(*_scores(recording, *pair)) for pair in pairs))
+
+    frames, height, width = recording.grid
+    values = rearrange(tokens, "b c (t h w) -> b c t h w", t=frames, h=height, w=width)
+    values = values if recording.video else rearrange(values, "b c 1 h w -> b c h w")
+    if kind == "stretched":
+        values = torch.stack([stretch(picture) for picture in values])
+    return Heatmaps(
+        values, recording.concepts, kind, recording.image_size, recording.covered_size, recording.frame_counts
+    )
+
+
+def select_layers(recording: Recording, layers: str | Sequence[int]) -> tuple[int, ...]:
+    """The model's layers, among those the recording kept, that `layers` stands for in `make_heatmaps`."""
+    kept = recording.layers
+    usual = usual_layers(kept, recording.default_layers)
+    everything = isinstance(layers, str) and layers.strip().casefold() == "all"
+    wanted = kept if everything else parse_layers(layers, recording.layer_count, usual)
+    missing = [layer for layer in wanted if layer not in kept]
+    if missing:
+        raise ValueError(
+            f"Layer {missing[0]} was not recorded: this recording keeps {', '.join(map(str, kept))}. "
+            "Choose among those, or record again with more layers."
+        )
+    return wanted
+
+
+def _scores(recording: Recording, step: int, layer: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Scores (B, C, N), norms (B, C) and pad scores (B, N) at one position (step, layer) of the recording."""
+    pads = recording.pad_scores
+    return recording.scores[step, layer], recording.norms[step, layer], None if pads is None else pads[step, layer]
+
+
+def _mean(maps: Iterator[Tensor]) -> Tensor:
+    """Mean of maps taken one at a time: only the running sum and the map at hand are in memory."""
+    total, count = next(maps), 1
+    for one in maps:
+        total = total + one  # never in place: the first may be the recording's own
+        count += 1
+    return total / count

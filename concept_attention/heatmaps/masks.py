@@ -1,0 +1,140 @@
+"""From heatmaps to masks: where a concept is, as a picture between 0 and 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..choices import METHODS, Method, check_choice
+from .heatmaps import Heatmaps
+from .resize import gaussian_blur, is_flat, repeat_frames, resize_maps, rounding
+
+RELATIVE: tuple[Method, ...] = ("mean", "otsu", "percentile")  # cut a map at a level found in the map itself
+
+
+def make_masks(
+    heatmaps: Heatmaps,
+    concepts: str | Sequence[str],
+    method: Method = "soft",
+    *,
+    threshold: float = 0.5,
+    percentile: float = 90.0,
+    blur: float = 0.0,
+    size: tuple[int, int] | None = None,
+    per_frame: bool = False,
+) -> Tensor:
+    """Make one mask per picture for a concept, or for several taken together.
+
+    Heatmaps are resized first and thresholded there, so that edges lie where they belong. The shares of
+    several concepts are summed; under `argmax` it is enough that any of them wins. Every picture of the batch
+    is treated on its own, all frames of a video together.
+
+    Args:
+        heatmaps: of kind `share`; `mean`, `otsu` and `percentile` take any kind.
+        concepts: name or names of the concepts wanted.
+        method: `soft`, the share itself; `threshold`, share above `threshold`; `argmax`, share above that of
+            every other concept and background (nobody wins a tie); `mean`, map above its own mean (the
+            paper's evaluation rule); `otsu`, map above the level that maximises the variance between the two
+            sides, found exactly, every split of the values tried; `percentile`, map at or above its
+            `percentile` and above its minimum. The last three compare a map with itself: they find something
+            in any map that is not flat, even if the concept is absent, and nothing in a flat one.
+        threshold: level for `threshold`, 0-1.
+        percentile: level for `percentile`, 0-100: 90 keeps the highest tenth.
+        blur: standard deviation in pixels of a Gaussian over the finished mask, 0 or more.
+        size: (height, width) of the masks in pixels; the picture's own unless given.
+        per_frame: of a video, repeat the mask of every T for each picture frame it stands for.
+
+    Returns:
+        Masks, (B, height, width), or for video (B, T, height, width), with `per_frame` (B, F, height, width) for its
+        F picture frames; float32 in [0, 1].
+
+    Raises:
+        ValueError: for unknown or missing names, an unknown method, numbers out of range, or a kind of
+            heatmap the method is not defined for.
+    """
+    _check_options(heatmaps, method, threshold, percentile)
+    names = [concepts] if isinstance(concepts, str) else concepts
+    chosen = sorted({heatmaps.index(name) for name in names})
+    if not chosen:
+        raise ValueError(f"No concept to mask. Name at least one of {_names(heatmaps)}.")
+    size = heatmaps.image_size if size is None else size
+
+    masks = []
+    for picture in heatmaps.values:  # (C, H, W) or (C, T, H, W)
+        if method == "argmax":
+            masks.append(wins(resize_maps(picture, size, heatmaps.visible), chosen))
+        else:  # resizing is linear: the sum resized is the resized sum
+            together = resize_maps(picture[chosen].sum(dim=0), size, heatmaps.visible)
+            masks.append(_cut(together, method, threshold, percentile))
+    finished = gaussian_blur(torch.stack([mask.float() for mask in masks]), blur).clamp(0, 1)
+    return repeat_frames(finished, heatmaps.frame_counts) if per_frame else finished
+
+
+def wins(shares: Tensor, chosen: Sequence[int]) -> Tensor:
+    """Where one of the `chosen` concepts has the largest share.
+
+    Args:
+        shares: (C, ...), float.
+        chosen: positions of the concepts wanted on the first axis, one or more.
+
+    Returns:
+        (...), bool. A tie with a concept that is not chosen is not won, so nothing depends on the order of
+        the concepts. With nothing left to compare with, all is won.
+    """
+    others = [position for position in range(shares.shape[0]) if position not in chosen]
+    best = shares[list(chosen)].amax(dim=0)
+    return best > shares[others].amax(dim=0) if others else torch.ones_like(best, dtype=torch.bool)
+
+
+def otsu_level(values: Tensor) -> float:
+    """Level that best splits `values` in two: of all splits, the one of greatest between-class variance.
+
+    Args:
+        values: any shape, float, not all equal.
+
+    Returns:
+        The greatest value of the lower class: what is above it belongs to the upper one.
+    """
+    ordered = values.flatten().sort().values
+    below = torch.arange(1, len(ordered), dtype=torch.float64)
+    centred = ordered.double() - ordered.double().mean()
+    between = centred.cumsum(dim=0)[:-1] ** 2 / (below * (len(ordered) - below))
+    between[ordered[:-1] == ordered[1:]] = -1  # equal values cannot be split
+    return float(ordered[between.argmax()])
+
+
+def _cut(values: Tensor, method: Method, threshold: float, percentile: float) -> Tensor:
+    """One picture's map, (H, W) or (T, H, W), cut by any method but `argmax`."""
+    if method == "soft":
+        return values
+    if method == "threshold":
+        return values > threshold
+    if is_flat(values):
+        return torch.zeros_like(values)
+    if method == "mean":
+        return values > values.mean()
+    if method == "otsu":
+        return values > otsu_level(values)
+    # at or above: a plateau at the top counts; above the minimum: a plateau at the bottom does not
+    level = float(np.percentile(values.numpy(), percentile))
+    return (values >= level - rounding(values)) & (values > values.min() + rounding(values))
+
+
+def _check_options(heatmaps: Heatmaps, method: str, threshold: float, percentile: float) -> None:
+    check_choice("Mask method", method, METHODS)
+    if heatmaps.kind != "share" and method not in RELATIVE:
+        raise ValueError(
+            f"Mask method {method} needs heatmaps of kind share, got kind {heatmaps.kind}. "
+            f"Make them with kind=share, or use one of {', '.join(RELATIVE)}."
+        )
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"A threshold is a share, 0 to 1; got {threshold}.")
+    if not 0 <= percentile <= 100:
+        raise ValueError(f"A percentile lies in 0 to 100, got {percentile}.")
+
+
+def _names(heatmaps: Heatmaps) -> str:
+    return ", ".join(concept.name for concept in heatmaps.concepts)

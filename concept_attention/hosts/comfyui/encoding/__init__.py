@@ -1,0 +1,1 @@
+"""Concept words to embeddings, with ComfyUI's text encoders."""

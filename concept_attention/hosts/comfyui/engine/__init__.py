@@ -1,0 +1,1 @@
+"""One sampling run in ComfyUI: from a guider's call to the recording."""

@@ -1,0 +1,71 @@
+"""What the maps of a run lie on: tokens and pixels, and the noise level of every step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from comfy.model_sampling import CONST, COSMOS_RFLOW
+
+from ....heatmaps.resize import visible_share
+from ...architecture import Architecture, frame_counts
+from .regions import latent_to_tokens
+
+
+class RunGeometry(NamedTuple):
+    """Sizes of a run.
+
+    Attributes:
+        grid: tokens (T, H, W).
+        image_size: pixels (height, width).
+        covered_size: pixels that the grid covers, where they are more.
+        frame_counts: picture frames that each T stands for; None if that is one each.
+    """
+
+    grid: tuple[int, int, int]
+    image_size: tuple[int, int]
+    covered_size: tuple[int, int] | None
+    frame_counts: tuple[int, ...] | None
+
+    @property
+    def visible(self) -> tuple[float, float]:
+        """Share (0-1] of the grid's height and width that lies in the picture, as of `Heatmaps`."""
+        return visible_share(self.image_size, self.covered_size)
+
+
+def measure_geometry(size: Sequence[int], architecture: Architecture, pixels: int) -> RunGeometry:
+    """The frame of a latent.
+
+    Args:
+        size: (B, T, H, W) in cells.
+        architecture: of its model.
+        pixels: per cell, in height and width.
+    """
+    patch = latent_pixels_per_token(architecture)
+    grid = latent_to_tokens(size[1:], patch)
+    image = (size[2] * pixels, size[3] * pixels)
+    covered = (grid[1] * patch[1] * pixels, grid[2] * patch[2] * pixels)
+    counts = None
+    if architecture.frames_per_latent:
+        counts = frame_counts(size[1], architecture.frame_patch, architecture.frames_per_latent)
+    return RunGeometry(grid, image, None if covered == image else covered, counts if counts != (1,) * grid[0] else None)
+
+
+def latent_pixels_per_token(architecture: Architecture) -> tuple[int, int, int]:
+    """Latent cells that a token covers, (T, H, W)."""
+    return architecture.frame_patch, architecture.patch, architecture.patch
+
+
+def noise_level(model_sampling: Any, sigma: float) -> float:
+    """Sigma of a model's own schedule as a noise level, 0 (clean) to 1 (noise).
+
+    That is the noise's share: of the sum in flow models, else of the standard deviation.
+    """
+    if isinstance(model_sampling, CONST):
+        level = sigma
+    elif isinstance(model_sampling, COSMOS_RFLOW):
+        level = sigma / (1 + sigma)
+    else:
+        level = sigma / math.sqrt(1 + sigma * sigma) if math.isfinite(sigma) else 1.0
+    return min(1.0, max(0.0, level))

@@ -1,0 +1,99 @@
+"""What to record: the configuration that a patched MODEL carries, checked as early as it can be."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from ....choices import KEEPS, Keep, check_choice
+from ....drawing.preview import check_preview
+from ....scores import resolve_mode
+from ....selection import check_layers
+from ...collector import Collector
+from ..adapters.registry import adapter_for
+
+if TYPE_CHECKING:
+    from comfy.model_base import BaseModel
+
+    from ...encoded import EncodedConcepts
+
+_ROUNDING = 1e-6  # of a step: 0.3 * 10 is a little more than 3
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """Configuration only; nothing of a run is ever kept here.
+
+    Attributes:
+        encoded: the concepts, encoded with the model's own text encoder.
+        layers: joint blocks to keep, as `parse_layers` reads them.
+        start_percent, end_percent: share of the sampler's steps (0-1) that is recorded; nothing is computed in the
+            other steps. A step counts if any part of it lies in the range.
+        mode: fidelity mode, a key of `scores.MODES`, or `auto`.
+        dtype: of the kept scores, float32 or float16.
+        live_preview: what the host's preview shows of every recorded step while it samples: the name of a concept, or
+            `segmentation`, or nothing if it is empty. It changes nothing of what is recorded.
+        keep: every recorded step, or only the running mean over them.
+
+    Raises:
+        ValueError: if there are no concepts, layers cannot be read, the range selects no step, or there is no such
+            mode, dtype, preview or keep.
+    """
+
+    encoded: EncodedConcepts
+    layers: str = "all"
+    start_percent: float = 0.0
+    end_percent: float = 1.0
+    mode: str = "auto"
+    dtype: torch.dtype = torch.float32
+    live_preview: str = ""
+    keep: Keep = "every step"
+
+    def __post_init__(self) -> None:
+        if not self.encoded.concepts:
+            raise ValueError("There is no concept to look for. Name at least one.")
+        check_layers(self.layers)
+        if not 0 <= self.start_percent < self.end_percent <= 1:
+            raise ValueError(
+                f"The range {self.start_percent:g} to {self.end_percent:g} selects no step. "
+                "Choose a start from 0 and an end up to 1 that is greater than the start."
+            )
+        resolve_mode(self.mode, "")
+        check_choice("keep", self.keep, KEEPS)
+        if self.dtype not in (torch.float32, torch.float16):
+            raise ValueError(f"Scores are kept in float32 or float16, got {self.dtype}.")
+        if self.live_preview:
+            check_preview(self.live_preview, self.encoded.concepts)
+
+    def check(self, model: BaseModel) -> Collector:
+        """Hold the settings against a live model, before anything is sampled.
+
+        Returns:
+            What a run with this model collects.
+
+        Raises:
+            ValueError: if the model is not supported, has no such layers, or takes other text embeddings.
+        """
+        return Collector(self.encoded, adapter_for(model).describe(model), self.layers, self.mode)
+
+    def wants(self, step: int, steps: int) -> bool:
+        """Whether a 0-based step of a run with `steps` steps is to be recorded."""
+        # Samplers with a step size of their own may take more steps than planned: the end has no upper bound then.
+        before_end = self.end_percent == 1 or step + _ROUNDING < self.end_percent * steps
+        return before_end and step + 1 > self.start_percent * steps + _ROUNDING
+
+    def fingerprint(self) -> str:
+        """Equal for settings that record the same, also in another process."""
+        parts = (
+            self.encoded.fingerprint(),
+            self.layers,
+            f"{self.start_percent:.6f}",
+            f"{self.end_percent:.6f}",
+            self.mode,
+            str(self.dtype),
+            self.keep,
+        )
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,201 @@
+"""Concept tokens riding along one forward pass: temporary hooks on the joint blocks of a network.
+
+Nothing of the model's own computation is replaced or repeated. In every joint block the first attention call is the
+joint one; an `optimized_attention_override` that only this block's call gets reads the image's keys, values and
+attention output where they pass, and runs the block's text weights on the concept tokens.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..adapters.adapter import Adapter
+from ..adapters.block_call import BlockCall, ModuleCall, Rows, named_arguments, with_options
+
+OnLayer = Callable[[int, Tensor, Tensor], None]
+
+_OVERRIDE = "optimized_attention_override"
+
+
+class StopForward(Exception):
+    """Raised inside a forward pass when no later block is needed; whoever asked for it catches it."""
+
+
+class ConceptStream:
+    """Concept tokens riding along, for the time of a `with` block.
+
+    Args:
+        adapter: of the network's family.
+        network: the diffusion model, not compiled.
+        embeddings: one text-encoder embedding per concept, (C, E).
+        rows: of the batch, which are looked at.
+        tokens: of the picture; what else there is (a reference picture's) is attended to, not delivered.
+        on_layer: called in every joint block up to `last_layer` that the model runs, with (layer,
+            image_out (B, N, D), concept_out (B, C, D)): both attention outputs before the projection, heads together.
+            The tensors are the model's own: reduce them at once, do not keep or change them.
+        last_layer: joint block after which the concepts are done; later ones get no hook.
+        key_bias: logit bias of the concepts as keys, (C,).
+        positions: text tokens whose position embedding the concepts take; see `BlockCall`.
+        stop: end the forward pass with `StopForward` after `last_layer`.
+
+    Attributes:
+        problem: why the picture's tokens could not be found, or "".
+
+    Raises:
+        ValueError: on entering a network that carries a concept stream already.
+
+    Source: arXiv:2502.04320, Sec. 4.1.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        network: nn.Module,
+        embeddings: Tensor,
+        rows: Rows,
+        tokens: int,
+        on_layer: OnLayer,
+        last_layer: int,
+        *,
+        key_bias: Tensor | None = None,
+        positions: slice = slice(0, 1),
+        stop: bool = False,
+    ) -> None:
+        self._adapter = adapter
+        self._network = network
+        self._embeddings = embeddings
+        self._rows = rows
+        self._tokens = tokens
+        self._on_layer = on_layer
+        self._last_layer = last_layer
+        self._key_bias = key_bias
+        self._positions = positions
+        self._stop = stop
+        self._handles: list[Any] = []
+        self._calls: dict[str, ModuleCall] = {}
+        self._before: dict[str, ModuleCall] = {}
+        self._concept: Tensor | None = None
+        self._modulation: Any = None
+        self.problem = ""
+
+    def __enter__(self) -> ConceptStream:
+        blocks = list(self._adapter.joint_blocks(self._network))[: self._last_layer + 1]
+        _refuse_double_entry(blocks)
+        try:
+            for name, module in self._adapter.conditioning_modules(self._network).items():
+                heard = functools.partial(self._heard, name)
+                self._handles.append(module.register_forward_hook(heard))
+            for layer, block in enumerate(blocks):
+                visited = functools.partial(self._visited, layer)
+                self._handles.append(block.register_forward_pre_hook(visited, with_kwargs=True))
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._calls.clear()
+        self._before.clear()
+        self._concept = self._modulation = None
+
+    def _heard(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self._calls[name] = ModuleCall(args, output)
+
+    def _visited(
+        self, layer: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """A joint block is about to run: let its first attention call pass by us."""
+        if self._concept is None:
+            self._before = dict(self._calls)  # the model's own; adapters call the same modules
+        call = BlockCall(named_arguments(block, args, kwargs), self._rows, self._positions, self._before)
+        options: Mapping[str, Any] = call.arguments.get("transformer_options") or {}
+        chained = options.get(_OVERRIDE)
+        passed = False
+
+        def attend(attention: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            nonlocal passed
+            output = attention(*args, **kwargs) if chained is None else chained(attention, *args, **kwargs)
+            if not passed:
+                passed = True
+                with torch.no_grad():
+                    self._step(layer, block, call, args, kwargs, output)
+            return output
+
+        return with_options(block, args, kwargs, {**options, _OVERRIDE: attend})
+
+    def _step(
+        self,
+        layer: int,
+        block: nn.Module,
+        call: BlockCall,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        output: Tensor,
+    ) -> None:
+        """One joint block of the concept stream, run where the block's attention has just finished."""
+        if self.problem:
+            return
+        heads = args[3] if len(args) > 3 else kwargs["heads"]
+        split = kwargs.get("skip_reshape", False)
+        key, value = (_split_heads(tensor, heads, split) for tensor in args[1:3])
+        slices = self._adapter.token_slices(call, key.shape[2], self._tokens)
+        image, picture = slices.image, slices.picture or slices.image
+        if not 0 <= image.start <= picture.start <= picture.stop <= image.stop:
+            found = image.stop - max(0, image.start)
+            self.problem = f"joint block {layer} attends to {found} image tokens, the picture has {self._tokens}"
+            return
+        image_k, image_v = (tensor[self._rows][:, :, image] for tensor in (key, value))
+        concept = self._begin(image_v) if self._concept is None else self._concept
+        concept_out, modulation = self._adapter.attend_concepts(
+            block, concept, self._modulation, image_k, image_v, call, self._key_bias
+        )
+        image_out = _picture(output, self._rows, picture, kwargs.get("skip_output_reshape", False))
+        self._on_layer(layer, image_out, concept_out)
+        if layer < self._last_layer:
+            self._concept = self._adapter.update_concepts(block, concept, concept_out, modulation)
+        elif self._stop:
+            raise StopForward
+
+    def _begin(self, like: Tensor) -> Tensor:
+        """Block-0 concept tokens, in the device and dtype the model computes in."""
+        self._modulation = self._adapter.concept_modulation(self._network, self._before, self._rows)
+        if self._key_bias is not None:
+            self._key_bias = self._key_bias.to(like)
+        embeddings = self._embeddings.to(like)[None]
+        concept = self._adapter.project_concepts(self._network, embeddings, self._before, self._rows)
+        self._calls.clear()
+        return concept.expand(like.shape[0], -1, -1)
+
+
+def _split_heads(tensor: Tensor, heads: int, split: bool) -> Tensor:
+    """Keys or values as an attention function takes them, (B, N, heads * head_dim) unless `split`, by heads."""
+    return tensor if split else tensor.reshape(*tensor.shape[:2], heads, -1).transpose(1, 2)
+
+
+def _picture(output: Tensor, rows: Rows, picture: slice, split: bool) -> Tensor:
+    """The picture's tokens of an attention output, (B, N, D)."""
+    if split:
+        return output[rows][:, :, picture].transpose(1, 2).flatten(2)
+    return output[rows][:, picture]
+
+
+def _refuse_double_entry(blocks: list[nn.Module]) -> None:
+    hooks = (hook for block in blocks for hook in block._forward_pre_hooks.values())
+    if any(isinstance(getattr(getattr(hook, "func", None), "__self__", None), ConceptStream) for hook in hooks):
+        raise ValueError(
+            "This model is recording concepts already, in the same forward pass. Record both concept lists in one run."
+        )

@@ -1,0 +1,1 @@
+"""The classes of the authors' library, called as theirs are."""

@@ -1,0 +1,133 @@
+"""The interface of the authors' own pipeline for CogVideoX, for code that was written for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL.Image import Image
+from torch import Tensor
+
+from ....choices import Pooling
+from ....recording.recording import Recording
+from ..loading import load_pipeline
+from ..pipelines import cogvideox as cogvideox_pipeline
+from .base import AuthorsPipeline, Choice, heatmaps
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptAttentionVideoOutput:
+    """One video and where its concepts are.
+
+    Attributes:
+        video: its frames.
+        concept_heatmaps: per concept a picture for each frame, of its size; or the values (C, T, rows, columns),
+            float32, T latent frames or pairs of them.
+        recording: every layer and step, to make other heatmaps from without running the model again.
+    """
+
+    video: list[Image]
+    concept_heatmaps: list[list[Image]] | Tensor
+    recording: Recording
+
+
+class ConceptAttentionCogVideoXPipeline(AuthorsPipeline):
+    """CogVideoX with concept attention, called as the authors' `ModifiedCogVideoXPipeline`.
+
+    Args:
+        model_name: a hub id, a diffusers folder, or `cogvideox-2b`, `cogvideox-5b`, `cogvideox1.5-5b`.
+        device: `auto`, `cpu`, `cuda:0`, `mps`.
+        offload_model: keep on the CPU what is idle.
+        pipeline: a loaded CogVideoXPipeline to use instead; the other arguments are not read then.
+
+    Raises:
+        ValueError: as `load_pipeline`, and for a pipeline of another family.
+
+    Heatmaps follow the authors' rule: the first token of each concept (`pooling="first"`; `"auto"` reads whole
+    phrases), dot products, softmax over the concepts and the pad tokens that make 226 of them, then the mean over
+    layers and steps. It differs where theirs fails:
+    - Without guidance (`guidance_scale` up to 1) it works as well, and so does version 1.5.
+    - Concepts are padded as a prompt is before T5 reads them, theirs to 16 tokens.
+    - The pad tokens are equal, so one counts for all: the result is the same.
+    - `concept_attention_kwargs` can be left out: all steps, and the first 30 of 42 layers as in their example.
+    - Scores are float32, theirs bfloat16, and vectors are reduced to them at once: theirs take hundreds of GiB.
+    - There are no cross attention maps.
+
+    Source: arXiv:2502.04320 and its published code.
+    """
+
+    def __init__(
+        self,
+        model_name: str = "THUDM/CogVideoX-5b",
+        device: str = "auto",
+        offload_model: bool = False,
+        *,
+        pipeline: Any = None,
+    ) -> None:
+        if pipeline is None:
+            pipeline = load_pipeline(model_name, device, offload="model" if offload_model else "none")
+        super().__init__(pipeline, cogvideox_pipeline.PIPELINES)
+
+    def generate_video(
+        self,
+        prompt: str,
+        negative_prompt: str | None = None,
+        concepts: Sequence[str] = (),
+        height: int | None = None,
+        width: int | None = None,
+        num_frames: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        concept_attention_kwargs: Mapping[str, Sequence[int]] | None = None,
+        cache_vectors: bool = True,
+        layer_indices: Sequence[int] | None = None,
+        timestep_indices: Sequence[int] | None = None,
+        *,
+        seed: int = 0,
+        return_pil_heatmaps: bool = True,
+        softmax: bool = True,
+        cmap: str = "plasma",
+        pooling: Pooling = "first",
+    ) -> ConceptAttentionVideoOutput:
+        """Generate a video and map its concepts; arguments in the order of the authors' call.
+
+        Args:
+            prompt: what to generate.
+            negative_prompt: used where `guidance_scale` is above 1.
+            concepts: what to look for, one per item; `name: longer phrase` is possible.
+            height, width: pixels, multiples of 16; None is the model's own size.
+            num_frames: 8 n + 1; None is the model's own number.
+            num_inference_steps: None is the authors' 50.
+            guidance_scale: of classifier-free guidance, up to 1 is off; None is the authors' 6.
+            concept_attention_kwargs: `layers` and `timesteps`, which are read where the arguments below are None.
+            cache_vectors: accepted and not read: vectors are reduced to scores at once and never kept.
+            layer_indices: joint blocks to average.
+            timestep_indices: steps to average, 0 is the first.
+            seed: of the noise.
+            return_pil_heatmaps: pictures; False gives values.
+            softmax: shares; False gives the mean of the raw dot products.
+            cmap: any colour map of matplotlib; one scale for all concepts and frames.
+            pooling: how a concept of several tokens becomes one vector, see `encode_concepts`.
+
+        Raises:
+            ValueError: for unknown colour maps, and as `generate` and `make_heatmaps`.
+        """
+        chosen = concept_attention_kwargs or {}
+        layers = chosen.get("layers") if layer_indices is None else layer_indices
+        steps = chosen.get("timesteps") if timestep_indices is None else timestep_indices
+        choice = Choice(layers, steps, softmax, return_pil_heatmaps, cmap)
+        result = self._generate(
+            prompt,
+            concepts,
+            choice,
+            num_inference_steps,
+            negative_prompt=negative_prompt or "",
+            width=width,
+            height=height,
+            frames=num_frames,
+            cfg=guidance_scale,
+            seed=seed,
+            pooling=pooling,
+        )
+        return ConceptAttentionVideoOutput(result.videos[0], heatmaps(result.recording, choice), result.recording)

@@ -1,0 +1,160 @@
+"""The interface of the authors' own class for Stable Diffusion 3, for code that was written for it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from PIL.Image import Image
+
+from ....choices import Pooling, Reader
+from ..loading import load_pipeline
+from ..pipelines import sd3 as sd3_pipeline
+from .base import AuthorsPipeline, Choice, ConceptAttentionOutput
+
+
+class ConceptAttentionSD3Pipeline(AuthorsPipeline):
+    """Stable Diffusion 3 and 3.5 with concept attention, called as the authors' class of that name.
+
+    Args:
+        model_name: a hub id, a diffusers folder, `sd3.5-large-turbo` or another of `loading.names()`.
+        device: `auto`, `cpu`, `cuda:0`, `mps`.
+        dtype: `auto` (bfloat16), `float32`, `float16`, `bfloat16`; or the dtype of torch of that name.
+        pipeline: a loaded StableDiffusion3Pipeline to use instead; the other arguments are not read then.
+
+    Raises:
+        ValueError: as `load_pipeline`, and for a pipeline of another family.
+
+    Heatmaps follow the authors' rule: concept vectors of length one, dot products, softmax over concepts, then the mean
+    over all layers and steps. It differs where theirs fails:
+    - A concept is read alone by T5, all of its words. Theirs is the CLIP token that stands where the concept would be
+      if each had one token: `reader="clip"`, with which every concept here has as many tokens as it has.
+    - With classifier-free guidance the prompt's half is looked at, theirs is the negative prompt's.
+    - The image tokens that are scored have attended to the prompt, as arXiv:2502.04320 says; theirs to the concepts in
+      place of it, so that they depend on the list. No argument gives that.
+    - Every step has its own softmax; theirs averages the vectors over the steps before. For one step it is the same.
+    - SD3.5 medium works, and any layers and steps can be chosen. One concept alone is drawn by its score.
+    - Scores are float32 whatever the model's dtype, and heatmaps are enlarged smoothly.
+    - The vectors themselves are not returned: what is kept of them are their scores, in `recording`.
+
+    Source: arXiv:2502.04320 and its published code.
+    """
+
+    def __init__(
+        self,
+        model_name: str = "stabilityai/stable-diffusion-3.5-large-turbo",
+        device: str = "auto",
+        dtype: Any = "auto",
+        *,
+        pipeline: Any = None,
+    ) -> None:
+        if pipeline is None:
+            pipeline = load_pipeline(model_name, device, str(dtype).removeprefix("torch."))
+        super().__init__(pipeline, sd3_pipeline.PIPELINES)
+
+    def generate_image(
+        self,
+        prompt: str,
+        concepts: Sequence[str],
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        seed: int | None = None,
+        layer_indices: Sequence[int] | None = None,
+        timestep_indices: Sequence[int] | None = None,
+        return_pil_heatmaps: bool = True,
+        softmax: bool = True,
+        cmap: str = "plasma",
+        cache_vectors: bool = True,
+        *,
+        pooling: Pooling = "auto",
+        reader: Reader = "auto",
+    ) -> ConceptAttentionOutput:
+        """Generate a picture and map its concepts.
+
+        Args:
+            prompt: what to generate.
+            concepts: what to look for, one per item; `name: longer phrase` is possible.
+            height, width: pixels, multiples of 16; None is the model's own size. The authors' is 1024 x 1024.
+            num_inference_steps: None is the model's own number (turbo 4, else 28). The authors' is 4.
+            guidance_scale: of classifier-free guidance, up to 1 is off; None is the model's own (turbo 1, else 4.5).
+                The authors' is 0, which is off.
+            seed: of the noise; None takes a random one.
+            layer_indices: joint blocks to average; None is all.
+            timestep_indices: steps to average, 0 is the first; None is all.
+            return_pil_heatmaps: pictures; False gives values.
+            softmax: shares; False gives the mean of the dot products.
+            cmap: any colour map of matplotlib.
+            cache_vectors: accepted and not read: vectors are reduced to scores at once and never kept.
+            pooling, reader: how a concept becomes one vector, see `encode_concepts`.
+
+        Raises:
+            ValueError: for unknown colour maps, and as `generate` and `make_heatmaps`.
+        """
+        return self._generate_image(
+            prompt,
+            concepts,
+            choice=Choice(layer_indices, timestep_indices, softmax, return_pil_heatmaps, cmap),
+            steps=num_inference_steps,
+            width=width,
+            height=height,
+            cfg=guidance_scale,
+            seed=_seed(seed),
+            pooling=pooling,
+            reader=reader,
+        )
+
+    def encode_image(
+        self,
+        image: Image,
+        prompt: str,
+        concepts: Sequence[str],
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 4,
+        timestep_index: int = -2,
+        layer_indices: Sequence[int] | None = None,
+        seed: int | None = None,
+        return_pil_heatmaps: bool = True,
+        softmax: bool = True,
+        cmap: str = "plasma",
+        cache_vectors: bool = True,
+        *,
+        pooling: Pooling = "auto",
+        reader: Reader = "auto",
+    ) -> ConceptAttentionOutput:
+        """Map the concepts of an existing picture.
+
+        Args:
+            image: any kind of picture that `from_pil` converts.
+            prompt: what the picture shows; may be empty.
+            concepts, layer_indices, seed, return_pil_heatmaps, softmax, cmap, cache_vectors, pooling, reader: as in
+                `generate_image`. The picture's latent is the autoencoder's mean; the authors draw it, unseeded.
+            height, width: pixels to look at, multiples of 16; None keeps the aspect at about the model's own size.
+                The authors' 1024 x 1024 squeezes the picture into a square.
+            num_inference_steps, timestep_index: the noise level is that of step `timestep_index`, from the end if
+                negative, of a schedule of so many steps; 4 and -2 are sigma 0.60.
+
+        Raises:
+            ValueError: for a step that the schedule lacks, unknown colour maps, and as `analyze` and `make_heatmaps`.
+        """
+        step = timestep_index + num_inference_steps if timestep_index < 0 else timestep_index
+        return self._encode_image(
+            image,
+            concepts,
+            Choice(layer_indices, None, softmax, return_pil_heatmaps, cmap),
+            width,
+            height,
+            num_inference_steps,
+            step,
+            prompt=prompt,
+            seed=_seed(seed),
+            pooling=pooling,
+            reader=reader,
+        )
+
+
+def _seed(seed: int | None) -> int:
+    return secrets.randbits(62) if seed is None else seed

@@ -1,0 +1,1 @@
+"""How each family's pipeline is run, one module per family."""

@@ -1,0 +1,1 @@
+"""Joint blocks of diffusers' transformers, one module per architecture family."""

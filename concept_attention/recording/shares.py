@@ -1,0 +1,114 @@
+"""How the scores of a recording are read: what is averaged over steps and layers, and what that mean becomes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..scores import MODES, Mode, resolve_mode
+from .recording import Recording
+
+TEMPERATURES = (1e-6, 1e9)  # least and greatest: beyond them float32 has no use for the scores
+
+
+@dataclass(frozen=True)
+class ShareRule:
+    """One way of turning scores into shares.
+
+    Attributes:
+        mode: whose rule it is.
+        temperature: divides scores before the softmax over concepts.
+        pad_count: how many equal pad tokens compete with the concepts.
+
+    Convention: scores are (..., C, N), their norms (..., C), pad scores (..., N).
+    """
+
+    mode: Mode
+    temperature: float
+    pad_count: int = 0
+
+    @property
+    def averages_scores(self) -> bool:
+        """Whether the mean is one of scores, which become shares afterwards; else it is one of shares."""
+        return self.mode.order == "mean_then_softmax"
+
+    def scores(self, scores: Tensor, norms: Tensor) -> Tensor:
+        """The mode's scores, (..., C, N), float32."""
+        scores = scores.float()
+        if self.mode.vectors != "l2":
+            return scores
+        smallest = torch.finfo(torch.float32).tiny  # a zero vector scores zero
+        return scores / norms[..., None].clamp_min(smallest)
+
+    def values(self, scores: Tensor, norms: Tensor, pads: Tensor | None = None) -> Tensor:
+        """What is averaged over steps and layers, (..., C, N), float32."""
+        scores = self.scores(scores, norms)
+        if self.averages_scores:
+            return scores
+        if not self.mode.padded_tokens or pads is None or self.pad_count == 0:
+            return softmax(scores, self.temperature)
+        # so many equal tokens compete: count * exp(pad / t) = exp((pad + t log count) / t)
+        pads = pads.float() + self.temperature * math.log(self.pad_count)
+        return softmax(torch.cat([scores, pads[..., None, :]], dim=-2), self.temperature)[..., :-1, :]
+
+    def shares(self, mean: Tensor) -> Tensor:
+        """Shares, (..., C, N), of a mean of `values`."""
+        return softmax(mean, self.temperature) if self.averages_scores else mean
+
+
+def share_rule(recording: Recording, mode: str = "auto", temperature: float | None = None) -> ShareRule:
+    """The reading of a recording in a mode, "auto" being the one it was made for; None is the mode's own temperature.
+
+    Raises:
+        ValueError: for an unknown mode, one whose scores the recording does not hold, a temperature out of range, or
+            one of these that a recording of a mean cannot be read with.
+    """
+    recorded = MODES[recording.mode]
+    wanted = recorded if mode == "auto" else resolve_mode(mode, recording.architecture)
+    lacks_vectors = (wanted.vectors == "linear") != (recorded.vectors == "linear")
+    lacks_pads = wanted.padded_tokens > len(recording.concepts) and recording.pad_scores is None
+    if lacks_vectors or lacks_pads:
+        raise ValueError(
+            f"Mode {wanted.name} cannot be read from a recording made for mode {recorded.name}: "
+            f"it lacks the scores that mode needs. Record again with mode={wanted.name}."
+        )
+    temperature = wanted.temperature if temperature is None else temperature
+    least, greatest = TEMPERATURES
+    if not least <= temperature <= greatest:
+        raise ValueError(
+            f"Temperature must lie in {least:g} to {greatest:g}, got {temperature}. The modes use 1 or 1000."
+        )
+    other_shares = recording.averaged == "share" and temperature != recorded.temperature
+    refuse_lost(recording, {f"mode {wanted.name}": wanted != recorded, f"temperature {temperature:g}": other_shares})
+    return ShareRule(wanted, temperature, recording.pad_count)
+
+
+def refuse_lost(recording: Recording, asked: Mapping[str, bool]) -> None:
+    """Refuse what a recording of the mean over its steps does not tell any more.
+
+    Args:
+        recording: any.
+        asked: what is asked of it, in words, to whether that takes more than the mean.
+
+    Raises:
+        ValueError: if something does, and the recording keeps no more than the mean.
+    """
+    if recording.averaged is None:
+        return
+    mode = MODES[recording.mode]
+    shares = f"shares in mode {mode.name} at temperature {mode.temperature:g}"
+    mean = shares if recording.averaged == "share" else "scores"
+    for what in (what for what, takes_more in asked.items() if takes_more):
+        raise ValueError(
+            f"This recording keeps only the mean of its {mean} over all steps; {what} cannot be made of that. "
+            "Leave it at its default, or record again with keep=every step."
+        )
+
+
+def softmax(scores: Tensor, temperature: float) -> Tensor:
+    """Softmax over concepts, (..., C, N); the highest is subtracted before a small temperature can overflow."""
+    return torch.softmax((scores - scores.amax(dim=-2, keepdim=True)) / temperature, dim=-2)

@@ -1,0 +1,1 @@
+"""The embedded landscape model as ComfyUI's own MODEL, CLIP and VAE."""

@@ -1,0 +1,177 @@
+"""The embedded landscape model as ComfyUI's own MODEL, CLIP and VAE: a Flux like any other, only small.
+
+ComfyUI's loaders read files; what they lack for this folder (encoders of other sizes, a tokenizer of words, a smaller
+autoencoder) is said to its classes here. Everything is computed in float32, as in the diffusers host: both give the
+same numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import comfy.latent_formats
+import comfy.sd
+import comfy.sd1_clip
+import comfy.supported_models_base
+import comfy.text_encoders.flux
+import comfy.utils
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from ...embedded import MODEL_FOLDER
+from ...hosts.unknown_words import log_unknown_words
+from ..models.codec import CODEC, read_codec
+from .taesd import taesd_weights
+
+CLIP_WORDS = 49408  # rows of ComfyUI's CLIP embedding, whatever the configuration says
+T5_SIZES = ("d_model", "d_ff", "d_kv", "num_heads", "num_layers", "vocab_size")
+CLIP_SIZES = (
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "projection_dim",
+    "max_position_embeddings",
+    "eos_token_id",
+)
+
+
+def load_landscape() -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
+    """Load the embedded landscape model, on whatever devices ComfyUI loads models to.
+
+    Returns:
+        MODEL (with the shift of its own scheduler), CLIP and VAE, as a checkpoint loader gives them. Every call loads
+        them anew.
+    """
+    return load_model(), load_clip(), load_vae()
+
+
+def load_model(disable_dynamic: bool = False) -> ModelPatcher:
+    """The transformer. Its LATENTs are those of Flux, so that it also goes with what was loaded by other nodes."""
+    weights = _read("transformer/diffusion_pytorch_model.safetensors")
+    model = comfy.sd.load_diffusion_model_state_dict(
+        weights, model_options={"dtype": torch.float32}, disable_dynamic=disable_dynamic
+    )
+    # The class is Flux.1-schnell's, as there is no guidance embedding, but the schedule is shifted.
+    model.model.model_sampling.set_parameters(shift=_config("scheduler/scheduler_config")["shift"], multiplier=1.0)
+    model.model.latent_format = LandscapeLatents()
+    model.cached_patcher_init = (load_model, ())  # how ComfyUI makes a copy for compilation or another GPU
+    return model
+
+
+def load_clip() -> comfy.sd.CLIP:
+    """T5 and CLIP-L together, as Flux has them."""
+    return comfy.sd.CLIP(
+        comfy.supported_models_base.ClipTarget(LandscapeTokenizer, LandscapeEncoders),
+        state_dict=[_clip_weights(), _read("text_encoder_2/model.safetensors")],
+        model_options={
+            "dtype": torch.float32,
+            "t5xxl_model_config": _sizes("text_encoder_2/config", T5_SIZES),
+            "clip_l_model_config": _sizes("text_encoder/config", CLIP_SIZES),
+        },
+    )
+
+
+def load_vae() -> comfy.sd.VAE:
+    """The autoencoder, between pictures and the LATENTs of Flux."""
+    config, flux = _config("vae/config"), comfy.latent_formats.Flux()
+    # The model's z is (LATENT - flux.shift_factor) * flux.scale_factor; the decoder reads z / own scale + own shift.
+    scale = flux.scale_factor / config["scaling_factor"]
+    shift = flux.shift_factor - config["shift_factor"] / scale
+    weights = taesd_weights(_read("vae/diffusion_pytorch_model.safetensors"), scale, shift)
+    vae = comfy.sd.VAE(sd=weights, dtype=torch.float32)
+    vae.first_stage_model.requires_grad_(False)  # for callers outside ComfyUI's executor, which forbids gradients
+    return vae
+
+
+class LandscapeLatents(comfy.latent_formats.Flux):
+    """Flux's LATENTs, previewed in this model's colours: the mean colour of each latent cell's patch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        codec = read_codec(MODEL_FOLDER / CODEC)
+        pixels = codec.basis.reshape(-1, 3, codec.basis.shape[1]) / codec.scale
+        self.latent_rgb_factors = pixels.mean(0).T.tolist()
+        self.latent_rgb_factors_bias = codec.mean.reshape(-1, 3).mean(0).tolist()
+        self.taesd_decoder_name = None
+
+
+class LandscapeTokenizer(comfy.text_encoders.flux.FluxTokenizer):
+    """A word is a token. Prompts may have weights, as everywhere."""
+
+    def __init__(self, embedding_directory: Any = None, tokenizer_data: Any = None) -> None:
+        self.clip_l = comfy.sd1_clip.SDTokenizer(
+            str(MODEL_FOLDER / "tokenizer"), embedding_directory=embedding_directory, tokenizer_class=_Words
+        )
+        self.t5xxl = comfy.sd1_clip.SDTokenizer(
+            str(MODEL_FOLDER / "tokenizer_2"),
+            embedding_directory=embedding_directory,
+            embedding_key="t5xxl",
+            tokenizer_class=_Words,
+            has_start_token=False,
+            pad_with_end=False,
+            pad_to_max_length=False,
+            max_length=99999999,  # as of Flux's own: longer prompts are read whole
+            min_length=_config("tokenizer_2/tokenizer_config")["model_max_length"],
+        )
+
+    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **options: Any) -> dict[str, Any]:
+        """Token ids and weights by encoder, after a warning where a word is unknown."""
+        tokens: dict[str, Any] = super().tokenize_with_weights(text, return_word_ids, **options)
+        words = self.t5xxl.tokenizer
+        if any(token[0] == words.unk_token_id for batch in tokens["t5xxl"] for token in batch):
+            log_unknown_words(words, text)
+        return tokens
+
+
+class LandscapeEncoders(comfy.text_encoders.flux.FluxClipModel):
+    """Flux's pair of encoders; its CLIP has other special tokens, which say where to read the pooled vector."""
+
+    def __init__(self, device: Any = "cpu", dtype: Any = None, model_options: Any = None) -> None:
+        super().__init__(dtype_t5=dtype, device=device, dtype=dtype, model_options=model_options or {})
+        ids = _config("text_encoder/config")
+        self.clip_l.special_tokens = {
+            name: ids[f"{key}_token_id"] for name, key in (("start", "bos"), ("end", "eos"), ("pad", "pad"))
+        }
+
+
+class _Words:
+    """What ComfyUI's tokenizer takes for a tokenizer's class: every version of transformers reads this one file."""
+
+    @staticmethod
+    def from_pretrained(folder: str) -> PreTrainedTokenizerFast:
+        return PreTrainedTokenizerFast(
+            tokenizer_file=str(Path(folder) / "tokenizer.json"),
+            unk_token="<unk>",  # noqa: S106 - no password
+        )
+
+
+def _clip_weights() -> dict[str, Tensor]:
+    """CLIP-L's weights under the names and in the shapes ComfyUI expects."""
+    prefix = "text_model."
+    weights = _read("text_encoder/model.safetensors")
+    weights = {name if name.startswith(prefix) else prefix + name: tensor for name, tensor in weights.items()}
+    name = f"{prefix}embeddings.token_embedding.weight"
+    table = weights[name]
+    weights[name] = torch.cat([table, table.new_zeros(CLIP_WORDS - len(table), table.shape[1])])
+    weights["text_projection.weight"] = torch.eye(table.shape[1])  # Flux reads the pooled vector before it
+    return weights
+
+
+def _read(name: str) -> dict[str, Tensor]:
+    """Weights in float32: with dynamic memory ComfyUI computes with the very tensors it is given."""
+    weights = comfy.utils.load_torch_file(str(MODEL_FOLDER / name), safe_load=True)
+    return {name: tensor.float() for name, tensor in weights.items()}
+
+
+def _config(name: str) -> dict[str, Any]:
+    return dict(json.loads((MODEL_FOLDER / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def _sizes(name: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    config = _config(name)
+    return {key: config[key] for key in keys}

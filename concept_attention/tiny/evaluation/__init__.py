@@ -1,0 +1,1 @@
+"""How well the concept maps of a model agree with the label maps of drawn landscapes."""

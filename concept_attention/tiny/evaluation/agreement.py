@@ -1,0 +1,132 @@
+"""How far concept maps and the truth agree, added up over scenes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...evaluation.metrics import NO_CLASS, ConfusionMatrix, average_precision
+from ...recording.recording import Recording
+from ..world.clips import Clip
+from ..world.scenes import LABELS, Scene, token_coverage
+
+ABSENT = 2  # concepts asked for, after the others, that the scene does not show
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Agreement of concept maps with the truth, at token resolution.
+
+    Attributes:
+        pixel_accuracy: share of all tokens won by the concept that covers most of them, 0-1.
+        mean_iou: mean over labels of the intersection over union, each pooled over all scenes, 0-1.
+        average_precision: mean over every scene and concept it shows of the share map's average precision, 0-1; nan
+            if no concept covers most of any token.
+        absent_rate: share of all tokens won by concepts their scene does not show, 0-1.
+        frame_accuracy: `pixel_accuracy` of every frame of the clips; of pictures it is one number.
+        moving_iou: mean over clips, the things that move and frames of the intersection over union of what a thing's
+            concept wins and what it covers most of, 0-1; nan for pictures.
+        per_class_iou: intersection over union by label, 0-1; nan for one neither shown nor claimed.
+        scenes: how many were drawn.
+        layers: joint blocks the maps are made of.
+        mode: fidelity mode they are read in.
+        width, height: of the scenes, in pixels.
+        frames: of the clips, 1 for pictures.
+    """
+
+    pixel_accuracy: float
+    mean_iou: float
+    average_precision: float
+    absent_rate: float
+    frame_accuracy: tuple[float, ...]
+    moving_iou: float
+    per_class_iou: dict[str, float]
+    scenes: int
+    layers: tuple[int, ...]
+    mode: str
+    width: int
+    height: int
+    frames: int
+
+
+def true_labels(scene: Scene) -> Tensor:
+    """For every token the index into LABELS of the label that covers most of it, int64.
+
+    Returns:
+        (H / 16, W / 16), of a clip (F, H / 16, W / 16).
+    """
+    return torch.from_numpy(token_coverage(scene.labels)).argmax(dim=0)
+
+
+def winners(shares: Tensor) -> Tensor:
+    """For every token the position of the concept with the greatest share; -1 where several are level.
+
+    Args:
+        shares: (C, H, W), of a video (C, F, H, W), float.
+
+    Returns:
+        (H, W), of a video (F, H, W), int64.
+    """
+    best, position = shares.max(dim=0)
+    tied = (shares == best).sum(dim=0) > 1
+    return position.masked_fill(tied, NO_CLASS)
+
+
+class Tally:
+    """What the scenes seen so far add up to."""
+
+    def __init__(self) -> None:
+        self._matrix = ConfusionMatrix(len(LABELS))
+        self._precisions: list[float] = []
+        self._moving: list[float] = []
+        self._right: list[Tensor] = []  # per scene, the share of every frame's tokens that is right
+        self._absent = self._tokens = 0
+
+    def add(self, scene: Scene, recording: Recording, shares: Tensor) -> None:
+        """Take in one scene with its shares, (C, H, W), of a clip (C, F, H, W)."""
+        names = [concept.name for concept in recording.concepts]
+        truth, won = true_labels(scene), winners(shares)
+        label_of = torch.tensor([*(LABELS.index(name) for name in names), NO_CLASS])  # -1 finds the last
+        self._matrix.update(label_of[won], truth)
+        self._right.append((label_of[won] == truth).reshape(-1, *truth.shape[-2:]).float().mean((1, 2)))
+        shown = len(names) - ABSENT
+        self._absent += int((won >= shown).sum())
+        self._tokens += won.numel()
+        for share, label in zip(shares[:shown], label_of[:shown], strict=True):
+            precision = average_precision(share, truth == label)
+            if not math.isnan(precision):  # too small to cover most of any token
+                self._precisions.append(precision)
+        for name in scene.moving if isinstance(scene, Clip) else ():
+            self._follow(label_of[won] == LABELS.index(name), truth == LABELS.index(name))
+
+    def _follow(self, found: Tensor, truth: Tensor) -> None:
+        """Take in where a moving thing was found, and where it was, (F, H, W) both."""
+        both, either = (one.sum((1, 2)) for one in (found & truth, found | truth))
+        self._moving += (both[either > 0] / either[either > 0]).tolist()
+
+    def result(self, last: Recording) -> Evaluation:
+        """The figures; the last scene's recording tells what is the same for all."""
+        iou = self._matrix.class_iou()
+        return Evaluation(
+            pixel_accuracy=self._matrix.pixel_accuracy(),
+            mean_iou=self._matrix.mean_iou(),
+            average_precision=_mean(self._precisions),
+            absent_rate=self._absent / self._tokens,
+            frame_accuracy=tuple(torch.stack(self._right).mean(0).tolist()),
+            moving_iou=_mean(self._moving),
+            per_class_iou={LABELS[label]: value for label, value in iou.items()},
+            scenes=len(self._right),
+            layers=last.layers,
+            mode=last.mode,
+            width=last.image_size[1],
+            height=last.image_size[0],
+            frames=len(self._right[0]),
+        )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

@@ -1,0 +1,40 @@
+"""The parts of the landscape model with CogVideoX's architecture: it makes clips, and its blocks share their weights
+between text and image.
+
+As in CogVideoX-5B, positions in time and in the picture are rotated in, and text tokens have none.
+"""
+
+from __future__ import annotations
+
+from diffusers import CogVideoXTransformer3DModel
+
+from .codec import CHANNELS
+from .flux import TEXT_WIDTH, Parts, build_t5
+from .texts import TEXT_TOKENS
+
+BLOCKS = 4
+HEADS = 2  # of 64, as in CogVideoX
+TIME_WIDTH = 64
+CELLS = 16  # of latents along a side of the picture
+FRAMES = 9
+
+
+def build_cogvideox_parts(words: int) -> Parts:
+    """The transformer and its text encoder for a vocabulary of `words` words, freshly initialised."""
+    transformer = CogVideoXTransformer3DModel(
+        num_attention_heads=HEADS,
+        attention_head_dim=TEXT_WIDTH // HEADS,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        time_embed_dim=TIME_WIDTH,
+        text_embed_dim=TEXT_WIDTH,
+        num_layers=BLOCKS,
+        sample_width=CELLS,
+        sample_height=CELLS,
+        sample_frames=FRAMES,
+        patch_size=2,
+        temporal_compression_ratio=1,
+        max_text_seq_length=TEXT_TOKENS,
+        use_rotary_positional_embeddings=True,
+    )
+    return Parts(transformer, build_t5(words))

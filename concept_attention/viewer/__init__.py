@@ -1,0 +1,1 @@
+"""The files that the viewer in the browser reads."""

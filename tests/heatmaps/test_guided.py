@@ -1,0 +1,182 @@
+"""The guided filter against loops over windows, and heatmaps that take over the edges of a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from concept_attention.choices import Kind
+from concept_attention.concepts import Concept
+from concept_attention.heatmaps.guided import guided_filter, sharpen_heatmaps
+from concept_attention.heatmaps.heatmaps import Heatmaps
+from concept_attention.heatmaps.resize import resize_maps
+
+CONCEPTS = (Concept("left", "left"), Concept("right", "right"))
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def naive_guided_filter(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
+    """One map (H, W): a linear regression in every window, and at every pixel the mean of its windows' answers."""
+    height, width = values.shape
+    answers = np.zeros((height, width))
+    counts = np.zeros((height, width))
+    for y in range(height):
+        for x in range(width):
+            rows = slice(max(0, y - radius), y + radius + 1)
+            columns = slice(max(0, x - radius), x + radius + 1)
+            colours = guide[rows, columns].reshape(-1, 3).double().numpy()
+            wanted = values[rows, columns].flatten().double().numpy()
+            centred = colours - colours.mean(axis=0)
+            matrix = centred.T @ centred / len(colours) + epsilon * np.eye(3)
+            slope = np.linalg.solve(matrix, centred.T @ (wanted - wanted.mean()) / len(colours))
+            offset = wanted.mean() - slope @ colours.mean(axis=0)
+            window = guide[rows, columns].double().numpy()
+            answers[rows, columns] += window @ slope + offset
+            counts[rows, columns] += 1
+    return torch.from_numpy(answers / counts)
+
+
+def half_picture(edge: int, size: int = 32) -> Tensor:
+    """Black left of `edge`, green right of it, (1, size, size, 3)."""
+    picture = torch.zeros(1, size, size, 3)
+    picture[:, :, edge:, 1] = 0.8
+    return picture
+
+
+def half_heatmaps(kind: Kind = "share", frames: int = 0, batch: int = 1) -> Heatmaps:
+    """4 x 4 tokens of 8 pixels; the edge lies somewhere in the second column."""
+    left = torch.tensor([0.95, 0.6, 0.05, 0.05]).expand(4, 4)
+    maps = torch.stack([left, 1 - left])
+    values = maps.expand(batch, 2, 4, 4) if not frames else maps[:, None].expand(batch, 2, frames, 4, 4)
+    return Heatmaps(values.clone(), CONCEPTS, kind, (32, 32))
+
+
+@pytest.mark.parametrize(("height", "width", "radius"), [(9, 12, 2), (7, 5, 1), (6, 6, 40)])
+def test_the_filter_equals_regressions_window_by_window(height: int, width: int, radius: int) -> None:
+    values, guide = random(height, width), random(height, width, 3, seed=1)
+    expected = naive_guided_filter(values, guide, radius, 1e-3)
+    assert torch.allclose(guided_filter(values, guide, radius, 1e-3).double(), expected, atol=1e-6)
+
+
+def test_leading_axes_are_filtered_each_on_its_own() -> None:
+    values, guide = random(2, 3, 8, 8), random(8, 8, 3, seed=1)
+    whole = guided_filter(values, guide, 2, 1e-3)
+    assert whole.shape == values.shape and whole.dtype == torch.float32
+    assert torch.equal(whole[1, 2], guided_filter(values[1, 2], guide, 2, 1e-3))
+
+
+def test_constant_maps_stay_and_sums_are_kept() -> None:
+    guide = random(16, 20, 3, seed=1)
+    shares = random(3, 16, 20).softmax(dim=0)
+    assert torch.allclose(guided_filter(torch.full((16, 20), 0.3), guide, 4, 1e-4), torch.tensor(0.3), atol=1e-6)
+    assert torch.allclose(guided_filter(shares, guide, 4, 1e-4).sum(dim=0), torch.tensor(1.0), atol=1e-5)
+
+
+def test_a_large_bright_guide_loses_no_precision() -> None:
+    """Float32 sums over 1024 rows would drown the variance of a faint edge."""
+    guide = torch.full((1024, 64, 3), 0.9)
+    guide[:, 32:] += 0.004
+    values = torch.zeros(1024, 64)
+    values[:, 32:] = 1
+    filtered = guided_filter(values, guide, 8, 1e-8)
+    assert float((filtered[512] - filtered[20]).abs().max()) < 1e-4
+    assert float((filtered[512] - values[512]).abs().max()) < 0.01
+
+
+def test_small_maps_are_resized_to_the_guide() -> None:
+    values, guide = random(3, 4, 4), random(16, 16, 3, seed=1)
+    resized = resize_maps(values, (16, 16))
+    assert torch.equal(guided_filter(values, guide, 3, 1e-3), guided_filter(resized, guide, 3, 1e-3))
+
+
+def test_shrinking_by_a_fourth_of_the_radius_changes_little() -> None:
+    guide = resize_maps(random(3, 8, 8, seed=1), (96, 96)).permute(1, 2, 0)
+    guide[:, 50:] *= 0.3
+    values = (resize_maps(random(1, 6, 6), (96, 96)) > 0.5).float()
+    exact, fast = guided_filter(values, guide, 16, 1e-3), guided_filter(values, guide, 16, 1e-3, shrink=4)
+    assert fast.shape == exact.shape
+    assert float((fast - exact).abs().mean()) < 0.03 and float((fast - exact).abs().max()) < 0.2
+
+
+@pytest.mark.parametrize("edge", [8, 11, 14])
+def test_heatmaps_take_over_the_edge_of_the_picture(edge: int) -> None:
+    def misplaced(heatmaps: Heatmaps) -> int:
+        return int(((heatmaps.values[0, 0] > 0.5) != (torch.arange(32) < edge)).sum())
+
+    plain, sharp = half_heatmaps().resized(), sharpen_heatmaps(half_heatmaps(), half_picture(edge))
+    assert misplaced(plain) > 0 and misplaced(sharp) == 0
+    assert sharp.values.shape == (1, 2, 32, 32) and sharp.kind == "share"
+    assert torch.allclose(sharp.values.sum(dim=1), torch.tensor(1.0), atol=0.02)
+
+
+def test_a_size_can_be_asked_for_and_the_guide_may_have_another() -> None:
+    sharp = sharpen_heatmaps(half_heatmaps(), half_picture(22, size=64), (16, 16))
+    assert sharp.values.shape == (1, 2, 16, 16) and sharp.image_size == (32, 32)
+
+
+def test_values_stay_in_the_range_they_had() -> None:
+    heatmaps = Heatmaps(random(1, 2, 4, 4) * 900 - 300, CONCEPTS, "score", (32, 32))
+    sharp = sharpen_heatmaps(heatmaps, random(1, 32, 32, 3), epsilon=1e-6)
+    assert sharp.values.aminmax() >= (heatmaps.values.min(), torch.tensor(-1e9))
+    assert float(sharp.values.max()) <= float(heatmaps.values.max())
+
+
+def test_every_picture_follows_its_own_guide_and_one_guide_serves_all() -> None:
+    heatmaps = half_heatmaps(batch=2)
+    pair = sharpen_heatmaps(heatmaps, torch.cat([half_picture(8), half_picture(14)])).values
+    assert torch.equal(pair[:1], sharpen_heatmaps(half_heatmaps(), half_picture(8)).values)
+    assert torch.equal(pair[1:], sharpen_heatmaps(half_heatmaps(), half_picture(14)).values)
+    both = sharpen_heatmaps(heatmaps, half_picture(14)).values
+    assert torch.equal(both[0], both[1]) and torch.equal(both[1], pair[1])
+
+
+def test_frames_of_videos_are_guided_video_by_video() -> None:
+    guides = torch.cat([half_picture(edge) for edge in (8, 10, 12, 14)])
+    sharp = sharpen_heatmaps(half_heatmaps(frames=2, batch=2), guides).values
+    assert sharp.shape == (2, 2, 2, 32, 32)
+    single = sharpen_heatmaps(half_heatmaps(), guides[2:3]).values
+    assert torch.equal(sharp[1, :, 0], single[0])
+
+
+def test_another_number_or_aspect_of_guides_is_refused() -> None:
+    with pytest.raises(ValueError, match="Heatmaps of 2 pictures need a guide of as many pictures, or of one, got 3"):
+        sharpen_heatmaps(half_heatmaps(batch=2), torch.zeros(3, 32, 32, 3))
+    with pytest.raises(ValueError, match="Heatmaps of 3 frames need"):
+        sharpen_heatmaps(half_heatmaps(frames=3), torch.zeros(2, 32, 32, 3))
+    with pytest.raises(ValueError, match="another aspect"):
+        sharpen_heatmaps(half_heatmaps(), torch.zeros(1, 32, 48, 3))
+
+
+@pytest.mark.parametrize(
+    ("radius", "shrink", "epsilon"), [(0, 1, 1e-3), (3, 0, 1e-3), (3, 1, 0.0), (3, 1, -1.0), (3, 1, float("nan"))]
+)
+def test_numbers_out_of_range_are_refused(radius: int, shrink: int, epsilon: float) -> None:
+    with pytest.raises(ValueError, match=f"got {radius}, {shrink} and {epsilon}"):
+        guided_filter(random(8, 8), random(8, 8, 3), radius, epsilon, shrink)
+
+
+def test_maps_larger_than_their_picture_are_cut_off_before_they_are_guided() -> None:
+    whole = half_heatmaps()
+    height, width = whole.image_size
+    cut = dataclasses.replace(whole, image_size=(height - 1, width - 1), covered_size=whole.image_size)
+    inside = Heatmaps(whole.resized().values[..., :-1, :-1], whole.concepts, whole.kind, cut.image_size)
+    pictures = [random(height - 1, width - 1, 3)]
+    expected = sharpen_heatmaps(inside, pictures, radius=4)
+    assert torch.equal(sharpen_heatmaps(cut, pictures, radius=4).values, expected.values)
+
+
+def test_a_video_follows_the_edges_of_every_picture_frame() -> None:
+    video = dataclasses.replace(half_heatmaps(frames=2), frame_counts=(1, 2))
+    guides = torch.cat([half_picture(edge) for edge in (9, 12, 15)])
+    found = sharpen_heatmaps(video, guides)
+    assert found.values.shape == (1, 2, 3, 32, 32) and found.frame_counts is None
+    assert torch.equal(found.values, sharpen_heatmaps(video.per_frame(), guides).values)
+    kept = sharpen_heatmaps(video, guides[:2])
+    assert kept.values.shape == (1, 2, 2, 32, 32) and kept.frame_counts == (1, 2)

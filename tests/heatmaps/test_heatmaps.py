@@ -1,0 +1,379 @@
+"""Heatmaps against the formulas written out with loops, in every mode, and what a recording cannot give."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from concept_attention.choices import Kind
+from concept_attention.concepts import Concept
+from concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps
+from concept_attention.recording.recording import Recording
+
+MODE_NAMES = ("paper", "flux", "flux2", "sd3", "cogvideox")
+NAMES = ("sky", "house", "tree", "lake")
+
+
+def make_recording(
+    mode: str = "flux",
+    grid: tuple[int, int, int] = (1, 3, 5),
+    concepts: int = 3,
+    batch: int = 2,
+    steps: int = 3,
+    layers: tuple[int, ...] = (2, 5, 6, 7),
+    default_layers: tuple[int, ...] = (6, 7),
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> Recording:
+    generator = torch.Generator().manual_seed(seed)
+    tokens = math.prod(grid)
+    spread = {"paper": 1.0, "flux2": 2000.0, "sd3": 20.0}.get(mode, 3.0)
+    scores = spread * torch.randn(steps, len(layers), batch, concepts, tokens, generator=generator)
+    pads = torch.randn(steps, len(layers), batch, tokens, generator=generator)
+    return Recording(
+        scores=scores.to(dtype),
+        norms=1 + 9 * torch.rand(steps, len(layers), batch, concepts, generator=generator),
+        layers=layers,
+        layer_count=8,
+        default_layers=default_layers,
+        steps=tuple(range(4, 4 + steps)),
+        sigmas=tuple(1 - 0.1 * step for step in range(steps)),
+        grid=grid,
+        image_size=(16 * grid[1], 16 * grid[2]),
+        architecture=mode if mode != "paper" else "flux",
+        mode=mode,
+        concepts=tuple(Concept(name, name) for name in NAMES[:concepts]),
+        pad_scores=pads.to(dtype) if mode == "cogvideox" else None,
+        pad_count=226 - concepts if mode == "cogvideox" else 0,
+    )
+
+
+def naive_softmax(logits: Sequence[float]) -> list[float]:
+    top = max(logits)
+    weights = [math.exp(logit - top) for logit in logits]
+    return [weight / sum(weights) for weight in weights]
+
+
+def naive_shares(
+    recording: Recording, mode: str, steps: Sequence[int], layers: Sequence[int], temperature: float
+) -> Tensor:
+    """Shares (B, C, T, H, W), one token at a time; `layers` are positions on the recording's layer axis."""
+    _, _, batch, concepts, tokens = recording.scores.shape
+    result = torch.zeros(batch, concepts, tokens)
+    for b in range(batch):
+        for n in range(tokens):
+            shares, means = [0.0] * concepts, [0.0] * concepts
+            for s in steps:
+                for ell in layers:
+                    scores = recording.scores[s, ell, b, :, n].tolist()
+                    if mode == "sd3":
+                        norms = recording.norms[s, ell, b].tolist()
+                        scores = [score / norm for score, norm in zip(scores, norms, strict=True)]
+                    logits = [score / temperature for score in scores]
+                    if mode == "cogvideox":
+                        assert recording.pad_scores is not None
+                        pad = float(recording.pad_scores[s, ell, b, n]) / temperature
+                        logits += [pad] * recording.pad_count
+                    softmax = naive_softmax(logits)
+                    count = len(steps) * len(layers)
+                    for c in range(concepts):
+                        shares[c] += softmax[c] / count
+                        means[c] += scores[c] / count
+            if mode == "flux2":
+                shares = naive_softmax([mean / temperature for mean in means])
+            result[b, :, n] = torch.tensor(shares)
+    return result.reshape(batch, concepts, *recording.grid)
+
+
+@pytest.mark.parametrize("grid", [(1, 3, 5), (3, 2, 4)])
+@pytest.mark.parametrize("mode", MODE_NAMES)
+def test_shares_are_what_the_formula_says(mode: str, grid: tuple[int, int, int]) -> None:
+    recording = make_recording(mode, grid)
+    temperature = 1000.0 if mode == "flux2" else 1.0
+    values = make_heatmaps(recording, layers="all").values
+    expected = naive_shares(recording, mode, [0, 1, 2], [0, 1, 2, 3], temperature)
+    torch.testing.assert_close(values, expected if grid[0] > 1 else expected[:, :, 0])
+
+
+@pytest.mark.parametrize("temperature", [0.5, 10.0, 300.0])
+@pytest.mark.parametrize("mode", MODE_NAMES)
+def test_a_temperature_of_ones_own_replaces_the_modes(mode: str, temperature: float) -> None:
+    recording = make_recording(mode)
+    values = make_heatmaps(recording, layers="all", temperature=temperature).values
+    expected = naive_shares(recording, mode, [0, 1, 2], [0, 1, 2, 3], temperature)
+    torch.testing.assert_close(values, expected[:, :, 0])
+
+
+def test_layers_are_the_models_and_steps_the_recordings() -> None:
+    recording = make_recording()
+    values = make_heatmaps(recording, layers="5-6", steps="0,-1").values
+    torch.testing.assert_close(values, naive_shares(recording, "flux", [0, 2], [1, 2], 1.0)[:, :, 0])
+    assert torch.equal(make_heatmaps(recording, layers=[6, 5], steps=[2, 0]).values, values)
+
+
+def test_auto_layers_are_the_default_ones_as_far_as_they_were_kept() -> None:
+    def same(recording: Recording, layers: Sequence[int]) -> bool:
+        return torch.equal(make_heatmaps(recording).values, make_heatmaps(recording, layers).values)
+
+    assert same(make_recording(default_layers=(6, 7)), [6, 7])
+    assert same(make_recording(default_layers=(4, 5)), [5])
+    assert same(make_recording(default_layers=(0, 1)), [2, 5, 6, 7])
+
+
+def test_a_raw_recording_can_be_read_in_any_raw_mode() -> None:
+    recording = make_recording("flux")
+    for mode, temperature in (("flux", 1.0), ("flux2", 1000.0), ("sd3", 1.0)):
+        values = make_heatmaps(recording, "all", mode=mode).values
+        expected = naive_shares(recording, mode, [0, 1, 2], [0, 1, 2, 3], temperature)
+        torch.testing.assert_close(values, expected[:, :, 0])
+    videos = make_recording("cogvideox")
+    assert torch.equal(
+        make_heatmaps(videos, mode="flux").values, make_heatmaps(replace(videos, mode="flux")).values
+    )
+
+
+@pytest.mark.parametrize(("recorded", "mode"), [("paper", "flux"), ("flux", "paper"), ("flux", "cogvideox")])
+def test_a_mode_whose_scores_were_not_recorded_is_an_error(recorded: str, mode: str) -> None:
+    with pytest.raises(ValueError, match=f"Record again with mode={mode}"):
+        make_heatmaps(make_recording(recorded), mode=mode)
+
+
+@pytest.mark.parametrize("mode", MODE_NAMES)
+def test_scores_are_the_mean_of_the_modes_scores(mode: str) -> None:
+    recording = make_recording(mode)
+    heatmaps = make_heatmaps(recording, "2,6", "1-2", kind="score")
+    expected = torch.zeros(2, 3, 15)
+    for s in (1, 2):
+        for ell in (0, 2):
+            norms = recording.norms[s, ell] if mode == "sd3" else torch.ones(2, 3)
+            expected += recording.scores[s, ell] / norms[:, :, None] / 4
+    torch.testing.assert_close(heatmaps.values, expected.reshape(2, 3, 3, 5))
+    assert heatmaps.kind == "score"
+
+
+@pytest.mark.parametrize("grid", [(1, 3, 5), (3, 2, 4)])
+def test_stretching_spans_all_concepts_of_each_picture(grid: tuple[int, int, int]) -> None:
+    recording = make_recording(grid=grid)
+    shares = make_heatmaps(recording).values
+    stretched = make_heatmaps(recording, kind="stretched").values
+    for share, picture in zip(shares, stretched, strict=True):
+        torch.testing.assert_close(picture, (share - share.min()) / (share.max() - share.min()))
+
+
+@pytest.mark.parametrize("mode", ["paper", "flux", "flux2", "sd3"])
+def test_shares_sum_to_one_before_and_after_resizing(mode: str) -> None:
+    heatmaps = make_heatmaps(make_recording(mode, grid=(1, 6, 10)))
+    for one in (heatmaps, heatmaps.resized(), heatmaps.resized((4, 7))):
+        torch.testing.assert_close(one.values.sum(dim=1), torch.ones_like(one.values[:, 0]))
+
+
+def test_padding_tokens_take_their_part_of_the_share() -> None:
+    values = make_heatmaps(make_recording("cogvideox")).values
+    assert float(values.sum(dim=1).max()) < 1
+
+
+def test_as_many_concepts_as_there_are_tokens_leave_no_padding() -> None:
+    names = [f"concept {number}" for number in range(226)]
+    recording = replace(
+        make_recording(),
+        scores=torch.randn(1, 1, 1, 226, 15),
+        norms=torch.ones(1, 1, 1, 226),
+        layers=(7,),
+        steps=(0,),
+        sigmas=(1.0,),
+        mode="cogvideox",
+        concepts=tuple(Concept(name, name) for name in names),
+    )
+    tokens = make_heatmaps(recording).values.flatten(2)
+    torch.testing.assert_close(tokens, recording.scores[0, 0].softmax(dim=1))
+
+
+def test_permuting_concepts_permutes_maps() -> None:
+    recording = make_recording()
+    order = [2, 0, 1]
+    permuted = replace(
+        recording,
+        scores=recording.scores[:, :, :, order],
+        norms=recording.norms[:, :, :, order],
+        concepts=tuple(recording.concepts[c] for c in order),
+    )
+    for mode in ("flux", "flux2", "sd3"):
+        heatmaps, moved = make_heatmaps(recording, mode=mode), make_heatmaps(permuted, mode=mode)
+        torch.testing.assert_close(moved.values, heatmaps.values[:, order])
+        assert moved.index("tree") == 0 and heatmaps.index("tree") == 2
+
+
+def test_one_concept_alone_has_share_one_and_stretches_its_score() -> None:
+    recording = make_recording(concepts=1)
+    assert torch.equal(make_heatmaps(recording).values, torch.ones(2, 1, 3, 5))
+    scores = make_heatmaps(recording, kind="score").values
+    stretched = make_heatmaps(recording, kind="stretched").values
+    for score, picture in zip(scores, stretched, strict=True):
+        torch.testing.assert_close(picture, (score - score.min()) / (score.max() - score.min()))
+
+
+def test_one_concept_among_padding_tokens_has_something_to_compare_with() -> None:
+    recording = make_recording("cogvideox", concepts=1)
+    shares = make_heatmaps(recording).values
+    stretched = make_heatmaps(recording, kind="stretched").values
+    assert float(shares.max()) < 1
+    for share, picture in zip(shares, stretched, strict=True):
+        torch.testing.assert_close(picture, (share - share.min()) / (share.max() - share.min()))
+
+
+@pytest.mark.parametrize("concepts", [1, 3])
+def test_flat_scores_give_even_shares_and_stretch_to_zeros(concepts: int) -> None:
+    recording = make_recording(concepts=concepts)
+    flat = replace(recording, scores=torch.full_like(recording.scores, 0.7))
+    torch.testing.assert_close(make_heatmaps(flat).values, torch.full((2, concepts, 3, 5), 1 / concepts))
+    assert torch.equal(make_heatmaps(flat, kind="stretched").values, torch.zeros(2, concepts, 3, 5))
+
+
+def test_a_zero_concept_vector_scores_zero_in_sd3() -> None:
+    recording = make_recording("sd3")
+    scores, norms = recording.scores.clone(), recording.norms.clone()
+    scores[:, :, :, 1], norms[:, :, :, 1] = 0, 0
+    values = make_heatmaps(replace(recording, scores=scores, norms=norms), kind="score").values
+    assert torch.equal(values[:, 1], torch.zeros(2, 3, 5))
+
+
+def test_huge_scores_do_not_overflow() -> None:
+    recording = make_recording()
+    values = make_heatmaps(replace(recording, scores=recording.scores * 1e30)).values
+    torch.testing.assert_close(values.sum(dim=1), torch.ones(2, 3, 5))
+
+
+@pytest.mark.parametrize("mode", MODE_NAMES)
+@pytest.mark.parametrize("temperature", [1e-6, 1e9])
+def test_extreme_temperatures_give_shares_still(mode: str, temperature: float) -> None:
+    recording = make_recording(mode)
+    recording = replace(recording, scores=recording.scores * 1e10)
+    values = make_heatmaps(recording, temperature=temperature).values
+    assert float(values.min()) >= 0 and float(values.max()) <= 1 + 1e-6
+
+
+def test_a_half_precision_recording_is_read_in_float32() -> None:
+    recording = make_recording(dtype=torch.float16)
+    values = make_heatmaps(recording, "all").values
+    torch.testing.assert_close(values, naive_shares(recording, "flux", [0, 1, 2], [0, 1, 2, 3], 1.0)[:, :, 0])
+
+
+def test_the_recording_stays_as_it_was() -> None:
+    recording = make_recording()
+    before = recording.scores.clone()
+    for kind in ("share", "score", "stretched"):
+        make_heatmaps(recording, "2", "0", kind=kind)
+        make_heatmaps(recording, kind=kind)
+    assert torch.equal(recording.scores, before)
+
+
+class NewMemory(TorchDispatchMode):
+    """Adds up what operations allocate and keeps the largest single allocation, in bytes."""
+
+    largest = 0
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        seen = {one.untyped_storage().data_ptr() for one in args if isinstance(one, Tensor)}
+        if isinstance(result, Tensor) and result.untyped_storage().data_ptr() not in seen:
+            self.largest = max(self.largest, result.untyped_storage().nbytes())
+        return result
+
+
+@pytest.mark.parametrize("kind", ["share", "score", "stretched"])
+@pytest.mark.parametrize("mode", ["flux2", "sd3", "cogvideox"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_no_copy_of_the_recording_is_made(mode: str, kind: Kind, dtype: torch.dtype) -> None:
+    recording = make_recording(mode, grid=(1, 16, 24), steps=10, layers=tuple(range(8)), dtype=dtype)
+    with NewMemory() as memory:
+        heatmaps = make_heatmaps(recording, "all", kind=kind)
+    assert 0 < memory.largest <= 2 * heatmaps.values.nbytes < recording.nbytes / 10
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"layers": "3"}, "Layer 3 was not recorded: this recording keeps 2, 5, 6, 7"),
+        ({"layers": "5-8"}, "Layer 8 does not exist"),
+        ({"steps": "3"}, "3"),
+        ({"mode": "foggy"}, "foggy"),
+        ({"kind": "heat"}, "Unknown kind of heatmap 'heat'"),
+        ({"temperature": 0.0}, "Temperature must lie in 1e-06 to 1e\\+09"),
+        ({"temperature": math.nan}, "Temperature must lie in"),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_an_error(choice: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_heatmaps(make_recording(), **choice)
+
+
+def test_resized_defaults_to_the_picture_and_keeps_the_rest() -> None:
+    heatmaps = make_heatmaps(make_recording(grid=(2, 3, 5)))
+    resized = heatmaps.resized()
+    assert resized.values.shape == (2, 3, 2, 48, 80)
+    assert (resized.concepts, resized.kind, resized.image_size) == (heatmaps.concepts, "share", (48, 80))
+    assert resized.video and resized.batch == 2
+    assert not make_heatmaps(make_recording()).video
+
+
+def test_what_lies_outside_of_the_picture_is_cut_off_when_resizing() -> None:
+    recording = make_recording(grid=(1, 3, 5))
+    height, width = recording.image_size
+    smaller = dataclasses.replace(recording, image_size=(height - 8, width), covered_size=(height, width))
+    heatmaps = make_heatmaps(smaller)
+    assert torch.equal(heatmaps.values, make_heatmaps(recording).values)
+    resized = heatmaps.resized()
+    assert torch.equal(resized.values, make_heatmaps(recording).resized().values[:, :, : height - 8])
+    assert resized.covered_size is None and torch.equal(resized.resized().values, resized.values)
+    with pytest.raises(ValueError, match="cover at least their picture"):
+        dataclasses.replace(heatmaps, covered_size=(height, width - 1))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (torch.zeros(1, 3, 2, 2), "Heatmaps of 2 concepts"),
+        (torch.zeros(2, 2, 2), "Heatmaps of 2 concepts"),
+        (torch.zeros(0, 2, 2, 2), "Heatmaps of 2 concepts"),
+        (torch.zeros(1, 2, 2, 2, dtype=torch.float16), "float32 on the CPU"),
+        (torch.full((1, 2, 2, 2), math.nan), "finite"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(values: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Heatmaps(values, (Concept("sky", "sky"), Concept("tree", "tree")), "share", (32, 32))
+
+
+def test_a_video_has_heatmaps_per_latent_frame_and_per_picture_frame() -> None:
+    recording = replace(make_recording(grid=(3, 2, 4)), frame_counts=(1, 4, 4))
+    heatmaps = make_heatmaps(recording)
+    assert heatmaps.values.shape == (2, 3, 3, 2, 4) and heatmaps.frame_counts == (1, 4, 4)
+    assert heatmaps.frames == (0, 1, 1, 1, 1, 2, 2, 2, 2)
+    frames = heatmaps.per_frame()
+    assert frames.values.shape == (2, 3, 9, 2, 4) and frames.frames == tuple(range(9))
+    for frame, latent in enumerate(heatmaps.frames):
+        assert torch.equal(frames.values[:, :, frame], heatmaps.values[:, :, latent])
+    assert heatmaps.resized((5, 7)).frame_counts == (1, 4, 4)
+    assert make_heatmaps(make_recording()).frames == (0,)
+    assert make_heatmaps(make_recording(grid=(3, 2, 4))).frames == (0, 1, 2)
+
+
+def test_one_token_that_stands_for_several_frames_is_a_video() -> None:
+    heatmaps = make_heatmaps(replace(make_recording(), frame_counts=(5,)))
+    assert heatmaps.values.shape == (2, 3, 1, 3, 5) and heatmaps.per_frame().values.shape == (2, 3, 5, 3, 5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2, 3), (1, 1, 2, 2, 3)])
+def test_frame_counts_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="one frame count for each of its T"):
+        Heatmaps(torch.zeros(shape), (Concept("sky", "sky"),), "share", (32, 32), frame_counts=(1, 4, 4))

@@ -1,0 +1,148 @@
+"""Which models are supported, and what users are told about the others."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any
+
+import comfy.model_base
+import pytest
+import torch
+from torch import nn
+
+import concept_attention.hosts.comfyui.adapters as package
+from concept_attention.hosts.comfyui.adapters import flux, registry
+from concept_attention.hosts.comfyui.adapters.registry import adapter_for
+
+from ....support.comfyui.architectures.table import ROWS
+from ....support.comfyui.tiny import make_flux
+
+
+def model_of(name: str) -> Any:
+    """A model of one of ComfyUI's classes, with no network to speak of."""
+    model = object.__new__(getattr(comfy.model_base, name))
+    nn.Module.__init__(model)
+    model.diffusion_model = nn.Identity()
+    return model
+
+
+@pytest.mark.parametrize("guidance", [False, True])
+def test_flux_has_its_adapter(guidance: bool) -> None:
+    assert adapter_for(make_flux(guidance=guidance).model) is flux
+
+
+def test_a_compiled_network_is_recognised() -> None:
+    model = make_flux().model
+    model.diffusion_model = torch.compile(model.diffusion_model, backend="eager")
+    assert adapter_for(model) is flux
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, reason in registry._REASON.items() if reason is registry._OTHER_VARIANT]
+)
+def test_variants_that_no_adapter_matches_are_refused_for_that(name: str) -> None:
+    if not hasattr(comfy.model_base, name):
+        pytest.skip(f"this ComfyUI has no {name}")
+    with pytest.raises(
+        ValueError, match=rf"^{name} \(Identity\) is supported, but not in this variant.* Supported are: .*Flux 1"
+    ):
+        adapter_for(model_of(name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SDXL",
+        "SDXLRefiner",
+        "SD15_instructpix2pix",
+        "WAN21",
+        "WAN22",
+        "LTXV",
+        "CosmosVideo",
+        "PixArt",
+        "HunyuanDiT",
+        "Kandinsky5",
+    ],
+)
+def test_models_without_joint_blocks_are_refused_for_that(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} \(Identity\) has cross-attention only: concepts need joint blocks"):
+        adapter_for(model_of(name))
+
+
+def test_stable_diffusion_1_is_known_by_its_network() -> None:
+    model = model_of("BaseModel")
+    model.diffusion_model = object.__new__(comfy.model_base.UNetModel)
+    with pytest.raises(ValueError, match=r"^BaseModel \(UNetModel\) has cross-attention only"):
+        adapter_for(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Hunyuan3Dv2", "reads no text"),
+        ("ErnieImage", "has joint blocks, but ComfyUI lets nothing look at their attention"),
+        ("SeedVR2", "has joint blocks, but ComfyUI lets nothing look at their attention"),
+        ("HiDreamO1", "lets its text see text only"),
+        ("MiniMaxH3", "samples video and sound packed"),
+        ("StableAudio1", "makes no picture"),
+    ],
+)
+def test_what_cannot_be_reached_is_refused_for_its_reason(name: str, reason: str) -> None:
+    if not hasattr(comfy.model_base, name):
+        pytest.skip(f"this ComfyUI has no {name}")
+    with pytest.raises(ValueError, match=rf"^{name} \(Identity\) {reason}"):
+        adapter_for(model_of(name))
+
+
+def test_every_class_of_comfyui_is_supported_or_has_a_reason() -> None:
+    supported = {type(row.build(device="meta")) for row in ROWS if row.in_host}
+    kinds = [kind for kind in vars(comfy.model_base).values() if isinstance(kind, type)]
+    unknown = [
+        kind.__name__
+        for kind in kinds
+        if issubclass(kind, comfy.model_base.BaseModel) and kind is not comfy.model_base.BaseModel
+        if not any(base.__name__ in registry._REASON or base in supported for base in kind.__mro__)
+    ]
+    assert not unknown
+
+
+def test_an_unknown_model_is_named_with_its_network() -> None:
+    class Surprise(comfy.model_base.BaseModel):  # type: ignore[misc]
+        def __init__(self) -> None:
+            nn.Module.__init__(self)
+            self.diffusion_model = nn.Identity()
+
+    with pytest.raises(ValueError, match=r"^Surprise \(Identity\) is unknown here") as error:
+        adapter_for(Surprise())
+    assert "\n" not in str(error.value)
+
+
+def test_every_reason_names_a_class_that_comfyui_has_or_had() -> None:
+    """A typing error in the table would go unnoticed: classes younger than the oldest host may be missing there."""
+    missing = [name for name in registry._REASON if not hasattr(comfy.model_base, name)]
+    younger = {"ErnieImage", "HiDreamO1", "Ideogram4", "JoyImage", "Krea2", "Lens", "PixelDiTT2I"}
+    younger |= {"ACEStep15", "Boogu", "DepthAnything3", "MiniMaxH3", "MiniMaxMusic3", "RT_DETR_v4", "SAM3", "SeedVR2"}
+    younger |= {"StableAudio3", "Trellis2", "TripoSplat"}
+    assert set(missing) <= younger
+
+
+def test_a_family_that_this_comfyui_lacks_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, line in (
+        ("younger", "from comfy.ldm.flux.model import NotYetThere"),
+        ("youngest", "import comfy.not_there_yet"),
+        ("broken", "import nowhere_at_all"),
+    ):
+        (tmp_path / f"{name}.py").write_text(line, encoding="utf-8")
+    monkeypatch.setattr("concept_attention.hosts.comfyui.adapters.__path__", [*package.__path__, str(tmp_path)])
+    assert registry.import_adapters(("flux", "younger", "youngest")) == (flux,)
+    with pytest.raises(ModuleNotFoundError, match="nowhere_at_all"):
+        registry.import_adapters(("broken",))
+
+
+def test_adapters_have_their_functions_in_the_agreed_order() -> None:
+    agreed = ["matches", "describe", "token_slices", "project_concepts", "attend_concepts", "update_concepts"]
+    for adapter in registry.ADAPTERS:
+        own = [name for name, value in vars(adapter).items() if isinstance(value, types.FunctionType)]
+        assert [name for name in own if name in agreed] == agreed
+        assert {"joint_blocks", "conditioning_modules", "concept_modulation"} < set(own) and adapter.SUPPORTED

@@ -1,0 +1,136 @@
+"""Prompts weigh in the maps as in ComfyUI's output, and are found in whatever a guider evaluates."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from typing import Any
+
+import comfy.conds
+import comfy.samplers
+import pytest
+import torch
+from torch import Tensor
+
+from concept_attention.hosts.collector import LayerScores
+from concept_attention.hosts.comfyui.engine.prompts import (
+    Unplaceable,
+    covered_latent_pixels,
+    find_positive,
+    latent_size,
+    place_prompts,
+)
+from concept_attention.hosts.comfyui.engine.regions import ScoreAccumulator
+
+from ....support.comfyui.tiny import make_flux
+
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def cond(value: float, **options: Any) -> dict[str, Any]:
+    """A prompt whose picture is `value` everywhere, as `evaluate` sees to."""
+    return {
+        "model_conds": {"c_crossattn": comfy.conds.CONDRegular(torch.full((1, 2, 3), value))},
+        "uuid": uuid.uuid4(),
+        **options,
+    }
+
+
+def host_output(model: Any, conds: list[list[dict[str, Any]]], x: Tensor, monkeypatch: Any) -> list[Tensor]:
+    """ComfyUI's weighted sums, with a model that answers every prompt with its value."""
+
+    def apply_model(x: Tensor, t: Tensor, c_crossattn: Tensor, **_: Any) -> Tensor:
+        return c_crossattn[:, 0, 0].reshape(-1, *[1] * (x.ndim - 1)).expand_as(x)
+
+    monkeypatch.setattr(model.model, "apply_model", apply_model)
+    monkeypatch.setattr(model.model, "current_patcher", model)
+    return comfy.samplers.calc_cond_batch(model.model, conds, x, torch.tensor([0.5]), {"transformer_options": {}})
+
+
+def masks(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=GENERATOR)
+
+
+PROMPTS = {
+    "plain": [cond(1.0), cond(3.0, strength=0.5)],
+    "an area": [cond(1.0), cond(2.0, area=(10, 12, 4, 6), strength=2.0)],
+    "an area beyond the border": [cond(1.0), cond(2.0, area=(30, 30, 9, 11))],
+    "areas with holes": [cond(1.0, area=(8, 8, 0, 0)), cond(2.0, area=(9, 7, 10, 9))],
+    "a mask": [cond(1.0, mask=masks(1, 20, 18)), cond(2.0, mask=masks(2, 20, 18), mask_strength=0.7)],
+    "a mask in an area": [cond(1.0), cond(2.0, mask=masks(1, 20, 18), area=(8, 6, 3, 5), strength=1.5)],
+    "a mask with a hole": [cond(2.0, mask=masks(1, 20, 18).round())],
+    "one that begins later": [cond(1.0), cond(2.0, timestep_start=0.4), cond(3.0, timestep_start=0.6)],
+    "one that has ended": [cond(1.0), cond(2.0, timestep_end=0.6)],
+    "a default for the rest": [cond(1.0, mask=masks(1, 20, 18).round()), cond(5.0, default=True)],
+    "a default beside an area": [cond(1.0, area=(8, 8, 2, 2)), cond(5.0, default=True)],
+    "a default that nothing is left for": [cond(1.0), cond(5.0, default=True)],
+}
+
+
+@pytest.mark.parametrize("prompts", PROMPTS.values(), ids=PROMPTS.keys())
+def test_prompts_weigh_as_in_comfyui(prompts: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one cell per token and scores as flat as the model's answers, the maps are ComfyUI's output."""
+    x = torch.zeros(2, 4, 20, 18)
+    expected = host_output(make_flux(), [[cond(9.0)], prompts], x, monkeypatch)[1][:, 0]
+    canvas = ScoreAccumulator(latent_size(x), (1, 1, 1))
+    cells = covered_latent_pixels(x, canvas.size, None)
+    values = {prompt["uuid"]: float(prompt["model_conds"]["c_crossattn"].cond[0, 0, 0]) for prompt in prompts}
+    for prompt, place in place_prompts(prompts, x, torch.tensor([0.5]), cells):
+        flat = torch.full((2, 1, math.prod(place.size[1:])), values[prompt])
+        canvas.add(canvas.expect(place), 0, LayerScores(flat, torch.ones(2, 1), None))
+    found = canvas.finish()[0].scores.unflatten(-1, (20, 18))[:, 0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_areas_of_a_video_are_followed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.zeros(1, 4, 5, 8, 8)
+    prompts = [cond(1.0), cond(2.0, area=(2, 6, 6, 1, 0, 2)), cond(3.0, area=(4, 4, 2, 2))]
+    expected = host_output(make_flux(), [prompts], x, monkeypatch)[0][:, 0]
+    canvas = ScoreAccumulator(latent_size(x), (1, 1, 1))
+    for (_, place), value in zip(
+        place_prompts(prompts, x, torch.tensor([0.5]), covered_latent_pixels(x, canvas.size, None)),
+        (1.0, 2.0, 3.0),
+        strict=True,
+    ):
+        flat = torch.full((1, 1, math.prod(place.size[1:])), value)
+        canvas.add(canvas.expect(place), 0, LayerScores(flat, torch.ones(1, 1), None))
+    torch.testing.assert_close(canvas.finish()[0].scores.unflatten(-1, (5, 8, 8))[:, 0], expected)
+
+
+class Window:
+    def __init__(self, indices: list[int], dim: int) -> None:
+        self.index_list, self.dim = indices, dim
+
+
+def test_context_windows_lie_where_their_indices_say() -> None:
+    cells = covered_latent_pixels(torch.zeros(1, 4, 6, 3), (1, 1, 6, 8), Window([6, 7, 0], 3))
+    assert list(map(list, cells)) == [[0], [0], [0, 1, 2, 3, 4, 5], [6, 7, 0]]
+    cells = covered_latent_pixels(torch.zeros(1, 4, 2, 6, 8), (1, 5, 6, 8), Window([3, 4], 2))
+    assert list(cells[1]) == [3, 4]
+    cells = covered_latent_pixels(torch.zeros(2, 4, 6, 8), (3, 1, 6, 8), Window([0, 2], 0))
+    assert list(cells[0]) == [0, 2]
+
+
+def test_what_cannot_be_placed_says_so() -> None:
+    with pytest.raises(Unplaceable, match="axis 1"):
+        covered_latent_pixels(torch.zeros(1, 4, 6, 8), (1, 1, 6, 8), Window([0], 1))
+    with pytest.raises(Unplaceable, match="does not say where"):
+        covered_latent_pixels(torch.zeros(1, 4, 6, 4), (1, 1, 6, 8), None)
+    with pytest.raises(Unplaceable, match="neither pictures nor videos"):
+        latent_size(torch.zeros(1, 1, 99))
+
+
+def test_the_positive_list_is_found_by_identity_and_windows_of_it_by_their_ids() -> None:
+    positive, negative = [cond(1.0), cond(2.0)], [cond(3.0)]
+    conds = {"negative": negative, "positive": positive}
+    assert find_positive([positive, None], conds) == 0
+    assert find_positive([negative, None, positive], conds) == 2
+    assert find_positive([negative], conds) is None
+    assert find_positive([None, [dict(prompt) for prompt in positive]], conds) == 1
+    assert find_positive([[dict(positive[1])], [dict(negative[0])]], conds) == 0
+    assert find_positive([negative, []], conds) is None
+    assert find_positive([positive], {"other": positive}) is None
+    with_their_area = [*negative, dict(positive[0])]  # ComfyUI adds the areas of one list to the others
+    assert find_positive([with_their_area, positive], conds) == 1
+    assert find_positive([[dict(positive[0])], positive], conds) == 1
+    assert find_positive([with_their_area], conds) is None

@@ -1,0 +1,425 @@
+import json
+import os
+import pickle
+import struct
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from concept_attention.concepts import Concept
+from concept_attention.recording import file as recording_file
+from concept_attention.recording.file import load_recording, save_recording
+from concept_attention.recording.recording import Recording
+
+MIB = 2**20
+
+
+def make_recording(**changes) -> Recording:
+    generator = torch.Generator().manual_seed(0)
+    defaults = {
+        "scores": torch.randn(2, 2, 2, 3, 6, generator=generator),
+        "norms": torch.rand(2, 2, 2, 3, generator=generator),
+        "layers": (1, 3),
+        "layer_count": 4,
+        "default_layers": (2, 3),
+        "steps": (0, 4),
+        "sigmas": (1.0, 1 / 3),
+        "grid": (1, 2, 3),
+        "image_size": (32, 48),
+        "covered_size": (40, 50),
+        "architecture": "flux",
+        "mode": "cogvideox",
+        "concepts": (
+            Concept("草原 🌾", "草原: a\\b, c\nd"),
+            Concept('"quoted"', "été \ud83d"),
+            Concept("grass", "grass", "background"),
+        ),
+        "pad_scores": torch.randn(2, 2, 2, 6, generator=generator),
+        "pad_count": 223,
+        "metadata": {"prompt": 'two\nlines "quoted" 草原', "": ""},
+    }
+    return Recording(**{**defaults, **changes})
+
+
+def assert_same(one: Recording, two: Recording) -> None:
+    for field in fields(Recording):
+        first, second = getattr(one, field.name), getattr(two, field.name)
+        if isinstance(first, torch.Tensor):
+            assert torch.equal(first, second) and first.dtype == second.dtype, field.name
+        else:
+            assert first == second and type(first) is type(second), field.name
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_a_recording_can_be_read_by_whom_other_files_can(tmp_path):
+    path = save_recording(make_recording(), tmp_path / "recording.safetensors")
+    (tmp_path / "other").write_text("made like any file")
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("pads", [False, True])
+def test_a_recording_comes_back_as_it_was(tmp_path, dtype, pads):
+    recording = make_recording()
+    recording = make_recording(
+        scores=recording.scores.to(dtype),
+        pad_scores=recording.pad_scores.to(dtype) if pads else None,
+        pad_count=223 if pads else 0,
+    )
+    path = tmp_path / "Aufnahme 草原.safetensors"
+    assert save_recording(recording, path) == path
+    assert_same(load_recording(path), recording)
+    assert_same(load_recording(str(path)), recording)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_tensors_that_are_views_are_saved_as_they_look(tmp_path):
+    together = torch.randn(2, 2, 2, 4, 6)
+    recording = make_recording(scores=together[:, :, :, :3], pad_scores=together[:, :, :, 3])
+    assert_same(load_recording(save_recording(recording, tmp_path / "r.safetensors")), recording)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 45), (torch.float16, 22.5)])
+def test_the_file_of_a_full_run_fits_in_45_mib_and_half_in_float16(tmp_path, dtype, bound):
+    recording = make_recording(
+        scores=torch.zeros(28, 19, 1, 5, 4096, dtype=dtype),
+        norms=torch.zeros(28, 19, 1, 5),
+        layers=tuple(range(19)),
+        layer_count=19,
+        default_layers=(15, 16, 17, 18),
+        steps=tuple(range(28)),
+        sigmas=tuple(1 - step / 28 for step in range(28)),
+        grid=(1, 64, 64),
+        image_size=(1024, 1024),
+        covered_size=None,
+        concepts=tuple(Concept(f"concept {index}", "a phrase " * 20) for index in range(5)),
+        pad_scores=None,
+        pad_count=0,
+        metadata={"prompt": "a long prompt " * 300},
+    )
+    path = save_recording(recording, tmp_path / "r.safetensors")
+    assert path.stat().st_size <= bound * MIB
+
+
+def test_a_loaded_recording_does_not_depend_on_its_file(tmp_path):
+    recording = make_recording()
+    path = save_recording(recording, tmp_path / "r.safetensors")
+    loaded = load_recording(path)
+    with path.open("r+b") as file:
+        file.write(b"\0" * path.stat().st_size)
+    assert_same(loaded, recording)
+    save_recording(loaded, path)
+    assert_same(load_recording(path), recording)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch, error):
+    path = save_recording(make_recording(), tmp_path / "r.safetensors")
+
+    def interrupted(tensors, temporary, metadata):
+        temporary.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(recording_file, "save_file", interrupted)
+    with pytest.raises(error):
+        save_recording(make_recording(mode="flux"), path)
+    assert load_recording(path).mode == "cogvideox"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_description_too_long_to_be_read_back_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="Shorten the metadata"):
+        save_recording(make_recording(metadata={"prompt": "草" * 2 * MIB}), tmp_path / "r.safetensors")
+    assert list(tmp_path.iterdir()) == []
+    recording = make_recording(metadata={"prompt": "\\" * MIB})
+    assert_same(load_recording(save_recording(recording, tmp_path / "r.safetensors")), recording)
+
+
+def refused(path, message: str | None = None) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        load_recording(path)
+    text = str(error.value)
+    assert "\n" not in text and str(path) in text and len(text) < 1000
+
+
+def parts(path) -> tuple[dict, bytes]:
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def write_parts(path, header, data: bytes, length: int | None = None) -> None:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    return save_recording(make_recording(), tmp_path / "r.safetensors")
+
+
+def test_a_missing_file_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_recording(tmp_path / "none.safetensors")
+    with pytest.raises(OSError):
+        load_recording(tmp_path)
+
+
+def test_a_file_cut_short_anywhere_is_refused(saved):
+    content = saved.read_bytes()
+    for length in [*range(0, 40), *range(40, len(content), 61), len(content) - 1]:
+        saved.write_bytes(content[:length])
+        refused(saved)
+
+
+def test_a_file_with_something_appended_is_refused(saved):
+    saved.write_bytes(saved.read_bytes() + b"\0")
+    refused(saved)
+
+
+def test_files_of_other_formats_are_refused(tmp_path):
+    path = tmp_path / "r.safetensors"
+    path.write_text("not a recording, but long enough to have a header\n" * 100)
+    refused(path)
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "r.png")
+    refused(tmp_path / "r.png")
+    torch.save({"scores": torch.zeros(2)}, tmp_path / "r.pt")
+    refused(tmp_path / "r.pt")
+    save_file({"scores": torch.zeros(2), "norms": torch.zeros(2)}, path)
+    refused(path, 'format is "unknown"')
+    save_file({"scores": torch.zeros(2)}, path, {"format": "pt"})
+    refused(path, 'format is "pt", expected "concept-attention-recording"')
+
+
+def test_a_pickle_is_never_run(tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "executed"), "w"))
+
+    path = tmp_path / "r.safetensors"
+    path.write_bytes(pickle.dumps(Attack()))
+    refused(path)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("version", ["2", "10", "0", "", "one", "1.0", "９"])
+def test_another_version_is_refused_with_what_to_do(saved, version):
+    header, data = parts(saved)
+    header["__metadata__"]["version"] = version
+    write_parts(saved, header, data)
+    refused(saved, f'version is "{version}".*newer, update')
+
+
+@pytest.mark.parametrize("length", [0, 1, 2**24 + 1, 2**31, 2**32 + 8, 2**62, 2**64 - 1])
+def test_a_declared_header_length_is_not_believed(saved, length):
+    header, data = parts(saved)
+    write_parts(saved, header, data, length)
+    refused(saved)
+
+
+def test_a_long_header_is_refused_before_it_is_parsed(tmp_path):
+    path = tmp_path / "r.safetensors"
+    write_parts(path, b"{" + b" " * (2**24 + 10) + b"}", b"")
+    refused(path, "cut short, or of another format")
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        [2, 2, 2, 3, 7],
+        [2**40],
+        [2**62, 4],
+        [2**64 - 1, 2**64 - 1],
+        [2**70],
+        [-1, 2, 2, 3, 6],
+        [2, 2, 2, 3, 6.5],
+        [0] * 5,
+        [1] * 70 + [144],
+        [144],
+        "144",
+    ],
+)
+def test_declared_shapes_are_not_believed(saved, shape):
+    header, data = parts(saved)
+    header["scores"]["shape"] = shape
+    write_parts(saved, header, data)
+    refused(saved)
+
+
+@pytest.mark.parametrize("elements", [2**40, 2**61])
+def test_absurd_sizes_that_agree_with_each_other_are_refused(saved, elements):
+    header, _ = parts(saved)
+    grid = [1, 2**20, elements // 2**20]
+    description = json.loads(header["__metadata__"]["recording"])
+    description.update(grid=grid, layers=[0], steps=[0], sigmas=[0.5], concepts=description["concepts"][:1])
+    header["__metadata__"]["recording"] = json.dumps(description)
+    header["scores"].update(shape=[1, 1, 1, 1, elements], data_offsets=[0, 4 * elements])
+    write_parts(saved, header, b"\0" * 64)
+    refused(saved)
+
+
+@pytest.mark.parametrize("offsets", [[0, 8], [0, 2**63], [2**64 - 1, 0], [-4, 572], [4, 580], [576, 0], [0]])
+def test_declared_offsets_are_not_believed(saved, offsets):
+    header, data = parts(saved)
+    header["scores"]["data_offsets"] = offsets
+    write_parts(saved, header, data)
+    refused(saved)
+
+
+@pytest.mark.parametrize("dtype", ["F64", "I32", "BF16", "U8", "BOOL", "C64", "F4", "X", 7, None])
+def test_other_dtypes_are_refused(saved, dtype):
+    header, data = parts(saved)
+    header["scores"]["dtype"] = dtype
+    write_parts(saved, header, data)
+    refused(saved)
+
+
+@pytest.mark.parametrize("change", ["scores", "norms", "extra"])
+def test_missing_and_unknown_tensors_are_refused(saved, change):
+    (header, _), tensors = parts(saved), load_file(saved)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items() if name != change}
+    if change == "extra":
+        tensors["extra"] = torch.zeros(1)
+    save_file(tensors, saved, header["__metadata__"])
+    refused(saved, "it must hold scores, norms")
+
+
+def test_numbers_that_are_not_finite_are_refused(saved):
+    (header, _), tensors = parts(saved), load_file(saved)
+    tensors["scores"][1, 1, 1, 2, 5] = float("nan")
+    save_file({name: tensor.clone() for name, tensor in tensors.items()}, saved, header["__metadata__"])
+    refused(saved, "scores must be finite")
+
+
+DESCRIPTIONS = [
+    "",
+    "null",
+    "[]",
+    "{}",
+    "7",
+    '"text"',
+    "not json",
+    "[" * 100_000,
+    '{"a":' * 100_000,
+    "9" * 100_000,
+    '{"layers": [1, 3]}',
+]
+
+
+@pytest.mark.parametrize("description", DESCRIPTIONS, ids=lambda text: text[:12])
+def test_a_description_that_is_none_is_refused(saved, description):
+    header, data = parts(saved)
+    header["__metadata__"]["recording"] = description
+    write_parts(saved, header, data)
+    refused(saved)
+
+
+JUNK = [
+    None,
+    True,
+    -1,
+    10**30,
+    0.5,
+    1e308,
+    float("nan"),
+    "junk",
+    "",
+    [],
+    {},
+    [None],
+    [[]],
+    [{}],
+    ["junk"] * 3,
+    [10**400],
+    {"junk": 1},
+    {"junk": None},
+    [["a", 1]],
+    [{"name": "a", "text": "a", "role": "concept"}] * 3,
+    [{"name": "a", "text": "a", "role": ["concept"]}],
+    [{"name": 1, "text": None}],
+    [{"name": "a", "text": "a", "extra": 1}],
+]
+FIELDS = [field.name for field in fields(Recording) if "scores" not in field.name and field.name != "norms"]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_junk_in_any_field_is_refused(saved, name):
+    header, data = parts(saved)
+    original = json.loads(header["__metadata__"]["recording"])
+    harmless = {"architecture": ["junk", ""], "metadata": [{}]}
+    for junk in JUNK:
+        header["__metadata__"]["recording"] = json.dumps({**original, name: junk})
+        write_parts(saved, header, data)
+        if junk in harmless.get(name, []):
+            load_recording(saved)
+        else:
+            refused(saved)
+
+
+OPTIONAL = {"covered_size", "frame_counts", "averaged"}
+
+
+def test_what_a_recording_does_not_need_leaves_no_trace_in_the_file(tmp_path):
+    """Older versions refuse fields they do not know, and their files lack these."""
+    recording = make_recording(covered_size=None)
+    path = save_recording(recording, tmp_path / "r.safetensors")
+    header, _ = parts(path)
+    assert not OPTIONAL & json.loads(header["__metadata__"]["recording"]).keys()
+    assert_same(load_recording(path), recording)
+
+
+def test_frames_and_the_mean_over_steps_come_back(tmp_path):
+    recording = make_recording(grid=(3, 1, 2), image_size=(16, 32), covered_size=None, frame_counts=(1, 4, 4))
+    assert_same(load_recording(save_recording(recording, tmp_path / "r.safetensors")), recording)
+    tensors = {name: getattr(recording, name)[:1] for name in ("scores", "norms", "pad_scores")}
+    mean = make_recording(**tensors, steps=(4,), sigmas=(0.5,), averaged="share")
+    assert_same(load_recording(save_recording(mean, tmp_path / "r.safetensors")), mean)
+
+
+@pytest.mark.parametrize("name", sorted({*FIELDS} - OPTIONAL))
+def test_a_missing_field_is_refused(saved, name):
+    header, data = parts(saved)
+    description = json.loads(header["__metadata__"]["recording"])
+    del description[name]
+    header["__metadata__"]["recording"] = json.dumps(description)
+    write_parts(saved, header, data)
+    refused(saved, "exactly the fields")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_size": [10**9, 10**9]}, "at most 1024 pixels per token"),
+        ({"covered_size": [10**9, 10**9]}, "less than one token"),
+        ({"layer_count": 10**15}, "layer_count"),
+        ({"pad_count": 10**15}, "pad_count"),
+        ({"grid": [10**9, 10**9, 10**9]}, "image_size|covered_size|scores"),
+        ({"sigmas": [0.5]}, "sigma"),
+        ({"layers": list(range(10_000))}, "layers"),
+    ],
+)
+def test_absurd_or_contradictory_descriptions_are_refused(saved, change, message):
+    header, data = parts(saved)
+    description = json.loads(header["__metadata__"]["recording"])
+    header["__metadata__"]["recording"] = json.dumps({**description, **change})
+    write_parts(saved, header, data)
+    refused(saved, message)
+
+
+def test_flipped_bits_load_or_are_refused_but_never_crash(saved):
+    content = saved.read_bytes()
+    header = struct.unpack("<Q", content[:8])[0] + 8
+    rng = np.random.default_rng(0)
+    for _ in range(600):
+        damaged = bytearray(content)
+        for _ in range(rng.choice((1, 3))):
+            damaged[rng.integers(header)] ^= 1 << int(rng.integers(8))
+        saved.write_bytes(damaged)
+        try:
+            assert isinstance(load_recording(saved), Recording)
+        except ValueError as error:
+            assert "\n" not in str(error)

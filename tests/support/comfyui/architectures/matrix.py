@@ -1,0 +1,152 @@
+"""The models that README lists, from the table of architectures: what each adapter says of its model in full size.
+
+python -m tests.support.comfyui.architectures.matrix --write
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..boot import PROJECT, boot
+
+if TYPE_CHECKING:
+    from concept_attention.hosts.architecture import Architecture
+
+    from .row import Row
+
+README = PROJECT / "README.md"
+COMMAND = "python -m tests.support.comfyui.architectures.matrix --write"
+BEGIN, END = f"<!-- Made by `{COMMAND}`. -->", "<!-- End of what was made. -->"
+HEAD = ("| Model | Makes | Joint blocks looked at by default | Mode | diffusers |", "|---|---|---|---|---|")
+
+
+class Known(NamedTuple):
+    """What a tiny model cannot tell about the one users have.
+
+    Attributes:
+        sizes: entries of its configuration that say how many joint blocks it has; of several models, one each.
+        diffusers: class of its transformer there, if there is one, and a pipeline from text alone.
+    """
+
+    sizes: Sequence[Mapping[str, int]]
+    diffusers: str = ""
+
+
+# By the name of a row. Nothing is known of a row that is not here.
+KNOWN: Mapping[str, Known] = {
+    "Flux.1 dev, Krea, Kontext, Fill, Canny, Depth": Known([{"depth": 19}], "FluxTransformer2DModel"),
+    "Flux.1 schnell": Known([{"depth": 19}], "FluxTransformer2DModel"),
+    "LongCat-Image": Known([{"depth": 10}]),
+    "Ovis-Image": Known([{"depth": 6}]),
+    "Flux.2 dev": Known([{"depth": 8}], "Flux2Transformer2DModel"),
+    "Flux.2 Klein": Known([{"depth": 5}, {"depth": 8}], "Flux2Transformer2DModel"),
+    "Chroma": Known([{"depth": 19}]),
+    "Chroma Radiance": Known([{"depth": 19}]),
+    "HunyuanVideo": Known([{"depth": 20}]),
+    "HunyuanVideo I2V": Known([{"depth": 20}]),
+    "HunyuanVideo 1.5": Known([{"depth": 54}]),
+    "HunyuanImage 2.1": Known([{"depth": 20}]),
+    "HunyuanImage 2.1 refiner": Known([{"depth": 20}]),
+    "Stable Diffusion 3 medium": Known([{"depth": 24}], "SD3Transformer2DModel"),
+    "Stable Diffusion 3.5 large, large turbo": Known([{"depth": 38}], "SD3Transformer2DModel"),
+    "Stable Diffusion 3.5 medium": Known([{"depth": 24}], "SD3Transformer2DModel"),
+    "AuraFlow": Known([{"n_double_layers": 4, "n_layers": 36}]),
+    "HiDream-I1": Known([{"num_layers": 16}]),
+    "CogVideoX 5B": Known([{"num_layers": 42}], "CogVideoXTransformer3DModel"),
+    "CogVideoX 2B": Known([{"num_layers": 30}], "CogVideoXTransformer3DModel"),
+    "CogVideoX 1.5 5B": Known([{"num_layers": 42}], "CogVideoXTransformer3DModel"),
+    "CogVideoX 5B I2V": Known([{"num_layers": 42}]),
+    "Mochi 1": Known([{"depth": 48}]),
+    "Qwen-Image, Edit": Known([{"num_layers": 60}]),
+    "Qwen-Image Layered": Known([{"num_layers": 60}]),
+    "Mage-Flow": Known([{"num_layers": 12}]),
+    "JoyImage, Edit": Known([{"num_layers": 20}]),
+    "Lens": Known([{"num_layers": 48}]),
+    "PixelDiT": Known([{"patch_depth": 14}]),
+    "PiD": Known([{"patch_depth": 14}]),
+    "Boogu": Known([{"num_double_stream_layers": 8}]),
+    "Lumina Image 2.0": Known([{"n_layers": 26}]),
+    "NewBie": Known([{"n_layers": 36}]),
+    "Z-Image, Z-Image Turbo": Known([{"n_layers": 30}]),
+    "Z-Image in pixel space": Known([{"n_layers": 30}]),
+    "OmniGen 2": Known([{"num_layers": 32}]),
+    "Krea 2": Known([{"layers": 28}]),
+    "Ideogram 4": Known([{"num_layers": 34}]),
+}
+
+
+def matrix() -> str:
+    """The table in Markdown; a line per row, in the order of the registry."""
+    from .table import ROWS
+
+    return "\n".join([*HEAD, *map(line, ROWS)])
+
+
+def line(row: Row) -> str:
+    """One row; no weights are made for it."""
+    from concept_attention.scores import resolve_mode
+
+    known = KNOWN.get(row.name, Known([]))
+    described = [
+        row.adapter.describe(dataclasses.replace(row, config={**row.config, **sizes}).build(device="meta"))
+        for sizes in known.sizes or [{}]
+    ]
+    blocks = [_default_layers(one) for one in described] if known.sizes else ["?"]
+    makes = "videos" if described[0].frames_per_latent else "pictures"
+    mode = resolve_mode("auto", described[0].name).name
+    return (
+        f"| {row.name} | {makes} | {', '.join(blocks)} | {mode} | {'yes' if _in_diffusers(known.diffusers) else ''} |"
+    )
+
+
+def _default_layers(model: Architecture) -> str:
+    """Such as "15-18 of 19"; neighbours they are everywhere."""
+    first, last = model.default_layers[0], model.default_layers[-1]
+    assert model.default_layers == tuple(range(first, last + 1))
+    return (
+        f"all {model.joint_blocks}"
+        if len(model.default_layers) == model.joint_blocks
+        else (f"{first}-{last} of {model.joint_blocks}")
+    )
+
+
+def _in_diffusers(name: str) -> bool:
+    """Whether the library takes that transformer of diffusers."""
+    import diffusers
+    from torch import nn
+
+    from concept_attention.hosts.diffusers.registry import ADAPTERS
+
+    if not name:
+        return False
+    transformer: Any = object.__new__(getattr(diffusers, name))
+    nn.Module.__init__(transformer)
+    return any(adapter.matches(transformer) for adapter in ADAPTERS)
+
+
+def written(text: str, made: str) -> str:
+    """A README with this table between its two marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{made}\n\n{END}{after}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog=COMMAND, description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--write", action="store_true", help="write it into README.md instead of printing it")
+    options = parser.parse_args(argv)
+    boot()
+    made = matrix()
+    if options.write:
+        README.write_text(written(README.read_text(encoding="utf-8"), made), encoding="utf-8", newline="\n")
+    else:
+        print(made)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""A ComfyUI process of the tests' own: CPU, free port, a base directory that is thrown away, one pack and no other."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PROJECT = Path(__file__).resolve().parents[3]
+START = Path(__file__).with_name("start.py")
+FOLDERS = ("custom_nodes", "input", "models", "output", "temp", "user", "web")
+NOT_PART_OF_THE_PACK = (".*", "runs", "demo_output", "__pycache__", "*.egg-info")
+PATIENCE_S = 240  # a start takes 10 s on two idle cores
+COMPLAINT = re.compile(rb"^.*(?:Traceback \(most recent call last\)|IMPORT FAILED|Exception).*$", re.MULTILINE)
+ANSWER_S = 60  # for one request
+EXCERPT = 1500  # bytes of the log
+
+
+class ServerDied(Exception):
+    """The process ended, or never answered; the text ends with the end of its log."""
+
+
+class ComfyProcess:
+    """ComfyUI started as `python main.py --cpu ...`; stopped, with all that it started, by `stop`.
+
+    Attributes:
+        comfyui: the ComfyUI's folder.
+        port: where it listens, on 127.0.0.1.
+        base: its base directory, with the folders input, output and so on.
+        log: the file that has everything it printed.
+    """
+
+    def __init__(
+        self,
+        comfyui: Path,
+        base: Path,
+        pack: Path = PROJECT,
+        name: str = "ComfyUI-ConceptAttention",
+        front_end: Path | None = None,
+    ) -> None:
+        """Start it, without waiting.
+
+        Args:
+            comfyui: folder of the ComfyUI.
+            base: empty folder for everything it writes.
+            pack: the only custom node pack it loads.
+            name: folder that the pack gets in custom_nodes.
+            front_end: what browsers are served; without it, nothing is.
+        """
+        for folder in FOLDERS:
+            (base / folder).mkdir(parents=True)
+        _install(pack, base / "custom_nodes" / name)
+        self.comfyui, self.base, self.name, self.log = comfyui, base, name, base / "log.txt"
+        self.port = _free_port()
+        self._forgiven: list[tuple[int, int]] = []
+        options = ["--cpu", "--port", str(self.port), "--disable-auto-launch", "--disable-api-nodes"]
+        options += ["--base-directory", str(base), "--database-url", "sqlite:///:memory:"]
+        options += ["--front-end-root", str(front_end or base / "web")]  # it need not be installed
+        options += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", name]
+        environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(START), str(comfyui), *options],
+                cwd=base,
+                env={**os.environ, **environment},
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a process group of its own
+            )
+
+    def wait(self) -> None:
+        """Return when it answers.
+
+        Raises:
+            ServerDied: if it ends before that, or has not answered after PATIENCE_S.
+        """
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            code = self.process.poll()
+            if code is not None:
+                raise ServerDied(f"ComfyUI ended with exit code {code} before it answered.\n{self.tail()}")
+            with contextlib.suppress(OSError):
+                self.ask("GET", "/prompt")
+                return
+            time.sleep(0.2)
+        raise ServerDied(f"ComfyUI did not answer within {PATIENCE_S} s.\n{self.tail()}")
+
+    def ask(self, method: str, path: str, content: Any = None) -> tuple[int, bytes]:
+        """Send an HTTP request, with content as JSON; the answer's status and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_S)
+        try:
+            connection.request(method, path, json.dumps(content), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        """End it and everything that it started, at once."""
+        if os.name == "posix":
+            with contextlib.suppress(ProcessLookupError):  # ended, and nothing it started is left
+                os.killpg(self.process.pid, signal.SIGKILL)
+        else:
+            self.process.kill()
+        self.process.wait(timeout=60)
+        assert self.process.stdin
+        self.process.stdin.close()
+
+    def memory(self) -> int:
+        """Its resident memory, in bytes."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    def import_seconds(self) -> float:
+        """How long the pack took to import, by ComfyUI's own log."""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        found = re.search(rf"^.*?(\d+\.\d) seconds.*{re.escape(self.name)}$", text, re.MULTILINE)
+        assert found, text
+        return float(found[1])
+
+    def tail(self, lines: int = 30) -> str:
+        """The end of the log."""
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+    def size_of_log(self) -> int:
+        """Bytes in the log: a place in it."""
+        return self.log.stat().st_size
+
+    def forgive(self, begin: int, end: int) -> None:
+        """What was logged between these places is an error that a test has seen."""
+        self._forgiven.append((begin, end))
+
+    def complaints(self) -> list[str]:
+        """Every place of the log that speaks of an exception or a failed import no test has seen, with what follows."""
+        log, found, told = self.log.read_bytes(), [], 0
+        for place in (match.start() for match in COMPLAINT.finditer(log)):
+            if place >= told and not any(begin <= place < end for begin, end in self._forgiven):
+                told = place + EXCERPT
+                found.append(log[place:told].decode("utf-8", errors="replace"))
+        return found
+
+
+def _install(pack: Path, place: Path) -> None:
+    """Link the pack; copy it where the system does not let us link."""
+    try:
+        place.symlink_to(pack, target_is_directory=True)
+    except OSError:
+        shutil.copytree(pack, place, ignore=shutil.ignore_patterns(*NOT_PART_OF_THE_PACK))
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
