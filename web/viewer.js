@@ -3,12 +3,12 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { findNode } from "./common/find_node.js";
-import { Viewer } from "./viewer/component.js";
-import { forwardToGraph } from "./viewer/forwarding.js";
-import { keep, recall } from "./viewer/shelf.js";
+import { Viewer } from "./viewer/view/component.js";
+import { forwardToGraph } from "./viewer/view/graph_events.js";
+import { keep, recall } from "./viewer/data/manifest_cache.js";
 
 /** @import {Node} from "../../scripts/app.js" */
-/** @import {Choice, FileRef, Look, Manifest} from "./viewer/types.js" */
+/** @import {Choice, FileRef, Look, Manifest} from "./viewer/data/types.js" */
 
 const CLASS = "ConceptHeatmapViewer";
 const NAME = "concept_attention_viewer"; // of the widget, and of what is saved with the node
@@ -91,7 +91,7 @@ function grow(node) {
 }
 
 function addStyle() {
-  const address = new URL("./viewer/viewer.css", import.meta.url).href;
+  const address = new URL("./viewer/view/viewer.css", import.meta.url).href;
   if ([...document.styleSheets].some((sheet) => sheet.href === address)) return;
   const link = document.createElement("link");
   Object.assign(link, { rel: "stylesheet", href: address });

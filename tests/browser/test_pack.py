@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ..support.browser.editor import Editor
-from ..support.browser.looking import Scene
+from ..support.browser.viewer_page import Scene
 from ..support.server.client import Client
 from ..support.server.examples import NEED_NO_DOWNLOAD, workflows
 from ..support.server.front_end import find_front_end, version_of

@@ -6,7 +6,7 @@ import numpy as np
 from playwright.sync_api import expect
 
 from ..support.browser.editor import Editor
-from ..support.browser.looking import HEIGHT, LOOK, WIDTH, Scene, assert_shows, run
+from ..support.browser.viewer_page import HEIGHT, LOOK, WIDTH, Scene, assert_shows, run
 from ..support.server.client import Client
 
 

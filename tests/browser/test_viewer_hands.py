@@ -18,7 +18,7 @@ from concept_attention.heatmaps.masks import make_masks
 from concept_attention.recording.recording import Recording
 
 from ..support.browser.editor import Editor
-from ..support.browser.looking import HEIGHT, STILL, WIDTH, Looking, Scene, assert_shows, run, shares
+from ..support.browser.viewer_page import HEIGHT, STILL, WIDTH, Looking, Scene, assert_shows, run, shares
 from ..support.server.client import Client
 
 WIDTHS = (300, 460, 760, 1200)  # of the node, pixels

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ..support.browser.editor import AWAY, Editor
-from ..support.browser.looking import LOOK, Looking, Scene, assert_shows, run
+from ..support.browser.viewer_page import LOOK, Looking, Scene, assert_shows, run
 from ..support.server.client import Client, Interrupted
 from .conftest import RENDERERS
 

@@ -11,7 +11,7 @@ from concept_attention.recording.file import save_recording
 from concept_attention.recording.recording import Recording
 
 from ..support.browser.editor import Editor
-from ..support.browser.looking import Looking
+from ..support.browser.viewer_page import Looking
 from ..support.server.client import Client
 from ..support.server.graph import Graph
 

@@ -4,7 +4,7 @@ import test from "node:test";
 import { fixture, load } from "./lib.mjs";
 
 const { COLORMAP_NAMES, colormap, conceptColour, conceptPixels, paintBorder, paintOutside, paintValues, paintWinners } =
-  await load("colour");
+  await load("data/colour");
 
 function rgbOf(pixels) {
   const bytes = new Uint8Array(pixels.buffer);

@@ -3,7 +3,7 @@ import test from "node:test";
 
 import { assertClose, fixture, load } from "./lib.mjs";
 
-const { arrange, axis, coverage, fit, pixelAt, pointOf, resize, valueAt } = await load("geometry");
+const { arrange, axis, coverage, fit, pixelAt, pointOf, resize, valueAt } = await load("data/geometry");
 
 test("resizing and reading a pixel give the library's numbers", () => {
   for (const { grid, size, visible, map, resized } of fixture.cases) {

@@ -3,8 +3,8 @@ import test from "node:test";
 
 import { assertClose, fixture, load } from "./lib.mjs";
 
-const { axis, resize } = await load("geometry");
-const { cut, level, nothingFits, otsuLevel, winner, wins } = await load("masks");
+const { axis, resize } = await load("data/geometry");
+const { cut, level, nothingFits, otsuLevel, winner, wins } = await load("data/masks");
 
 const [rows, columns] = [0, 1].map((side) => axis(fixture.grid[side], fixture.visible[side], fixture.size[side]));
 const enlarge = (map) => resize(Float32Array.from(map), fixture.grid[1], rows, columns).values;

@@ -3,7 +3,7 @@ import test from "node:test";
 
 import { fixture, load } from "./lib.mjs";
 
-const { withText } = await load("png");
+const { withText } = await load("data/png");
 
 test("a text is added to a picture", () => {
   writeFileSync(fixture.written, withText(Uint8Array.from(fixture.png), "concept_attention", fixture.settings));

@@ -3,7 +3,7 @@ import test from "node:test";
 
 import { fixture, load } from "./lib.mjs";
 
-const { formatLayers, formatNames, formatNumbers, formatSteps, parseLayers, parseNames, parseSteps } = await load("selection");
+const { formatLayers, formatNames, formatNumbers, formatSteps, parseLayers, parseNames, parseSteps } = await load("data/selection");
 
 const manifest = {
   default_layers: fixture.defaults,

@@ -3,8 +3,8 @@ import test from "node:test";
 
 import { load } from "./lib.mjs";
 
-const states = await load("state");
-const { LANGUAGES, speak } = await load("strings");
+const states = await load("data/state");
+const { LANGUAGES, speak } = await load("view/strings");
 
 const frame = (t) => ({ filename: "f", subfolder: "", type: "temp", width: 8, height: 8, t });
 const manifest = {

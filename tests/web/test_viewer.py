@@ -159,7 +159,7 @@ def test_any_steps_and_layers_give_the_library_s_heatmaps(mode: str, joined: boo
     weights = [[len(group) for group in groups] for groups in (step_groups, layer_groups)]
     temperature = 1000.0 if mode == "flux2" else 1.0
     fixture = {**data, "weights": weights, "average": average, "temperature": temperature, "choices": choices}
-    run("reduce", fixture, tmp_path)
+    run("heatmaps", fixture, tmp_path)
 
 
 def test_sums_stay_exact_where_every_cell_is_full(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_sums_stay_exact_where_every_cell_is_full(tmp_path: Path) -> None:
     choices = [{"steps": list(range(28)), "layers": list(range(57)), "frames": [[1.0, 1 - 1 / LEVELS]]}]
     weights = [[1] * 28, [1] * 57]
     fixture = {"stored": full, "offset": 0.0, "scale": 1 / LEVELS, "shape": shape, "weights": weights}
-    run("reduce", {**fixture, "average": "values", "temperature": 1.0, "choices": choices}, tmp_path)
+    run("heatmaps", {**fixture, "average": "values", "temperature": 1.0, "choices": choices}, tmp_path)
 
 
 def test_sums_of_a_few_cells_stay_exact_where_there_are_more_than_the_table_counts(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_sums_of_a_few_cells_stay_exact_where_there_are_more_than_the_table_coun
     choices = [{"steps": [218], "layers": [299], "frames": [[1.0]]}]
     weights = [[1] * 300, [1] * 300]
     fixture = {"stored": [LEVELS] * 300**2, "offset": 0.0, "scale": 1 / LEVELS, "shape": shape, "weights": weights}
-    run("reduce", {**fixture, "average": "values", "temperature": 1.0, "choices": choices}, tmp_path)
+    run("heatmaps", {**fixture, "average": "values", "temperature": 1.0, "choices": choices}, tmp_path)
 
 
 def mask_cases(heatmaps: Heatmaps) -> list[dict[str, Any]]:
@@ -293,7 +293,7 @@ def test_what_was_chosen_goes_from_state_to_state(tmp_path: Path) -> None:
 
 
 def test_what_a_run_sent_is_kept(tmp_path: Path) -> None:
-    run("shelf", {}, tmp_path)
+    run("manifest_cache", {}, tmp_path)
 
 
 def test_a_saved_picture_holds_its_settings(tmp_path: Path) -> None:

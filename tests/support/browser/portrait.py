@@ -20,7 +20,7 @@ from ..server.thumbnails import WIDTH
 from ..server.workflow import load_workflow
 from .chromium import chromium, find_chromium
 from .editor import Editor
-from .looking import Looking
+from .viewer_page import Looking
 
 TARGET = PROJECT / "web" / "docs" / "ConceptHeatmapViewer" / "viewer.jpg"
 WORKFLOW = f"7 Look inside{NEED_NO_DOWNLOAD}"

@@ -2,9 +2,9 @@
 
 import { axis, coverage, resize } from "./geometry.js";
 import { cut, level, wins } from "./masks.js";
-import { together } from "./reduce.js";
+import { together } from "./heatmaps.js";
 
-/** @import {Scene} from "./drawing.js" */
+/** @import {Scene} from "../view/painter.js" */
 /** @import {Level} from "./masks.js" */
 /** @import {Choice} from "./types.js" */
 

@@ -1,11 +1,11 @@
 // What is taken away from the viewer: the view as a picture file, and its numbers as text.
 
-import { Painter } from "./drawing.js";
+import { Painter } from "./painter.js";
 import { element } from "./dom.js";
-import { withText } from "./png.js";
+import { withText } from "../data/png.js";
 
-/** @import {Scene} from "./drawing.js" */
-/** @import {State} from "./state.js" */
+/** @import {Scene} from "./painter.js" */
+/** @import {State} from "../data/state.js" */
 
 const KEY = "concept_attention";
 const TILE = 512; // pixels, long side of a picture among others

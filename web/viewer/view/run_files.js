@@ -1,9 +1,9 @@
 // The files of a run: values of every picture, and its frames. Loaded when they are first wanted.
 
-import { Cells, decode } from "./cells.js";
+import { Cells, decode } from "../data/summed_area.js";
 
 /** @import {Key} from "./strings.js" */
-/** @import {FileRef, Manifest} from "./types.js" */
+/** @import {FileRef, Manifest} from "../data/types.js" */
 
 /**
  * @typedef {object} Source

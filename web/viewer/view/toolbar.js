@@ -1,10 +1,10 @@
 // Views, colours, zoom, saving and copying.
 
-import { COLORMAP_NAMES } from "./colour.js";
+import { COLORMAP_NAMES } from "../data/colour.js";
 import { assign, button, element, icon, select, slider } from "./dom.js";
 
 /** @import {Say} from "./strings.js" */
-/** @import {Look, View} from "./types.js" */
+/** @import {Look, View} from "../data/types.js" */
 
 /**
  * @typedef {object} ToolbarEvents

@@ -1,25 +1,25 @@
 // The viewer: its state, its data and its elements, put together. It knows nothing of ComfyUI; a host lends it all.
 
-import { Painter } from "./drawing.js";
+import { Painter } from "./painter.js";
 import { element, write } from "./dom.js";
-import { savePicture, tabulate } from "./export.js";
-import { Files } from "./files.js";
-import { nothingFits, winner } from "./masks.js";
-import { Memo } from "./memo.js";
+import { savePicture, tabulate } from "./save_image.js";
+import { Files } from "./run_files.js";
+import { nothingFits, winner } from "../data/masks.js";
+import { Memo } from "../data/memoize.js";
 import { Panel } from "./panel.js";
-import { areaOf, lookOf, makeScene, read, strideOf } from "./scene.js";
-import { Stage } from "./stage.js";
-import * as states from "./state.js";
+import { areaOf, lookOf, makeScene, read, strideOf } from "../data/scene.js";
+import { Stage } from "./image_canvas.js";
+import * as states from "../data/state.js";
 import { speak } from "./strings.js";
 
-/** @import {Cells} from "./cells.js" */
-/** @import {Scene} from "./drawing.js" */
-/** @import {Source} from "./files.js" */
+/** @import {Cells} from "../data/summed_area.js" */
+/** @import {Scene} from "./painter.js" */
+/** @import {Source} from "./run_files.js" */
 /** @import {PanelEvents} from "./panel.js" */
-/** @import {StageEvents} from "./stage.js" */
-/** @import {State} from "./state.js" */
+/** @import {StageEvents} from "./image_canvas.js" */
+/** @import {State} from "../data/state.js" */
 /** @import {Key} from "./strings.js" */
-/** @import {Choice, Look, Manifest} from "./types.js" */
+/** @import {Choice, Look, Manifest} from "../data/types.js" */
 
 /**
  * @typedef {object} Lent
@@ -241,7 +241,7 @@ export class Viewer {
     if (this.memo.isNews("strip", depends)) this.panel.strip.draw(cells, state, frame, shown, range);
   }
 
-  /** @param {State} state @param {Scene} scene @returns {import("./bars.js").Reading} */
+  /** @param {State} state @param {Scene} scene @returns {import("./concept_bars.js").Reading} */
   readingOf({ pixel, manifest, picked }, scene) {
     const values = read(scene, pixel, this.memo);
     const best = pixel ? winner(values) : null;

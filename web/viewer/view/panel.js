@@ -1,21 +1,21 @@
 // Everything around the picture, put together.
 
-import { Bars } from "./bars.js";
-import { colormap } from "./colour.js";
+import { Bars } from "./concept_bars.js";
+import { colormap } from "../data/colour.js";
 import { element, write } from "./dom.js";
-import { Film } from "./film.js";
-import { Masking } from "./masking.js";
-import { Span } from "./spans.js";
-import { Strip } from "./strip.js";
+import { Film } from "./image_controls.js";
+import { Masking } from "./mask_controls.js";
+import { Span } from "./range_slider.js";
+import { Strip } from "./step_thumbnails.js";
 import { Toolbar } from "./toolbar.js";
 
-/** @import {BarEvents} from "./bars.js" */
-/** @import {FilmEvents} from "./film.js" */
-/** @import {SpanEvents} from "./spans.js" */
-/** @import {State} from "./state.js" */
+/** @import {BarEvents} from "./concept_bars.js" */
+/** @import {FilmEvents} from "./image_controls.js" */
+/** @import {SpanEvents} from "./range_slider.js" */
+/** @import {State} from "../data/state.js" */
 /** @import {Key, Say} from "./strings.js" */
 /** @import {ToolbarEvents} from "./toolbar.js" */
-/** @import {Choice} from "./types.js" */
+/** @import {Choice} from "../data/types.js" */
 
 /**
  * @typedef {object} PanelEvents

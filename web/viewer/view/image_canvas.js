@@ -1,9 +1,9 @@
 // The picture: a canvas that can be looked into with mouse, pen, touch and keyboard.
 
 import { element } from "./dom.js";
-import { clamp, pixelAt, pointOf } from "./geometry.js";
+import { clamp, pixelAt, pointOf } from "../data/geometry.js";
 
-/** @import {Tile} from "./drawing.js" */
+/** @import {Tile} from "./painter.js" */
 /** @import {Say} from "./strings.js" */
 
 /**

@@ -2,8 +2,8 @@ import test from "node:test";
 
 import { assertClose, fixture, load } from "./lib.mjs";
 
-const { Cells, decode } = await load("cells");
-const { reduce, together } = await load("reduce");
+const { Cells, decode } = await load("data/summed_area");
+const { reduce, together } = await load("data/heatmaps");
 
 test("means over any steps and layers are the library's heatmaps", () => {
   const picture = { ...fixture, dtype: "uint16" };

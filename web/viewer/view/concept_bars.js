@@ -1,9 +1,9 @@
 // The list of concepts with their values at one place, as bars. Pointing at a name shows its map, picking it keeps it.
 
-import { conceptColour } from "./colour.js";
+import { conceptColour } from "../data/colour.js";
 import { button, element, icon, write } from "./dom.js";
 
-/** @import {Concept} from "./types.js" */
+/** @import {Concept} from "../data/types.js" */
 /** @import {Say} from "./strings.js" */
 
 /**

@@ -1,6 +1,6 @@
 // From the chosen steps and layers to one map per concept.
 
-/** @import {Cells} from "./cells.js" */
+/** @import {Cells} from "./summed_area.js" */
 /** @import {Manifest} from "./types.js" */
 
 /**

@@ -1,12 +1,12 @@
 // How the mask is cut out of the map, and how much of the picture that is.
 
 import { assign, element, select, slider, write } from "./dom.js";
-import { METHODS } from "./masks.js";
-import { refused } from "./state.js";
+import { METHODS } from "../data/masks.js";
+import { refused } from "../data/state.js";
 
-/** @import {State} from "./state.js" */
+/** @import {State} from "../data/state.js" */
 /** @import {Say} from "./strings.js" */
-/** @import {Choice, Method} from "./types.js" */
+/** @import {Choice, Method} from "../data/types.js" */
 
 export class Masking {
   /** @param {Say} say @param {(part: Partial<Choice>) => void} choose */

@@ -1,9 +1,9 @@
 // Which picture of the batch, and which frame of a video.
 
 import { assign, button, element, icon, slider, write } from "./dom.js";
-import { frameCount } from "./state.js";
+import { frameCount } from "../data/state.js";
 
-/** @import {State} from "./state.js" */
+/** @import {State} from "../data/state.js" */
 /** @import {Say} from "./strings.js" */
 
 /**

@@ -1,11 +1,11 @@
 // One small map for every step, in a row: how the picture came about.
 
-import { colormap, paintValues } from "./colour.js";
+import { colormap, paintValues } from "../data/colour.js";
 import { button, element } from "./dom.js";
-import { reduce, together } from "./reduce.js";
+import { reduce, together } from "../data/heatmaps.js";
 
-/** @import {Cells} from "./cells.js" */
-/** @import {State} from "./state.js" */
+/** @import {Cells} from "../data/summed_area.js" */
+/** @import {State} from "../data/state.js" */
 /** @import {Say} from "./strings.js" */
 
 export class Strip {

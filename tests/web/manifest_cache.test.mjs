@@ -3,7 +3,7 @@ import test from "node:test";
 
 import { load } from "./lib.mjs";
 
-const { keep, recall } = await load("shelf");
+const { keep, recall } = await load("data/manifest_cache");
 
 class Storage {
   constructor(room) {

@@ -1,13 +1,13 @@
 // From state and values to what is drawn and read; what did not change is not computed again.
 
 import { coverage, valueAt } from "./geometry.js";
-import { measureArea, measureLevel } from "./measure.js";
-import { reduce } from "./reduce.js";
+import { measureArea, measureLevel } from "./mask_measures.js";
+import { reduce } from "./heatmaps.js";
 import { gridFrame, shown } from "./state.js";
 
-/** @import {Cells} from "./cells.js" */
-/** @import {Scene} from "./drawing.js" */
-/** @import {Memo} from "./memo.js" */
+/** @import {Cells} from "./summed_area.js" */
+/** @import {Scene} from "../view/painter.js" */
+/** @import {Memo} from "./memoize.js" */
 /** @import {State} from "./state.js" */
 /** @import {Manifest} from "./types.js" */
 

@@ -1,13 +1,13 @@
 // Draws what the viewer shows, on its canvas and into saved pictures alike.
 
-import { colormap, conceptPixels, paintBorder, paintOutside, paintValues, paintWinners } from "./colour.js";
-import { arrange, axis, fit, resize } from "./geometry.js";
-import { cut, wins } from "./masks.js";
-import { together } from "./reduce.js";
+import { colormap, conceptPixels, paintBorder, paintOutside, paintValues, paintWinners } from "../data/colour.js";
+import { arrange, axis, fit, resize } from "../data/geometry.js";
+import { cut, wins } from "../data/masks.js";
+import { together } from "../data/heatmaps.js";
 
-/** @import {Window} from "./geometry.js" */
-/** @import {Level} from "./masks.js" */
-/** @import {Concept, Look, Method, Plane} from "./types.js" */
+/** @import {Window} from "../data/geometry.js" */
+/** @import {Level} from "../data/masks.js" */
+/** @import {Concept, Look, Method, Plane} from "../data/types.js" */
 
 /**
  * Everything that is drawn.
