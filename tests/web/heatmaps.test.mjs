@@ -2,17 +2,17 @@ import test from "node:test";
 
 import { assertClose, fixture, load } from "./lib.mjs";
 
-const { Cells, decode } = await load("data/summed_area");
-const { reduce, together } = await load("data/heatmaps");
+const { makeHeatmaps, sumConcepts } = await load("data/heatmaps");
+const { decode, SummedAreaTable } = await load("data/summed_area");
 
 test("means over any steps and layers are the library's heatmaps", () => {
-  const picture = { ...fixture, dtype: "uint16" };
+  const image = { ...fixture, dtype: "uint16" };
   const buffer = Uint16Array.from(fixture.stored).buffer;
-  const cells = new Cells(decode(buffer, picture), picture, fixture.weights[0], fixture.weights[1]);
+  const table = new SummedAreaTable(decode(buffer, image), image, fixture.weights[0], fixture.weights[1]);
   const tolerance = fixture.average === "softmax" ? (1.5 * fixture.scale) / fixture.temperature : 0.51 * fixture.scale + 1e-6;
   for (const { steps, layers, frames } of fixture.choices) {
     frames.forEach((expected, frame) => {
-      const maps = reduce(cells, fixture, steps, layers, frame);
+      const maps = makeHeatmaps(table, fixture, steps, layers, frame);
       assertClose(maps, expected, tolerance, `steps ${steps} layers ${layers} frame ${frame}`);
     });
   }
@@ -20,6 +20,6 @@ test("means over any steps and layers are the library's heatmaps", () => {
 
 test("several concepts are summed", () => {
   const maps = Float32Array.from([1, 2, 10, 20, 100, 200]);
-  assertClose(together(maps, 2, [0, 2]), [101, 202], 0);
-  assertClose(together(maps, 2, [1]), [10, 20], 0);
+  assertClose(sumConcepts(maps, 2, [0, 2]), [101, 202], 0);
+  assertClose(sumConcepts(maps, 2, [1]), [10, 20], 0);
 });

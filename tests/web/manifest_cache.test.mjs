@@ -3,7 +3,7 @@ import test from "node:test";
 
 import { load } from "./lib.mjs";
 
-const { keep, recall } = await load("data/manifest_cache");
+const { cachedManifest, cacheManifest } = await load("data/manifest_cache");
 
 class Storage {
   constructor(room) {
@@ -18,22 +18,24 @@ class Storage {
   }
 }
 
-test("the latest run of every viewer is found again", () => {
+test("the latest manifest of each viewer is found again", () => {
   const storage = new Storage(1e6);
-  keep("a", { run: 1 }, storage);
-  keep("b", { run: 2 }, storage);
-  keep("a", { run: 3 }, storage);
-  assert.deepEqual([recall("a", storage), recall("b", storage), recall("c", storage)], [{ run: 3 }, { run: 2 }, undefined]);
+  cacheManifest(storage, "a", { run: 1 });
+  cacheManifest(storage, "b", { run: 2 });
+  cacheManifest(storage, "a", { run: 3 });
+  const found = ["a", "b", "c"].map((key) => cachedManifest(storage, key));
+  assert.deepEqual(found, [{ run: 3 }, { run: 2 }, undefined]);
 });
 
-test("the oldest go where there are many, or no room", () => {
+test("the oldest manifests are dropped when there are many, or when the storage is full", () => {
   const many = new Storage(1e6);
-  for (let run = 0; run < 40; run++) keep(`${run}`, { run }, many);
-  assert.deepEqual([recall("9", many), recall("10", many), recall("39", many)], [undefined, { run: 10 }, { run: 39 }]);
+  for (let run = 0; run < 40; run++) cacheManifest(many, `${run}`, { run });
+  const found = ["9", "10", "39"].map((key) => cachedManifest(many, key));
+  assert.deepEqual(found, [undefined, { run: 10 }, { run: 39 }]);
   const narrow = new Storage(60);
-  for (let run = 0; run < 4; run++) keep(`${run}`, { run }, narrow);
-  assert.equal(recall("0", narrow), undefined);
-  assert.deepEqual(recall("3", narrow), { run: 3 });
-  keep("large", { text: "x".repeat(99) }, narrow); // not even alone
-  assert.equal(recall("large", narrow), undefined);
+  for (let run = 0; run < 4; run++) cacheManifest(narrow, `${run}`, { run });
+  assert.equal(cachedManifest(narrow, "0"), undefined);
+  assert.deepEqual(cachedManifest(narrow, "3"), { run: 3 });
+  cacheManifest(narrow, "large", { text: "x".repeat(99) }); // not even alone
+  assert.equal(cachedManifest(narrow, "large"), undefined);
 });

@@ -1,8 +1,8 @@
-// Colours: maps of 256 levels for values, distinct colours for concepts; the same as the server draws with.
+// Colour maps for values and one colour per concept, the same as the server's, and painting with them.
 
 import { COLORMAPS, CONCEPTS } from "./palettes.js";
 
-/** Names, colour-blind safe ones first. */
+/** Names of the colour maps, colour-blind safe ones first. */
 export const COLORMAP_NAMES = Object.keys(COLORMAPS);
 
 /** @type {Map<string, Uint32Array>} */
@@ -10,7 +10,7 @@ const tables = new Map();
 
 /**
  * @param {string} code  six hexadecimal digits
- * @returns {number} opaque, as canvas pixels are in memory
+ * @returns {number} an opaque canvas pixel
  */
 function pixel(code) {
   const rgb = parseInt(code, 16);
@@ -28,7 +28,7 @@ export function colormap(name) {
   return table;
 }
 
-/** @param {number} concept @returns {string} its colour, for CSS */
+/** @param {number} concept @returns {string} CSS colour */
 export function conceptColour(concept) {
   return `#${CONCEPTS[concept % CONCEPTS.length]}`;
 }
@@ -39,12 +39,12 @@ export function conceptPixels(count) {
 }
 
 /**
- * A map in colour.
+ * Paint values in colour.
  * @param {Float32Array} values
- * @param {Uint32Array} table
- * @param {number} low  drawn in the first colour, as is what lies below
- * @param {number} high  drawn in the last
- * @param {Uint32Array} pixels  to write
+ * @param {Uint32Array} table  256 colours
+ * @param {number} low  value of the first colour; lower values have it too
+ * @param {number} high  value of the last colour; higher values have it too
+ * @param {Uint32Array} pixels  painted
  */
 export function paintValues(values, table, low, high, pixels) {
   const factor = high > low ? 256 / (high - low) : 0;
@@ -55,10 +55,10 @@ export function paintValues(values, table, low, high, pixels) {
 }
 
 /**
- * Every place in the colour of the map that is highest there; of equal ones, the first.
+ * Paint each pixel in the colour of the highest heatmap; of equal ones, the first.
  * @param {Float32Array[]} maps
- * @param {Uint32Array} colours
- * @param {Uint32Array} pixels  to write
+ * @param {Uint32Array} colours  one per heatmap
+ * @param {Uint32Array} pixels  painted
  */
 export function paintWinners(maps, colours, pixels) {
   const best = maps[0].slice();
@@ -75,9 +75,9 @@ export function paintWinners(maps, colours, pixels) {
 }
 
 /**
- * Black that leaves clear what the mask holds.
+ * Paint black outside a mask; inside it the pixels are transparent.
  * @param {Float32Array} mask  0-1
- * @param {Uint32Array} pixels  to write
+ * @param {Uint32Array} pixels  painted
  */
 export function paintOutside(mask, pixels) {
   for (let index = 0; index < mask.length; index++) {
@@ -89,14 +89,14 @@ const WHITE = 0xffffffff;
 const BLACK = 0xff000000;
 
 /**
- * The border of a mask: a white line inside, a black one outside, so that it shows on any picture.
+ * Paint the outline of a mask: a white line inside and a black one outside, to be visible on any image.
  * @param {Float32Array} mask  ones and zeros
  * @param {number} width
  * @param {number} height
- * @param {Uint32Array} pixels  of the same size; only the border is written
- * @param {number} [line]  pixels each line is thick
+ * @param {Uint32Array} pixels  of the same size; only the outline is painted
+ * @param {number} [line]  thickness of each line, pixels
  */
-export function paintBorder(mask, width, height, pixels, line = 1) {
+export function paintOutline(mask, width, height, pixels, line = 1) {
   for (let y = 0, index = 0; y < height; y++) {
     for (let x = 0; x < width; x++, index++) {
       const inside = mask[index] > 0;

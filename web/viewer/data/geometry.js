@@ -1,14 +1,16 @@
-// Between a map's grid, the picture's pixels and the screen. Half-pixel centres everywhere: sample i of n covers
-// [i, i + 1) / n of the whole.
+// Positions on the token grid, in the image and on the screen, and resizing between them.
+// Convention: half-pixel centres; sample i of n covers [i, i + 1) / n of the whole.
 
-/** @import {Plane, Zoom} from "./types.js" */
+/** @import {Pixel, Plane, Zoom} from "./types.js" */
 
 /**
- * For every wanted sample, the neighbouring cells it is a weighted mean of.
+ * How each sample along one side is computed: the weighted mean of `taps` neighbouring tokens, from `first` on.
  * @typedef {{count: number, taps: number, first: Int32Array, weights: Float32Array}} Axis
  */
 
-/** @param {number} number @returns {number} the nearest whole number, of two the even one */
+/** @typedef {{left: number, top: number, width: number, height: number}} Rectangle  in screen pixels */
+
+/** @param {number} number @returns {number} the nearest whole number; ties go to the even one */
 function roundHalfEven(number) {
   const floor = Math.floor(number);
   const rest = number - floor;
@@ -21,26 +23,26 @@ export function clamp(value, low, high) {
 }
 
 /**
- * How one side of a map is resized: enlarging interpolates, shrinking averages.
- * @param {number} cells  of the map's side
- * @param {number} visible  share (0-1] of them that lies in the picture
- * @param {number} pixels  of the whole picture's side
- * @param {number} start  first pixel wanted; may lie between two
- * @param {number} extent  pixels wanted
- * @param {number} count  samples to take of them
+ * How one side of a heatmap is resized: enlarging interpolates linearly, shrinking averages.
+ * @param {number} tokens  along this side
+ * @param {number} visible  share (0-1] of them that lies in the image
+ * @param {number} pixels  along the whole image's side
+ * @param {number} start  first pixel to sample; may be fractional
+ * @param {number} extent  pixels to sample
+ * @param {number} count  samples, spread evenly over them
  * @returns {Axis}
  */
-export function axis(cells, visible, pixels, start = 0, extent = pixels, count = extent) {
+export function axis(tokens, visible, pixels, start = 0, extent = pixels, count = extent) {
   const whole = Math.max(pixels, roundHalfEven(pixels / visible));
-  const scale = (cells / whole) * (extent / count); // cells per sample
-  const taps = Math.min(cells, scale > 1 ? 2 * Math.ceil(scale) + 1 : 2);
+  const scale = (tokens / whole) * (extent / count); // tokens per sample
+  const taps = Math.min(tokens, scale > 1 ? 2 * Math.ceil(scale) + 1 : 2);
   const first = new Int32Array(count);
   const weights = new Float32Array(count * taps);
   for (let sample = 0; sample < count; sample++) {
-    const centre = (start + ((sample + 0.5) * extent) / count) * (cells / whole);
+    const centre = (start + ((sample + 0.5) * extent) / count) * (tokens / whole);
     const reach = Math.max(scale, 1);
     const lowest = Math.floor(scale > 1 ? centre - reach + 0.5 : centre - 0.5);
-    first[sample] = clamp(lowest, 0, cells - taps);
+    first[sample] = clamp(lowest, 0, tokens - taps);
     let total = 0;
     for (let tap = 0; tap < taps; tap++) {
       const distance = Math.abs(first[sample] + tap + 0.5 - centre) / reach;
@@ -53,12 +55,12 @@ export function axis(cells, visible, pixels, start = 0, extent = pixels, count =
 }
 
 /**
- * A map resized.
+ * Resize a heatmap.
  * @param {Float32Array} map  row-major
- * @param {number} width  of the map, in cells
+ * @param {number} width  of the heatmap, in tokens
  * @param {Axis} rows
  * @param {Axis} columns
- * @param {Float32Array} [into]
+ * @param {Float32Array} [into]  memory for the result
  * @returns {Plane}
  */
 export function resize(map, width, rows, columns, into) {
@@ -90,57 +92,58 @@ export function resize(map, width, rows, columns, into) {
 }
 
 /**
- * A map's value at one pixel of the picture: what `resize` to the picture's size gives there.
+ * The value of a heatmap at one pixel of the image, as `resize` to the image's size gives it.
  * @param {Float32Array} map
  * @param {[number, number]} grid  [height, width]
  * @param {[number, number]} visible
- * @param {[number, number]} picture  [height, width]
- * @param {{x: number, y: number}} pixel
+ * @param {[number, number]} imageSize  [height, width]
+ * @param {Pixel} pixel
  * @returns {number}
  */
-export function valueAt(map, grid, visible, picture, { x, y }) {
-  const rows = axis(grid[0], visible[0], picture[0], y, 1);
-  const columns = axis(grid[1], visible[1], picture[1], x, 1);
+export function valueAt(map, grid, visible, imageSize, { x, y }) {
+  const rows = axis(grid[0], visible[0], imageSize[0], y, 1);
+  const columns = axis(grid[1], visible[1], imageSize[1], x, 1);
   return resize(map, grid[1], rows, columns).values[0];
 }
 
 /**
- * How much of the picture every cell of a map covers, to take means over the picture.
+ * The share of the image that each token covers: weights for means over the image.
  * @param {[number, number]} grid
  * @param {[number, number]} visible
  * @returns {Float32Array} sums to one
  */
 export function coverage(grid, visible) {
   const [rows, columns] = [0, 1].map((side) =>
-    Array.from({ length: grid[side] }, (_, cell) => clamp(grid[side] * visible[side] - cell, 0, 1)),
+    Array.from({ length: grid[side] }, (_, token) => clamp(grid[side] * visible[side] - token, 0, 1)),
   );
   const total = grid[0] * visible[0] * grid[1] * visible[1];
   return Float32Array.from(rows.flatMap((height) => columns.map((width) => (height * width) / total)));
 }
 
 /**
- * The part of an enlarged picture that is seen in a rectangle of the screen.
- * @typedef {object} Window
- * @property {number} left  where it is drawn, in screen pixels
+ * The visible part of an enlarged image.
+ * @typedef {object} Viewport
+ * @property {number} left  position on the screen, in screen pixels
  * @property {number} top
  * @property {number} width
  * @property {number} height
- * @property {[number, number]} whole  [height, width] of the enlarged picture, in screen pixels
- * @property {number} x  first pixel of the enlarged picture that is seen
+ * @property {[number, number]} whole  [height, width] of the whole enlarged image, in screen pixels
+ * @property {number} x  first visible pixel of the enlarged image
  * @property {number} y
  */
 
 /**
- * @param {[number, number]} picture  [height, width]
- * @param {{left: number, top: number, width: number, height: number}} tile
+ * Fit an image into a rectangle of the screen, magnified by the zoom.
+ * @param {[number, number]} imageSize  [height, width]
+ * @param {Rectangle} rectangle
  * @param {Zoom} zoom
- * @returns {Window}
+ * @returns {Viewport}
  */
-export function fit(picture, tile, zoom) {
-  const scale = Math.min(tile.height / picture[0], tile.width / picture[1]) * zoom.scale;
+export function fit(imageSize, rectangle, zoom) {
+  const scale = Math.min(rectangle.height / imageSize[0], rectangle.width / imageSize[1]) * zoom.scale;
   const sides = [
-    { start: tile.top, room: tile.height, pixels: picture[0], centre: zoom.y },
-    { start: tile.left, room: tile.width, pixels: picture[1], centre: zoom.x },
+    { start: rectangle.top, room: rectangle.height, pixels: imageSize[0], centre: zoom.y },
+    { start: rectangle.left, room: rectangle.width, pixels: imageSize[1], centre: zoom.x },
   ].map(({ start, room, pixels, centre }) => {
     const whole = Math.max(1, Math.round(pixels * scale));
     const seen = Math.min(whole, room);
@@ -160,49 +163,51 @@ export function fit(picture, tile, zoom) {
 }
 
 /**
- * The picture's pixel under a point of the screen; null if the point lies beside it.
- * @param {Window} window
- * @param {[number, number]} picture
+ * The image's pixel at a point of the screen; null outside the viewport.
+ * @param {Viewport} viewport
+ * @param {[number, number]} imageSize
  * @param {number} x
  * @param {number} y
+ * @returns {Pixel | null}
  */
-export function pixelAt(window, picture, x, y) {
-  const [right, down] = [x - window.left, y - window.top];
-  if (right < 0 || down < 0 || right >= window.width || down >= window.height) return null;
+export function pixelAt(viewport, imageSize, x, y) {
+  const [right, down] = [x - viewport.left, y - viewport.top];
+  if (right < 0 || down < 0 || right >= viewport.width || down >= viewport.height) return null;
   return {
-    x: clamp(Math.floor(((right + window.x) / window.whole[1]) * picture[1]), 0, picture[1] - 1),
-    y: clamp(Math.floor(((down + window.y) / window.whole[0]) * picture[0]), 0, picture[0] - 1),
+    x: clamp(Math.floor(((right + viewport.x) / viewport.whole[1]) * imageSize[1]), 0, imageSize[1] - 1),
+    y: clamp(Math.floor(((down + viewport.y) / viewport.whole[0]) * imageSize[0]), 0, imageSize[0] - 1),
   };
 }
 
 /**
- * The point of the screen over the middle of a picture's pixel.
- * @param {Window} window
- * @param {[number, number]} picture
- * @param {{x: number, y: number}} pixel
+ * The point of the screen at the centre of a pixel of the image.
+ * @param {Viewport} viewport
+ * @param {[number, number]} imageSize
+ * @param {Pixel} pixel
  */
-export function pointOf(window, picture, pixel) {
+export function pointOf(viewport, imageSize, pixel) {
   return {
-    x: window.left + ((pixel.x + 0.5) / picture[1]) * window.whole[1] - window.x,
-    y: window.top + ((pixel.y + 0.5) / picture[0]) * window.whole[0] - window.y,
+    x: viewport.left + ((pixel.x + 0.5) / imageSize[1]) * viewport.whole[1] - viewport.x,
+    y: viewport.top + ((pixel.y + 0.5) / imageSize[0]) * viewport.whole[0] - viewport.y,
   };
 }
 
 /**
- * Rows and columns of equal tiles in which pictures of one aspect come out largest.
+ * Arrange equal tiles in rows and columns so that images of one size come out largest.
  * @param {number} count
- * @param {[number, number]} picture
+ * @param {[number, number]} imageSize
  * @param {number} width
  * @param {number} height
  * @param {number} gap
+ * @returns {Rectangle[]}
  */
-export function arrange(count, picture, width, height, gap) {
+export function arrange(count, imageSize, width, height, gap) {
   let best = { columns: 1, scale: 0 };
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
     const scales = [
-      (height - gap * (rows - 1)) / rows / picture[0],
-      (width - gap * (columns - 1)) / columns / picture[1],
+      (height - gap * (rows - 1)) / rows / imageSize[0],
+      (width - gap * (columns - 1)) / columns / imageSize[1],
     ];
     const scale = Math.min(...scales);
     if (scale > best.scale) best = { columns, scale };

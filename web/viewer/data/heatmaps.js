@@ -1,59 +1,59 @@
-// From the chosen steps and layers to one map per concept.
+// Heatmaps of the selected steps and layers.
 
-/** @import {Cells} from "./summed_area.js" */
+/** @import {SummedAreaTable} from "./summed_area.js" */
 /** @import {Manifest} from "./types.js" */
 
 /**
- * Finished maps of one frame, [C, H, W].
- * @param {Cells} cells
+ * The heatmaps of one latent frame.
+ * @param {SummedAreaTable} table
  * @param {Pick<Manifest, "average" | "temperature">} manifest
  * @param {number[]} steps
  * @param {number[]} layers
  * @param {number} frame
- * @returns {Float32Array}
+ * @returns {Float32Array} [C, H, W]
  */
-export function reduce(cells, manifest, steps, layers, frame) {
-  const mean = cells.mean(steps, layers, frame);
-  if (manifest.average === "softmax") softmax(mean, cells.concepts, manifest.temperature);
+export function makeHeatmaps(table, manifest, steps, layers, frame) {
+  const mean = table.mean(steps, layers, frame);
+  if (manifest.average === "softmax") softmax(mean, table.concepts, manifest.temperature);
   return mean;
 }
 
 /**
- * Softmax over concepts at every place, in place.
- * @param {Float32Array} maps [C, ...]
+ * Softmax over the concepts at each token, in place.
+ * @param {Float32Array} scores [C, ...]
  * @param {number} concepts
  * @param {number} temperature
  */
-export function softmax(maps, concepts, temperature) {
-  const cells = maps.length / concepts;
-  const scores = new Float64Array(concepts);
-  for (let cell = 0; cell < cells; cell++) {
+function softmax(scores, concepts, temperature) {
+  const tokens = scores.length / concepts;
+  const exponents = new Float64Array(concepts);
+  for (let token = 0; token < tokens; token++) {
     let highest = -Infinity;
     for (let concept = 0; concept < concepts; concept++) {
-      scores[concept] = maps[concept * cells + cell];
-      highest = Math.max(highest, scores[concept]);
+      exponents[concept] = scores[concept * tokens + token];
+      highest = Math.max(highest, exponents[concept]);
     }
     let total = 0;
     for (let concept = 0; concept < concepts; concept++) {
-      scores[concept] = Math.exp((scores[concept] - highest) / temperature);
-      total += scores[concept];
+      exponents[concept] = Math.exp((exponents[concept] - highest) / temperature);
+      total += exponents[concept];
     }
-    for (let concept = 0; concept < concepts; concept++) maps[concept * cells + cell] = scores[concept] / total;
+    for (let concept = 0; concept < concepts; concept++) scores[concept * tokens + token] = exponents[concept] / total;
   }
 }
 
 /**
- * One map out of several concepts': their sum, as masks take them together.
+ * The sum of some concepts' heatmaps, from which their common mask is made.
  * @param {Float32Array} maps [C, ...]
- * @param {number} cells  values of one map
- * @param {number[]} chosen
- * @returns {Float32Array}
+ * @param {number} tokens  values per concept
+ * @param {number[]} concepts
+ * @returns {Float32Array} for one concept a view of `maps`, not a copy
  */
-export function together(maps, cells, chosen) {
-  if (chosen.length === 1) return maps.subarray(chosen[0] * cells, (chosen[0] + 1) * cells);
-  const sum = new Float32Array(cells);
-  for (const concept of chosen) {
-    for (let cell = 0, from = concept * cells; cell < cells; cell++) sum[cell] += maps[from + cell];
+export function sumConcepts(maps, tokens, concepts) {
+  if (concepts.length === 1) return maps.subarray(concepts[0] * tokens, (concepts[0] + 1) * tokens);
+  const sum = new Float32Array(tokens);
+  for (const concept of concepts) {
+    for (let token = 0, from = concept * tokens; token < tokens; token++) sum[token] += maps[from + token];
   }
   return sum;
 }

@@ -1,26 +1,31 @@
-// Masks as the server makes them, of maps that are already as large as they will be shown.
+// Masks as the server makes them, from heatmaps at display size.
 
-/** @import {Method} from "./types.js" */
+/** @import {Kind, Method} from "./types.js" */
 
 const ROUNDING = 1e-6; // relative: what float32 arithmetic alone leaves in a flat map
 
 /** @type {Method[]} */
 export const METHODS = ["soft", "threshold", "argmax", "mean", "otsu", "percentile"];
-/** @type {Method[]} The ones that compare a map with itself, and so take any kind of map. */
-export const RELATIVE = ["mean", "otsu", "percentile"];
+/** @type {Method[]} Methods that compare a heatmap with itself, and so take any kind of heatmap. */
+const RELATIVE = ["mean", "otsu", "percentile"];
 
-/** What is above `above` and, where given, at least `least` belongs to the mask.
+/** Whether the node makes masks of this kind of heatmap with this method. @param {Kind} kind @param {Method} method */
+export function accepts(kind, method) {
+  return kind === "share" || RELATIVE.includes(method);
+}
+
+/** The mask holds values above `above` that, where `least` is given, are at least `least`.
  * @typedef {{above: number, least?: number}} Level */
 
 /**
- * The level at which a method cuts a map.
- * @param {Float32Array} values  all of one picture or video
+ * The level at which a method cuts a heatmap.
+ * @param {Float32Array} values  the whole image or video
  * @param {Method} method
  * @param {number} threshold
  * @param {number} percentile
  * @returns {Level}
  */
-export function level(values, method, threshold, percentile) {
+export function levelOf(values, method, threshold, percentile) {
   if (method === "threshold") return { above: threshold };
   let [low, high, total] = [Infinity, -Infinity, 0];
   for (const value of values) {
@@ -36,23 +41,23 @@ export function level(values, method, threshold, percentile) {
 }
 
 /**
- * The greatest value of the lower class, of all splits in two the one of greatest between-class variance.
+ * Otsu's threshold: of all splits into two classes, the one with the greatest between-class variance.
  * @param {Float32Array} values  not all equal
- * @returns {number}
+ * @returns {number} the greatest value of the lower class
  */
 export function otsuLevel(values) {
   const ordered = values.slice().sort();
   const count = ordered.length;
   let mean = 0;
   for (const value of ordered) mean += value / count;
-  let [sum, best, chosen] = [0, -1, 0];
+  let [sum, best, split] = [0, -1, 0];
   for (let below = 1; below < count; below++) {
     sum += ordered[below - 1] - mean;
     if (ordered[below - 1] === ordered[below]) continue; // equal values cannot be split
     const between = (sum * sum) / (below * (count - below));
-    if (between > best) [best, chosen] = [between, below - 1];
+    if (between > best) [best, split] = [between, below - 1];
   }
-  return ordered[chosen];
+  return ordered[split];
 }
 
 /** @param {Float32Array} values @param {number} percentile 0-100 @returns {number} interpolated between neighbours */
@@ -65,7 +70,7 @@ function quantile(values, percentile) {
 }
 
 /**
- * A map cut at a level, in place: ones and zeros.
+ * Turn a heatmap into zeros and ones, in place.
  * @param {Float32Array} values
  * @param {Level} level
  */
@@ -76,36 +81,18 @@ export function cut(values, { above, least = -Infinity }) {
 }
 
 /**
- * Where one of the chosen maps is above all others; a tie is not won.
- * @param {Float32Array[]} maps  all of one size
+ * Where one of the chosen heatmaps is above all others; a tie does not count.
+ * @param {Float32Array[]} maps  of equal size
  * @param {number[]} chosen
  * @returns {Float32Array} ones and zeros
  */
-export function wins(maps, chosen) {
+export function argmaxMask(maps, chosen) {
   const count = maps[0].length;
-  const margin = new Float32Array(count).fill(-Infinity);
-  for (const index of chosen) for (let i = 0; i < count; i++) margin[i] = Math.max(margin[i], maps[index][i]);
-  const won = new Float32Array(count).fill(1);
+  const highest = new Float32Array(count).fill(-Infinity);
+  for (const index of chosen) for (let i = 0; i < count; i++) highest[i] = Math.max(highest[i], maps[index][i]);
+  const mask = new Float32Array(count).fill(1);
   maps.forEach((map, index) => {
-    if (!chosen.includes(index)) for (let i = 0; i < count; i++) if (!(margin[i] > map[i])) won[i] = 0;
+    if (!chosen.includes(index)) for (let i = 0; i < count; i++) if (!(highest[i] > map[i])) mask[i] = 0;
   });
-  return won;
-}
-
-/**
- * What a map says at one place.
- * @param {number[]} values  one per concept
- * @returns {number} the concept of the highest value, of equal ones the first
- */
-export function winner(values) {
-  return values.reduce((best, value, index) => (value > values[best] ? index : best), 0);
-}
-
-/**
- * Whether no concept stands out: the highest share is hardly above an even one.
- * @param {number[]} shares
- */
-export function nothingFits(shares) {
-  const even = 1 / shares.length;
-  return shares.length > 1 && Math.max(...shares) < even + 0.15 * (1 - even);
+  return mask;
 }

@@ -1,37 +1,39 @@
-// What was computed last, to compute it again only when it depends on something else.
+// Results that are computed again only when their dependencies change.
 
 export class Memo {
   constructor() {
-    /** @type {Map<string, {on: unknown[], value: any}>} */
-    this.known = new Map();
+    /** @type {Map<string, {dependencies: unknown[], value: any}>} */
+    this.latest = new Map();
   }
 
   /**
+   * The latest result under a name, or a new one if the dependencies differ.
    * @template V
    * @param {string} name
-   * @param {unknown[]} on  what the value depends on
+   * @param {unknown[]} dependencies
    * @param {() => V} compute
    * @returns {V}
    */
-  once(name, on, compute) {
-    if (this.isNews(name, on)) this.known.set(name, { on, value: compute() });
-    return this.known.get(name)?.value;
+  get(name, dependencies, compute) {
+    if (this.changed(name, dependencies)) this.latest.set(name, { dependencies, value: compute() });
+    return this.latest.get(name)?.value;
   }
 
-  /** Whether something depends on other things than last time. @param {string} name @param {unknown[]} on */
-  isNews(name, on) {
-    if (this.knows(name, on)) return false;
-    this.known.set(name, { on, value: undefined });
+  /** Whether dependencies differ from the latest ones; they become the latest.
+   * @param {string} name @param {unknown[]} dependencies */
+  changed(name, dependencies) {
+    if (this.isCurrent(name, dependencies)) return false;
+    this.latest.set(name, { dependencies, value: undefined });
     return true;
   }
 
-  /** Whether something depends on the same things as last time. @param {string} name @param {unknown[]} on */
-  knows(name, on) {
-    const before = this.known.get(name)?.on;
-    return before?.length === on.length && on.every((item, index) => item === before[index]);
+  /** Whether dependencies are the latest ones. @param {string} name @param {unknown[]} dependencies */
+  isCurrent(name, dependencies) {
+    const before = this.latest.get(name)?.dependencies;
+    return before?.length === dependencies.length && dependencies.every((item, index) => item === before[index]);
   }
 
   clear() {
-    this.known.clear();
+    this.latest.clear();
   }
 }

@@ -1,4 +1,4 @@
-// Colours as hexadecimal digits, six each: matplotlib's maps from low to high, and one colour per concept.
+// Colours as six hexadecimal digits each: matplotlib's colour maps from low to high, and one colour per concept.
 
 /** @type {Record<string, string>} 256 colours each */
 export const COLORMAPS = {

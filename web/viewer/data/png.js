@@ -1,4 +1,4 @@
-// Text inside a PNG file.
+// Text chunks of PNG files.
 
 /** @returns {Uint32Array} */
 function makeTable() {
@@ -10,9 +10,9 @@ function makeTable() {
 }
 
 const TABLE = makeTable();
-const HEAD = 8 + 25; // signature, and the chunk IHDR, after which a text may stand
+const HEAD = 8 + 25; // signature and IHDR chunk; a text chunk may follow
 
-/** @param {Uint8Array} bytes @returns {number} checksum, as PNG and zip have it */
+/** @param {Uint8Array} bytes @returns {number} CRC-32 */
 function crc(bytes) {
   let remainder = 0xffffffff;
   for (const byte of bytes) remainder = TABLE[(remainder ^ byte) & 255] ^ (remainder >>> 8);
@@ -20,10 +20,10 @@ function crc(bytes) {
 }
 
 /**
- * The file with a text in a tEXt chunk.
+ * A copy of a PNG file with a text in a tEXt chunk.
  * @param {Uint8Array} file
- * @param {string} key  1-79 letters of Latin-1
- * @param {unknown} value  written as JSON, with anything beyond ASCII escaped
+ * @param {string} key  1-79 Latin-1 characters
+ * @param {unknown} value  written as JSON in ASCII
  * @returns {Uint8Array<ArrayBuffer>}
  */
 export function withText(file, key, value) {

@@ -1,18 +1,18 @@
-// Concepts, layers and steps between the texts of the node's widgets and positions in its data, read as the server
-// reads them.
+// Parsing and formatting of the node's widgets `concepts`, `layers` and `steps`, by the server's rules.
+// Parsed values are positions in the data: C, L and S.
 
 /** @import {Concept, Manifest} from "./types.js" */
 
 const RANGE = /^\s*(-?\d{1,9})\s*(?:-\s*(-?\d{1,9})\s*)?$/;
 
 /**
- * Positions of what a text such as `3,7,9-11` or `-1` selects; null if it is no selection.
+ * Positions that a text such as `3,7,9-11` or `-1` selects; null if it is invalid.
  * @param {string} text
- * @param {(number: number) => number} position  of one number; below 0 if there is none
+ * @param {(number: number) => number} position  of one number; below 0 if it does not exist
  * @returns {number[] | null}
  */
 function parseNumbers(text, position) {
-  const chosen = new Set();
+  const positions = new Set();
   for (const part of text.split(",")) {
     const match = RANGE.exec(part);
     if (!match) return null;
@@ -20,12 +20,12 @@ function parseNumbers(text, position) {
     const last = match[2] === undefined ? first : Number(match[2]);
     const [from, to] = [position(first), position(last)];
     if (from < 0 || to < from || (first >= 0 && last >= first && to - from !== last - first)) return null;
-    for (let index = from; index <= to; index++) chosen.add(index);
+    for (let index = from; index <= to; index++) positions.add(index);
   }
-  return [...chosen];
+  return [...positions];
 }
 
-/** @param {number[]} numbers ascending; @returns {string} such as `3,7,9-11` */
+/** @param {number[]} numbers ascending @returns {string} such as `3,7,9-11` */
 export function formatNumbers(numbers) {
   const parts = [];
   for (let start = 0, end = 0; start < numbers.length; start = end + 1) {
@@ -36,85 +36,80 @@ export function formatNumbers(numbers) {
   return parts.join(",");
 }
 
-/** Groups that hold any of the numbers. @param {number[]} numbers @param {number[][]} groups @returns {number[]} */
+/** Positions of the groups that contain any of the numbers. @param {number[]} numbers @param {number[][]} groups */
 function groupsOf(numbers, groups) {
   return groups.flatMap((group, index) => (group.some((number) => numbers.includes(number)) ? [index] : []));
 }
 
-/** @param {Manifest} manifest @returns {number[]} the L that `auto` means */
+/** @param {Manifest} manifest @returns {number[]} the L that `auto` selects */
 export function defaultLayers({ default_layers, layer_groups }) {
-  const usual = groupsOf(default_layers, layer_groups);
-  return usual.length ? usual : layer_groups.map((_, index) => index);
+  const recorded = groupsOf(default_layers, layer_groups);
+  return recorded.length ? recorded : layer_groups.map((_, index) => index);
 }
 
 /**
- * Which L a text means; null if it cannot be read or names a layer that was not recorded.
+ * The L that a text selects; null if it is invalid or names a layer that was not recorded.
  * @param {string} text @param {Manifest} manifest @returns {number[] | null}
  */
 export function parseLayers(text, manifest) {
-  const written = text.trim().toLowerCase();
+  const word = text.trim().toLowerCase();
   const groups = manifest.layer_groups;
-  if (written === "auto") return defaultLayers(manifest);
-  if (written === "all") return groups.map((_, index) => index);
-  const kept = groups.flat();
-  const places = parseNumbers(text, (layer) => kept.indexOf(layer));
-  return places && groupsOf(places.map((place) => kept[place]), groups);
+  if (word === "auto") return defaultLayers(manifest);
+  if (word === "all") return groups.map((_, index) => index);
+  const recorded = groups.flat();
+  const positions = parseNumbers(text, (layer) => recorded.indexOf(layer));
+  return positions && groupsOf(positions.map((position) => recorded[position]), groups);
 }
 
 /**
- * Which S a text means; null if it cannot be read or names a step that does not exist.
+ * The S that a text selects; null if it is invalid or names a step that does not exist.
  * @param {string} text @param {Manifest} manifest @returns {number[] | null}
  */
 export function parseSteps(text, { step_groups: groups }) {
   if (text.trim().toLowerCase() === "all") return groups.map((_, index) => index);
   const count = groups.flat().length;
-  const places = parseNumbers(text, (step) => (step < -count || step >= count ? -1 : (step + count) % count));
-  return places && groupsOf(places, groups);
+  const positions = parseNumbers(text, (step) => (step < -count || step >= count ? -1 : (step + count) % count));
+  return positions && groupsOf(positions, groups);
 }
 
-/** @param {number[]} chosen @param {Manifest} manifest @returns {string} */
-export function formatLayers(chosen, manifest) {
-  if (same(chosen, defaultLayers(manifest))) return "auto";
-  if (chosen.length === manifest.layer_groups.length) return "all";
-  return formatNumbers(chosen.flatMap((index) => manifest.layer_groups[index]));
+/** @param {number[]} layers L @param {Manifest} manifest @returns {string} */
+export function formatLayers(layers, manifest) {
+  if (isEqual(layers, defaultLayers(manifest))) return "auto";
+  if (layers.length === manifest.layer_groups.length) return "all";
+  return formatNumbers(layers.flatMap((index) => manifest.layer_groups[index]));
 }
 
-/** @param {number[]} chosen @param {Manifest} manifest @returns {string} */
-export function formatSteps(chosen, { step_groups: groups }) {
-  return chosen.length === groups.length ? "all" : formatNumbers(chosen.flatMap((index) => groups[index]));
-}
-
-/** @param {number} from @param {number} to @returns {number[]} all from the one to the other, both included */
-export function span(from, to) {
-  return Array.from({ length: to - from + 1 }, (_, index) => from + index);
+/** @param {number[]} steps S @param {Manifest} manifest @returns {string} */
+export function formatSteps(steps, { step_groups: groups }) {
+  return steps.length === groups.length ? "all" : formatNumbers(steps.flatMap((index) => groups[index]));
 }
 
 /** @param {number[]} a @param {number[]} b */
-export function same(a, b) {
+function isEqual(a, b) {
   return a.length === b.length && a.every((item, index) => item === b[index]);
 }
 
-/** @param {string} name @returns {string} */
-function folded(name) {
+/** @param {string} name @returns {string} the same for names that the server takes for equal */
+function normalize(name) {
   return name.normalize("NFC").split(/\s+/).filter(Boolean).join(" ").toLowerCase().normalize("NFC");
 }
 
 /**
- * Positions of the concepts that a text names, in the order written; null if one of them is not there.
+ * Positions of the concepts that a text names, in the order of the text; null if one of them does not exist.
  * @param {string} text  comma-separated or one per line; `\,`, `\:` and `\\` stand for the character itself
  * @param {Concept[]} concepts
  * @returns {number[] | null}
  */
 export function parseNames(text, concepts) {
-  const names = text.split("\n").flatMap((line) => line.match(/(?:\\.|[^,\\]|\\$)+/g) ?? []);
-  const shorts = names.map((name) => /^(?:\\.|[^:\\]|\\$)*/.exec(name)?.[0] ?? ""); // without a longer phrase
-  const written = shorts.map((name) => folded(name.replace(/\\([,:\\])/g, "$1")));
-  const known = concepts.map((concept) => folded(concept.name));
-  const found = written.filter(Boolean).map((name) => known.indexOf(name));
+  const entries = text.split("\n").flatMap((line) => line.match(/(?:\\.|[^,\\]|\\$)+/g) ?? []);
+  const names = entries.map((entry) => /^(?:\\.|[^:\\]|\\$)*/.exec(entry)?.[0] ?? ""); // without a longer phrase
+  const wanted = names.map((name) => normalize(name.replace(/\\([,:\\])/g, "$1")));
+  const known = concepts.map((concept) => normalize(concept.name));
+  const found = wanted.filter(Boolean).map((name) => known.indexOf(name));
   return found.includes(-1) ? null : [...new Set(found)];
 }
 
-/** @param {number[]} chosen @param {Concept[]} concepts @returns {string} */
-export function formatNames(chosen, concepts) {
-  return chosen.map((index) => concepts[index].name.replace(/[,:\\]/g, "\\$&")).join(", ");
+/** @param {number[]} indices @param {Concept[]} concepts @returns {string} */
+export function formatNames(indices, concepts) {
+  return indices.map((index) => concepts[index].name.replace(/[,:\\]/g, "\\$&")).join(", ");
 }

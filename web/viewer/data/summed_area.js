@@ -1,11 +1,11 @@
-// The values of one picture, and their mean over any steps and layers in four look-ups per rectangle of them.
+// Mean values over any steps and layers, from a summed-area table.
 
-/** @import {PictureRef} from "./types.js" */
+/** @import {ImageRef} from "./types.js" */
 
 /**
- * Stored values as a file holds them.
+ * The stored values in a file.
  * @param {ArrayBuffer} buffer
- * @param {PictureRef} picture
+ * @param {ImageRef} image
  * @returns {Uint16Array}
  */
 export function decode(buffer, { dtype, shape }) {
@@ -17,15 +17,15 @@ export function decode(buffer, { dtype, shape }) {
 }
 
 /**
- * Sums over steps [0, s) and layers [0, l) for every s and l, as whole numbers: exact while fewer than 65,537 cells are
- * summed, and differences of them stay exact even beyond.
+ * Sums over steps [0, s) and layers [0, l) for every s and l, as whole numbers. They are exact while fewer than 65,537
+ * values are summed, and differences of them stay exact even beyond.
  */
-export class Cells {
+export class SummedAreaTable {
   /**
    * @param {Uint16Array} stored
-   * @param {PictureRef} picture
-   * @param {number[]} stepWeights  one per S, whole
-   * @param {number[]} layerWeights  one per L, whole
+   * @param {ImageRef} image
+   * @param {number[]} stepWeights  one per S, whole numbers
+   * @param {number[]} layerWeights  one per L, whole numbers
    */
   constructor(stored, { shape, offset, scale }, stepWeights, layerWeights) {
     const [steps, layers, concepts, frames, height, width] = shape;
@@ -58,25 +58,25 @@ export class Cells {
   }
 
   /**
-   * Mean over steps and layers of one frame, [C, H, W].
+   * The mean over steps and layers for one latent frame: four look-ups per rectangle of neighbouring steps and layers.
    * @param {number[]} steps  ascending
    * @param {number[]} layers  ascending
    * @param {number} frame
-   * @returns {Float32Array}
+   * @returns {Float32Array} [C, H, W]
    */
   mean(steps, layers, frame) {
     const { sums, size, stride, concepts, frames, offset } = this;
-    const cells = this.height * this.width;
-    const total = new Float64Array(concepts * cells);
+    const tokens = this.height * this.width;
+    const total = new Float64Array(concepts * tokens);
     for (const [top, bottom] of runs(steps)) {
       for (const [left, right] of runs(layers)) {
         const corners = [top * stride + left * size, top * stride + right * size];
         const [a, b] = corners;
         const [c, d] = corners.map((corner) => corner + (bottom - top) * stride);
         for (let concept = 0; concept < concepts; concept++) {
-          const from = (concept * frames + frame) * cells;
-          for (let cell = 0, to = concept * cells; cell < cells; cell++, to++) {
-            const at = from + cell;
+          const from = (concept * frames + frame) * tokens;
+          for (let token = 0, to = concept * tokens; token < tokens; token++, to++) {
+            const at = from + token;
             total[to] += (sums[d + at] - sums[c + at] - sums[b + at] + sums[a + at]) >>> 0;
           }
         }
@@ -85,20 +85,20 @@ export class Cells {
     const weight = sumOf(steps, this.stepWeights) * sumOf(layers, this.layerWeights);
     const factor = this.scale / weight;
     const mean = new Float32Array(total.length);
-    for (let cell = 0; cell < mean.length; cell++) mean[cell] = offset + factor * total[cell];
+    for (let index = 0; index < mean.length; index++) mean[index] = offset + factor * total[index];
     return mean;
   }
 }
 
 /**
- * [first, last + 1] of every run of neighbours.
- * @param {number[]} chosen ascending
+ * [first, last + 1] of each run of consecutive numbers.
+ * @param {number[]} numbers ascending
  * @returns {[number, number][]}
  */
-export function runs(chosen) {
+function runs(numbers) {
   /** @type {[number, number][]} */
   const found = [];
-  for (const index of chosen) {
+  for (const index of numbers) {
     const last = found[found.length - 1];
     if (last && last[1] === index) last[1] += 1;
     else found.push([index, index + 1]);
@@ -106,7 +106,7 @@ export function runs(chosen) {
   return found;
 }
 
-/** @param {number[]} chosen @param {number[]} weights */
-function sumOf(chosen, weights) {
-  return chosen.reduce((sum, index) => sum + weights[index], 0);
+/** @param {number[]} indices @param {number[]} weights */
+function sumOf(indices, weights) {
+  return indices.reduce((sum, index) => sum + weights[index], 0);
 }

@@ -1,14 +1,14 @@
-// What the parts of the viewer hand each other.
+// Types shared by the modules of the viewer.
 
 /**
- * A file of ComfyUI's own folders, as its `/view` takes it.
+ * A file in one of ComfyUI's folders, as its `/view` route takes it.
  * @typedef {{filename: string, subfolder: string, type: string}} FileRef
  *
- * @typedef {FileRef & {width: number, height: number, t: number}} FrameRef  t: the grid's frame it belongs to
+ * @typedef {FileRef & {width: number, height: number, t: number}} FrameRef  t: index of its latent frame
  *
- * One picture of the batch: value = offset + scale * stored, stored as [S, L, C, T, H, W], little endian.
- * @typedef {object} PictureRef
- * @property {FrameRef[]} frames
+ * One image of the batch, or one video: values = offset + scale * stored; stored is [S, L, C, T, H, W], little endian.
+ * @typedef {object} ImageRef
+ * @property {FrameRef[]} frames  one for an image
  * @property {FileRef} values
  * @property {string} dtype
  * @property {number} offset
@@ -17,26 +17,28 @@
  *
  * @typedef {{name: string, role: "concept" | "background"}} Concept
  *
- * What a run of the node sends.
- * @typedef {object} Manifest
- * @property {number} version
- * @property {Concept[]} concepts
- * @property {"share" | "score" | "stretched"} kind
- * @property {"values" | "softmax"} average  whether the mean over steps and layers is the map, or its softmax is
- * @property {number} temperature
- * @property {number[]} layers  the model's index of every L; of several joined, the first
- * @property {number[]} default_layers
- * @property {number[]} steps  the sampler's number of every S; of several joined, the first
- * @property {number[]} sigmas
- * @property {number[][]} step_groups  positions among the recorded steps that every S is the mean of
- * @property {number[][]} layer_groups  the model's layers that every L is the mean of
- * @property {[number, number, number]} grid  [T, H, W]
- * @property {[number, number]} visible  share of the grid's height and width that lies in the picture
- * @property {[number, number]} image_size  [height, width]
- * @property {string} reduced
- * @property {PictureRef[]} pictures
+ * @typedef {"share" | "score" | "stretched"} Kind
  *
- * What the node's own widgets say; `layers` and `steps` as their texts.
+ * What a run of the node sends. It describes every recorded step S and layer L, or groups of neighbours that the server
+ * averaged.
+ * @typedef {object} Manifest
+ * @property {Concept[]} concepts
+ * @property {Kind} kind
+ * @property {"values" | "softmax"} average  whether the mean over steps and layers is the heatmap, or its softmax is
+ * @property {number} temperature
+ * @property {number[]} layers  block index of each L; of a group, the first
+ * @property {number[]} default_layers
+ * @property {number[]} steps  the sampler's index of each S; of a group, the first
+ * @property {number[]} sigmas
+ * @property {number[][]} step_groups  for each S, positions among the recorded steps
+ * @property {number[][]} layer_groups  for each L, block indices
+ * @property {[number, number, number]} grid  image tokens [T, H, W]
+ * @property {[number, number]} visible  share (0-1] of the grid's height and width that lies in the image
+ * @property {[number, number]} image_size  [height, width]
+ * @property {string | boolean} reduced  whether the server averaged steps or layers
+ * @property {ImageRef[]} pictures
+ *
+ * Values of the node's widgets; `layers` and `steps` as text.
  * @typedef {object} Choice
  * @property {string} concepts
  * @property {string} layers
@@ -48,21 +50,24 @@
  * @typedef {"soft" | "threshold" | "argmax" | "mean" | "otsu" | "percentile"} Method
  * @typedef {"overlay" | "sides" | "segmentation" | "mask"} View
  *
- * How the viewer shows it; saved with the node, without any effect on its outputs.
+ * Settings of the display. They are saved in workflows under these names and change no output.
  * @typedef {object} Look
  * @property {View} view
  * @property {number} opacity
  * @property {string} colormap
- * @property {number} picture
+ * @property {number} picture  index of the image in the batch
  * @property {number} frame
  * @property {boolean} singleStep
  * @property {boolean} singleLayer
  * @property {Zoom} zoom
  *
- * Magnification, and which point of the picture (0-1) is in the middle.
+ * Magnification, and the point of the image (0-1) in the middle of the view.
  * @typedef {{scale: number, x: number, y: number}} Zoom
  *
- * One map or mask: row-major, `width * height` numbers.
+ * A point of the image, in pixels.
+ * @typedef {{x: number, y: number}} Pixel
+ *
+ * One heatmap or mask: row-major, `width * height` numbers.
  * @typedef {{values: Float32Array, width: number, height: number}} Plane
  */
 

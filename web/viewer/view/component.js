@@ -1,146 +1,100 @@
-// The viewer: its state, its data and its elements, put together. It knows nothing of ComfyUI; a host lends it all.
+// The viewer: its state, data and elements. It does not depend on ComfyUI; a host connects the two.
 
-import { Painter } from "./painter.js";
-import { element, write } from "./dom.js";
-import { savePicture, tabulate } from "./save_image.js";
-import { Files } from "./run_files.js";
-import { nothingFits, winner } from "../data/masks.js";
 import { Memo } from "../data/memoize.js";
-import { Panel } from "./panel.js";
-import { areaOf, lookOf, makeScene, read, strideOf } from "../data/scene.js";
-import { Stage } from "./image_canvas.js";
+import { readValues, remarkOn, winnerOf } from "../data/reading.js";
+import { areaOf, dependenciesOf, makeScene, strideOf } from "../data/scene.js";
+import { tabulate } from "../data/settings.js";
 import * as states from "../data/state.js";
+import { canvasEvents, panelEvents } from "./actions.js";
+import { element, write } from "./dom.js";
+import { ImageCanvas } from "./image_canvas.js";
+import { Painter } from "./painter.js";
+import { Panel } from "./panel.js";
+import { RunFiles } from "./run_files.js";
+import { saveImage } from "./save_image.js";
 import { speak } from "./strings.js";
 
-/** @import {Cells} from "../data/summed_area.js" */
-/** @import {Scene} from "./painter.js" */
-/** @import {Source} from "./run_files.js" */
-/** @import {PanelEvents} from "./panel.js" */
-/** @import {StageEvents} from "./image_canvas.js" */
+/** @import {Scene} from "../data/scene.js" */
 /** @import {State} from "../data/state.js" */
+/** @import {SummedAreaTable} from "../data/summed_area.js" */
+/** @import {Choice, Look, Manifest, Pixel} from "../data/types.js" */
+/** @import {Source} from "./run_files.js" */
 /** @import {Key} from "./strings.js" */
-/** @import {Choice, Look, Manifest} from "../data/types.js" */
 
 /**
- * @typedef {object} Lent
+ * @typedef {object} NodeAccess
  * @property {() => string} locale
- * @property {() => Choice} choice  what the node's widgets say
- * @property {(part: Partial<Choice>) => void} choose  write to them
+ * @property {() => Choice} choice  values of the node's widgets
+ * @property {(part: Partial<Choice>) => void} choose  sets them
  * @property {(look: Look) => void} remember
  * @property {(text: string) => Promise<void>} copy
- * @property {(height: number) => void} resized  the least height that shows everything has changed
+ * @property {(height: number) => void} resized  the smallest height that shows everything has changed
  *
- * @typedef {Source & Lent} Host
+ * @typedef {Source & NodeAccess} Host
  */
 
-const QUICK = 300_000; // samples while something moves
+const QUICK = 300_000; // samples per tile while something moves
 const SETTLED = 2_000_000; // and afterwards
-const PAUSE = 160; // milliseconds without a change after which everything is drawn in full
-const FILM = 125; // milliseconds per frame
-const TOLD = 3000; // milliseconds that a remark is shown
-const LEAST = 420; // height in CSS pixels, until it can be measured
-const NARROW = 480; // width in CSS pixels below which names stand under the picture, as in the style sheet
-const STAGE = 260; // least height of the picture
+const PAUSE_MS = 160; // without a change, after which everything is drawn in full
+const FRAME_MS = 125; // per frame of a video
+const MESSAGE_MS = 3000; // that a message is shown
+const MIN_HEIGHT = 420; // CSS pixels, until it can be measured
+const NARROW = 480; // CSS pixels of width below which the bars are under the image, as in the style sheet
+const MIN_IMAGE_HEIGHT = 260;
 
 export class Viewer {
   /** @param {Host} host */
   constructor(host) {
     this.host = host;
     this.say = speak(host.locale());
-    this.stage = new Stage(this.say, this.stageEvents());
-    this.panel = new Panel(this.say, this.panelEvents(), this.stage.element);
+    this.canvas = new ImageCanvas(this.say, canvasEvents(this));
+    this.panel = new Panel(this.say, panelEvents(this), this.canvas.element);
     this.element = element("section", "ca-viewer", { "aria-label": this.say("viewer") }, this.panel.element);
-    this.files = new Files(host, this.note.bind(this), this.draw.bind(this));
+    this.files = new RunFiles(host, this.showStatus.bind(this), this.draw.bind(this));
     this.memo = new Memo();
     this.painter = new Painter();
     /** @type {State | null} */
     this.state = null;
-    /** @type {Scene | null} What is shown. */
+    /** @type {Scene | null} The scene on display. */
     this.scene = null;
-    this.height = LEAST; // CSS pixels in which everything is seen
-    this.samples = 0; // in which it was drawn
-    this.asked = 0; // the next animation frame
-    this.settling = 0; // the timer after which everything is drawn in full
-    this.playing = 0; // the timer of the film
-    this.note("waiting");
-    const watcher = new ResizeObserver(() => this.resize());
-    for (const part of [this.element, this.panel.controls, this.panel.bars.list]) watcher.observe(part);
-  }
-
-  /** @returns {StageEvents} */
-  stageEvents() {
-    return {
-      point: (pixel, byKey) => this.point(pixel, byKey),
-      pick: (pixel, concept, also) => this.pickAt(pixel, concept, also),
-      zoom: (factor, at) => this.change((state) => states.zoomBy(state, factor, at)),
-      pan: (right, down) => this.change((state) => states.panBy(state, right, down)),
-      fit: () => this.change(states.zoomOut),
-      copy: () => this.copy(),
-    };
-  }
-
-  /** @returns {PanelEvents} */
-  panelEvents() {
-    return {
-      toolbar: {
-        look: (part) => this.change((state) => states.withLook(state, part)),
-        zoom: (factor) => this.change((state) => states.zoomBy(state, factor, state.look.zoom)),
-        fit: () => this.change(states.zoomOut),
-        save: () => this.save(),
-        copy: () => this.copy(),
-      },
-      bars: {
-        pick: (concept) => this.change((state) => states.pick(state, concept)),
-        pin: (concept) => this.change((state) => states.pin(state, concept)),
-        hover: (hovered) => this.change((state) => ({ ...state, hovered })),
-      },
-      film: {
-        turn: (by) => this.change((state) => states.turn(state, by)),
-        frame: (frame) => this.change((state) => states.withLook(state, { frame })),
-        play: () => this.play(!this.playing),
-      },
-      choose: (part) => this.change((state) => states.withChoice(state, part)),
-      steps: {
-        choose: (from, to) => this.change((state) => states.chooseSteps(state, from, to)),
-        single: (singleStep) => this.change((state) => states.withLook(state, { singleStep })),
-        average: () => this.change(states.averageSteps),
-      },
-      layers: {
-        choose: (from, to) => this.change((state) => states.chooseLayers(state, from, to)),
-        single: (singleLayer) => this.change((state) => states.withLook(state, { singleLayer })),
-        average: () => this.change(states.averageLayers),
-      },
-    };
+    this.height = MIN_HEIGHT; // smallest that shows everything, CSS pixels
+    this.samples = 0; // of the last drawing
+    this.animationFrame = 0; // the next one requested
+    this.settling = 0; // timer until everything is drawn in full
+    this.playing = 0; // timer of the video
+    this.showStatus("waiting");
+    const observer = new ResizeObserver(() => this.resize());
+    for (const part of [this.element, this.panel.controls, this.panel.bars.list]) observer.observe(part);
   }
 
   /**
-   * Show what a run sent.
+   * Show the data of a run.
    * @param {Manifest} manifest
    * @param {Partial<Look>} [look]
    */
   show(manifest, look) {
     this.play(false);
-    this.files.begin();
+    this.files.reset();
     this.memo.clear();
     this.scene = null;
-    this.state = states.begin(manifest, this.host.choice(), look);
-    this.panel.begin(this.state);
+    this.state = states.initialState(manifest, this.host.choice(), look);
+    this.panel.setData(this.state);
     this.draw();
   }
 
   /**
-   * Take what the latest run sent, unless it is what is shown already.
+   * Show the data of the latest run, unless they are on display already.
    * @param {Manifest} manifest
    * @param {Partial<Look> | undefined} look
-   * @param {boolean} same  whether it is what the run before sent
+   * @param {boolean} same  whether they equal those of the run before
    */
-  take(manifest, look, same) {
-    if (same && this.files.cells.size) this.follow();
+  update(manifest, look, same) {
+    if (same && this.files.tables.size) this.readChoice();
     else this.show(manifest, this.state?.look ?? look);
   }
 
-  /** Follow the node's widgets, which someone may have written to. */
-  follow() {
+  /** Take over the values of the node's widgets. */
+  readChoice() {
     if (!this.state || !states.differences(this.state.choice, this.host.choice())) return;
     this.state = states.withChoice(this.state, this.host.choice());
     this.draw();
@@ -151,152 +105,148 @@ export class Viewer {
     const before = this.state;
     if (!before) return;
     this.state = next(before);
-    const written = states.differences(before.choice, this.state.choice);
-    if (written) this.host.choose(written);
+    const changed = states.differences(before.choice, this.state.choice);
+    if (changed) this.host.choose(changed);
     if (this.state.look !== before.look) this.host.remember(this.state.look);
     this.draw();
   }
 
-  /** @param {{x: number, y: number} | null} pixel @param {boolean} byKey */
+  /** Move the cursor. @param {Pixel | null} pixel @param {boolean} byKey */
   point(pixel, byKey) {
     const before = this.state?.pixel;
     if (!this.state || (before?.x === pixel?.x && before?.y === pixel?.y)) return;
     this.state = { ...this.state, pixel };
     if (byKey && pixel && this.scene) {
-      const values = read(this.scene, pixel, this.memo);
-      const best = winner(values);
+      const values = readValues(this.scene, pixel, this.memo);
+      const winner = winnerOf(values);
       const place = this.say("at", pixel.x, pixel.y);
-      write(this.panel.live, `${place}: ${this.scene.concepts[best].name} ${values[best].toFixed(3)}`);
+      write(this.panel.live, `${place}: ${this.scene.concepts[winner].name} ${values[winner].toFixed(3)}`);
     }
     this.draw();
   }
 
-  /** @param {{x: number, y: number}} pixel @param {number | null} concept of the tile @param {boolean} also */
-  pickAt(pixel, concept, also) {
+  /** Pick the concept of a tile, or the winner at a pixel.
+   * @param {Pixel} pixel @param {number | null} concept  of the tile @param {boolean} add */
+  pickAt(pixel, concept, add) {
     if (!this.scene) return;
-    const best = concept ?? winner(read(this.scene, pixel, this.memo));
-    this.change((state) => (also ? states.pin : states.pick)({ ...state, pixel }, best));
+    const picked = concept ?? winnerOf(readValues(this.scene, pixel, this.memo));
+    this.change((state) => (add ? states.pin : states.pick)({ ...state, pixel }, picked));
   }
 
   /** @param {boolean} on */
   play(on) {
     window.clearInterval(this.playing);
-    this.playing = on ? window.setInterval(() => this.advance(), FILM) : 0;
+    this.playing = on ? window.setInterval(() => this.showNextFrame(), FRAME_MS) : 0;
     this.draw();
   }
 
-  advance() {
-    if (this.element.isConnected) this.change(states.advance);
+  showNextFrame() {
+    if (this.element.isConnected) this.change(states.nextFrame);
     else this.play(false);
   }
 
-  /** Draw with the next animation frame, and in full once nothing changes any more. */
+  /** Draw in the next animation frame, and in full once nothing changes any more. */
   draw() {
     window.clearTimeout(this.settling);
-    this.settling = window.setTimeout(() => this.redraw(true), PAUSE);
-    this.asked ||= requestAnimationFrame(() => {
-      this.asked = 0;
+    this.settling = window.setTimeout(() => this.redraw(true), PAUSE_MS);
+    this.animationFrame ||= requestAnimationFrame(() => {
+      this.animationFrame = 0;
       this.redraw(false);
     });
   }
 
-  /** @param {boolean} settled  whether there is time to draw everything, and in full */
+  /** @param {boolean} settled  whether there is time to draw everything in full */
   redraw(settled) {
     const { state, files, memo, panel } = this;
     if (!state || !this.element.isConnected || !this.element.clientWidth) return;
-    const cells = files.need(state.manifest, state.look.picture);
-    const image = files.needImage(state.manifest, state.look.picture, state.look.frame);
-    if (!cells) return;
-    const scene = makeScene(state, cells, image, settled, memo);
+    const table = files.table(state.manifest, state.look.picture);
+    const image = files.frame(state.manifest, state.look.picture, state.look.frame);
+    if (!table) return;
+    const scene = makeScene(state, table, image, settled, memo);
     this.scene = scene;
-    this.drawStage(state, scene, settled ? SETTLED : QUICK);
+    this.drawCanvas(state, scene, settled ? SETTLED : QUICK);
     panel.bars.update(this.readingOf(state, scene));
     panel.update(state, this.playing > 0, scene.range, areaOf(scene, memo));
-    if (settled) this.drawStrip(state, scene, cells);
+    if (settled) this.drawThumbnails(state, scene, table);
   }
 
   /** @param {State} state @param {Scene} scene @param {number} samples */
-  drawStage(state, scene, samples) {
-    const { stage, painter } = this;
-    const { canvas } = stage;
+  drawCanvas(state, scene, samples) {
+    const { canvas } = this.canvas;
     const ratio = Math.min(2, window.devicePixelRatio || 1);
     const sides = [canvas.clientWidth, canvas.clientHeight];
     const [width, height] = sides.map((side) => Math.max(1, Math.round(side * ratio)));
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const context = canvas.getContext("2d");
-    const isNews = this.memo.isNews("drawn", [...lookOf(scene), width, height]);
-    if (context && (isNews || samples > this.samples)) {
+    const changed = this.memo.changed("drawing", [...dependenciesOf(scene), width, height]);
+    if (context && (changed || samples > this.samples)) {
       this.samples = samples;
-      stage.tiles = painter.paint(context, scene, ratio, samples);
+      this.canvas.tiles = this.painter.paint(context, scene, ratio, samples);
     }
-    stage.picture = scene.picture;
-    stage.stride = strideOf(scene);
-    stage.mark(state.pixel);
+    this.canvas.imageSize = scene.imageSize;
+    this.canvas.stride = strideOf(scene);
+    this.canvas.mark(state.pixel);
   }
 
-  /** @param {State} state @param {Scene} scene @param {Cells} cells */
-  drawStrip(state, { shown, range }, cells) {
-    const frame = states.gridFrame(state);
-    const depends = [cells, state.layers.join(), shown.join(), state.look.colormap, frame];
-    if (this.memo.isNews("strip", depends)) this.panel.strip.draw(cells, state, frame, shown, range);
+  /** @param {State} state @param {Scene} scene @param {SummedAreaTable} table */
+  drawThumbnails(state, { shown, range }, table) {
+    const frame = states.latentFrame(state);
+    const dependencies = [table, state.layers.join(), shown.join(), state.look.colormap, frame];
+    if (!this.memo.changed("thumbnails", dependencies)) return;
+    this.panel.thumbnails.draw(table, state, frame, shown, range);
   }
 
   /** @param {State} state @param {Scene} scene @returns {import("./concept_bars.js").Reading} */
   readingOf({ pixel, manifest, picked }, scene) {
-    const values = read(scene, pixel, this.memo);
-    const best = pixel ? winner(values) : null;
-    /** @type {Key | null} */
-    let hint = null;
-    if (best !== null) {
-      if (manifest.kind === "share" && nothingFits(values)) hint = "nothing_fits";
-      else if (manifest.concepts[best].role === "background") hint = "background_wins";
-    }
+    const values = readValues(scene, pixel, this.memo);
+    const remark = pixel && remarkOn(values, manifest.kind, manifest.concepts);
     return {
       values,
-      winner: best,
+      winner: pixel ? winnerOf(values) : null,
       picked,
       shown: scene.shown,
       range: scene.range,
       where: pixel ? this.say("at", pixel.x, pixel.y) : this.say("whole"),
-      hint: hint ? this.say(hint) : "",
+      remark: remark ? this.say(remark) : "",
     };
   }
 
-  /** What there is to say in place of the picture; null if it is there.
+  /** Show a status in place of the image; null when the image is there.
    * @param {Key | null} key @param {string} [detail] */
-  note(key, detail = "") {
+  showStatus(key, detail = "") {
     if (key !== "loading") this.element.classList.toggle("ca-empty", key !== null);
-    write(this.stage.message, key ? this.say(key, detail) : "");
+    write(this.canvas.message, key ? this.say(key, detail) : "");
   }
 
-  /** Say something for a moment. @param {Key} key @param {string[]} parts */
-  tell(key, ...parts) {
+  /** Show a message for a moment. @param {Key} key @param {string[]} parts */
+  showMessage(key, ...parts) {
     const text = this.say(key, ...parts);
-    write(this.stage.message, text);
-    window.setTimeout(() => this.stage.message.textContent === text && write(this.stage.message, ""), TOLD);
+    const { message } = this.canvas;
+    write(message, text);
+    window.setTimeout(() => message.textContent === text && write(message, ""), MESSAGE_MS);
   }
 
   copy() {
     const { state, scene } = this;
     if (!state || !scene) return;
-    const text = tabulate(state, read(scene, state.pixel, this.memo));
+    const text = tabulate(state, readValues(scene, state.pixel, this.memo));
     this.host.copy(text).then(
-      () => this.tell("copied"),
-      () => this.tell("not_copied"),
+      () => this.showMessage("copied"),
+      () => this.showMessage("not_copied"),
     );
   }
 
   save() {
     const { state, scene } = this;
     if (!state || !scene) return;
-    savePicture(scene, state).then(
-      (name) => this.tell("saved", name),
-      () => this.tell("not_saved"),
+    saveImage(scene, state).then(
+      (name) => this.showMessage("saved", name),
+      () => this.showMessage("not_saved"),
     );
   }
 
   resize() {
-    const height = this.leastHeight();
+    const height = this.minHeight();
     if (this.height !== height) {
       this.height = height;
       this.host.resized(height);
@@ -304,22 +254,23 @@ export class Viewer {
     this.draw();
   }
 
-  /** CSS pixels in which everything is seen. */
-  leastHeight() {
+  /** CSS pixels that show everything. */
+  minHeight() {
     const { toolbar, controls, bars } = this.panel;
-    if (!this.scene) return LEAST;
+    if (!this.scene) return MIN_HEIGHT;
     const around = toolbar.element.offsetHeight + controls.offsetHeight + 40;
     const names = Math.min(bars.list.scrollHeight + 24, 220);
-    return Math.ceil(around + (this.element.clientWidth < NARROW ? STAGE + names : Math.max(STAGE, names)));
+    const isNarrow = this.element.clientWidth < NARROW;
+    return Math.ceil(around + (isNarrow ? MIN_IMAGE_HEIGHT + names : Math.max(MIN_IMAGE_HEIGHT, names)));
   }
 
-  /** Let go of everything. */
+  /** Stop all timers and drop all data. */
   close() {
     this.play(false);
     window.clearTimeout(this.settling);
-    cancelAnimationFrame(this.asked);
-    this.asked = 0;
-    this.files.begin();
+    cancelAnimationFrame(this.animationFrame);
+    this.animationFrame = 0;
+    this.files.reset();
     this.memo.clear();
     this.state = this.scene = null;
   }

@@ -1,4 +1,4 @@
-// The list of concepts with their values at one place, as bars. Pointing at a name shows its map, picking it keeps it.
+// The list of concepts with their values as bars. Hovering a name shows its heatmap, clicking it picks the concept.
 
 import { conceptColour } from "../data/colour.js";
 import { button, element, icon, write } from "./dom.js";
@@ -18,19 +18,19 @@ import { button, element, icon, write } from "./dom.js";
  * @property {number[]} picked
  * @property {number[]} shown
  * @property {[number, number]} range  of the bars
- * @property {string} where  the place the values belong to
- * @property {string} hint  a remark on them
+ * @property {string} where  the place of the values
+ * @property {string} remark
  */
 
-export class Bars {
+export class ConceptBars {
   /** @param {Say} say @param {BarEvents} events */
   constructor(say, events) {
     this.say = say;
     this.events = events;
     this.where = element("div", "ca-where");
-    this.hint = element("div", "ca-hint");
+    this.remark = element("div", "ca-remark");
     this.list = element("ul", "ca-bars", { "aria-label": say("concepts"), "data-capture-wheel": "true" });
-    const head = element("div", "ca-head", {}, this.where, this.hint);
+    const head = element("div", "ca-head", {}, this.where, this.remark);
     this.element = element("div", "ca-side", {}, head, this.list);
     this.list.addEventListener("keydown", this.key.bind(this));
     /** @type {Concept[]} */
@@ -71,23 +71,23 @@ export class Bars {
     return { bar, pick, fill, meter, value, pin };
   }
 
-  /** Up and down go from name to name. @param {KeyboardEvent} event */
+  /** Up and down move the focus from name to name. @param {KeyboardEvent} event */
   key(event) {
     const picks = (this.rows ?? []).map(({ pick }) => pick);
     const at = picks.findIndex((pick) => pick.parentElement?.contains(document.activeElement));
     /** @type {Record<string, number>} */
-    const places = { ArrowUp: at - 1, ArrowDown: at + 1, Home: 0, End: picks.length - 1 };
-    const place = places[event.key];
-    if (place === undefined) return;
+    const targets = { ArrowUp: at - 1, ArrowDown: at + 1, Home: 0, End: picks.length - 1 };
+    const target = targets[event.key];
+    if (target === undefined) return;
     event.preventDefault();
     event.stopPropagation();
-    picks[Math.min(Math.max(place, 0), picks.length - 1)].focus();
+    picks[Math.min(Math.max(target, 0), picks.length - 1)].focus();
   }
 
   /** @param {Reading} reading */
-  update({ values, winner, picked, shown, range, where, hint }) {
+  update({ values, winner, picked, shown, range, where, remark }) {
     write(this.where, where);
-    write(this.hint, hint);
+    write(this.remark, remark);
     const [low, high] = range;
     this.rows?.forEach(({ bar, pick, fill, meter, value, pin }, index) => {
       const number = values[index].toFixed(3);

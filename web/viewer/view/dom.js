@@ -1,10 +1,10 @@
-// Small helpers to build the viewer's elements.
+// Building and updating the viewer's elements.
 
 /**
  * @template {keyof HTMLElementTagNameMap} T
  * @param {T} tag
- * @param {string} name  its class or classes
- * @param {Record<string, string | boolean>} [attributes]  true is written as an empty one, false not at all
+ * @param {string} name  class or classes
+ * @param {Record<string, string | boolean>} [attributes]  true becomes an empty attribute, false none
  * @param {(Node | string)[]} children
  * @returns {HTMLElementTagNameMap[T]}
  */
@@ -18,7 +18,7 @@ export function element(tag, name, attributes = {}, ...children) {
   return made;
 }
 
-/** Outlines in a square of 16, by name. */
+/** SVG paths in a 16 x 16 square, by name. */
 const ICONS = {
   overlay: "M2 2h9v9H2zM5 5h9v9H5z",
   sides: "M2 3h5v10H2zM9 3h5v10H9z",
@@ -52,8 +52,8 @@ export function icon(name) {
 }
 
 /**
- * @param {string} name  its class
- * @param {string} label  what it does, for all who cannot see the icon
+ * @param {string} name  class
+ * @param {string} label  what it does, for tooltips and screen readers
  * @param {(Node | string)[]} children
  */
 export function button(name, label, ...children) {
@@ -80,13 +80,13 @@ export function select(name, label, options) {
   return element("select", name, { title: label, "aria-label": label }, ...items);
 }
 
-/** Write a text only where it changes, so that nothing is laid out or announced again.
+/** Set a text only if it differs: setting it would cause layout and announcements.
  * @param {Element} target @param {string} text */
 export function write(target, text) {
   if (target.textContent !== text) target.textContent = text;
 }
 
-/** Set a control's value only where it changes. @param {HTMLInputElement | HTMLSelectElement} control
+/** Set a control's value only if it differs. @param {HTMLInputElement | HTMLSelectElement} control
  * @param {string | number} value */
 export function assign(control, value) {
   if (control.value !== String(value)) control.value = String(value);

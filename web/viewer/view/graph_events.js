@@ -1,4 +1,4 @@
-// Gestures over the viewer that are meant for the graph: the middle button, and the wheel wherever nothing is focused.
+// Forwards events that are meant for the graph: the middle button, and the wheel unless what it is over has the focus.
 
 /**
  * @typedef {object} GraphCanvas
@@ -8,8 +8,8 @@
  * @property {(event: WheelEvent) => void} processMouseWheel
  */
 
-const MIDDLE = 1; // the button
-const MIDDLE_HELD = 4; // among the buttons
+const MIDDLE = 1; // in `button`
+const MIDDLE_HELD = 4; // in `buttons`
 
 /**
  * @param {HTMLElement} element
@@ -22,13 +22,17 @@ export function forwardToGraph(element, graph) {
   element.addEventListener(
     "wheel",
     (event) => {
-      const gesture = event.ctrlKey || event.metaKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);
       const area = event.target instanceof Element && event.target.closest('[data-capture-wheel="true"]');
-      if (!gesture && area && area.contains(document.activeElement)) return; // scrolls or zooms what is focused
+      if (!isGraphGesture(event) && area && area.contains(document.activeElement)) return; // scrolls or zooms the area
       event.preventDefault();
       event.stopPropagation();
       graph().processMouseWheel(event);
     },
     { passive: false },
   );
+}
+
+/** Whether a wheel event always zooms or pans the graph. @param {WheelEvent} event */
+export function isGraphGesture(event) {
+  return event.ctrlKey || event.metaKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);
 }

@@ -1,45 +1,47 @@
-// The picture: a canvas that can be looked into with mouse, pen, touch and keyboard.
+// The canvas with the image, and its events by mouse, pen, touch and keyboard.
 
-import { element } from "./dom.js";
 import { clamp, pixelAt, pointOf } from "../data/geometry.js";
+import { element } from "./dom.js";
+import { isGraphGesture } from "./graph_events.js";
 
+/** @import {Pixel} from "../data/types.js" */
 /** @import {Tile} from "./painter.js" */
 /** @import {Say} from "./strings.js" */
 
 /**
  * @typedef {{x: number, y: number}} Point
  *
- * @typedef {object} StageEvents
- * @property {(pixel: Point | null, byKey: boolean) => void} point  at a pixel of the picture, or away from it
- * @property {(pixel: Point, concept: number | null, also: boolean) => void} pick
- * @property {(factor: number, at: Point) => void} zoom  around a point of the picture (0-1)
- * @property {(right: number, down: number) => void} pan  in parts of the picture
+ * @typedef {object} CanvasEvents
+ * @property {(pixel: Pixel | null, byKey: boolean) => void} point  the cursor is at a pixel, or outside the image
+ * @property {(pixel: Pixel, concept: number | null, add: boolean) => void} pick  concept: of the tile
+ * @property {(factor: number, at: Point) => void} zoom  around a point of the image (0-1)
+ * @property {(right: number, down: number) => void} pan  in parts of the image (0-1)
  * @property {() => void} fit
  * @property {() => void} copy
  */
 
-const CLICK_REACH = { mouse: 4, pen: 8, touch: 12 }; // CSS pixels a click may move
+const CLICK_REACH = { mouse: 4, pen: 8, touch: 12 }; // CSS pixels that a pointer may move in a click
 
-export class Stage {
-  /** @param {Say} say @param {StageEvents} events */
+export class ImageCanvas {
+  /** @param {Say} say @param {CanvasEvents} events */
   constructor(say, events) {
     this.events = events;
-    const attributes = { tabindex: "0", role: "application", "aria-label": say("picture_help") };
-    this.canvas = element("canvas", "ca-picture", attributes);
+    const attributes = { tabindex: "0", role: "application", "aria-label": say("image_help") };
+    this.canvas = element("canvas", "ca-image", attributes);
     this.marks = element("div", "ca-marks", { "aria-hidden": "true" });
     this.message = element("div", "ca-message", { role: "status" });
-    this.element = element("div", "ca-stage", { "data-capture-wheel": "true" }, this.canvas, this.marks, this.message);
+    this.element = element("div", "ca-canvas", { "data-capture-wheel": "true" }, this.canvas, this.marks, this.message);
     /** @type {Tile[]} */
     this.tiles = [];
     /** @type {[number, number]} */
-    this.picture = [1, 1];
-    /** @type {[number, number]} How far an arrow key goes. */
+    this.imageSize = [1, 1];
+    /** @type {[number, number]} Pixels that an arrow key moves the cursor, [down, right]. */
     this.stride = [1, 1];
-    /** @type {Point | null} */
+    /** @type {Pixel | null} */
     this.pixel = null;
-    /** @type {Map<number, Point>} Pointers that are down. */
-    this.down = new Map();
-    this.moved = 0;
+    /** @type {Map<number, Point>} Positions of pressed pointers. */
+    this.pressed = new Map();
+    this.moved = 0; // by the pressed pointer, CSS pixels
     const listen = /** @type {const} */ ({
       pointerdown: this.press,
       pointermove: this.move,
@@ -55,21 +57,28 @@ export class Stage {
   }
 
   /** @param {{clientX: number, clientY: number}} event @returns {Point} in pixels of the canvas */
-  place({ clientX, clientY }) {
-    const { left, top, width, height } = this.canvas.getBoundingClientRect(); // as the graph's zoom shows it
+  pointOn({ clientX, clientY }) {
+    const { left, top, width, height } = this.canvas.getBoundingClientRect(); // scaled by the graph's zoom
     return {
       x: ((clientX - left) / width) * this.canvas.width,
       y: ((clientY - top) / height) * this.canvas.height,
     };
   }
 
-  /** @param {Point} place */
-  hit(place) {
-    for (const { window, concept } of this.tiles) {
-      const pixel = pixelAt(window, this.picture, place.x, place.y);
+  /** The pixel and the tile's concept at an event; null outside all tiles.
+   * @param {{clientX: number, clientY: number}} event */
+  hit(event) {
+    const point = this.pointOn(event);
+    for (const { viewport, concept } of this.tiles) {
+      const pixel = pixelAt(viewport, this.imageSize, point.x, point.y);
       if (pixel) return { pixel, concept };
     }
     return null;
+  }
+
+  /** Move the cursor to an event. @param {PointerEvent} event */
+  pointAt(event) {
+    this.events.point(this.hit(event)?.pixel ?? null, false);
   }
 
   /** @param {PointerEvent} event */
@@ -78,25 +87,25 @@ export class Stage {
     event.stopPropagation();
     this.canvas.focus({ preventScroll: true });
     this.canvas.setPointerCapture(event.pointerId);
-    this.down.set(event.pointerId, { x: event.clientX, y: event.clientY });
-    this.moved = this.down.size > 1 ? Infinity : 0;
-    this.events.point(this.hit(this.place(event))?.pixel ?? null, false);
+    this.pressed.set(event.pointerId, { x: event.clientX, y: event.clientY });
+    this.moved = this.pressed.size > 1 ? Infinity : 0;
+    this.pointAt(event);
   }
 
   /** @param {PointerEvent} event */
   move(event) {
-    const before = this.down.get(event.pointerId);
+    const before = this.pressed.get(event.pointerId);
     if (!before) {
-      if (!event.buttons) this.events.point(this.hit(this.place(event))?.pixel ?? null, false);
+      if (!event.buttons) this.pointAt(event);
       return;
     }
     event.stopPropagation();
     const now = { x: event.clientX, y: event.clientY };
     this.moved += Math.hypot(now.x - before.x, now.y - before.y);
-    if (this.down.size > 1) return; // two fingers are the graph's
-    if (event.pointerType === "touch") this.events.point(this.hit(this.place(event))?.pixel ?? null, false);
+    if (this.pressed.size > 1) return; // two fingers zoom the graph
+    if (event.pointerType === "touch") this.pointAt(event);
     if (!this.isClick(event)) this.drag(before, now);
-    this.down.set(event.pointerId, now);
+    this.pressed.set(event.pointerId, now);
   }
 
   /** @param {PointerEvent} event */
@@ -106,20 +115,20 @@ export class Stage {
 
   /** @param {Point} before @param {Point} now  on the screen */
   drag(before, now) {
-    const window = this.tiles[0]?.window;
-    if (!window) return;
+    const viewport = this.tiles[0]?.viewport;
+    if (!viewport) return;
     const { width, height } = this.canvas.getBoundingClientRect();
     this.events.pan(
-      (((before.x - now.x) / width) * this.canvas.width) / window.whole[1],
-      (((before.y - now.y) / height) * this.canvas.height) / window.whole[0],
+      (((before.x - now.x) / width) * this.canvas.width) / viewport.whole[1],
+      (((before.y - now.y) / height) * this.canvas.height) / viewport.whole[0],
     );
   }
 
   /** @param {PointerEvent} event */
   release(event) {
-    if (!this.down.delete(event.pointerId)) return;
+    if (!this.pressed.delete(event.pointerId)) return;
     event.stopPropagation();
-    const hit = this.hit(this.place(event));
+    const hit = this.hit(event);
     if (hit && this.isClick(event)) {
       this.events.pick(hit.pixel, hit.concept, event.shiftKey || event.ctrlKey || event.metaKey);
     }
@@ -127,7 +136,7 @@ export class Stage {
 
   /** @param {PointerEvent} event */
   cancel(event) {
-    this.down.delete(event.pointerId);
+    this.pressed.delete(event.pointerId);
   }
 
   /** @param {PointerEvent} event */
@@ -137,43 +146,42 @@ export class Stage {
 
   /** @param {WheelEvent} event */
   wheel(event) {
-    const toGraph = event.ctrlKey || event.metaKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);
-    if (toGraph || !this.element.contains(document.activeElement)) return;
+    if (isGraphGesture(event) || !this.element.contains(document.activeElement)) return;
     event.preventDefault();
     event.stopPropagation();
-    this.events.zoom(Math.exp(-event.deltaY / 400), this.part(event));
+    this.events.zoom(Math.exp(-event.deltaY / 400), this.partAt(event));
   }
 
-  /** Where in the picture (0-1) a point of the screen is.
-   * @param {{clientX: number, clientY: number}} event @returns {Point} */
-  part(event) {
-    const place = this.place(event);
-    const tile = this.tiles.find(({ window }) => pixelAt(window, this.picture, place.x, place.y)) ?? this.tiles[0];
+  /** The point of the image (0-1) at an event. @param {{clientX: number, clientY: number}} event @returns {Point} */
+  partAt(event) {
+    const point = this.pointOn(event);
+    const under = this.tiles.find(({ viewport }) => pixelAt(viewport, this.imageSize, point.x, point.y));
+    const tile = under ?? this.tiles[0];
     if (!tile) return { x: 0.5, y: 0.5 };
-    const { left, top, whole, x, y } = tile.window;
+    const { left, top, whole, x, y } = tile.viewport;
     return {
-      x: clamp((place.x - left + x) / whole[1], 0, 1),
-      y: clamp((place.y - top + y) / whole[0], 0, 1),
+      x: clamp((point.x - left + x) / whole[1], 0, 1),
+      y: clamp((point.y - top + y) / whole[0], 0, 1),
     };
   }
 
   /** @param {KeyboardEvent} event */
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const here = this.pixel ?? { x: Math.floor(this.picture[1] / 2), y: Math.floor(this.picture[0] / 2) };
+    const here = this.pixel ?? { x: Math.floor(this.imageSize[1] / 2), y: Math.floor(this.imageSize[0] / 2) };
     const [down, right] = event.shiftKey ? [1, 1] : this.stride;
-    const middle = { x: (here.x + 0.5) / this.picture[1], y: (here.y + 0.5) / this.picture[0] };
+    const centre = { x: (here.x + 0.5) / this.imageSize[1], y: (here.y + 0.5) / this.imageSize[0] };
     /** @type {Record<string, () => void>} */
     const actions = {
-      ArrowLeft: () => this.go(here, -right, 0),
-      ArrowRight: () => this.go(here, right, 0),
-      ArrowUp: () => this.go(here, 0, -down),
-      ArrowDown: () => this.go(here, 0, down),
+      ArrowLeft: () => this.moveCursor(here, -right, 0),
+      ArrowRight: () => this.moveCursor(here, right, 0),
+      ArrowUp: () => this.moveCursor(here, 0, -down),
+      ArrowDown: () => this.moveCursor(here, 0, down),
       Enter: () => this.events.pick(here, null, event.shiftKey),
       " ": () => this.events.pick(here, null, true),
-      "+": () => this.events.zoom(1.25, middle),
-      "=": () => this.events.zoom(1.25, middle),
-      "-": () => this.events.zoom(0.8, middle),
+      "+": () => this.events.zoom(1.25, centre),
+      "=": () => this.events.zoom(1.25, centre),
+      "-": () => this.events.zoom(0.8, centre),
       0: () => this.events.fit(),
       c: () => this.events.copy(),
       Escape: () => this.escape(),
@@ -185,11 +193,11 @@ export class Stage {
     action();
   }
 
-  /** @param {Point} from @param {number} right @param {number} down */
-  go(from, right, down) {
+  /** @param {Pixel} from @param {number} right @param {number} down */
+  moveCursor(from, right, down) {
     if (!this.pixel) this.events.point(from, true);
     else {
-      const [height, width] = this.picture;
+      const [height, width] = this.imageSize;
       this.events.point({ x: clamp(from.x + right, 0, width - 1), y: clamp(from.y + down, 0, height - 1) }, true);
     }
   }
@@ -200,16 +208,18 @@ export class Stage {
   }
 
   /**
-   * Mark the pixel that is pointed at, in every tile.
-   * @param {Point | null} pixel
+   * Mark the pixel under the cursor in every tile.
+   * @param {Pixel | null} pixel
    */
   mark(pixel) {
     this.pixel = pixel;
-    const seen = pixel ? this.tiles.map(({ window }) => ({ window, ...pointOf(window, this.picture, pixel) })) : [];
-    const inside = seen.filter(({ window, x, y }) => pixelAt(window, this.picture, x, y));
-    while (this.marks.children.length > inside.length) this.marks.lastElementChild?.remove();
-    while (this.marks.children.length < inside.length) this.marks.append(element("i", "ca-mark"));
-    inside.forEach(({ x, y }, index) => {
+    const all = this.tiles.flatMap(({ viewport }) =>
+      pixel ? [{ viewport, ...pointOf(viewport, this.imageSize, pixel) }] : [],
+    );
+    const visible = all.filter(({ viewport, x, y }) => pixelAt(viewport, this.imageSize, x, y));
+    while (this.marks.children.length > visible.length) this.marks.lastElementChild?.remove();
+    while (this.marks.children.length < visible.length) this.marks.append(element("i", "ca-mark"));
+    visible.forEach(({ x, y }, index) => {
       const mark = /** @type {HTMLElement} */ (this.marks.children[index]);
       mark.style.left = `${(100 * x) / this.canvas.width}%`;
       mark.style.top = `${(100 * y) / this.canvas.height}%`;

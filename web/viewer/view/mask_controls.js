@@ -1,14 +1,13 @@
-// How the mask is cut out of the map, and how much of the picture that is.
+// Controls for the mask's method and level, and the mask's area.
 
+import { accepts, METHODS } from "../data/masks.js";
 import { assign, element, select, slider, write } from "./dom.js";
-import { METHODS } from "../data/masks.js";
-import { refused } from "../data/state.js";
 
 /** @import {State} from "../data/state.js" */
-/** @import {Say} from "./strings.js" */
 /** @import {Choice, Method} from "../data/types.js" */
+/** @import {Say} from "./strings.js" */
 
-export class Masking {
+export class MaskControls {
   /** @param {Say} say @param {(part: Partial<Choice>) => void} choose */
   constructor(say, choose) {
     this.say = say;
@@ -25,10 +24,11 @@ export class Masking {
     this.element = element("div", "ca-mask", {}, title, ...parts);
   }
 
-  /** @param {State} state @param {number} area  part of the picture that the mask holds */
+  /** @param {State} state @param {number} area  share of the image inside the mask */
   update(state, area) {
     const { method, threshold, percentile } = state.choice;
-    for (const option of this.method.options) option.disabled = refused(state, /** @type {Method} */ (option.value));
+    const { kind } = state.manifest;
+    for (const option of this.method.options) option.disabled = !accepts(kind, /** @type {Method} */ (option.value));
     assign(this.method, method);
     assign(this.threshold, threshold);
     assign(this.percentile, percentile);
@@ -36,6 +36,6 @@ export class Masking {
     this.percentile.hidden = method !== "percentile";
     const level = method === "threshold" ? threshold.toFixed(2) : method === "percentile" ? `${percentile} %` : "";
     write(this.level, level);
-    write(this.area, this.say("of_picture", (100 * area).toFixed(1)));
+    write(this.area, this.say("of_image", (100 * area).toFixed(1)));
   }
 }

@@ -1,43 +1,43 @@
-// Everything around the picture, put together.
+// The layout of the viewer: the image canvas and all controls around it.
 
-import { Bars } from "./concept_bars.js";
 import { colormap } from "../data/colour.js";
+import { ConceptBars } from "./concept_bars.js";
 import { element, write } from "./dom.js";
-import { Film } from "./image_controls.js";
-import { Masking } from "./mask_controls.js";
-import { Span } from "./range_slider.js";
-import { Strip } from "./step_thumbnails.js";
+import { ImageControls } from "./image_controls.js";
+import { MaskControls } from "./mask_controls.js";
+import { RangeSlider } from "./range_slider.js";
+import { StepThumbnails } from "./step_thumbnails.js";
 import { Toolbar } from "./toolbar.js";
 
-/** @import {BarEvents} from "./concept_bars.js" */
-/** @import {FilmEvents} from "./image_controls.js" */
-/** @import {SpanEvents} from "./range_slider.js" */
 /** @import {State} from "../data/state.js" */
+/** @import {Choice} from "../data/types.js" */
+/** @import {BarEvents} from "./concept_bars.js" */
+/** @import {ImageEvents} from "./image_controls.js" */
+/** @import {RangeEvents} from "./range_slider.js" */
 /** @import {Key, Say} from "./strings.js" */
 /** @import {ToolbarEvents} from "./toolbar.js" */
-/** @import {Choice} from "../data/types.js" */
 
 /**
  * @typedef {object} PanelEvents
  * @property {ToolbarEvents} toolbar
  * @property {BarEvents} bars
- * @property {FilmEvents} film
+ * @property {ImageEvents} images
  * @property {(part: Partial<Choice>) => void} choose
- * @property {SpanEvents} steps
- * @property {SpanEvents} layers
+ * @property {RangeEvents} steps
+ * @property {RangeEvents} layers
  */
 
 export class Panel {
-  /** @param {Say} say @param {PanelEvents} events @param {HTMLElement} stage */
-  constructor(say, events, stage) {
+  /** @param {Say} say @param {PanelEvents} events @param {HTMLElement} canvas */
+  constructor(say, events, canvas) {
     this.say = say;
     this.toolbar = new Toolbar(say, events.toolbar);
-    this.bars = new Bars(say, events.bars);
-    this.film = new Film(say, events.film);
-    this.masking = new Masking(say, events.choose);
-    this.steps = new Span(say, spanTexts(say, "step", "steps"), events.steps);
-    this.layers = new Span(say, spanTexts(say, "layer", "layers"), events.layers);
-    this.strip = new Strip(say, events.steps.choose);
+    this.bars = new ConceptBars(say, events.bars);
+    this.images = new ImageControls(say, events.images);
+    this.mask = new MaskControls(say, events.choose);
+    this.steps = new RangeSlider(say, rangeTexts(say, "step", "steps"), events.steps);
+    this.layers = new RangeSlider(say, rangeTexts(say, "layer", "layers"), events.layers);
+    this.thumbnails = new StepThumbnails(say, events.steps.choose);
     this.note = element("div", "ca-note");
     this.live = element("div", "ca-live", { "aria-live": "polite" });
     this.low = element("span", "");
@@ -45,36 +45,36 @@ export class Panel {
     this.kind = element("span", "ca-kind");
     this.ramp = element("canvas", "", { width: "256", height: "1" });
     this.scale = element("div", "ca-scale", { "aria-hidden": "true" }, this.kind, this.low, this.ramp, this.high);
-    const main = element("div", "ca-main", {}, stage, this.scale);
+    const main = element("div", "ca-main", {}, canvas, this.scale);
     const body = element("div", "ca-body", {}, main, this.bars.element);
-    const rows = [this.film, this.masking, this.steps, this.strip, this.layers].map((part) => part.element);
+    const rows = [this.images, this.mask, this.steps, this.thumbnails, this.layers].map((part) => part.element);
     this.controls = element("div", "ca-controls", {}, ...rows, this.note);
     this.element = element("div", "ca-inside", {}, this.toolbar.element, body, this.controls, this.live);
   }
 
-  /** Fit to the data of another run. @param {State} state */
-  begin(state) {
+  /** Adapt to the data of a run. @param {State} state */
+  setData(state) {
     this.bars.setConcepts(state.manifest.concepts);
-    this.strip.setSteps(state);
+    this.thumbnails.setSteps(state);
   }
 
   /**
    * @param {State} state
    * @param {boolean} playing
-   * @param {[number, number]} range  values drawn in the first and the last colour
-   * @param {number} area  part of the picture that the mask holds
+   * @param {[number, number]} range  values of the first and the last colour
+   * @param {number} area  share of the image inside the mask
    */
   update(state, playing, range, area) {
     const { look, choice, manifest, steps, layers } = state;
     this.toolbar.update(look);
-    this.film.update(state, playing);
-    this.masking.update(state, area);
+    this.images.update(state, playing);
+    this.mask.update(state, area);
     const names = { step: this.stepName.bind(this, state), layer: this.layerName.bind(this, state) };
     this.steps.update(manifest.steps.length, steps, look.singleStep, names.step, this.stepText(state));
     this.layers.update(manifest.layers.length, layers, look.singleLayer, names.layer, this.layerText(state));
-    this.strip.mark(steps);
-    const unread = state.unread.map((what) => this.say(`unread_${what}`, choice[what]));
-    write(this.note, [...unread, this.reduced(state)].join(" ").trim());
+    this.thumbnails.mark(steps);
+    const errors = state.invalid.map((name) => this.say(`invalid_${name}`, choice[name]));
+    write(this.note, [...errors, this.reducedText(state)].join(" ").trim());
     this.drawScale(state, range);
   }
 
@@ -84,39 +84,40 @@ export class Panel {
     write(this.kind, this.say(manifest.kind));
     write(this.low, String(Number(low.toPrecision(3))));
     write(this.high, String(Number(high.toPrecision(3))));
-    if (this.ramp.dataset.colours === look.colormap) return;
-    this.ramp.dataset.colours = look.colormap;
+    if (this.ramp.dataset.colormap === look.colormap) return;
+    this.ramp.dataset.colormap = look.colormap;
     const data = new ImageData(256, 1);
     new Uint32Array(data.data.buffer).set(colormap(look.colormap));
     this.ramp.getContext("2d")?.putImageData(data, 0, 0);
   }
 
-  /** What was averaged on the server. @param {State} state */
-  reduced({ manifest }) {
+  /** What the server averaged. @param {State} state */
+  reducedText({ manifest }) {
     if (!manifest.reduced) return "";
     const { steps, step_groups, layers, layer_groups } = manifest;
-    const parts = [this.joins("step", steps, step_groups), this.joins("layer", layers, layer_groups)].filter(Boolean);
-    return parts.length ? this.say("reduced", parts.join("; ")) : this.say("averaged");
+    const parts = [this.groupsText("step", steps, step_groups), this.groupsText("layer", layers, layer_groups)];
+    const written = parts.filter(Boolean);
+    return written.length ? this.say("reduced", written.join("; ")) : this.say("averaged");
   }
 
-  /** Which steps or layers were joined.
-   * @param {"step" | "layer"} one @param {number[]} first @param {number[][]} groups */
-  joins(one, first, groups) {
+  /** The averaged groups of steps or layers; empty if there are none.
+   * @param {"step" | "layer"} what @param {number[]} first  of each group @param {number[][]} groups */
+  groupsText(what, first, groups) {
     if (groups.every((group) => group.length === 1)) return "";
-    const spans = groups.map((group, index) => joined(one, first[index], group.length)[1]);
-    return this.say(`some_${one}s`, spans.join(", "));
+    const spans = groups.map((group, index) => spanText(what, first[index], group.length)[1]);
+    return this.say(`some_${what}s`, spans.join(", "));
   }
 
   /** @param {State} state @param {number} index */
   stepName({ manifest }, index) {
-    const name = this.say(...joined("step", manifest.steps[index], manifest.step_groups[index].length));
+    const name = this.say(...spanText("step", manifest.steps[index], manifest.step_groups[index].length));
     const sigma = manifest.sigmas[index];
     return sigma === undefined ? name : `${name}, ${this.say("sigma", sigma.toFixed(2))}`;
   }
 
   /** @param {State} state @param {number} index */
   layerName({ manifest }, index) {
-    return this.say(...joined("layer", manifest.layers[index], manifest.layer_groups[index].length));
+    return this.say(...spanText("layer", manifest.layers[index], manifest.layer_groups[index].length));
   }
 
   /** @param {State} state */
@@ -138,15 +139,15 @@ export class Panel {
   }
 }
 
-/** What to say of a step or layer, or of several neighbours that were joined.
- * @param {"step" | "layer"} one @param {number} first @param {number} count
+/** Text of one step or layer, or of a group of neighbours.
+ * @param {"step" | "layer"} what @param {number} first @param {number} count
  * @returns {[Key, number | string]} */
-function joined(one, first, count) {
-  return count === 1 ? [`one_${one}`, first] : [`some_${one}s`, `${first}–${first + count - 1}`];
+function spanText(what, first, count) {
+  return count === 1 ? [`one_${what}`, first] : [`some_${what}s`, `${first}–${first + count - 1}`];
 }
 
 /** @param {Say} say @param {"step" | "layer"} one @param {"steps" | "layers"} name */
-function spanTexts(say, one, name) {
+function rangeTexts(say, one, name) {
   return {
     name,
     title: say(name),

@@ -1,95 +1,95 @@
-// The files of a run: values of every picture, and its frames. Loaded when they are first wanted.
+// The files of a run, loaded on demand: the values and the frames of each image.
 
-import { Cells, decode } from "../data/summed_area.js";
+import { decode, SummedAreaTable } from "../data/summed_area.js";
 
-/** @import {Key} from "./strings.js" */
 /** @import {FileRef, Manifest} from "../data/types.js" */
+/** @import {Key} from "./strings.js" */
 
 /**
  * @typedef {object} Source
- * @property {(file: FileRef) => Promise<ArrayBuffer | null>} load  null if the file is gone
+ * @property {(file: FileRef) => Promise<ArrayBuffer | null>} load  null if the file does not exist any more
  * @property {(file: FileRef) => string} address
  */
 
-const KEPT = 2; // pictures whose values stay in memory
+const MOST_TABLES = 2; // kept in memory
 
-export class Files {
+export class RunFiles {
   /**
    * @param {Source} source
-   * @param {(news: Key | null, detail?: string) => void} tell  what is going on; null when everything is there
-   * @param {() => void} arrived  another file
+   * @param {(status: Key | null, detail?: string) => void} report  called with null when everything is loaded
+   * @param {() => void} loaded  called after each file
    */
-  constructor(source, tell, arrived) {
+  constructor(source, report, loaded) {
     this.source = source;
-    this.tell = tell;
-    this.arrived = arrived;
+    this.report = report;
+    this.loaded = loaded;
     this.failed = false;
-    this.run = 0; // counts runs, so that what comes late of an earlier one is not taken
-    /** @type {Map<number, Cells>} */
-    this.cells = new Map();
-    /** @type {Set<number>} Pictures whose values are being loaded, or never will be. */
-    this.asked = new Set();
-    /** @type {Map<string, HTMLImageElement>} */
-    this.images = new Map();
+    this.run = 0; // counts runs; files of an earlier one that arrive late are ignored
+    /** @type {Map<number, SummedAreaTable>} Values by image. */
+    this.tables = new Map();
+    /** @type {Set<number>} Images whose values were requested. */
+    this.requested = new Set();
+    /** @type {Map<string, HTMLImageElement>} Frames by address. */
+    this.frames = new Map();
     /** @type {HTMLImageElement | null} */
-    this.last = null;
+    this.lastFrame = null;
   }
 
-  /** Let go of everything, for another run. */
-  begin() {
+  /** Drop everything, for another run. */
+  reset() {
     this.run += 1;
     this.failed = false;
-    this.cells.clear();
-    this.asked.clear();
-    this.images.clear();
+    this.tables.clear();
+    this.requested.clear();
+    this.frames.clear();
   }
 
-  /** The values of a picture, once they are there. @param {Manifest} manifest @param {number} picture */
-  need(manifest, picture) {
-    if (!this.asked.has(picture)) {
-      this.asked.add(picture);
-      this.tell("loading");
-      this.bring(manifest, picture, this.run).catch((error) => this.fail("unreadable", String(error.message)));
+  /** The values of an image; null until they are loaded. @param {Manifest} manifest @param {number} image */
+  table(manifest, image) {
+    if (!this.requested.has(image)) {
+      this.requested.add(image);
+      this.report("loading");
+      this.loadTable(manifest, image, this.run).catch((error) => this.fail("unreadable", String(error.message)));
     }
-    return this.cells.get(picture) ?? null;
+    return this.tables.get(image) ?? null;
   }
 
-  /** @param {Manifest} manifest @param {number} picture @param {number} run */
-  async bring(manifest, picture, run) {
-    const reference = manifest.pictures[picture];
+  /** @param {Manifest} manifest @param {number} image @param {number} run */
+  async loadTable(manifest, image, run) {
+    const reference = manifest.pictures[image];
     const buffer = await this.source.load(reference.values);
     if (run !== this.run) return;
     if (!buffer) return this.fail("gone");
     const weights = [manifest.step_groups, manifest.layer_groups].map((groups) => groups.map((group) => group.length));
-    for (const other of [...this.cells.keys()].slice(0, Math.max(0, this.cells.size + 1 - KEPT))) {
-      this.cells.delete(other);
-      this.asked.delete(other);
+    for (const other of [...this.tables.keys()].slice(0, Math.max(0, this.tables.size + 1 - MOST_TABLES))) {
+      this.tables.delete(other);
+      this.requested.delete(other);
     }
-    this.cells.set(picture, new Cells(decode(buffer, reference), reference, weights[0], weights[1]));
-    if (!this.failed) this.tell(null);
-    this.arrived();
+    this.tables.set(image, new SummedAreaTable(decode(buffer, reference), reference, weights[0], weights[1]));
+    if (!this.failed) this.report(null);
+    this.loaded();
   }
 
   /** @param {Key} problem @param {string} [detail] */
   fail(problem, detail) {
     this.failed = true;
-    this.tell(problem, detail);
+    this.report(problem, detail);
   }
 
-  /** A frame, once it is there; until then the one before. @param {Manifest} manifest @param {number} picture
+  /** A frame of an image; until it is loaded, the previous one. @param {Manifest} manifest @param {number} image
    * @param {number} frame @returns {HTMLImageElement | null} */
-  needImage(manifest, picture, frame) {
-    const address = this.source.address(manifest.pictures[picture].frames[frame]);
-    let image = this.images.get(address);
-    if (!image) {
-      image = new Image();
+  frame(manifest, image, frame) {
+    const address = this.source.address(manifest.pictures[image].frames[frame]);
+    let loading = this.frames.get(address);
+    if (!loading) {
+      loading = new Image();
       const { run } = this;
-      image.addEventListener("load", () => run === this.run && this.arrived());
-      image.addEventListener("error", () => run === this.run && this.fail("gone"));
-      image.src = address;
-      this.images.set(address, image);
+      loading.addEventListener("load", () => run === this.run && this.loaded());
+      loading.addEventListener("error", () => run === this.run && this.fail("gone"));
+      loading.src = address;
+      this.frames.set(address, loading);
     }
-    if (image.complete && image.naturalWidth) this.last = image;
-    return this.last;
+    if (loading.complete && loading.naturalWidth) this.lastFrame = loading;
+    return this.lastFrame;
   }
 }

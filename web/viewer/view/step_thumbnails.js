@@ -1,14 +1,14 @@
-// One small map for every step, in a row: how the picture came about.
+// A row of thumbnails: the heatmap at each step.
 
 import { colormap, paintValues } from "../data/colour.js";
+import { makeHeatmaps, sumConcepts } from "../data/heatmaps.js";
 import { button, element } from "./dom.js";
-import { reduce, together } from "../data/heatmaps.js";
 
-/** @import {Cells} from "../data/summed_area.js" */
 /** @import {State} from "../data/state.js" */
+/** @import {SummedAreaTable} from "../data/summed_area.js" */
 /** @import {Say} from "./strings.js" */
 
-export class Strip {
+export class StepThumbnails {
   /**
    * @param {Say} say
    * @param {(from: number, to: number) => void} choose
@@ -16,12 +16,12 @@ export class Strip {
   constructor(say, choose) {
     this.say = say;
     this.choose = choose;
-    const attributes = { role: "group", "aria-label": say("strip"), "data-capture-wheel": "true" };
-    this.element = element("div", "ca-strip", attributes);
+    const attributes = { role: "group", "aria-label": say("thumbnails"), "data-capture-wheel": "true" };
+    this.element = element("div", "ca-thumbnails", attributes);
     this.element.addEventListener("keydown", this.key.bind(this));
     /** @type {HTMLButtonElement[]} */
     this.items = [];
-    this.anchor = 0;
+    this.anchor = 0; // the step that was clicked last without Shift
     /** @type {HTMLElement | undefined} */
     this.revealed = undefined;
   }
@@ -30,8 +30,8 @@ export class Strip {
   setSteps({ manifest, fixed }) {
     this.element.hidden = fixed || manifest.steps.length < 2;
     this.items = manifest.steps.map((step, index) => {
-      const label = this.say("strip_help", step, (manifest.sigmas[index] ?? 0).toFixed(2));
-      const item = button("ca-thumb", label, element("canvas", ""), element("span", "", {}, String(step)));
+      const label = this.say("thumbnail", step, (manifest.sigmas[index] ?? 0).toFixed(2));
+      const item = button("ca-thumbnail", label, element("canvas", ""), element("span", "", {}, String(step)));
       item.addEventListener("click", (event) => {
         if (!event.shiftKey) this.anchor = index;
         this.choose(Math.min(this.anchor, index), Math.max(this.anchor, index));
@@ -41,28 +41,27 @@ export class Strip {
     this.element.replaceChildren(...this.items);
   }
 
-  /** Left and right go from step to step. @param {KeyboardEvent} event */
+  /** Left and right move the focus from step to step. @param {KeyboardEvent} event */
   key(event) {
     const at = this.items.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
     /** @type {Record<string, number>} */
-    const places = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: this.items.length - 1 };
-    const item = this.items[places[event.key]];
-    if (!(event.key in places)) return;
+    const targets = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: this.items.length - 1 };
+    if (!(event.key in targets)) return;
     event.preventDefault();
     event.stopPropagation();
-    item?.focus();
+    this.items[targets[event.key]]?.focus();
   }
 
-  /** @param {number[]} steps  that are chosen */
+  /** Mark the chosen steps. @param {number[]} steps */
   mark(steps) {
     this.items.forEach((item, index) => {
       item.setAttribute("aria-pressed", String(steps.includes(index)));
-      item.tabIndex = index === (steps[0] ?? 0) ? 0 : -1; // one stop for the tabulator
+      item.tabIndex = index === (steps[0] ?? 0) ? 0 : -1; // Tab stops once in the row
     });
     if (steps.length === 1) this.reveal(this.items[steps[0]]);
   }
 
-  /** Scroll the strip, and nothing around it, to where an item is seen. @param {HTMLElement | undefined} item */
+  /** Scroll an item into view, without scrolling anything around the row. @param {HTMLElement | undefined} item */
   reveal(item) {
     if (!item || item === this.revealed) return;
     this.revealed = item;
@@ -73,20 +72,20 @@ export class Strip {
   }
 
   /**
-   * @param {Cells} cells
+   * @param {SummedAreaTable} table
    * @param {State} state
    * @param {number} frame
    * @param {number[]} concepts
    * @param {[number, number]} range
    */
-  draw(cells, { manifest, layers, look }, frame, concepts, range) {
+  draw(table, { manifest, layers, look }, frame, concepts, range) {
     const [, rows, columns] = manifest.grid;
     const width = Math.max(1, Math.round(columns * manifest.visible[1]));
     const height = Math.max(1, Math.round(rows * manifest.visible[0]));
     const data = new ImageData(columns, rows);
     const pixels = new Uint32Array(data.data.buffer);
     this.items.forEach((item, step) => {
-      const map = together(reduce(cells, manifest, [step], layers, frame), rows * columns, concepts);
+      const map = sumConcepts(makeHeatmaps(table, manifest, [step], layers, frame), rows * columns, concepts);
       paintValues(map, colormap(look.colormap), range[0], range[1], pixels);
       const canvas = /** @type {HTMLCanvasElement} */ (item.firstElementChild);
       if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });

@@ -1,4 +1,4 @@
-// Views, colours, zoom, saving and copying.
+// The toolbar: view, colour map, opacity, zoom, copying and saving.
 
 import { COLORMAP_NAMES } from "../data/colour.js";
 import { assign, button, element, icon, select, slider } from "./dom.js";
@@ -22,11 +22,11 @@ export class Toolbar {
   /** @param {Say} say @param {ToolbarEvents} events */
   constructor(say, events) {
     this.views = VIEWS.map((view) => {
-      const made = button("", say(`${view}_help`), icon(view), element("span", "", {}, say(view)));
-      made.dataset.view = view;
-      made.setAttribute("aria-label", say(view));
-      made.addEventListener("click", () => events.look({ view }));
-      return made;
+      const item = button("", say(`${view}_help`), icon(view), element("span", "", {}, say(view)));
+      item.dataset.view = view;
+      item.setAttribute("aria-label", say(view));
+      item.addEventListener("click", () => events.look({ view }));
+      return item;
     });
     this.colormap = select("ca-colormap", say("colormap"), COLORMAP_NAMES.map((name) => [name, name]));
     this.colormap.addEventListener("change", () => events.look({ colormap: this.colormap.value }));
@@ -39,9 +39,9 @@ export class Toolbar {
       ["copy", events.copy],
       ["save", events.save],
     ]).map(([name, act]) => {
-      const made = button(`ca-${name.replace("_", "-")}`, say(name), icon(name));
-      made.addEventListener("click", act);
-      return made;
+      const item = button(`ca-${name.replace("_", "-")}`, say(name), icon(name));
+      item.addEventListener("click", act);
+      return item;
     });
     this.element = element(
       "div",
