@@ -1,4 +1,4 @@
-"""What goes wrong in a page: errors, warnings and failed requests, and which files are behind them."""
+"""Errors, warnings and failed requests in a page, and the scripts that caused them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ CALLS_SHOWN = 5  # and those of ours
 
 
 @dataclass(frozen=True)
-class Complaint:
-    """Something that went wrong.
+class PageError:
+    """An error, warning or failed request.
 
     Attributes:
         what: such as "error", "warning", "exception", "404".
@@ -40,7 +40,7 @@ class Complaint:
         return "\n    ".join((f"{self.what}: {self.text}", *trail))
 
 
-class Complaints:
+class PageErrors:
     """Listens to a page, through reloads too.
 
     Attributes:
@@ -48,7 +48,7 @@ class Complaints:
     """
 
     def __init__(self, session: CDPSession) -> None:
-        self.found: list[Complaint] = []
+        self.found: list[PageError] = []
         self._requests: dict[str, tuple[str, tuple[str, ...]]] = {}  # address and trail
         session.on("Runtime.consoleAPICalled", self._console)
         session.on("Runtime.exceptionThrown", self._exception)
@@ -61,12 +61,12 @@ class Complaints:
         session.send("Debugger.setAsyncCallStackDepth", {"maxDepth": CALLS})
 
     @property
-    def ours(self) -> list[Complaint]:
+    def ours(self) -> list[PageError]:
         """Those that files of this pack are behind."""
-        return [complaint for complaint in self.found if complaint.ours]
+        return [error for error in self.found if error.ours]
 
     def _add(self, what: str, text: str, trail: tuple[str, ...]) -> None:
-        self.found.append(Complaint(what, text, trail))
+        self.found.append(PageError(what, text, trail))
 
     def _console(self, event: Mapping[str, Any]) -> None:
         if event["type"] in ("error", "warning", "assert"):

@@ -1,4 +1,4 @@
-"""`python -m tests.support.browser.portrait` makes the picture of the viewer anew.
+"""`python -m tests.support.browser.viewer_screenshot` makes the screenshot of the viewer again.
 
 README and the help page show it, and in ComfyUI's template browser, smaller, it stands for the viewer's workflow.
 """
@@ -20,13 +20,13 @@ from ..server.thumbnails import WIDTH
 from ..server.workflow import load_workflow
 from .chromium import chromium, find_chromium
 from .editor import Editor
-from .viewer_page import Looking
+from .viewer_page import ViewerPage
 
 TARGET = PROJECT / "web" / "docs" / "ConceptHeatmapViewer" / "viewer.jpg"
 WORKFLOW = f"7 Look inside{NEED_NO_DOWNLOAD}"
 CLASS = "ConceptHeatmapViewer"
-SHARPNESS = 1.5  # pixels of the picture per pixel of the page
-PLACE = (0.5, 0.75)  # of the picture that is pointed at, across and down
+PIXEL_RATIO = 1.5  # pixels of the screenshot per CSS pixel
+CURSOR = (0.5, 0.75)  # in the image, across and down
 
 
 def main() -> int:
@@ -37,20 +37,20 @@ def main() -> int:
         running(find_host().root, Path(folder) / "server", find_front_end()) as client,
         chromium(find_chromium()) as browser,
     ):
-        page = browser.new_page(viewport={"width": 1400, "height": 1300}, device_scale_factor=SHARPNESS)
+        page = browser.new_page(viewport={"width": 1400, "height": 1300}, device_scale_factor=PIXEL_RATIO)
         editor = Editor(page, client, Path(folder))
         editor.open()
         editor.render("nodes2")
         editor.load(workflow)
         editor.run()
-        looking = Looking(editor, number, (256, 256))
-        looking.hover(*PLACE)
+        viewer = ViewerPage(editor, number, (256, 256))
+        viewer.hover(*CURSOR)
         page.wait_for_timeout(1000)  # until everything is drawn in full
-        looking.element.screenshot(path=TARGET, quality=82, type="jpeg")
+        viewer.element.screenshot(path=TARGET, quality=82, type="jpeg")
     thumbnail = FOLDER / f"{WORKFLOW}.jpg"
-    with Image.open(TARGET) as picture:
-        height = round(picture.height * WIDTH / picture.width)
-        small = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
+    with Image.open(TARGET) as screenshot:
+        height = round(screenshot.height * WIDTH / screenshot.width)
+        small = screenshot.resize((WIDTH, height), Image.Resampling.LANCZOS)
     small.save(thumbnail, quality=88, optimize=True)
     print(TARGET, thumbnail, sep="\n")
     return 0

@@ -25,21 +25,21 @@ def run_script(editor: Editor, address: str, script: str) -> None:
 
 @pytest.mark.parametrize("what", WRONG)
 def test_what_our_files_do_wrong_is_noticed(opened: Editor, what: str) -> None:
-    before = len(opened.complaints.ours)
+    before = len(opened.errors.ours)
     run_script(opened, OURS, WRONG[what])
-    (complaint,) = opened.complaints.ours[before:]
-    assert complaint.what == what and any(OURS in address for address in complaint.trail)
+    (error,) = opened.errors.ours[before:]
+    assert error.what == what and any(OURS in address for address in error.trail)
 
 
 @pytest.mark.parametrize("what", WRONG)
 def test_what_other_files_do_wrong_is_known_as_theirs(opened: Editor, what: str) -> None:
-    ours, others = len(opened.complaints.ours), len(opened.complaints.found)
+    ours, others = len(opened.errors.ours), len(opened.errors.found)
     run_script(opened, FOREIGN, WRONG[what])
-    assert [complaint.what for complaint in opened.complaints.found[others:]] == [what]
-    assert len(opened.complaints.ours) == ours
+    assert [error.what for error in opened.errors.found[others:]] == [what]
+    assert len(opened.errors.ours) == ours
 
 
 def test_a_file_of_ours_that_is_not_there_is_noticed_whoever_asks_for_it(opened: Editor) -> None:
-    before = len(opened.complaints.ours)
+    before = len(opened.errors.ours)
     run_script(opened, FOREIGN, "fetch('/view?filename=gone.png&subfolder=concept_attention&type=temp')")
-    assert [complaint.what for complaint in opened.complaints.ours[before:]] == ["404"]
+    assert [error.what for error in opened.errors.ours[before:]] == ["404"]
