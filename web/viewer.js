@@ -92,7 +92,9 @@ async function copy(text) {
 /** Enlarge a node that would cut off its content. @param {Node} node */
 function grow(node) {
   const [, height] = node.computeSize();
-  if (node.size[1] < height) node.setSize([node.size[0], height]);
+  if (node.size[1] >= height) return;
+  node.setSize([node.size[0], height]);
+  app.canvas.setDirty(true, true);
 }
 
 function addStyle() {
