@@ -30,7 +30,7 @@ def test_rows_are_selected_of_what_has_a_batch(rows: Rows, expected: list[int]) 
 )
 def test_position_embeddings_are_those_of_text_tokens(positions: slice, places: list[int]) -> None:
     """Of the last one where the prompt is shorter, and never of an image token."""
-    call = BlockCall({}, slice(1, 2), positions)
+    call = BlockCall({}, slice(1, 2), positions=positions)
     assert torch.equal(call.rotations(PE, 1, TEXT), PE[1:2, places])
     assert torch.equal(call.rotations(PE[:1], 1, TEXT), PE[:1, places])
 

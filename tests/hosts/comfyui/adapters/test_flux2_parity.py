@@ -21,13 +21,13 @@ from diffusers.models.transformers import transformer_flux2
 
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ....support.comfyui.architectures.flux2 import ROWS
+from ....support.comfyui.architectures.flux2 import VARIANTS
 from ....support.comfyui.naive import naive_scores, relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of
 
 CLOSE = 1e-4
 SETTINGS = Settings(make_encoded())
-DEV, KLEIN = ROWS
+DEV, KLEIN = VARIANTS
 REFERENCES = [torch.randn(1, 128, *size, generator=torch.Generator().manual_seed(9)) for size in ((3, 5), (4, 2))]
 
 
@@ -51,7 +51,7 @@ def tokens(picture: Tensor) -> Tensor:
 
 
 def places(picture: Tensor, number: int) -> Tensor:
-    """Position ids, (N, 4): number of the picture, row, column, 0."""
+    """Position ids, (N, 4): number of the picture, tiny, column, 0."""
     height, width = picture.shape[-2:]
     return torch.cartesian_prod(
         torch.tensor([10 * number]), torch.arange(height), torch.arange(width), torch.tensor([0])
@@ -103,15 +103,15 @@ def run_twin(
 
 
 @pytest.mark.parametrize(
-    "row, place, edit", [(DEV, 510, False), (KLEIN, 3, False), (KLEIN, 3, True)], ids=["dev", "Klein", "Klein edit"]
+    "tiny, place, edit", [(DEV, 510, False), (KLEIN, 3, False), (KLEIN, 3, True)], ids=["dev", "Klein", "Klein edit"]
 )
-def test_two_hosts_give_the_same_scores(row: Any, place: int, edit: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, positive = row.make(), row.cond()
+def test_two_hosts_give_the_same_scores(tiny: Any, place: int, edit: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, positive = tiny.make(), tiny.cond()
     network, calls = model.model.diffusion_model, []
     if edit:
         positive[0][1]["reference_latents"] = REFERENCES
     handle = network.register_forward_hook(lambda *call: calls.append(call[1:]), with_kwargs=True)
-    recording = recording_of(model, SETTINGS, positive=positive, latent=row.empty(2), steps=2)
+    recording = recording_of(model, SETTINGS, positive=positive, latent=tiny.empty(2), steps=2)
     handle.remove()
 
     twin, expected = twin_of(network), []

@@ -11,18 +11,18 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from concept_attention.heatmaps.heatmaps import make_heatmaps
-from concept_attention.hosts.comfyui.adapters import sd3
+from concept_attention.hosts.comfyui.adapters.sd3 import SD3
 from concept_attention.hosts.comfyui.analysis import analyze
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
 from ....support.comfyui.architectures.oracle import recorded_and_expected
-from ....support.comfyui.architectures.sd3 import ROWS
+from ....support.comfyui.architectures.sd3 import VARIANTS
 from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of, sample_and_record
 from ....support.comfyui.tiny import sample
 
 CLOSE = 1e-5
-MEDIUM, LARGE, DUAL = ROWS
+MEDIUM, LARGE, DUAL = VARIANTS
 SETTINGS = Settings(make_encoded(width=LARGE.text_width))
 
 
@@ -30,13 +30,11 @@ SETTINGS = Settings(make_encoded(width=LARGE.text_width))
 def test_all_layers_of_a_full_size_model_are_the_default(depth: int) -> None:
     network = types.SimpleNamespace(
         joint_blocks=range(depth),
-        num_heads=depth,
-        hidden_size=64 * depth,
         patch_size=2,
         context_embedder=types.SimpleNamespace(in_features=4096),
     )
-    found = sd3.describe(types.SimpleNamespace(diffusion_model=network))
-    assert (found.default_layers, found.head_dim, found.text_width) == (tuple(range(depth)), 64, 4096)
+    found = SD3().describe(types.SimpleNamespace(diffusion_model=network))
+    assert (found.default_layers, found.text_width) == (tuple(range(depth)), 4096)
 
 
 def test_shares_follow_the_authors_rule_for_sd3() -> None:
@@ -133,4 +131,4 @@ def test_odd_sizes_are_padded_as_the_model_pads_them() -> None:
 
 def test_a_model_whose_words_read_each_other_once_more_is_not_matched() -> None:
     config = {**MEDIUM.config, "context_processor_layers": 1, "context_size": 48}
-    assert not sd3.matches(dataclasses.replace(MEDIUM, config=config).make().model)
+    assert not SD3().matches(dataclasses.replace(MEDIUM, config=config).make().model)

@@ -21,7 +21,7 @@ import torch
 from concept_attention.hosts.comfyui.adapters import registry
 
 from ....support.comfyui.architectures import table
-from ....support.comfyui.architectures.row import Row
+from ....support.comfyui.architectures.tiny_architecture import TinyArchitecture
 from . import test_architectures
 
 GUIDE = Path(__file__).resolve().parents[4] / "docs" / "add-an-architecture.md"
@@ -39,8 +39,8 @@ def run_as(name: str, code: str, patch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> Row:
-    """The guide's row, with the toy in ComfyUI and its adapter in the registry."""
+def toy(monkeypatch: pytest.MonkeyPatch) -> TinyArchitecture:
+    """The guide's tiny, with the toy in ComfyUI and its adapter in the registry."""
     model = run_as("comfy.ldm.toy.model", MODEL, monkeypatch)
 
     class Toy(comfy.supported_models_base.BASE):  # type: ignore[misc]
@@ -59,23 +59,27 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Row:
     package = sys.modules["concept_attention.hosts.comfyui.adapters"]
     monkeypatch.setattr(package, "toy", adapter, raising=False)
     monkeypatch.setattr(registry, "ADAPTERS", registry.import_adapters((*registry.FAMILIES, "toy")))
-    run_as(f"{table.__package__}.toy", ROW, monkeypatch)
-    (row,) = table.rows_of("toy")
+    run_as(f"{table.__package__}.toy", TINY, monkeypatch)
+    (tiny,) = table.variants_of("toy")
     return row
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS.keys())
-def test_the_guides_toy_passes_what_every_architecture_must(check: Callable[[Row], None], toy: Row) -> None:
+def test_the_guides_toy_passes_what_every_architecture_must(
+    check: Callable[[TinyArchitecture], None], toy: TinyArchitecture
+) -> None:
     check(toy)
 
 
-def test_without_its_line_in_the_registry_it_is_unknown(toy: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_line_in_the_registry_it_is_unknown(toy: TinyArchitecture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "ADAPTERS", registry.import_adapters(registry.FAMILIES))
     with pytest.raises(ValueError, match=r"^BaseModel \(ToyTransformer\) is unknown here"):
         registry.adapter_for(toy.make().model)
 
 
-def test_an_adapter_that_forgets_the_modulation_is_found_out(toy: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_adapter_that_forgets_the_modulation_is_found_out(
+    toy: TinyArchitecture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without = ADAPTER.replace("concept * (1 + scale)", "concept")
     blind = run_as("concept_attention.hosts.comfyui.adapters.blind", without, monkeypatch)
     monkeypatch.setattr(toy.adapter, "attend_concepts", blind.attend_concepts)
