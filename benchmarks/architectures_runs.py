@@ -1,4 +1,4 @@
-"""Tiny models of the table of architectures at a real picture's token count, and the ways of sampling with them.
+"""The tiny architectures of the tests at a real picture's token count, and the ways of sampling with them.
 
 Import this module after ComfyUI's library.
 """

@@ -35,7 +35,7 @@ def test_register_tokens_belong_to_the_text() -> None:
     assert (found.image, found.target) == (slice(15, 39), slice(15, 39))
 
 
-def test_concepts_do_not_look_at_register_tokens() -> None:
+def test_concepts_do_not_attend_to_register_tokens() -> None:
     """In the first block these are all that is changed here, so what concepts read there is the same."""
     model, other = TINY.make(), TINY.make()
     with torch.no_grad():
@@ -45,7 +45,7 @@ def test_concepts_do_not_look_at_register_tokens() -> None:
     options = {"positive": TINY.cond(), "latent": TINY.empty(), "steps": 1}
     one, two = (recording_of(each, settings, **options) for each in (model, other))
     assert torch.equal(two.norms, one.norms)
-    assert relative_error(two.scores, one.scores) > 100 * CLOSE  # the picture does look at them
+    assert relative_error(two.scores, one.scores) > 100 * CLOSE  # the image does attend to them
 
 
 def test_odd_sizes_are_padded_as_the_model_pads_them() -> None:

@@ -1,4 +1,4 @@
-"""The Boogu adapter: sizes, the place behind the template, reference pictures before the picture, odd sizes."""
+"""The Boogu adapter: sizes, the position behind the template, reference images before the generated one, odd sizes."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def test_the_text_encoders_template_is_as_long_as_assumed() -> None:
 
 
 @pytest.mark.parametrize("tokens", [29, 30, 40])
-def test_concepts_have_the_place_of_the_first_word(tokens: int) -> None:
+def test_concepts_have_the_position_of_the_first_word(tokens: int) -> None:
     options = {"positive": BOOGU.cond(tokens=tokens), "latent": BOOGU.empty(), "steps": 1}
     recording, expected = recorded_and_expected(BOOGU, BOOGU.make(), SETTINGS, **options)
     assert relative_error(recording.scores, expected) < CLOSE
 
 
-def test_the_pictures_tokens_are_the_last_ones() -> None:
+def test_the_generated_images_tokens_are_the_last_ones() -> None:
     found = Boogu().token_slices(BlockCall({"img_hidden_states": torch.zeros(1, 40, 4)}, slice(None), 24), 47)
     assert (found.image, found.target) == (slice(7, 47), slice(23, 47))
 
 
-def test_concepts_see_a_reference_picture_that_is_not_mapped() -> None:
+def test_concepts_see_a_reference_image_that_is_not_mapped() -> None:
     model, latent = BOOGU.make(), BOOGU.empty(2)
     reference = torch.randn(1, 16, 6, 8, generator=torch.Generator().manual_seed(9))
     positive = BOOGU.cond(reference_latents=[reference])

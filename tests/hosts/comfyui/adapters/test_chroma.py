@@ -1,4 +1,4 @@
-"""The Chroma adapter, beside its rows in the table: sizes, pixels, guidance."""
+"""The Chroma adapter, beside its tiny models: sizes, pixels, guidance."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_flux_is_not_matched() -> None:
 
 
 def test_radiance_maps_pixels() -> None:
-    """Its latent is the picture itself."""
+    """Its latent is the image itself."""
     recording = recording_of(RADIANCE.make(), positive=RADIANCE.cond(), latent=RADIANCE.empty(), steps=1)
     assert (recording.grid, recording.image_size) == ((1, 6, 4), (96, 64))
 

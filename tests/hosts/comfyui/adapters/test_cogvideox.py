@@ -1,4 +1,4 @@
-"""The CogVideoX adapter: one weighted pad token for 226, sizes and frames of 1.5, pictures to begin with, precision."""
+"""The CogVideoX adapter: one weighted pad token for 226, sizes and frames of 1.5, a first image, precision."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of
 
 CLOSE = 1e-5
-B5, B2, LONG, FROM_PICTURE = VARIANTS
+B5, B2, LONG, FROM_IMAGE = VARIANTS
 PADDED = 226
 
 
@@ -38,7 +38,7 @@ def recorded(tiny: Any, count: int = 3, mode: str = "auto", **options: Any) -> R
 
 
 def scores_of_all_tokens(tiny: Any, count: int, monkeypatch: pytest.MonkeyPatch) -> Tensor:
-    """Scores (S, L, B, 226, N) where every padding token is a row of its own, and none has a weight."""
+    """Scores (S, L, B, 226, N) where every pad token is a token of its own, and none has a weight."""
     embeddings = make_encoded(count, width=tiny.text_width).embeddings
     all_rows = make_encoded(PADDED, width=tiny.text_width)
     object.__setattr__(all_rows, "embeddings", F.pad(embeddings, (0, 0, 0, PADDED - count)))
@@ -108,7 +108,7 @@ def test_full_size_models_are_described() -> None:
         (LONG, (1, 16, 2, 6, 8), (1, 3, 4), (5,)),
     ],
 )
-def test_tokens_know_the_picture_frames_they_stand_for(
+def test_tokens_know_the_video_frames_they_stand_for(
     tiny: Any, shape: tuple[int, ...], grid: tuple[int, int, int], counts: tuple[int, ...] | None
 ) -> None:
     found = recorded(tiny, latent=torch.zeros(shape), steps=1)
@@ -119,12 +119,12 @@ def test_tokens_know_the_picture_frames_they_stand_for(
         assert sum(counts) == 4 * (shape[2] - 1) + 1
 
 
-def test_a_picture_to_begin_with_is_no_token() -> None:
-    cond = FROM_PICTURE.cond()
+def test_a_first_image_is_no_token() -> None:
+    cond = FROM_IMAGE.cond()
     cond[0][1]["concat_latent_image"] = torch.randn(1, 16, 1, 12, 8, generator=torch.Generator().manual_seed(1))
-    found = recorded(FROM_PICTURE, positive=cond)
+    found = recorded(FROM_IMAGE, positive=cond)
     assert found.grid == (3, 6, 4)
-    assert relative_error(found.scores, recorded(FROM_PICTURE).scores) > 100 * CLOSE
+    assert relative_error(found.scores, recorded(FROM_IMAGE).scores) > 100 * CLOSE
 
 
 def test_existing_videos_are_shown_with_the_noise_of_training() -> None:

@@ -1,4 +1,4 @@
-"""The double-stream block's text path, in what no row of the table of architectures shows."""
+"""The double-stream block's text path, in what no tiny model shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from concept_attention.hosts.comfyui.adapters.chroma import Chroma
 
 
 def test_slices_are_counted_from_the_end_of_the_keys() -> None:
-    """Another pack may put tokens before the text; reference pictures come after the picture."""
+    """Another pack may put tokens before the text; reference images come after the generated image."""
     call = BlockCall({"img": torch.zeros(1, 32, 4), "txt": torch.zeros(1, 7, 4)}, slice(None), 24)
     found = Chroma().token_slices(call, 39)
     assert (found.image, found.target) == (slice(7, 39), slice(7, 31))

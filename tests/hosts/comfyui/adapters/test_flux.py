@@ -100,7 +100,7 @@ def test_scores_equal_a_naive_twin(options: dict[str, Any], sampling: dict[str, 
     assert relative_error(make_heatmaps(recording).values, shares) < CLOSE
 
 
-def test_concepts_see_a_reference_picture_that_is_not_mapped() -> None:
+def test_concepts_see_a_reference_image_that_is_not_mapped() -> None:
     model = make_flux(guidance=True)
     references = [make_latent(height=6, width=8, seed=4)]
     recording, expected = record_and_expect(model, positive=make_cond(reference_latents=references))
@@ -130,7 +130,7 @@ def concept_vector(network: Any, inputs: dict[str, Any]) -> Tensor:
     return Flux().prepare(network, call)
 
 
-def test_the_pooled_text_reaches_the_concepts_only_through_the_picture() -> None:
+def test_the_pooled_text_reaches_the_concepts_only_through_the_image() -> None:
     model, seen = make_flux(), []
     network = model.model.diffusion_model
     for seed in (1, 2):
@@ -217,7 +217,7 @@ def test_flux_2_has_the_same_class_and_is_not_matched() -> None:
     assert not Flux().matches(tiny_flux2.VARIANTS[0].make().model)
 
 
-def test_concepts_have_the_place_of_a_prompt_of_one_word() -> None:
+def test_concepts_have_the_position_of_a_prompt_of_one_word() -> None:
     """The encoders of LongCat-Image and Ovis-Image cut off their chat templates, Ovis' but for a colon."""
     found = {tiny.name: Flux().describe(tiny.make().model).concept_position for tiny in tiny_flux.VARIANTS[2:]}
     assert found == {name: first_word(clip_of(name)) for name in ("LongCat-Image", "Ovis-Image")}

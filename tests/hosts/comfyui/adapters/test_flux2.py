@@ -1,4 +1,4 @@
-"""The Flux 2 adapter, beside its rows in the table: full sizes, the place of concepts, reference pictures."""
+"""The Flux 2 adapter, beside its tiny models: full sizes, the position of concepts, reference images."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ DEV, KLEIN = VARIANTS
 
 
 def with_references(tiny: TinyArchitecture, method: str) -> TinyArchitecture:
-    """The row with two reference pictures of other sizes in every prompt."""
-    pictures = [torch.randn(1, 128, *size, generator=torch.Generator().manual_seed(4)) for size in ((4, 6), (3, 2))]
-    said = {"reference_latents": pictures, "reference_latents_method": method}
+    """The tiny model with two reference images of other sizes in every prompt."""
+    images = [torch.randn(1, 128, *size, generator=torch.Generator().manual_seed(4)) for size in ((4, 6), (3, 2))]
+    said = {"reference_latents": images, "reference_latents_method": method}
     return replace(tiny, extra={name: lambda *_, value=value: value for name, value in said.items()})
 
 
@@ -56,11 +56,11 @@ def test_flux_1_is_not_matched() -> None:
     assert not Flux2().matches(make_flux().model)
 
 
-def test_kleins_concepts_have_the_place_of_a_prompt_of_one_word() -> None:
+def test_kleins_concepts_have_the_position_of_a_prompt_of_one_word() -> None:
     assert first_word(clip_of("Flux.2 Klein 4B")) == KLEIN_POSITION
 
 
-def test_devs_concepts_have_the_place_of_a_prompts_last_word() -> None:
+def test_devs_concepts_have_the_position_of_a_prompts_last_word() -> None:
     """The host pads at the left to 512 tokens; the template ends with one token more, `[/INST]`."""
     text = DEV.cond()[0][0]
     padded = DEV.make().model.extra_conds(cross_attn=text, noise=DEV.empty(), device=text.device)["c_crossattn"].cond
@@ -76,7 +76,7 @@ def test_concepts_stay_in_their_place_however_long_the_prompt_is(tokens: int) ->
 
 
 @pytest.mark.parametrize("method", ["index", "index_timestep_zero"])
-def test_concepts_see_reference_pictures_that_are_not_mapped(method: str) -> None:
+def test_concepts_see_reference_images_that_are_not_mapped(method: str) -> None:
     """Also where these have a modulation of their own, as if they were free of noise."""
     tiny, model = with_references(KLEIN, method), KLEIN.make()
     recording, expected = recorded_and_expected(tiny, model, Settings(make_encoded()), **options_of(tiny, batch=2))

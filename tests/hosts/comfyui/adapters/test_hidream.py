@@ -1,4 +1,4 @@
-"""What is particular to HiDream: the picture comes first, Llama's tokens are not the concepts', a picture beside it."""
+"""What is particular to HiDream: the image comes first, Llama's tokens are no concepts, a reference image beside it."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_default_layers_of_a_full_size_model() -> None:
     assert (found.default_layers, found.text_width) == ((13, 14, 15), 4096)
 
 
-def test_the_picture_comes_before_all_text() -> None:
+def test_the_image_comes_before_all_text() -> None:
     call = BlockCall({"image_tokens": torch.zeros(1, 24, 4), "text_tokens": torch.zeros(1, 25, 4)}, slice(None), 24)
     found = HiDream().token_slices(call, 49)
     assert (found.image, found.target) == (slice(0, 24), slice(0, 24))
 
 
-def test_llama_reaches_the_concepts_only_through_the_picture() -> None:
-    """In the first block the picture has not read it yet."""
+def test_llama_reaches_the_concepts_only_through_the_image() -> None:
+    """In the first block the image has not read it yet."""
     settings = dataclasses.replace(SETTINGS, layers="0-1")
     options = {"latent": TINY.empty(), "steps": 1}
     other = cond_with(conditioning_llama3=TINY.cond(seed=9)[0][1]["conditioning_llama3"])
@@ -64,8 +64,8 @@ def test_odd_sizes_are_padded_as_the_model_pads_them() -> None:
 
 
 @pytest.mark.parametrize("width", [8, 2])
-def test_a_picture_beside_the_one_being_made_is_said_to_be_in_the_way(width: int) -> None:
-    """HiDream-E1 edits a picture that it sees at the right of its own: nothing is recorded, and sampling goes on."""
+def test_a_reference_image_beside_the_generated_one_is_reported(width: int) -> None:
+    """HiDream-E1 edits an image that it sees at the right of its own: nothing is recorded, and sampling goes on."""
     beside = cond_with(concat_latent_image=torch.ones(1, 16, 12, width))
     model, options = TINY.make(), {"positive": beside, "latent": TINY.empty(), "steps": 1}
     latent, result = sample_and_record(model, SETTINGS, **options)

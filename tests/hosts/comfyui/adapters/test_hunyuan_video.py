@@ -1,4 +1,4 @@
-"""The HunyuanVideo adapter, beside its rows in the table: sizes, token refiner, reference frames, padded prompts."""
+"""The HunyuanVideo adapter, beside its tiny models: sizes, token refiner, reference frames, padded prompts."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_padding_of_the_prompt_is_masked_for_the_prompt_alone() -> None:
 
 
 @pytest.mark.parametrize("missing", ["conditioning_byt5small", "clip_vision_output"])
-def test_glyphs_and_pictures_among_the_text_may_be_missing(missing: str) -> None:
+def test_glyphs_and_images_among_the_text_may_be_missing(missing: str) -> None:
     complete = BY_NAME["HunyuanVideo 1.5"]
     tiny = replace(complete, extra={name: make for name, make in complete.extra.items() if name != missing})
     recording, expected = recorded_and_expected(tiny, tiny.make(), Settings(make_encoded()), **options_of(tiny))

@@ -1,4 +1,4 @@
-"""The Ideogram 4 adapter: what its tiny in the table of architectures does not show."""
+"""The Ideogram 4 adapter: what its tiny model does not show."""
 
 from __future__ import annotations
 

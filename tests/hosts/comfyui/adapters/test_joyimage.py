@@ -1,4 +1,4 @@
-"""The JoyImage adapter: sizes, reference pictures and odd sizes."""
+"""The JoyImage adapter: sizes, reference images and odd sizes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_sizes_are_read_from_the_live_model() -> None:
     assert not JoyImage().matches(types.SimpleNamespace(diffusion_model=nn.Identity()))
 
 
-def test_concepts_see_a_reference_picture_that_is_not_mapped() -> None:
+def test_concepts_see_a_reference_image_that_is_not_mapped() -> None:
     model, latent = JOY.make(), JOY.empty(2)
     reference = torch.randn(1, 16, 1, 6, 8, generator=torch.Generator().manual_seed(9))
     positive = JOY.cond(reference_latents=[reference])

@@ -1,4 +1,4 @@
-"""The Krea 2 adapter: what its tiny in the table of architectures does not show."""
+"""The Krea 2 adapter: what its tiny model does not show."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_the_last_fifth_of_the_blocks_whose_text_is_read_is_the_default() -> Non
 
 
 @pytest.mark.parametrize("method", ["index", "index_timestep_zero"])
-def test_reference_pictures_are_looked_at_and_not_mapped(method: str) -> None:
-    """Those at timestep zero have a modulation of their own, beside that of the picture and the concepts."""
+def test_reference_images_are_attended_to_and_not_mapped(method: str) -> None:
+    """Those at timestep zero have a modulation of their own, beside that of the image and the concepts."""
     generator = torch.Generator().manual_seed(4)
     references = [torch.randn(1, 16, 1, 8, 6, generator=generator), torch.randn(1, 16, 1, 4, 4, generator=generator)]
     tiny = make_tiny(

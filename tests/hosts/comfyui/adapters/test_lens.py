@@ -55,7 +55,7 @@ def test_padding_of_the_prompt_does_not_reach_the_concepts() -> None:
     assert relative_error(recording.scores, expected) < CLOSE
 
 
-def test_concepts_have_the_first_place_of_a_prompt_beside_an_empty_one() -> None:
+def test_concepts_have_the_first_position_of_a_prompt_beside_an_empty_one() -> None:
     """ComfyUI gives an empty prompt no tokens, so that nothing at all is at the place that concepts take.
 
     A prompt of one token that nothing attends to is as good as none.

@@ -1,4 +1,4 @@
-"""The Lumina adapter: what its rows in the table of architectures do not show."""
+"""The Lumina adapter: what its tiny models do not show."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def z_image(text: int = 32, **changes: Any) -> Any:
     return make_tiny("Z-Image", "z_image", "ZImage", position=3, text=text, **{"config": Z_IMAGE, **changes})
 
 
-def test_captions_of_any_length_and_odd_pictures_are_found_beside_their_padding() -> None:
+def test_captions_of_any_length_and_odd_images_are_found_beside_their_padding() -> None:
     tiny = z_image(text=64, latent=(1, 16, 9, 17), grid=(1, 5, 9))
     recording, expected = recorded_and_expected(
         tiny, tiny.make(), SETTINGS, positive=tiny.cond(tokens=40), latent=tiny.empty(2), steps=1
@@ -50,8 +50,8 @@ def test_captions_of_any_length_and_odd_pictures_are_found_beside_their_padding(
 
 
 @pytest.mark.parametrize("captioned", [False, True])
-def test_omnis_reference_pictures_are_looked_at_and_not_mapped(captioned: bool) -> None:
-    """Each has a caption, or pad tokens in its place, before the picture's own; what a vision encoder says follows."""
+def test_omnis_reference_images_are_attended_to_and_not_mapped(captioned: bool) -> None:
+    """Each has a caption, or pad tokens in its place, before the image's own; what a vision encoder says follows."""
     generator = torch.Generator().manual_seed(4)
     references = [torch.randn(1, 16, 8, 6, generator=generator), torch.randn(1, 16, 12, 14, generator=generator)]
     extra: dict[str, Any] = {"reference_latents": lambda *_: references}

@@ -1,4 +1,4 @@
-"""README's list of models is what the table of architectures makes."""
+"""README lists the models that the tiny architectures stand for."""
 
 from __future__ import annotations
 

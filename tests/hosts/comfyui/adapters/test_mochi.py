@@ -64,6 +64,6 @@ def test_the_last_block_is_recorded_without_a_text_to_update() -> None:
 
 
 @pytest.mark.parametrize(("frames", "counts"), [(1, None), (3, (1, 6, 6))])
-def test_a_latent_frame_is_six_picture_frames(frames: int, counts: tuple[int, ...] | None) -> None:
+def test_a_latent_frame_is_six_video_frames(frames: int, counts: tuple[int, ...] | None) -> None:
     found = recorded(TINY.cond(), latent=torch.zeros(1, 12, frames, 12, 8), steps=1)
     assert (found.grid, found.frame_counts) == ((frames, 6, 4), counts)

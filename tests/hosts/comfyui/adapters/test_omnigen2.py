@@ -1,4 +1,4 @@
-"""The OmniGen 2 adapter: what its tiny in the table of architectures does not show."""
+"""The OmniGen 2 adapter: what its tiny model does not show."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_last_fifth_of_the_layers_whose_text_is_read_is_the_default() -> Non
     assert OmniGen2().describe(model).default_layers == (24, 25, 26, 27, 28, 29, 30)
 
 
-def test_reference_pictures_are_looked_at_and_not_mapped() -> None:
+def test_reference_images_are_attended_to_and_not_mapped() -> None:
     generator = torch.Generator().manual_seed(4)
     references = [torch.randn(1, 16, 8, 6, generator=generator), torch.randn(1, 16, 4, 4, generator=generator)]
     tiny = make_tiny(references=12 + 4)

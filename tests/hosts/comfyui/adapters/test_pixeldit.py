@@ -39,7 +39,7 @@ def test_default_layers_of_a_full_size_model_end_before_the_last_block() -> None
     assert PixelDiT().describe(replace(TEXT, config=config).make().model).default_layers == (10, 11, 12)
 
 
-def test_concepts_have_the_place_of_the_first_word() -> None:
+def test_concepts_have_the_position_of_the_first_word() -> None:
     """Behind a long template, of which the text encoder leaves the first token."""
     assert first_word(clip_of("PixelDiT")) == PixelDiT().describe(TEXT.make().model).concept_position == 1
 

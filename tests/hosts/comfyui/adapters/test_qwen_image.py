@@ -1,4 +1,4 @@
-"""The Qwen-Image adapter: sizes, reference pictures, layers, odd sizes, and whose blocks it knows."""
+"""The Qwen-Image adapter: sizes, reference images, layers, odd sizes, and whose blocks it knows."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SETTINGS = Settings(make_encoded())
 METHODS = ("index", "index_timestep_zero", "negative_index", "offset")
 
 
-def pictures(*sizes: tuple[int, ...]) -> list[Tensor]:
+def images(*sizes: tuple[int, ...]) -> list[Tensor]:
     generator = torch.Generator().manual_seed(9)
     return [torch.randn(size, generator=generator) for size in sizes]
 
 
-REFERENCES = pictures((1, 16, 1, 6, 8), (1, 16, 1, 4, 4))
+REFERENCES = images((1, 16, 1, 6, 8), (1, 16, 1, 4, 4))
 
 
 def network_of(blocks: Any, cls: type = object, **attributes: Any) -> Any:
@@ -53,7 +53,7 @@ def test_sizes_are_read_from_the_live_model() -> None:
     assert (found.joint_blocks, found.text_width, found.patch) == (3, 48, 2)
 
 
-def test_concepts_have_the_place_of_the_first_word() -> None:
+def test_concepts_have_the_position_of_the_first_word() -> None:
     """The host cuts the template off."""
     assert first_word(clip_of("Qwen-Image")) == QwenImage().describe(IMAGE.make().model).concept_position == 0
 
@@ -82,7 +82,7 @@ def test_slices_are_counted_from_the_end_of_the_keys() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_concepts_see_reference_pictures_that_are_not_mapped(method: str) -> None:
+def test_concepts_see_reference_images_that_are_not_mapped(method: str) -> None:
     model, latent = IMAGE.make(), IMAGE.empty(2)
     positive = IMAGE.cond(reference_latents=REFERENCES, reference_latents_method=method)
     recording, expected = recorded_and_expected(IMAGE, model, SETTINGS, positive=positive, latent=latent, steps=1)
@@ -104,8 +104,8 @@ def test_the_negative_prompt_in_the_same_batch_changes_nothing(method: str) -> N
 
 
 @torch.no_grad()
-def test_concepts_have_the_timestep_of_the_picture_not_of_its_references() -> None:
-    """Also where all rows are looked at: then the embedding has twice as many."""
+def test_concepts_have_the_timestep_of_the_image_not_of_its_references() -> None:
+    """Also where all rows are recorded: then the embedding has twice as many."""
     network = IMAGE.make().model.diffusion_model
     generator = torch.Generator().manual_seed(9)
     temb, concept = torch.randn(4, 64, generator=generator), torch.randn(2, 3, 64, generator=generator)
@@ -122,7 +122,7 @@ def test_concepts_have_the_timestep_of_the_picture_not_of_its_references() -> No
 
 
 def test_a_prompt_for_an_area_counts_there_alone() -> None:
-    """Areas have two axes, the latent of a single picture has three."""
+    """Areas have two axes, the latent of a single image has three."""
     model, settings = IMAGE.make(), SETTINGS
     options = {"latent": IMAGE.empty(), "steps": 1}
     whole = recording_of(model, settings, positive=IMAGE.cond(), **options)
@@ -132,10 +132,10 @@ def test_a_prompt_for_an_area_counts_there_alone() -> None:
     assert (changed[3:] < CLOSE * whole.scores.abs().max()).all() and (changed[:3] > 0.1).all()
 
 
-def test_mage_flow_has_reference_pictures_too() -> None:
+def test_mage_flow_has_reference_images_too() -> None:
     if not MAGE.in_host:
         pytest.skip("this ComfyUI has no Mage-Flow")
-    positive = MAGE.cond(reference_latents=pictures((1, 128, 3, 5)))
+    positive = MAGE.cond(reference_latents=images((1, 128, 3, 5)))
     recording, expected = recorded_and_expected(MAGE, MAGE.make(), SETTINGS, positive=positive, latent=MAGE.empty())
     assert recording.scores.shape[-1] == 24 and recording.image_size == (96, 64)
     assert relative_error(recording.scores, expected) < CLOSE
@@ -150,7 +150,7 @@ def test_padding_of_the_prompt_does_not_reach_the_concepts() -> None:
 
 
 @pytest.mark.parametrize(
-    "tiny", [replace(IMAGE, grid=(1, 5, 4)), replace(LAYERED, grid=(3, 5, 4))], ids=["picture", "layers"]
+    "tiny", [replace(IMAGE, grid=(1, 5, 4)), replace(LAYERED, grid=(3, 5, 4))], ids=["image", "layers"]
 )
 def test_odd_sizes_have_a_token_for_the_rest(tiny: Any) -> None:
     latent = torch.zeros(2, 16, tiny.grid[0], 9, 7)

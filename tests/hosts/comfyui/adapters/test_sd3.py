@@ -49,7 +49,7 @@ def test_shares_follow_the_authors_rule_for_sd3() -> None:
 
 
 def test_the_images_attention_to_itself_is_not_taken_for_the_joint_one() -> None:
-    """3.5 medium has it in some blocks: what it gives reaches the concepts in the next block, through the picture."""
+    """3.5 medium has it in some blocks: what it gives reaches the concepts in the next block, through the image."""
     model, other = DUAL.make(), DUAL.make()
     with torch.no_grad():
         other.model.diffusion_model.joint_blocks[1].x_block.attn2.proj.weight.mul_(2.0)
@@ -60,8 +60,8 @@ def test_the_images_attention_to_itself_is_not_taken_for_the_joint_one() -> None
 
 
 @pytest.mark.parametrize("mode", ["auto", "paper"])
-def test_companions_go_through_the_model_and_are_not_looked_for(mode: str) -> None:
-    """The start token of a line that CLIP has read: the concepts look at it, as at each other."""
+def test_context_tokens_go_through_the_model_and_are_not_recorded(mode: str) -> None:
+    """The start token of a line that CLIP has read: the concepts attend to it, as to each other."""
     everything = make_encoded(count=4, width=LARGE.text_width)
     three = dataclasses.replace(
         everything,
@@ -73,14 +73,14 @@ def test_companions_go_through_the_model_and_are_not_looked_for(mode: str) -> No
     options = {"positive": LARGE.cond(), "latent": LARGE.empty(2), "steps": 1}
     found, full = (recording_of(LARGE.make(), Settings(one, mode=mode), **options) for one in (three, everything))
     assert found.scores.shape == (1, 3, 2, 3, 24)
-    if mode == "auto":  # in the other mode the concepts are normalised over all that are looked for
+    if mode == "auto":  # in the other mode the concepts are normalised over all that are recorded
         assert relative_error(found.scores, full.scores[:, :, :, :3]) < CLOSE
     assert relative_error(found.norms, full.norms[..., :3]) < CLOSE
     alone = recording_of(LARGE.make(), Settings(make_encoded(count=3, width=LARGE.text_width), mode=mode), **options)
     assert relative_error(found.norms, alone.norms) > 100 * CLOSE
 
 
-def test_pads_are_told_from_companions() -> None:
+def test_pads_are_told_from_context_tokens() -> None:
     """The mode with pad tokens puts them behind everything else."""
     encoded = dataclasses.replace(SETTINGS.encoded, context_tokens=torch.ones(1, LARGE.text_width))
     padded = dataclasses.replace(
@@ -105,10 +105,10 @@ def test_a_block_that_another_pack_calls_gives_the_same() -> None:
     assert torch.equal(result.recording.scores, recording_of(model, SETTINGS, **options).scores)
 
 
-def test_an_existing_picture_is_looked_at_with_the_prompts_pooled_text() -> None:
-    """As in the authors' code for SD3; that for Flux 1 leaves it out, and so does the look there."""
+def test_an_existing_image_is_analysed_with_the_prompts_pooled_text() -> None:
+    """As in the authors' code for SD3; that for Flux 1 leaves it out, and so does the analysis there."""
     model = LARGE.make()
-    picture = {"samples": torch.randn(LARGE.empty().shape, generator=torch.Generator().manual_seed(6))}
+    image = {"samples": torch.randn(LARGE.empty().shape, generator=torch.Generator().manual_seed(6))}
     seen = []
 
     def spy(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -117,7 +117,7 @@ def test_an_existing_picture_is_looked_at_with_the_prompts_pooled_text() -> None
 
     model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "spy", spy)
     positive = LARGE.cond()
-    analyze(model, SETTINGS, picture, positive)
+    analyze(model, SETTINGS, image, positive)
     assert torch.equal(seen[0], positive[0][1]["pooled_output"])
 
 

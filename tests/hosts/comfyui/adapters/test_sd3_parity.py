@@ -1,6 +1,6 @@
-"""Stable Diffusion 3 in ComfyUI and in diffusers: with the same weights, the same picture and the same scores.
+"""Stable Diffusion 3 in ComfyUI and in diffusers: with the same weights, the same image and the same scores.
 
-Diffusers' model runs the picture; the concepts beside it are spelled out from the formulas in float64.
+Diffusers' model runs the image; the concepts beside it are spelled out from the formulas in float64.
 """
 
 from __future__ import annotations

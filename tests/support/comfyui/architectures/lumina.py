@@ -66,10 +66,10 @@ def _project(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) 
 def make_tiny(
     name: str, architecture: str, kind: str, position: int, text: int | None = None, earlier: int = 0, **changes: Any
 ) -> TinyArchitecture:
-    """A tiny.
+    """A tiny model.
 
     Args:
-        name, architecture, kind, changes: of the tiny.
+        name, architecture, kind, changes: see `TinyArchitecture`.
         position: of the concepts in the caption.
         text: tokens of all captions with their padding; None is what the image's tokens leave.
         earlier: tokens of the captions of reference images, which come before the generated image's.
