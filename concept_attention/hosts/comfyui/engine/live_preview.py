@@ -42,12 +42,7 @@ class LivePreview:
     """
 
     def __init__(
-        self,
-        concepts: Sequence[Concept],
-        view: str,
-        rule: ShareRule,
-        recorded: Sequence[int],
-        default: Sequence[int],
+        self, concepts: Sequence[Concept], view: str, rule: ShareRule, recorded: Sequence[int], default: Sequence[int]
     ) -> None:
         self._painter = StepPainter(concepts, view, rule)
         self._layers = [recorded.index(layer) for layer in usual_layers(recorded, default)]

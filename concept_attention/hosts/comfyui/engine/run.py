@@ -17,7 +17,6 @@ from torch import Tensor
 from ....errors import UserError
 from ....recording.recording import Recording
 from ...collector import Collector, versions
-from ..adapters.registry import adapter_for
 from .geometry import latent_pixels_per_token
 from .live_preview import LivePreview
 from .progress_text import show_progress_text
@@ -77,7 +76,7 @@ def record(
     steps = len(call["sigmas"]) - 1
     if isinstance(call["latent_image"], Tensor):  # other packs' guiders may have none
         _warn_of_size(collector, settings, call["latent_image"], steps)
-    session = RecordingSession(guider, adapter_for(model), collector, settings, steps, stop_after_last_layer)
+    session = RecordingSession(guider, collector, settings, steps, stop_after_last_layer)
     preview = _preview(settings, collector) if settings.live_preview else None
     original = guider.model_options
     guider.model_options = _with_wrappers(session, original)

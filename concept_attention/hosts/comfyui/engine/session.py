@@ -20,9 +20,9 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...collector import Collector, LayerScores
-from ..adapters.adapter import Adapter
 from ..adapters.block_call import Rows
 from ..adapters.network import running_eager
+from ..adapters.registry import adapter_for
 from .geometry import RunGeometry, latent_pixels_per_token, measure_geometry, noise_level
 from .prompts import UnknownRegion, covered_indices, find_positive, latent_size, prompt_regions
 from .regions import Region, ScoreAccumulator, latent_to_tokens
@@ -67,8 +67,7 @@ class RecordingSession:
 
     Args:
         guider: that samples.
-        adapter: of the model's family.
-        collector: scores the concepts.
+        collector: that scores the concepts.
         settings: of the run.
         steps: sampler steps of the run.
         stop_after_last_layer: end each forward pass after the last recorded layer.
@@ -82,16 +81,10 @@ class RecordingSession:
     """
 
     def __init__(
-        self,
-        guider: Any,
-        adapter: Adapter,
-        collector: Collector,
-        settings: Settings,
-        steps: int,
-        stop_after_last_layer: bool,
+        self, guider: Any, collector: Collector, settings: Settings, steps: int, stop_after_last_layer: bool
     ) -> None:
         self._guider = guider
-        self._adapter = adapter
+        self._adapter = adapter_for(guider.model_patcher.model)
         self._collector = collector
         self._settings = settings
         self._steps = steps
