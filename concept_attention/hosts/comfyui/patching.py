@@ -37,8 +37,7 @@ def patch_model(
         model: a ModelPatcher; it is not changed.
         settings: what to record.
         on_result: see `OnResult`; None puts the recording into the cache, where `collect` finds it.
-        stop_after_last_layer: end each forward pass after the last recorded layer; the sampled latent is meaningless
-            then.
+        stop_after_last_layer: end each forward pass after the last recorded layer; the latent is meaningless then.
 
     Raises:
         UserError: if the model cannot be recorded with these settings, or is patched already.
@@ -46,8 +45,7 @@ def patch_model(
     settings.check(model.model)
     _refuse_patched(model.wrappers, model.model_options)
     patched = model.clone()
-    on_result = on_result or _put_into(RECORDING_CACHE, settings)
-    wrapper = _recording_wrapper(settings, on_result, stop_after_last_layer)
+    wrapper = _recording_wrapper(settings, on_result or _put_into(RECORDING_CACHE, settings), stop_after_last_layer)
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, wrapper)
     return patched
 

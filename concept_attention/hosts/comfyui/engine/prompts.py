@@ -18,7 +18,7 @@ Conds = Sequence[Mapping[str, Any]]  # the prompts of one kind, as a guider hold
 
 
 class UnknownRegion(Exception):
-    """Where a part of the latent lies cannot be told, as another pack splits the work; the text is for users."""
+    """The region of a part of the latent cannot be determined; the text says why, for users to read."""
 
 
 def latent_size(x: Tensor) -> tuple[int, int, int, int]:
@@ -105,8 +105,8 @@ def _region_of(prompt: Mapping[str, Any], area: Any, indices: LatentIndices) -> 
     weight = _one_channel(area.mult)
     if area.area is not None:
         count = len(area.area) // 2
-        spans = [(0, len(indices[0])), *([(0, 1)] * (3 - count))]
-        spans += zip(area.area[count:], area.area[:count], strict=True)
+        box = zip(area.area[count:], area.area[:count], strict=True)
+        spans = [(0, len(indices[0])), *([(0, 1)] * (3 - count)), *box]
         batch, frames, rows, columns = (
             [axis[start + offset] for offset in range(length)]
             for axis, (start, length) in zip(indices, spans, strict=True)

@@ -60,8 +60,7 @@ def record(
         executor: of the wrapper; its `class_obj` is the guider.
         args, kwargs: of the wrapper.
         settings: what to record.
-        stop_after_last_layer: end each forward pass after the last recorded layer; the sampled latent is meaningless
-            then.
+        stop_after_last_layer: end each forward pass after the last recorded layer; the latent is meaningless then.
 
     Returns:
         The sampler's output, unchanged, and what was recorded.

@@ -17,9 +17,9 @@ from concept_attention.hosts.comfyui.engine.settings import Settings
 from ....support.comfyui.architectures.hunyuan_video import ROWS
 from ....support.comfyui.architectures.oracle import recorded_and_expected
 from ....support.comfyui.architectures.row import Row
-from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of
 from ....support.comfyui.tiny import make_flux
+from ....support.numbers import relative_error
 
 CLOSE = 1e-5
 BY_NAME = {row.name: row for row in ROWS}
