@@ -53,12 +53,12 @@ class _PositivePrompts(NamedTuple):
 
     Attributes:
         accumulator: of the evaluation.
-        index: of the positive list among the evaluated ones.
+        list_index: of the positive list among the evaluated ones.
         waiting: by prompt id, number and region (see `ScoreAccumulator.register`) of what was not evaluated yet.
     """
 
     accumulator: ScoreAccumulator
-    index: int
+    list_index: int
     waiting: dict[Any, list[tuple[int, Region]]]
 
 
@@ -233,7 +233,7 @@ class RecordingSession:
         chosen = []
         with self._lock:
             for chunk, (index, prompt) in enumerate(chunks):
-                waiting = prompts.waiting.get(prompt, []) if index == prompts.index else []
+                waiting = prompts.waiting.get(prompt, []) if index == prompts.list_index else []
                 if waiting and _fits(x, len(chunks), waiting[0][1]):
                     chosen.append((chunk, *waiting.pop(0)))
                 elif waiting:
