@@ -82,10 +82,8 @@ class LivePreview:
         kind, image, size = preview
         return kind, self._paint(*self._step, shrink(image, size)), size
 
-    def _paint(
-        self, latest: tuple[Tensor, ...], geometry: RunGeometry, under: Image.Image | None = None
-    ) -> Image.Image:
-        scores = tuple(part[self._layers, 0] for part in latest)  # the host shows the first image, too
+    def _paint(self, step: tuple[Tensor, ...], geometry: RunGeometry, under: Image.Image | None = None) -> Image.Image:
+        scores = tuple(part[self._layers, 0] for part in step)  # the host shows the first image, too
         return self._painter.paint(scores, geometry.grid[1:], geometry.visible, under)
 
 

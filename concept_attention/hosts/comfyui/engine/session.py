@@ -194,8 +194,8 @@ class RecordingSession:
                 scores = self._collector.score(image_out, concept_out)
                 with self._lock:
                     for index, (_, number, _) in enumerate(chosen):
-                        rows = slice(index * batch, (index + 1) * batch)
-                        prompts.accumulator.add(number, layer, _select_rows(scores, rows))
+                        own = _select_rows(scores, slice(index * batch, (index + 1) * batch))
+                        prompts.accumulator.add(number, layer, own)
 
         rows = _chunk_rows([chunk for chunk, _, _ in chosen], batch)
         tokens = math.prod(latent_to_tokens(chosen[0][2].size[1:], self._patch))
