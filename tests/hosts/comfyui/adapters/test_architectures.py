@@ -21,9 +21,9 @@ from concept_attention.hosts.comfyui.engine.stream import ConceptStream
 from ....support.comfyui.architectures.catalogue import TINY_ARCHITECTURES
 from ....support.comfyui.architectures.oracle import observing, recorded_and_expected
 from ....support.comfyui.architectures.tiny_architecture import TinyArchitecture
-from ....support.comfyui.naive import relative_error
-from ....support.comfyui.recording_spy import footprint, make_encoded, recording_of, sample_and_record, watch
+from ....support.comfyui.recording_spy import footprint, make_encoded, recording_model, recording_of, sample_and_record
 from ....support.comfyui.tiny import sample
+from ....support.numbers import relative_error
 
 CLOSE = 1e-5
 
@@ -59,7 +59,7 @@ def test_the_latent_is_bit_identical_and_nothing_is_left_behind(tiny: TinyArchit
     assert torch.equal(observed, plain) and footprint(model) == before
     assert result.recording is not None, result.reason
     assert result.recording.scores.shape[:2] == (2, len(list(tiny.adapter.joint_blocks(model.model.diffusion_model))))
-    assert "problems" not in result.recording.metadata
+    assert "troubles" not in result.recording.metadata
 
 
 def test_the_model_is_known_by_its_adapter(tiny: TinyArchitecture) -> None:
@@ -79,7 +79,7 @@ def test_scores_are_those_of_blocks_that_run_on_the_concepts(tiny: TinyArchitect
 def test_a_forward_pass_that_ends_after_the_last_kept_block_says_the_same(tiny: TinyArchitecture) -> None:
     model, settings = tiny.make(), settings_of(tiny, layers="0-1")
     finished, ended = (
-        sample_and_record(model, settings, stop=stop, **options_of(tiny, steps=1))[1].recording
+        sample_and_record(model, settings, stop_after_last_layer=stop, **options_of(tiny, steps=1))[1].recording
         for stop in (False, True)
     )
     assert finished is not None and ended is not None
@@ -147,7 +147,7 @@ def test_the_prompts_own_tokens_as_concepts_stay_the_prompt(tiny: TinyArchitectu
 def test_an_error_in_a_block_leaves_nothing_behind(tiny: TinyArchitecture) -> None:
     model = tiny.make()
     blocks = list(tiny.adapter.joint_blocks(model.model.diffusion_model))
-    watched = watch(model, [], settings_of(tiny))
+    watched = recording_model(model, [], settings_of(tiny))
     before = footprint(watched)
 
     def fail(module: Any, args: Any, output: Any) -> None:

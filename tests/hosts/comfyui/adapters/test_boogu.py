@@ -13,8 +13,8 @@ from concept_attention.hosts.comfyui.engine.settings import Settings
 
 from ....support.comfyui.architectures.oracle import recorded_and_expected
 from ....support.comfyui.encoders import clip_of, first_word
-from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of
+from ....support.numbers import relative_error
 
 pytest.importorskip("comfy.ldm.boogu", reason="this ComfyUI has no Boogu")
 

@@ -7,9 +7,9 @@ import types
 from concept_attention.hosts.comfyui.adapters.chroma import Chroma
 
 from ....support.comfyui.architectures.chroma import VARIANTS
-from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import recording_of
 from ....support.comfyui.tiny import make_flux
+from ....support.numbers import relative_error
 
 CLOSE = 1e-5
 CHROMA, RADIANCE = VARIANTS

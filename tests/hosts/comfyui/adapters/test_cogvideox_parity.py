@@ -22,8 +22,8 @@ from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
 from ....support.comfyui.architectures.cogvideox import VARIANTS
-from ....support.comfyui.naive import naive_scores, relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of
+from ....support.numbers import naive_scores, relative_error
 
 CLOSE = 1e-4
 COUNT, TOKENS = 3, 226

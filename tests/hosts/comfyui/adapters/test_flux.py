@@ -20,9 +20,10 @@ from concept_attention.hosts.comfyui.engine.settings import Settings
 from ....support.comfyui.architectures import flux as tiny_flux
 from ....support.comfyui.architectures import flux2 as tiny_flux2
 from ....support.comfyui.encoders import clip_of, first_word
-from ....support.comfyui.naive import naive_flux, naive_scores, relative_error
-from ....support.comfyui.recording_spy import footprint, make_encoded, recording_of, sample_and_record, watch
+from ....support.comfyui.naive_flux import naive_flux
+from ....support.comfyui.recording_spy import footprint, make_encoded, recording_model, recording_of, sample_and_record
 from ....support.comfyui.tiny import make_cond, make_flux, make_latent, sample
+from ....support.numbers import naive_scores, relative_error
 
 CLOSE = 1e-5
 
@@ -207,7 +208,7 @@ def test_a_run_leaves_nothing_on_the_model(make: Callable[[], Any]) -> None:
     model = make()
     sample(model)
     before = footprint(model)
-    watched = watch(model, [])
+    watched = recording_model(model, [])
     carried = footprint(watched)
     sample(watched, cfg=4.0)
     assert footprint(model) == before and footprint(watched) == carried

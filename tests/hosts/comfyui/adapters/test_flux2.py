@@ -16,9 +16,9 @@ from ....support.comfyui.architectures.flux2 import VARIANTS
 from ....support.comfyui.architectures.oracle import recorded_and_expected
 from ....support.comfyui.architectures.tiny_architecture import TinyArchitecture
 from ....support.comfyui.encoders import clip_of, first_word
-from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of
 from ....support.comfyui.tiny import make_flux
+from ....support.numbers import relative_error
 
 CLOSE = 1e-5
 DEV, KLEIN = VARIANTS

@@ -15,9 +15,9 @@ from concept_attention.hosts.comfyui.engine.settings import Settings
 
 from ....support.comfyui.architectures.hidream import VARIANTS
 from ....support.comfyui.architectures.oracle import recorded_and_expected
-from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of, sample_and_record
 from ....support.comfyui.tiny import Conditioning, sample
+from ....support.numbers import relative_error
 
 CLOSE = 1e-5
 (TINY,) = VARIANTS
@@ -71,4 +71,4 @@ def test_a_reference_image_beside_the_generated_one_is_reported(width: int) -> N
     latent, result = sample_and_record(model, SETTINGS, **options)
     assert torch.equal(latent, sample(model, **options))
     assert result.recording is None
-    assert f"attends to {6 * (4 + width // 2)} image tokens, the picture has 24" in result.reason
+    assert f"attends to {6 * (4 + width // 2)} image tokens, the target image has 24" in result.reason

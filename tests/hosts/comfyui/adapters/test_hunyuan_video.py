@@ -17,9 +17,9 @@ from concept_attention.hosts.comfyui.engine.settings import Settings
 from ....support.comfyui.architectures.hunyuan_video import VARIANTS
 from ....support.comfyui.architectures.oracle import recorded_and_expected
 from ....support.comfyui.architectures.tiny_architecture import TinyArchitecture
-from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of
 from ....support.comfyui.tiny import make_flux
+from ....support.numbers import relative_error
 
 CLOSE = 1e-5
 BY_NAME = {tiny.name: tiny for tiny in VARIANTS}

@@ -8,8 +8,8 @@ import torch
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
 from ....support.comfyui.architectures.oracle import recorded_and_expected
-from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import make_encoded
+from ....support.numbers import relative_error
 
 pytest.importorskip("comfy.ldm.krea2", reason="this ComfyUI has no Krea 2")
 

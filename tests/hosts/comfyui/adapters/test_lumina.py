@@ -15,8 +15,8 @@ from concept_attention.hosts.comfyui.engine.settings import Settings
 
 from ....support.comfyui.architectures.lumina import Z_IMAGE, make_tiny
 from ....support.comfyui.architectures.oracle import recorded_and_expected
-from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import make_encoded
+from ....support.numbers import relative_error
 
 CLOSE = 1e-5
 SETTINGS = Settings(make_encoded(width=48))

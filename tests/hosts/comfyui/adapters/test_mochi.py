@@ -15,9 +15,9 @@ from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.recording.recording import Recording
 
 from ....support.comfyui.architectures.mochi import VARIANTS
-from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of
 from ....support.comfyui.tiny import Conditioning
+from ....support.numbers import relative_error
 
 CLOSE = 1e-5
 (TINY,) = VARIANTS

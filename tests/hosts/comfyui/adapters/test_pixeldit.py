@@ -15,8 +15,8 @@ from concept_attention.hosts.comfyui.engine.settings import Settings
 from ....support.comfyui.architectures.oracle import recorded_and_expected
 from ....support.comfyui.architectures.tiny_architecture import Arguments
 from ....support.comfyui.encoders import clip_of, first_word
-from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import make_encoded
+from ....support.numbers import relative_error
 
 pytest.importorskip("comfy.ldm.pixeldit", reason="this ComfyUI has no PixelDiT")
 

@@ -21,8 +21,8 @@ from diffusers.models.transformers import transformer_qwenimage
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
 from ....support.comfyui.architectures.qwen_image import IMAGE
-from ....support.comfyui.naive import naive_scores, relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of
+from ....support.numbers import naive_scores, relative_error
 
 CLOSE = 1e-4
 SETTINGS = Settings(make_encoded())

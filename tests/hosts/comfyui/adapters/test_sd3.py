@@ -17,9 +17,9 @@ from concept_attention.hosts.comfyui.engine.settings import Settings
 
 from ....support.comfyui.architectures.oracle import recorded_and_expected
 from ....support.comfyui.architectures.sd3 import VARIANTS
-from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of, sample_and_record
 from ....support.comfyui.tiny import sample
+from ....support.numbers import relative_error
 
 CLOSE = 1e-5
 MEDIUM, LARGE, DUAL = VARIANTS

@@ -23,8 +23,8 @@ from concept_attention.hosts.comfyui.engine.settings import Settings
 
 from ....support.comfyui.architectures.sd3 import VARIANTS
 from ....support.comfyui.architectures.tiny_architecture import TinyArchitecture
-from ....support.comfyui.naive import naive_scores, relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of
+from ....support.numbers import naive_scores, relative_error
 
 CLOSE = 1e-4
 SETTINGS = Settings(make_encoded())

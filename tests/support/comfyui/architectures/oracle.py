@@ -23,7 +23,7 @@ from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall, name
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.recording.recording import Recording
 
-from ..naive import naive_scores
+from ...numbers import naive_scores
 from ..recording_spy import recording_of
 from .tiny_architecture import Arguments, TinyArchitecture
 
