@@ -200,7 +200,7 @@ def test_unknown_words_in_the_prompt_are_a_warning(run: Any, arguments: list[Any
 @pytest.mark.parametrize(
     "changed, expected",
     [
-        ({"--concepts": ["dragon"]}, 'no word for all of "dragon"'),
+        ({"--concepts": ["dragon"]}, 'does not know every word in "dragon"'),
         ({"--layers": ["24"]}, "Layer 24 does not exist: this model has 4 joint blocks (0-3)"),
         ({"--layers": ["last"]}, '`layers` cannot be "last"'),
         ({"--heatmap-steps": ["3"]}, "Step 3 does not exist: there are 3 steps"),
@@ -297,50 +297,3 @@ def test_ctrl_c_while_writing_leaves_whole_files_only(
     assert (generated / "recording.safetensors").read_bytes() == before
     for path in generated.glob("*.png"):
         Image.open(path).load()
-
-
-def test_a_full_disk_is_one_line(run: Any, arguments: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device", "image.png")
-
-    monkeypatch.setattr("concept_attention.cli.output.save_image", full)
-    said = run(*arguments, "--out", "out", "--quiet")
-    assert said.code == 2 and said.err == "error: image.png: No space left on device\n" and not Path("out").exists()
-
-
-@pytest.mark.parametrize("error", [RuntimeError("a fault"), ValueError("of another package"), ZeroDivisionError()])
-def test_a_fault_of_the_program_shows_its_traceback(
-    run: Any, arguments: list[Any], random_pipeline: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(random_pipeline.scheduler, "step", fail)
-    with pytest.raises(type(error)):
-        run(*arguments, "--out", "out")
-    assert not Path("out").exists()
-
-
-@pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory"), MemoryError()]
-)
-def test_want_of_memory_is_one_line_with_advice(
-    run: Any, arguments: list[Any], random_pipeline: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(random_pipeline.scheduler, "step", fail)
-    said = run(*arguments, "--out", "out", "--quiet")
-    assert said.code == 1 and said.err.count("\n") == 1 and "--offload" in said.err
-
-
-def test_a_missing_package_is_one_line_with_advice(
-    run: Any, arguments: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def missing(*_: Any) -> None:
-        raise ModuleNotFoundError("No module named 'accelerate'", name="accelerate")
-
-    monkeypatch.setattr("concept_attention.cli.model.load_pipeline", missing)
-    said = run(*arguments, "--out", "out", "--quiet")
-    assert said.code == 2 and "standalone" in said.err and said.err.count("\n") == 1
