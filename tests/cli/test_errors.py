@@ -30,8 +30,8 @@ def sampler_raises(random_pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> Rai
 
 def test_a_user_error_is_one_line(run: Any, arguments: list[Any], sampler_raises: Raise) -> None:
     sampler_raises(UserError("Expected a house,\ngot a tree."))
-    said = run(*arguments, "--out", "out", "--quiet")
-    assert (said.code, said.out, said.err) == (2, "", "error: Expected a house, got a tree.\n")
+    output = run(*arguments, "--out", "out", "--quiet")
+    assert (output.code, output.out, output.err) == (2, "", "error: Expected a house, got a tree.\n")
     assert not Path("out").exists()
 
 
@@ -63,8 +63,8 @@ def test_too_little_memory_is_one_line_with_advice(
     run: Any, arguments: list[Any], sampler_raises: Raise, error: Exception
 ) -> None:
     sampler_raises(error)
-    said = run(*arguments, "--out", "out", "--quiet")
-    assert said.code == 1 and said.err.count("\n") == 1 and "--offload" in said.err
+    output = run(*arguments, "--out", "out", "--quiet")
+    assert output.code == 1 and output.err.count("\n") == 1 and "--offload" in output.err
 
 
 def test_a_missing_package_is_one_line_with_advice(
@@ -74,8 +74,8 @@ def test_a_missing_package_is_one_line_with_advice(
         raise ModuleNotFoundError("No module named 'accelerate'", name="accelerate")
 
     monkeypatch.setattr("concept_attention.cli.model.load_pipeline", missing)
-    said = run(*arguments, "--out", "out", "--quiet")
-    assert said.code == 2 and "standalone" in said.err and said.err.count("\n") == 1
+    output = run(*arguments, "--out", "out", "--quiet")
+    assert output.code == 2 and "standalone" in output.err and output.err.count("\n") == 1
 
 
 def test_a_full_disk_is_one_line(run: Any, arguments: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,5 +83,5 @@ def test_a_full_disk_is_one_line(run: Any, arguments: list[Any], monkeypatch: py
         raise OSError(28, "No space left on device", "image.png")
 
     monkeypatch.setattr("concept_attention.cli.output.save_image", full)
-    said = run(*arguments, "--out", "out", "--quiet")
-    assert said.code == 2 and said.err == "error: image.png: No space left on device\n" and not Path("out").exists()
+    output = run(*arguments, "--out", "out", "--quiet")
+    assert output.code == 2 and output.err == "error: image.png: No space left on device\n" and not Path("out").exists()
