@@ -68,7 +68,7 @@ def analyze(
     pictures = check_latent(model, latent["samples"])
     schedule = schedule_of(model, noise, samples)
     pooled = adapter_for(model.model).describe(model.model).pooled_text
-    conds = look_conditions(settings.encoded.empty_conditioning if positive is None else positive, pooled)
+    conds = look_conditions(settings.encoded.empty if positive is None else positive, pooled)
     guider = comfy.samplers.CFGGuider(watched)
     guider.inner_set_conds({"positive": conds})
     callback = latent_preview.prepare_callback(model, samples) if settings.live_preview else _progress(samples)

@@ -82,7 +82,7 @@ def test_the_model_is_shown_the_noised_pictures(model: Any, shown: list[dict[str
 
 def test_without_a_prompt_the_empty_text_is_shown(model: Any, shown: list[dict[str, Any]]) -> None:
     analyze(model, SETTINGS, ONE)
-    assert torch.equal(shown[0]["c_crossattn"], SETTINGS.encoded.empty_conditioning[0][0])
+    assert torch.equal(shown[0]["c_crossattn"], SETTINGS.encoded.empty[0][0])
 
 
 def test_a_look_is_a_samplers_first_step_with_zero_pooled_text_and_guidance(model: Any) -> None:

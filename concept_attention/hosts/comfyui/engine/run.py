@@ -88,7 +88,7 @@ def record(
 
 def _preview(settings: Settings, collector: Collector) -> LivePreview:
     kept, default = collector.layers, collector.architecture.default_layers
-    return LivePreview(settings.encoded.concepts, settings.live_preview, collector.share_rule, kept, default)
+    return LivePreview(settings.encoded.concepts, settings.live_preview, collector.reading, kept, default)
 
 
 def _warn_of_size(collector: Collector, settings: Settings, latent: Tensor, steps: int) -> None:

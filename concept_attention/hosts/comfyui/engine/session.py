@@ -253,5 +253,4 @@ def _rows(chunks: Sequence[int], batch: int) -> Rows:
 
 
 def _of_rows(scores: LayerScores, rows: slice) -> LayerScores:
-    pad_scores = None if scores.pad_scores is None else scores.pad_scores[rows]
-    return LayerScores(scores.scores[rows], scores.norms[rows], pad_scores)
+    return LayerScores(scores.scores[rows], scores.norms[rows], None if scores.pads is None else scores.pads[rows])

@@ -16,7 +16,7 @@ from torch import Tensor
 from ....choices import Pooling, Reader
 from ....concepts import Concept
 from ...encoded import EncodedConcepts, pool, resolve_pooling
-from ...token_spans import REFERENCE_TEXTS, word_span
+from ...token_spans import OTHERS, word_span
 from ...unknown_words import unknown_words_message
 from . import flow
 from .request import Defaults, Request
@@ -56,7 +56,7 @@ def encode_concepts(
     """
     refuse_clip(reader, TITLE)
     pooling = resolve_pooling(pooling, causal=True)
-    states, ids, padded = _read(pipeline, [*(concept.text for concept in concepts), *REFERENCE_TEXTS], max_tokens)
+    states, ids, padded = _read(pipeline, [*(concept.text for concept in concepts), *OTHERS], max_tokens)
     words, others = tokenizer(pipeline), ids[len(concepts) :]
     pooled, counts = [], []
     for concept, own, read, fits in zip(concepts, ids, states, padded, strict=False):

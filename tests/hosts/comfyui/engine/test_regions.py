@@ -30,7 +30,7 @@ def area(rows: range, columns: range, weight: Any = 1.0, batch: range = range(2)
 
 def naive_paste(canvas: ScoreAccumulator, places: list[Region], parts: list[LayerScores], what: str) -> Tensor:
     """Mean over the cells of each token, and the parts that cover them, (B, C, N)."""
-    values = [part.scores if what == "scores" else part.pad_scores[:, None] for part in parts]  # type: ignore[index]
+    values = [part.scores if what == "scores" else part.pads[:, None] for part in parts]  # type: ignore[index]
     batch, *size = canvas.size
     grid = latent_to_tokens(size, canvas.patch)
     result = torch.zeros(batch, values[0].shape[1], math.prod(grid), dtype=torch.float64)
@@ -86,10 +86,10 @@ def test_parts_are_averaged_cell_by_cell(places: list[Region], pads: bool) -> No
     for layer, parts in layers.items():
         expected = naive_paste(canvas, places, parts, "scores")
         torch.testing.assert_close(finished[layer].scores.double(), expected, atol=1e-5, rtol=1e-5)
-        assert (finished[layer].pad_scores is None) == (not pads)
+        assert (finished[layer].pads is None) == (not pads)
         if pads:
             expected = naive_paste(canvas, places, parts, "pads")[:, 0]
-            torch.testing.assert_close(finished[layer].pad_scores.double(), expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(finished[layer].pads.double(), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_video_is_put_together_frame_by_frame() -> None:
