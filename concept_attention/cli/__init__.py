@@ -17,7 +17,7 @@ STANDALONE = ("accelerate", "diffusers", "torch", "tqdm", "transformers")  # ins
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command of the command line.
+    """Run the command line.
 
     Args:
         argv: the arguments after the program's name; None takes them from `sys.argv`.

@@ -59,7 +59,7 @@ def test_a_bar_shows_progress_on_a_terminal_unless_quiet(run: Any, monkeypatch: 
     [
         (["--count", 100_001], "--count must be at most 100000, got 100001."),
         (["--layers", "9"], "Layer 9 does not exist"),
-        (["--width", 48], "from 64 on, got 48"),
+        (["--width", 48], "at least 64, got 48"),
         (["--temperature", 0], "Temperature must lie in"),
         (["--json", "taken"], "taken is a folder"),
         (["--json", "file/report.json"], "file is a file"),

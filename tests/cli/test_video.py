@@ -171,7 +171,7 @@ def test_an_image_model_takes_neither_frames_nor_folders(run: Any, tmp_path: Pat
     output = run("analyze", "clip", *CONCEPTS, *SIZE, "--out", "out")
     assert output.err.startswith("error: clip is a folder, expected an image file: this is not a video model.")
     output = run("generate", "a house", *CONCEPTS, *SIZE, "--frames", "9", "--out", "out")
-    assert output.err.startswith("error: This model makes pictures, not videos: 9 frames are not possible.")
+    assert output.err.startswith("error: This model makes images, not videos: 9 frames are not possible.")
 
 
 def test_a_running_mean_has_one_step_and_the_same_heatmaps(video: Any, tmp_path: Path) -> None:
