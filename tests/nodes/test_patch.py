@@ -67,7 +67,7 @@ def test_concepts_of_another_text_encoder_are_refused_with_both_widths(
     pack: Pack, landscape: Landscape, tiny_clip: Any
 ) -> None:
     foreign = pack.run("ConceptEncode", clip=tiny_clip, concepts="house")[0]
-    with pytest.raises(ValueError, match=r"encoded 48 wide, this model's text input is \d+ wide. Encode them with"):
+    with pytest.raises(ValueError, match=r"have width 48, but this model expects \d+\. Encode the concepts with"):
         pack.run("ConceptAttentionPatchModel", model=landscape[0], concepts=foreign)
 
 

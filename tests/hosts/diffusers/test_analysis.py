@@ -244,4 +244,4 @@ def test_the_random_numbers_of_the_caller_are_left_alone(schnell: Any) -> None:
 def test_unknown_words_of_a_prompt_are_warned_of(schnell: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "concept_attention"):
         analyze(schnell, picture(), CONCEPTS, prompt="a red castle", **SMALL)
-    assert 'no word for all of "a red castle"' in caplog.text
+    assert 'does not know every word in "a red castle"' in caplog.text

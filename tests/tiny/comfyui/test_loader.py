@@ -172,12 +172,13 @@ def test_unknown_words_of_a_prompt_are_warned_of(parts: Any, caplog: pytest.LogC
         parts[1].tokenize("a castle on grass")
     (record,) = caplog.records
     assert record.getMessage().startswith(
-        'The model has no word for all of "a castle on grass". It knows: a, an, and, at, balloon,'
+        'The model does not know every word in "a castle on grass". It knows: a, an, and, at, balloon,'
     )
 
 
 def test_unknown_concepts_are_refused_with_the_words_that_are_known(parts: Any) -> None:
-    with pytest.raises(ValueError, match='^Concept "fort": The text encoder has no word for all of "a castle".*boat'):
+    expected = '^Concept "fort": The text encoder does not know every word in "a castle".*boat'
+    with pytest.raises(ValueError, match=expected):
         encode_concepts(parts[1], [Concept("sky", "sky"), Concept("fort", "a castle")])
 
 

@@ -67,7 +67,7 @@ def test_a_model_loaded_without_t5_is_read_by_clip(random_pipeline: Any) -> None
 
 
 def test_words_that_clip_does_not_know_are_refused(pipeline: Any) -> None:
-    with pytest.raises(ValueError, match=r'^The text encoder has no word for all of "castle"'):
+    with pytest.raises(ValueError, match=r'^The text encoder does not know every word in "castle"'):
         encode_concepts(pipeline, parse_concepts("castle"), reader="clip")
     with pytest.raises(ValueError, match=r"^The concepts together have \d+ tokens, CLIP can take"):
         encode_concepts(
