@@ -115,7 +115,7 @@ def test_heatmaps_can_be_looked_at_without_their_recording(comfyui: Client) -> N
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ((), "There is nothing to look at"),
+        ((), "Nothing to show is connected"),
         (("recording", "heatmaps"), "Connect one of them, not both"),
     ],
 )
