@@ -64,10 +64,10 @@ def match_images(image: Tensor, heatmaps: Heatmaps) -> list[tuple[Tensor, int, i
     every_frame = len(images) == heatmaps.batch * len(heatmaps.frames)
     frames = heatmaps.frames if every_frame else range(latent_frames)
     if len(images) != heatmaps.batch * len(frames):
-        expected = f"{heatmaps.batch} x {len(heatmaps.frames)} frames" if heatmaps.video else str(heatmaps.batch)
+        wanted = f"{heatmaps.batch} x {len(heatmaps.frames)} frames" if heatmaps.video else f"{heatmaps.batch} image(s)"
         raise UserError(
-            f"Got {len(images)} image(s), but the heatmaps belong to {expected}. Connect the IMAGE that was sampled "
-            "or encoded together with them."
+            f"Got {len(images)} image(s), but heatmaps of {wanted}. Connect the IMAGE that was sampled, or encoded, "
+            "together with them."
         )
     places = [(index, frame) for index in range(heatmaps.batch) for frame in frames]
     return [(one, *place) for one, place in zip(images, places, strict=True)]
