@@ -62,7 +62,7 @@ class ConceptEncode(io.ComfyNode):
                     advanced=True,
                     tooltip="Which text encoder reads the concepts. Only Stable Diffusion 3 has a choice. t5: reads "
                     "each concept alone, as in the paper. clip: reads all concepts as one line, as in the authors' "
-                    "code, so each depends on those before it. auto: T5 if it is loaded, otherwise what is.",
+                    "code, so each depends on those before it. auto: T5 if loaded, otherwise the encoder that is.",
                 ),
             ],
             outputs=[CA_CONCEPTS.Output(display_name="concepts", tooltip="Encoded concepts for the recording nodes.")],

@@ -1,5 +1,5 @@
-// Colours of this pack's sockets and links, in both of the front end's renderers. They are distinguishable from each other
-// and from ComfyUI's own types in all kinds of colour vision.
+// Colours of this pack's sockets and links, in both of the front end's renderers. They are distinguishable from each
+// other and from ComfyUI's own types in all kinds of colour vision.
 
 import { app } from "../../scripts/app.js";
 
@@ -17,8 +17,8 @@ function colourVueNodes() {
   document.head.append(style);
 }
 
-// The canvas reads colours from tables. A change of palette overwrites them with empty strings for types that the palette
-// does not know, so these entries keep the last non-empty colour.
+// The canvas reads colours from tables. A change of palette overwrites them with empty strings for types that the
+// palette does not know, so these entries keep the last non-empty colour.
 /** @param {Record<string, string>} table */
 function colourCanvas(table) {
   for (const [type, colour] of Object.entries(COLOURS)) {
