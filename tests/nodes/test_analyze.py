@@ -1,4 +1,4 @@
-"""Existing pictures are looked at."""
+"""ConceptAttentionEncodeImage: recordings of existing images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heatmaps of a recording, and what the node says about them."""
+"""ConceptHeatmaps: heatmaps of a recording and the report on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks of concepts, at any size and along the edges of a picture."""
+"""ConceptHeatmapToMask: masks at any size, and along the edges of a guide image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A patched MODEL with core's KSampler, and what can be collected of it."""
+"""A patched MODEL with core's KSampler, and the recording that is collected from it."""
 
 from __future__ import annotations
 

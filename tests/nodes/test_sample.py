@@ -1,4 +1,4 @@
-"""Our samplers give core's latents and a recording."""
+"""The recording samplers: core's latents and a recording."""
 
 from __future__ import annotations
 

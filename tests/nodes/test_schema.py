@@ -1,4 +1,4 @@
-"""What a person sees of the nodes before running them, and that every way of calling them means the same."""
+"""Node schemas: sockets of record, texts, ranges and defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input in a running ComfyUI: the message that a person reads, on the node that is wrong."""
+"""Bad input in a running ComfyUI: the message, and the node that it is reported for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pack as a running ComfyUI sees it: what it registers, and what loading it costs."""
+"""The pack in a running ComfyUI: registered nodes and import time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The viewer in a running ComfyUI: outputs, files that a browser can fetch, caching, and what is left behind."""
+"""The viewer node in a running ComfyUI: outputs, files for the browser, caching and cleanup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example workflows and the subgraph: they open, and do what they promise, in a running ComfyUI."""
+"""Example workflows and the subgraph in a running ComfyUI: they load and do what their notes say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The viewer's node: outputs that are those of the nodes it stands for, and files for the browser."""
+"""The viewer node: the same outputs as the nodes it replaces, and files for the browser."""
 
 from __future__ import annotations
 
