@@ -32,7 +32,7 @@ def test_quick_start_opens_and_shows_its_pictures(editor: Editor, comfyui: Clien
     queued = {number: {key: node[key] for key in ("class_type", "inputs")} for number, node in editor.prompt().items()}
     assert queued == expected
     run = editor.run()
-    for title in ("The picture", "The second picture", "A heatmap for each concept"):
+    for title in ("The image", "The second image", "A heatmap for each concept"):
         node = titled(workflow, title)
         sizes = [(picture.shape[1], picture.shape[0]) for picture in comfyui.images(run, node)]
         assert editor.pictures_of(node, len(sizes)) == sizes

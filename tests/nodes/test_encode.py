@@ -1,4 +1,4 @@
-"""Words become concepts, and the node says what became of them."""
+"""ConceptEncode: encoded concepts and the report on their tokens."""
 
 from __future__ import annotations
 

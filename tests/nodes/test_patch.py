@@ -1,4 +1,4 @@
-"""A patched MODEL with core's KSampler, and what can be collected of it."""
+"""A patched MODEL with core's KSampler, and the recording that is collected from it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_core_s_sampler_records_with_a_patched_model(pack: Pack, landscape: Land
     assert pack.run("ConceptAttentionCollect", latent=latent, model=patched)[0] is output[0]
     assert pack.text(output).splitlines() == [
         "4 of 4 steps recorded, layers 1-2 of 4, 4 concepts",
-        "1 picture of 6 x 4 tokens, 3 KiB",
+        "1 image of 6 x 4 tokens, 3 KiB",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Live previews in a running ComfyUI: a client sees the concepts of every step, and gets the same picture."""
+"""Live previews in a running ComfyUI: a client sees the concepts of every step, and the latent stays the same."""
 
 from __future__ import annotations
 

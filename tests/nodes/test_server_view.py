@@ -1,4 +1,4 @@
-"""The viewer in a running ComfyUI: outputs, files that a browser can fetch, caching, and what is left behind."""
+"""The viewer node in a running ComfyUI: outputs, files for the browser, caching and cleanup."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_heatmaps_can_be_looked_at_without_their_recording(comfyui: Client) -> N
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ((), "There is nothing to look at"),
+        ((), "Nothing to show is connected"),
         (("recording", "heatmaps"), "Connect one of them, not both"),
     ],
 )

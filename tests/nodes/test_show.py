@@ -70,11 +70,11 @@ def test_all_frames_of_a_video_are_drawn(pack: Pack) -> None:
 
 
 def test_pictures_that_do_not_fit_are_refused(pack: Pack, heatmaps: Any) -> None:
-    with pytest.raises(ValueError, match="There are 1 pictures, but heatmaps of 2 pictures. Connect the IMAGE that"):
+    with pytest.raises(ValueError, match=r"Got 1 image\(s\), but heatmaps of 2 image\(s\)\. Connect the IMAGE"):
         pack.run("ConceptHeatmapOverlay", image=torch.rand(1, 64, 96, 3), heatmaps=heatmaps)
     with pytest.raises(ValueError, match="64 x 96 .width x height. but the heatmaps are 96 x 64, another aspect"):
         pack.run("ConceptHeatmapOverlay", image=torch.rand(2, 96, 64, 3), heatmaps=heatmaps)
-    with pytest.raises(ValueError, match="There are 2 pictures, but heatmaps of 2 x 3 frames"):
+    with pytest.raises(ValueError, match=r"Got 2 image\(s\), but heatmaps of 2 x 3 frames"):
         pack.run("ConceptHeatmapOverlay", image=torch.rand(2, 64, 96, 3), heatmaps=video_heatmaps(pack))
     with pytest.raises(ValueError, match="Unknown colour map 'jets'"):
         pack.run("ConceptHeatmapOverlay", image=torch.rand(2, 64, 96, 3), heatmaps=heatmaps, colormap="jets")
@@ -92,7 +92,7 @@ def test_a_figure_is_drawn_for_every_picture(pack: Pack, recording: Any) -> None
     ("options", "words"),
     [
         ({"concept": "boat"}, 'There is no concept "boat". Choose one of: house, sun, sky, grass.'),
-        ({"concept": "house, sun"}, "Only one concept can be drawn here, got house, sun."),
+        ({"concept": "house, sun"}, "This node draws one concept, got house, sun."),
         ({"frame": 1}, "Frame 1 does not exist: a picture has only frame 0."),
     ],
 )

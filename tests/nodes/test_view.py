@@ -1,4 +1,4 @@
-"""The viewer's node: outputs that are those of the nodes it stands for, and files for the browser."""
+"""The viewer node: the same outputs as the nodes it replaces, and files for the browser."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_nothing_runs_again_before_files_are_removed(
 def test_something_to_look_at_must_be_connected(
     pack: Pack, recording: Any, heatmaps: Any, pictures: torch.Tensor
 ) -> None:
-    with pytest.raises(ValueError, match="There is nothing to look at. Connect a recording, or heatmaps."):
+    with pytest.raises(ValueError, match="Nothing to show is connected. Connect a recording or heatmaps."):
         look(pack, pictures)
     with pytest.raises(ValueError, match="Connect one of them, not both."):
         look(pack, pictures, recording=recording, heatmaps=heatmaps)
@@ -166,7 +166,7 @@ def test_something_to_look_at_must_be_connected(
 def test_nothing_can_be_chosen_of_finished_heatmaps(
     pack: Pack, heatmaps: Any, pictures: torch.Tensor, name: str, value: Any
 ) -> None:
-    with pytest.raises(ValueError, match=f"`{name}` cannot be .* any more. Set it back to"):
+    with pytest.raises(ValueError, match=f"`{name}` cannot be .*: these heatmaps are finished. Set it back to"):
         look(pack, pictures, heatmaps=heatmaps, **{name: value})
     look(pack, pictures, heatmaps=heatmaps, layers=" Auto", steps="ALL ")
 

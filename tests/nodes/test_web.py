@@ -1,4 +1,4 @@
-"""The scripts that browsers load: colours that can be told apart, and text below nodes, with a stand-in front end."""
+"""The scripts that browsers load, in a stand-in front end: slot colours and reports below nodes."""
 
 from __future__ import annotations
 

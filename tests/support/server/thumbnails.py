@@ -26,11 +26,11 @@ PAPER = (250, 250, 250)
 # What a picture shows: rows of nodes, by title; with a number, only that picture of the node's batch.
 ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
     "1 Quick start - no download": (
-        ("The picture", "The mask", "The second picture"),
+        ("The image", "The mask", "The second image"),
         ("A heatmap for each concept",),
     ),
     "3a Masks of a picture - no download": (
-        ("The picture", "Which concept is where"),
+        ("The image", "Which concept is where"),
         ("The house", "House and tree", "The tree, soft"),
     ),
     "4a Replace a concept - no download": (
@@ -45,7 +45,7 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
         ("The last layer",),
     ),
     "6 Custom sampling, saved and opened - no download": (
-        ("The picture",),
+        ("The image",),
         ("A heatmap for each concept",),
     ),
 }
