@@ -2,7 +2,7 @@
 
 To be done whenever the landscape model's weights, or one of these workflows, change. ComfyUI's template browser shows
 `<workflow>.jpg` beside `<workflow>.json`. Those of the Flux workflows show their graphs, and the viewer's is made by
-`tests.support.browser.portrait`.
+`tests.support.browser.viewer_screenshot`.
 """
 
 from __future__ import annotations
