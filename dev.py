@@ -17,7 +17,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 if sys.version_info < (3, 10):  # noqa: UP036 - for those who run an older one
     sys.stderr.write(f"error: dev.py needs Python 3.10 or newer, this is {sys.version.split()[0]}.\n")
@@ -69,10 +68,8 @@ def main(argv: Sequence[str]) -> int:
 def run_demo(python: Path, out: Path) -> int:
     """Generate an image with heatmaps, analyze that image, and say which files to look at."""
     generated, analyzed = out / "generated", out / "analyzed"
-    for command, subject, folder in (
-        ("generate", DEMO_PROMPT, generated),
-        ("analyze", str(generated / "image.png"), analyzed),
-    ):
+    image = str(generated / "image.png")
+    for command, subject, folder in ("generate", DEMO_PROMPT, generated), ("analyze", image, analyzed):
         print(f"\n== {command}: {subject}", flush=True)
         code = call([str(python), "-m", "concept_attention", command, subject, *DEMO_OPTIONS, "--out", str(folder)])
         if code:
@@ -116,11 +113,8 @@ def install(python: Path, *arguments: str) -> None:
 def find_comfyui(root: Path) -> Path | None:
     """Find the ComfyUI to test with; None if there is none. The tests use this function too.
 
-    Looked for in this order: the folder that COMFYUI_PATH names, the ComfyUI around the checkout `root` (when it lies
-    in custom_nodes), ~/comfy/ComfyUI (where comfy-cli puts it).
-
-    Raises:
-        SetupError: if COMFYUI_PATH is set and names no ComfyUI.
+    It is the folder that COMFYUI_PATH names (an error if that holds none); without this variable the one around the
+    checkout `root` (if that lies in custom_nodes), else ~/comfy/ComfyUI (where comfy-cli puts it).
     """
     named = os.environ.get("COMFYUI_PATH")
     places = [Path(named).expanduser()] if named else [*root.parents, Path.home() / "comfy" / "ComfyUI"]
@@ -141,9 +135,9 @@ def ensure_environment(root: Path, extras: Sequence[str], comfyui: Path | None =
     folder = root / ".venv"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     base = {"folder": str(folder), "python": "{}.{}".format(*sys.version_info[:2])}
-    wanted: dict[str, Any] = {**base, "digest": digest(root / "pyproject.toml", root / "constraints.txt")}
-    wanted.update(dict.fromkeys(extras, True))
-    if comfyui is not None:
+    inputs = root / "pyproject.toml", root / "constraints.txt"
+    wanted: dict[str, object] = {**base, "digest": digest(*inputs), **dict.fromkeys(extras, True)}
+    if comfyui:
         wanted["comfyui"] = digest(comfyui / "requirements.txt")
     try:
         installed = json.loads((folder / STAMP).read_text(encoding="utf-8"))
@@ -156,11 +150,12 @@ def ensure_environment(root: Path, extras: Sequence[str], comfyui: Path | None =
         (folder / STAMP).write_text("{}", encoding="utf-8")  # if this is interrupted, the next run starts anew
     else:
         create_environment(folder)
-    wanted.update({extra: True for extra in ("dev", "standalone") if installed.get(extra)})
-    install_project(root, python, [extra for extra in ("dev", "standalone") if extra in wanted])
-    if comfyui is not None:
+    extras = sorted({*extras, *(installed.keys() & {"dev", "standalone"})})
+    install_project(root, python, extras)
+    if comfyui:
         install_comfyui(folder, python, comfyui)
-    (folder / STAMP).write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+    stamp = {**wanted, **dict.fromkeys(extras, True)}
+    (folder / STAMP).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
     print(f"Ready: {folder}", flush=True)
     return python
 
@@ -238,15 +233,14 @@ def link_pack(root: Path) -> None:
 def typescript_command(root: Path) -> list[str]:
     """The command that checks the types in web/, after installing TypeScript if needed; empty without a working npm."""
     node, npm = shutil.which("node"), shutil.which("npm")
-    folder, unfinished = root / ".venv" / f"typescript-{TYPESCRIPT}", root / ".venv" / "typescript.part"
-    if node and npm and not folder.exists():
-        options = ["--prefix", str(unfinished), "--no-save", "--no-package-lock", "--no-audit", "--loglevel=error"]
-        if call([npm, "install", *options, f"typescript@{TYPESCRIPT}"]) == 0:
-            unfinished.replace(folder)
-    if not (node and folder.exists()):
+    folder = root / ".venv" / f"typescript-{TYPESCRIPT}"
+    tsc = folder / "node_modules" / "typescript" / "bin" / "tsc"
+    if npm and not tsc.exists():
+        options = ["--prefix", str(folder), "--no-save", "--no-package-lock", "--no-audit", "--loglevel=error"]
+        call([npm, "install", *options, f"typescript@{TYPESCRIPT}"])
+    if not (node and tsc.exists()):
         print("NOT RUN: tsc, as npm is missing or failed. Install Node.js from nodejs.org.", flush=True)
         return []
-    tsc = folder / "node_modules" / "typescript" / "bin" / "tsc"
     return [node, str(tsc), "--project", "tests/web/tsconfig.json"]
 
 
