@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from .world import COLORS, FLYING, LABELS, SKY, Time
+from .contents import COLORS, FLYING, LABELS, SKY, Time
 
 MAX_WORDS = 14  # longer sentences become plain lists, which are shorter
 _SKY_WORDS: Mapping[Time, str] = {"day": "blue", "sunset": "sunset", "night": "night"}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from .contents import FLYING, NATURAL_COLORS, RGB, Time, choose_objects, color_words, jitter
 from .shapes import SHAPES, Part, bounds
-from .world import FLYING, NATURAL_COLORS, RGB, Time, choose_objects, color_words, jitter
 
 MARGIN = 0.02  # of the picture's shorter side, around what is whole in it
 GAP = 0.06  # of the shorter side, kept free between things where there is room: about one token

@@ -8,8 +8,8 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .contents import FLYING, LABELS, SKY, Color, Time, jitter, lit, shade
 from .layout import Setting, Thing
-from .world import FLYING, LABELS, SKY, Color, Time, jitter, lit, shade
 
 _Light = tuple[float, float, float]  # red, green and blue, 0 to 1
 

@@ -14,9 +14,9 @@ from random import Random
 import numpy as np
 
 from .captions import vocabulary, write_caption
+from .contents import COLORS, GROUNDS, LABELS, OBJECTS, SKY, Time
 from .layout import Setting, Thing, make_things, place
 from .painting import SCALE, render
-from .world import COLORS, GROUNDS, LABELS, OBJECTS, SKY, Time
 
 __all__ = [
     "COLORS", "FIRST_UNSEEN_SEED", "GROUNDS", "LABELS", "OBJECTS", "SKY", "Scene", "draw_scene", "make_setting",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from .world import Color, shade
+from .contents import Color, shade
 
 Point = tuple[float, float]
 WINDOW_DAY: Color = (164, 212, 240)

@@ -26,7 +26,7 @@ from concept_attention.tiny.world.scenes import (
     vocabulary,
 )
 from concept_attention.tiny.world.shapes import SHAPES, rectangle
-from concept_attention.tiny.world.world import RGB
+from concept_attention.tiny.world.contents import RGB
 
 SEEDS = range(400)
 CHROMATIC = ("red", "blue", "yellow", "green", "orange", "purple")
