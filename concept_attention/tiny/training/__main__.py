@@ -1,6 +1,6 @@
 """Train a landscape model: its latent space, its autoencoder, its transformer with the text encoders.
 
-Run it again with the same --out to continue a run that was stopped. The finished model is written as a diffusers folder.
+Run it again with the same --out to continue a run that was stopped. The result is a diffusers folder.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--vae-minutes", type=float, default=30, help="total training time of the autoencoder")
     parser.add_argument("--part", choices=["all", "vae", "model", "export"], default="all")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="number of drawing processes")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="drawing processes")
     parser.add_argument("--tokens", type=int, help="image tokens per batch (default 5120, on a GPU 131072)")
     parser.add_argument("--scenes", type=int, help="images held in memory (default 80000, on a GPU 500000)")
     parser.add_argument("--seed", type=int, default=0)
