@@ -1,8 +1,8 @@
-"""Concept attention as the authors' Flux code computes and keeps it: a twin to compare the library's cost with.
+"""Concept attention as the authors' Flux code computes and keeps it, to compare the library's cost with.
 
 Written from the method's description. In every joint block a second attention queries concept and image tokens, so
 every image row is computed twice; the attention outputs of image and concepts are moved to the CPU and kept until the
-end of the run, where the scores are read from them. Projections and MLP are the library's.
+end of the run, when the scores are computed from them. Projections and MLP are the library's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from concept_attention.hosts.diffusers.transformers import flux
 
 
 class AuthorsWay:
-    """Concept tokens riding along one Flux transformer of diffusers, for the time of a `with` block.
+    """Context manager that sends concept tokens through one Flux transformer of diffusers.
 
     Args:
         transformer: a FluxTransformer2DModel.

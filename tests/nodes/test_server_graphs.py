@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from concept_attention.tiny.world.contents import LABELS
 from concept_attention.tiny.world.scenes import draw_scene
-from concept_attention.tiny.world.world import LABELS
 
 from ..support.server.client import Client
 from ..support.server.graph import Graph, Node

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from concept_attention.embedded import COGVIDEOX_FOLDER, MODEL_FOLDER, SD3_FOLDER
+from concept_attention.embedded import COGVIDEOX_FOLDER, FLUX_FOLDER, SD3_FOLDER
 from concept_attention.hosts.diffusers import loading
 from concept_attention.hosts.diffusers.loading import load_pipeline
 from concept_attention.hosts.diffusers.pipelines import flux as flux_pipeline
@@ -169,7 +169,7 @@ def test_names_stand_for_models(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tiny", "tiny-sd3", "tiny-cogvideox", "flux-schnell", "flux-dev", "someone/flux-tuned"):
         load_pipeline(name, device="cpu")
     assert asked == [
-        (str(MODEL_FOLDER), torch.float32),
+        (str(FLUX_FOLDER), torch.float32),
         (str(SD3_FOLDER), torch.float32),
         (str(COGVIDEOX_FOLDER), torch.float32),
         ("black-forest-labs/FLUX.1-schnell", torch.bfloat16),
@@ -185,11 +185,11 @@ def test_defaults_follow_the_model(random_pipeline: Any, tools: Any) -> None:
         transformer = SimpleNamespace(config=SimpleNamespace(guidance_embeds=guidance))
         return SimpleNamespace(config=config, tokenizer_2=tokenizer, transformer=transformer)
 
-    assert flux_pipeline.defaults(a_pipeline(str(MODEL_FOLDER), False, 24)).max_tokens == 24
+    assert flux_pipeline.defaults(a_pipeline(str(FLUX_FOLDER), False, 24)).max_tokens == 24
     assert flux_pipeline.defaults(a_pipeline("folder", False, 24)).max_tokens == 24
     assert flux_pipeline.defaults(a_pipeline(None, False)) == Defaults(1024, 4, 0.0, 1.0, 256)
     assert flux_pipeline.defaults(a_pipeline("folder", True)) == Defaults(1024, 28, 3.5, 1.0, 512)
-    assert model_name(a_pipeline(str(MODEL_FOLDER), False)) == "tiny"
+    assert model_name(a_pipeline(str(FLUX_FOLDER), False)) == "tiny"
     assert model_name(random_pipeline) == ""
 
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..weights import fill_parameters
+
 Arguments = dict[str, Any]
 TEXT_WIDTH = 128
 
@@ -48,12 +50,7 @@ class Family:
 
 def fill(module: nn.Module, seed: int = 0) -> Any:
     """Seeded random weights, large enough that every concept gets another map; in evaluation mode."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3
-            parameter.copy_(noise * scale + (parameter == 1))  # the scales of norms stay around one
+    fill_parameters(module, torch.Generator().manual_seed(seed), spread=0.3)
     return module.eval()
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from concept_attention.concepts import Concept, parse_concepts
-from concept_attention.embedded import MODEL_FOLDER
+from concept_attention.embedded import FLUX_FOLDER
 from concept_attention.hosts.comfyui.encoding.encode import encode_concepts
 from concept_attention.tiny.comfyui.loader import load_landscape, load_model
 from concept_attention.tiny.models.codec import CODEC, read_codec
@@ -191,7 +191,7 @@ def test_loading_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_previews_have_the_pictures_colours(parts: Any) -> None:
     """What a previewer makes of a latent is the codec's picture, each cell in its mean colour."""
-    codec, latents = read_codec(MODEL_FOLDER / CODEC), parts[0].model.latent_format
+    codec, latents = read_codec(FLUX_FOLDER / CODEC), parts[0].model.latent_format
     scene = draw_scene(4, WIDTH, HEIGHT).image
     own = torch.from_numpy(codec.encode(scene[None]))
     factors, bias = torch.tensor(latents.latent_rgb_factors), torch.tensor(latents.latent_rgb_factors_bias)
@@ -214,7 +214,7 @@ def test_every_call_loads_a_model_of_its_own() -> None:
 
 
 def test_the_transformer_also_loads_with_the_stock_loader(parts: Any) -> None:
-    path = MODEL_FOLDER / "transformer" / "diffusion_pytorch_model.safetensors"
+    path = FLUX_FOLDER / "transformer" / "diffusion_pytorch_model.safetensors"
     stock = comfy.sd.load_diffusion_model(str(path), model_options={"dtype": torch.float32})
     assert type(stock.model) is type(parts[0].model)
     weights, own = stock.model.diffusion_model.state_dict(), parts[0].model.diffusion_model.state_dict()

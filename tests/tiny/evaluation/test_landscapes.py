@@ -13,6 +13,7 @@ from PIL import Image
 
 pytest.importorskip("diffusers")
 
+from concept_attention.errors import UserError
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.recording.recording import Recording
@@ -226,5 +227,5 @@ def test_of_clips_it_is_counted_frame_by_frame_and_for_what_moves(
 
 @pytest.mark.parametrize("options", [{"count": 0}, {"count": 100_001}, {"count": 1, "prompt": "a house"}])
 def test_what_cannot_be_measured_is_an_error(random_pipeline: Any, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="got"):
+    with pytest.raises(UserError, match="must be from 1 to 100000, got|Choose one of none, caption"):
         evaluate_landscapes(random_pipeline, **options)
