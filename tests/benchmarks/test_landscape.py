@@ -1,4 +1,4 @@
-"""The prompts that the landscape models' pictures are looked at with ask for what their world can show."""
+"""The prompts of the contact sheets ask only for what the landscape world can show."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ PROMPTS = (
 )
 
 
-def test_maps_while_generating_agree_with_maps_of_the_finished_picture(pipeline: Any) -> None:
+def test_maps_while_generating_agree_with_maps_of_the_finished_image(pipeline: Any) -> None:
     agreements = []
     for prompt, present, absent in PROMPTS:
         concepts = parse_concepts(present, absent)

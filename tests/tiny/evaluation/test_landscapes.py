@@ -126,7 +126,7 @@ def test_the_figures_are_a_naive_count_s(random_pipeline: Any, options: dict[str
     assert shown == pytest.approx(expected["per_class_iou"])
     assert done == [(1, 3), (2, 3), (3, 3)]
     assert found.frame_accuracy == pytest.approx((expected["pixel_accuracy"],), abs=1e-6)
-    assert math.isnan(found.moving_iou)  # nothing moves in a picture
+    assert math.isnan(found.moving_iou)  # nothing moves in an image
     assert found.layers == ((2, 3) if options["layers"] == "auto" else (0,))
     assert (found.mode, found.width, found.height, found.frames) == (options.get("mode", "flux"), 64, 80, 1)
 

@@ -48,7 +48,7 @@ def test_training_shows_the_model_what_analysis_shows_it(made: tuple[Family, Any
     family, parts, pipeline = made
     host = family_of(pipeline)
     latents = host.encode_pictures(pipeline, torch.zeros(3 if family.clips else 1, 3, 32, 48))
-    # Flux is shown pictures without a pooled vector, which it gets in training where the number is above a half.
+    # Flux is shown images without a pooled vector, which it gets in training where the number is above a half.
     for prompt, chance in ((PROMPT, 0.6), ("", 0.6)):
         inputs = host.conditions(pipeline, prompt, 1, 48, 32, SIGMA, latents, TEXT_TOKENS)
         noisy = _packed(_noisy(family)) if family is FAMILIES["flux"] else _noisy(family)
@@ -99,15 +99,15 @@ def test_a_run_goes_through_its_stages() -> None:
 
 
 @torch.no_grad()
-def test_a_picture_is_a_clip_of_one_frame() -> None:
+def test_an_image_is_a_clip_of_one_frame() -> None:
     family = FAMILIES["cogvideox"]
     torch.manual_seed(0)
     parts = family.build()
-    picture = _noisy(FAMILIES["flux"])
+    image = _noisy(FAMILIES["flux"])
     t5 = torch.tensor([t5_row([5, 6], TEXT_TOKENS)])
     given = torch.tensor([SIGMA]), t5, t5, torch.tensor([[0.1]])
     torch.testing.assert_close(
-        family.velocity(parts, picture, *given), family.velocity(parts, picture[:, None], *given)[:, 0]
+        family.velocity(parts, image, *given), family.velocity(parts, image[:, None], *given)[:, 0]
     )
 
 

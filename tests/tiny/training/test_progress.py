@@ -17,7 +17,7 @@ from concept_attention.tiny.world.scenes import draw_scene
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_progress_is_a_sheet_of_pictures_and_an_accuracy(
+def test_progress_is_a_sheet_of_images_and_an_accuracy(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "SCENES", 2)

@@ -168,7 +168,7 @@ def test_training_lowers_both_losses(family: str, data: str, request: pytest.Fix
     assert later_diffusion < 0.98 * diffusion and later_maps < maps - 0.1
 
 
-def test_half_of_the_fine_pictures_are_as_noisy_as_where_the_layout_is_decided() -> None:
+def test_half_of_the_fine_images_are_as_noisy_as_where_the_layout_is_decided() -> None:
     generator = torch.Generator().manual_seed(0)
     fine, coarse = (
         draw_sigmas(torch.Size((10_000, 16, side, side)), FLOW, generator) for side in (32, 16)

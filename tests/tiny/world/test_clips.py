@@ -48,7 +48,7 @@ def test_what_does_not_move_stays_where_it_is(clips: list[Clip]) -> None:
     still = 0
     for clip in clips:
         moving = np.isin(clip.labels, [LABELS.index(name) for name in clip.moving])
-        # Where nothing moving is in any frame, nor a blended edge or the shadow below it, the pictures are the same.
+        # Where nothing moving is in any frame, nor a blended edge or the shadow below it, the images are the same.
         near = moving.any(axis=0)
         for _ in range(6):
             padded = np.pad(near, 1)

@@ -1,4 +1,4 @@
-"""The drawn landscapes: repeatable, true to their captions, with label maps that match the pictures."""
+"""The drawn landscapes: repeatable, true to their captions, with label maps that match the images."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_sizes_that_tokens_do_not_divide_are_refused(width: int, height: int, si
         draw_scene(0, width, height)
 
 
-def test_objects_spread_over_the_width_of_wide_pictures() -> None:
+def test_objects_spread_over_the_width_of_wide_images() -> None:
     columns = []
     for seed in range(150):
         scene = draw_scene(seed, 256, 64)
