@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ....concepts import Concept
 from ....drawing.preview import StepPainter, shrink
-from ....recording.recording import RecordingBuilder
+from ....recording.builder import RecordingBuilder
 from ....recording.shares import ShareRule
 from ....selection import usual_layers
 from .geometry import RunGeometry
