@@ -44,13 +44,6 @@ def test_concepts_attend_to_concepts_and_image(shape):
     )
 
 
-@pytest.mark.parametrize("shape", FEW_AND_MANY)
-def test_scale_replaces_the_root_of_the_head_size(shape):
-    inputs = streams(**shape)
-    expected = naive_attention(*inputs, scale=0.7).float()
-    torch.testing.assert_close(attend_concepts(*inputs, scale=0.7), expected, atol=1e-6, rtol=1e-5)
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_kept_and_softmax_is_not_rounded(dtype):
     inputs = streams(tokens=200, head_dim=16, dtype=dtype)
@@ -70,8 +63,8 @@ def test_concept_rows_equal_those_of_attention_that_queries_the_image_too():
     torch.testing.assert_close(out, rows, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("per_picture", [False, True])
-def test_key_bias_equals_repeating_the_pad_token(per_picture):
+@pytest.mark.parametrize("per_image", [False, True])
+def test_key_bias_equals_repeating_the_pad_token(per_image):
     concept_q, concept_k, concept_v, image_k, image_v = streams(concepts=4)
     copies = 222
     repeated = [
@@ -86,13 +79,13 @@ def test_key_bias_equals_repeating_the_pad_token(per_picture):
         concept_v,
         image_k,
         image_v,
-        key_bias=bias.expand(2, 4) if per_picture else bias,
+        key_bias=bias.expand(2, 4) if per_image else bias,
     )
     torch.testing.assert_close(out, expected[:, :4], atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", FEW_AND_MANY)
-def test_key_bias_can_differ_per_picture(shape):
+def test_key_bias_can_differ_per_image(shape):
     inputs = streams(**shape)
     bias = torch.randn(2, shape["concepts"])
     expected = naive_attention(*inputs, key_bias=bias).float()

@@ -91,7 +91,7 @@ def test_a_font_of_the_system_is_used_for_other_scripts(monkeypatch) -> None:
     assert label.width(12) > 0
 
 
-def test_text_grows_with_the_picture_but_stays_readable() -> None:
+def test_text_grows_with_the_image_but_stays_readable() -> None:
     sizes = [text_size(side, side) for side in (64, 128, 256, 512, 1024, 2048)]
     assert sizes[0] == 11 and sizes == sorted(sizes) and sizes[-1] > 60
     assert text_size(4096, 256) < text_size(4096, 4096)  # a panorama's captions do not outgrow it

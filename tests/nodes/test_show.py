@@ -72,7 +72,7 @@ def test_all_frames_of_a_video_are_drawn(pack: Pack) -> None:
 def test_pictures_that_do_not_fit_are_refused(pack: Pack, heatmaps: Any) -> None:
     with pytest.raises(ValueError, match="There are 1 pictures, but heatmaps of 2 pictures. Connect the IMAGE that"):
         pack.run("ConceptHeatmapOverlay", image=torch.rand(1, 64, 96, 3), heatmaps=heatmaps)
-    with pytest.raises(ValueError, match="64 x 96 .width x height. but the heatmaps are 96 x 64, another aspect"):
+    with pytest.raises(ValueError, match="64 x 96 .width x height. but the heatmaps are 96 x 64, a different aspect ratio"):
         pack.run("ConceptHeatmapOverlay", image=torch.rand(2, 96, 64, 3), heatmaps=heatmaps)
     with pytest.raises(ValueError, match="There are 2 pictures, but heatmaps of 2 x 3 frames"):
         pack.run("ConceptHeatmapOverlay", image=torch.rand(2, 64, 96, 3), heatmaps=video_heatmaps(pack))
@@ -93,7 +93,7 @@ def test_a_figure_is_drawn_for_every_picture(pack: Pack, recording: Any) -> None
     [
         ({"concept": "boat"}, 'There is no concept "boat". Choose one of: house, sun, sky, grass.'),
         ({"concept": "house, sun"}, "Only one concept can be drawn here, got house, sun."),
-        ({"frame": 1}, "Frame 1 does not exist: a picture has only frame 0."),
+        ({"frame": 1}, "Frame 1 does not exist: an image has only frame 0."),
     ],
 )
 def test_a_figure_of_what_is_not_there_is_refused(
