@@ -13,13 +13,9 @@ from .errors import UserError
 Role = Literal["concept", "background"]
 
 _SLUG_BYTES = 80  # leaves room for prefix, number and suffix in the 255 bytes a file name may have
-_RESERVED = {"con", "prn", "aux", "nul"} | {
-    f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"
-}
+_RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"}
 # Letters and marks that show nothing and that some file systems ignore when they compare names.
-_INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
 
 @dataclass(frozen=True)
@@ -81,9 +77,7 @@ def parse_concepts(text: str | Sequence[str], background: str | Sequence[str] = 
             concept = _parse_entry(entry, role, place)
             key = _folded(concept.name)
             if key in places:
-                raise UserError(
-                    f'{place}: "{concept.name}" is already on {places[key].lower()}. Use every name once.'
-                )
+                raise UserError(f'{place}: "{concept.name}" is already on {places[key].lower()}. Use every name once.')
             places[key] = place
             concepts.append(concept)
     if not any(concept.role == "concept" for concept in concepts):
@@ -138,9 +132,7 @@ def _parse_entry(entry: str, role: Role, place: str) -> Concept:
     name, *phrase = (_tidy(re.sub(r"\\([,:\\])", r"\1", part)) for part in _split(entry, ":", 1))
     if not name or phrase == [""]:
         missing = "phrase after" if name else "name before"
-        raise UserError(
-            f'{place}: "{entry.strip()}" has no {missing} the colon. Add it, or write \\: instead.'
-        )
+        raise UserError(f'{place}: "{entry.strip()}" has no {missing} the colon. Add it, or write \\: instead.')
     return Concept(name, phrase[0] if phrase else name, role)
 
 
@@ -167,8 +159,7 @@ def _folded(name: str) -> str:
 def _slug(name: str) -> str:
     visible = _INVISIBLE.sub("", unicodedata.normalize("NFC", name))
     kept = "".join(
-        char if char.isalnum() or char == "-" or unicodedata.category(char).startswith("M") else "_"
-        for char in visible
+        char if char.isalnum() or char == "-" or unicodedata.category(char).startswith("M") else "_" for char in visible
     )
     short = re.sub("_+", "_", kept).encode()[:_SLUG_BYTES].decode(errors="ignore").strip("-_")
     if not short:

@@ -97,9 +97,7 @@ def from_pil(image: Image.Image) -> Tensor:
     try:
         pixels = np.array(image.convert("RGBA" if transparent else "RGB"), dtype=np.float32) / 255
     except ValueError as error:
-        raise UserError(
-            f"Cannot convert an image of mode {image.mode} to RGB. Save it as an RGB PNG first."
-        ) from error
+        raise UserError(f"Cannot convert an image of mode {image.mode} to RGB. Save it as an RGB PNG first.") from error
     if transparent:
         colour, alpha = pixels[..., :3], pixels[..., 3:]
         pixels = colour * alpha + (1 - alpha)  # on white

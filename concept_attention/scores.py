@@ -139,10 +139,7 @@ def score_concepts(image_out: Tensor, concept_out: Tensor, vectors: Vectors = "r
     tokens = max(1, _CHUNK_ELEMENTS // max(1, image_shape[0] * image_shape[2]))
     with _float32_products(image_out.device):
         return torch.cat(
-            [
-                einsum(concepts, chunk.float(), "b c d, b n d -> b c n")
-                for chunk in image_out.split(tokens, dim=1)
-            ],
+            [einsum(concepts, chunk.float(), "b c d, b n d -> b c n") for chunk in image_out.split(tokens, dim=1)],
             dim=-1,
         )
 

@@ -39,9 +39,7 @@ FEW_AND_MANY = [{"concepts": 4, "head_dim": 8}, {"concepts": 9, "head_dim": 8}] 
 @pytest.mark.parametrize("shape", [*FEW_AND_MANY, {"batch": 1, "concepts": 1, "tokens": 1}, {"heads": 1}])
 def test_concepts_attend_to_concepts_and_image(shape):
     inputs = streams(**shape)
-    torch.testing.assert_close(
-        attend_concepts(*inputs), naive_attention(*inputs).float(), atol=1e-6, rtol=1e-5
-    )
+    torch.testing.assert_close(attend_concepts(*inputs), naive_attention(*inputs).float(), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -96,9 +94,7 @@ def test_key_bias_works_in_the_dtype_of_the_model():
     inputs = streams(dtype=torch.bfloat16)
     bias = torch.tensor([0, 0, 0, math.log(222)])
     out = attend_concepts(*inputs, key_bias=bias)
-    torch.testing.assert_close(
-        out.double(), naive_attention(*inputs, key_bias=bias.bfloat16()), atol=2e-2, rtol=2e-2
-    )
+    torch.testing.assert_close(out.double(), naive_attention(*inputs, key_bias=bias.bfloat16()), atol=2e-2, rtol=2e-2)
 
 
 @pytest.mark.parametrize("head_dim", [2, 3])
@@ -112,9 +108,7 @@ def test_permuting_concepts_permutes_the_output():
     concept_q, concept_k, concept_v, image_k, image_v = streams()
     order = torch.tensor([2, 0, 3, 1])
     out = attend_concepts(concept_q, concept_k, concept_v, image_k, image_v)
-    permuted = attend_concepts(
-        concept_q[:, :, order], concept_k[:, :, order], concept_v[:, :, order], image_k, image_v
-    )
+    permuted = attend_concepts(concept_q[:, :, order], concept_k[:, :, order], concept_v[:, :, order], image_k, image_v)
     torch.testing.assert_close(permuted, out[:, order], atol=1e-6, rtol=1e-5)
 
 

@@ -167,9 +167,7 @@ def test_wrong_shapes_are_errors_that_name_both(image, concepts):
 
 
 def test_modes_reproduce_what_they_are_named_after():
-    rules = {
-        mode.name: (mode.vectors, mode.order, mode.temperature, mode.padded_tokens) for mode in MODES.values()
-    }
+    rules = {mode.name: (mode.vectors, mode.order, mode.temperature, mode.padded_tokens) for mode in MODES.values()}
     assert rules == {
         "paper": ("linear", "softmax_then_mean", 1.0, 0),
         "flux": ("raw", "softmax_then_mean", 1.0, 0),

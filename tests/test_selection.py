@@ -40,9 +40,7 @@ def test_steps_may_count_from_the_end(text, expected):
 
 @pytest.mark.parametrize("text", ["24", "15-24", [24], "0,24-30", "0-999999999"])
 def test_a_layer_beyond_the_model_is_an_error_that_says_what_there_is(text):
-    with pytest.raises(
-        ValueError, match=r"Layer \d+ does not exist: this model has 19 joint blocks \(0-18\)\."
-    ):
+    with pytest.raises(ValueError, match=r"Layer \d+ does not exist: this model has 19 joint blocks \(0-18\)\."):
         parse_layers(text, 19, (18,))
 
 

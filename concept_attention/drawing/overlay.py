@@ -1,4 +1,4 @@
-"""Overlays of heatmaps on their image: one concept, all concepts side by side, or a segmentation."""
+"""Overlays of heatmaps on their image: one per concept, all side by side, or a segmentation."""
 
 from __future__ import annotations
 
@@ -18,40 +18,6 @@ from .lettering import make_label, text_size
 
 _LARGEST_TILE = 512  # pixels, long side
 _LEGEND_TEXT = 0.027  # of the image's width
-
-
-def overlay_concept(
-    image: Tensor,
-    heatmap: Tensor,
-    colormap: str = "viridis",
-    opacity: float = 0.7,
-    vmin: float = 0.0,
-    vmax: float = 1.0,
-) -> Tensor:
-    """Draw one heatmap over its image.
-
-    Args:
-        image: (H, W, 3) float, 0-1.
-        heatmap: (h, w) float, at any resolution of the same aspect; resized bilinearly to the image.
-        colormap: see `colorize`.
-        opacity: 0 (only the image) to 1 (only the colours).
-        vmin: heatmap value drawn in the first colour. The default 0-1 is right for shares.
-        vmax: heatmap value drawn in the last colour.
-
-    Returns:
-        image * (1 - opacity) + colour * opacity, (H, W, 3) float32, 0-1.
-
-    Raises:
-        UserError: a different aspect ratio, an opacity outside 0-1, an unknown colour map.
-        ValueError: another shape.
-    """
-    image = check_image(image)
-    if heatmap.ndim != 2 or heatmap.numel() == 0:
-        raise ValueError(f"Only one (height, width) heatmap can be drawn, got {tuple(heatmap.shape)}.")
-    height, width = image.shape[:2]
-    check_aspect((height, width), (heatmap.shape[0], heatmap.shape[1]))
-    values = resize_maps(heatmap.detach().to("cpu", torch.float32), (height, width))
-    return _blend(image, colorize(values, colormap, vmin, vmax), opacity)
 
 
 def overlay_grid(
@@ -87,10 +53,10 @@ def overlay_grid(
         are, not on the values, so the grids of a batch stack.
 
     Raises:
-        UserError, ValueError: as `overlay_concept`.
-        UserError: no such image or frame; columns or tile_size below 1.
+        UserError: a different aspect ratio, an unknown colour map, no such image or frame, or a number out of range.
+        ValueError: an image of another shape or dtype.
 
-    >>> from concept_attention.heatmaps.heatmaps import make_heatmaps
+    >>> from concept_attention import make_heatmaps
     >>> from concept_attention.recording.example import example_recording
     >>> overlay_grid(torch.zeros(64, 96, 3), make_heatmaps(example_recording()), columns=2, legend=False).shape
     torch.Size([182, 219, 3])
@@ -147,7 +113,7 @@ def overlay_each(
     Raises:
         UserError, ValueError: as `overlay_grid`.
 
-    >>> from concept_attention.heatmaps.heatmaps import make_heatmaps
+    >>> from concept_attention import make_heatmaps
     >>> from concept_attention.recording.example import example_recording
     >>> overlay_each(torch.zeros(64, 96, 3), make_heatmaps(example_recording()), legend=False).shape
     torch.Size([3, 64, 96, 3])
@@ -198,7 +164,7 @@ def overlay_segmentation(
 
     Convention: concept i has colour `concept_colors(n)[i]`; if concepts are level, the first of them wins.
 
-    >>> from concept_attention.heatmaps.heatmaps import make_heatmaps
+    >>> from concept_attention import make_heatmaps
     >>> from concept_attention.recording.example import example_recording
     >>> drawn = overlay_segmentation(torch.zeros(4, 6, 3), make_heatmaps(example_recording()), 0, 1.0, legend=False)
     >>> (255 * drawn[0, 0]).round().int().tolist()  # the first concept's colour

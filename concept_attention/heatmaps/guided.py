@@ -48,7 +48,7 @@ def sharpen_heatmaps(
     Raises:
         UserError: for a wrong number of images, a different aspect ratio, or a radius or epsilon out of range.
 
-    >>> from concept_attention.heatmaps.heatmaps import make_heatmaps
+    >>> from concept_attention import make_heatmaps
     >>> from concept_attention.recording.example import example_recording
     >>> images = torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(0))
     >>> sharpen_heatmaps(make_heatmaps(example_recording()), images).values.shape
@@ -164,4 +164,3 @@ def _window_mean(values: Tensor, radius: int) -> Tensor:
         total = sums.narrow(axis, 2 * radius + 1, length) - sums.narrow(axis, 0, length)
         values = total / (count if axis == -1 else rearrange(count, "h -> h 1"))
     return values
-

@@ -62,9 +62,7 @@ class Heatmaps:
         if self.covered_size is not None:
             check_size(self.covered_size)
             if any(whole < size for whole, size in zip(self.covered_size, self.image_size, strict=True)):
-                raise ValueError(
-                    f"Heatmaps cover at least their image of {self.image_size}, got {self.covered_size}."
-                )
+                raise ValueError(f"Heatmaps cover at least their image of {self.image_size}, got {self.covered_size}.")
         if self.frame_counts is not None and (values.ndim != 5 or len(self.frame_counts) != values.shape[2]):
             raise ValueError(
                 f"Heatmaps of a video have one frame count for each of its T, got {self.frame_counts} for values of "

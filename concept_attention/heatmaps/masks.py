@@ -56,7 +56,7 @@ def make_masks(
         UserError: for unknown or missing names, an unknown method, numbers out of range, or a kind of
             heatmap the method is not defined for.
 
-    >>> from concept_attention.heatmaps.heatmaps import make_heatmaps
+    >>> from concept_attention import make_heatmaps
     >>> from concept_attention.recording.example import example_recording
     >>> make_masks(make_heatmaps(example_recording()), "house", "argmax", size=(4, 6))[0].int().tolist()
     [[0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0]]

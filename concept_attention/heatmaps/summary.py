@@ -46,7 +46,7 @@ def summarise(heatmaps: Heatmaps) -> list[ConceptSummary]:
     Raises:
         UserError: if the heatmaps are not of kind `share`.
 
-    >>> from concept_attention.heatmaps.heatmaps import make_heatmaps
+    >>> from concept_attention import make_heatmaps
     >>> from concept_attention.recording.example import example_recording
     >>> [(one.name, round(one.area, 2)) for one in summarise(make_heatmaps(example_recording()))]
     [('sky', 0.42), ('house', 0.17), ('grass', 0.42)]
@@ -73,7 +73,7 @@ def summarise(heatmaps: Heatmaps) -> list[ConceptSummary]:
 def summary_text(summaries: Sequence[ConceptSummary]) -> str:
     """A short table for people; absent concepts are named below it, and so is a concept without a rival.
 
-    >>> from concept_attention.heatmaps.heatmaps import make_heatmaps
+    >>> from concept_attention import make_heatmaps
     >>> from concept_attention.recording.example import example_recording
     >>> print(summary_text(summarise(make_heatmaps(example_recording()))))
     concept             mean share  peak share    area
@@ -89,9 +89,7 @@ def summary_text(summaries: Sequence[ConceptSummary]) -> str:
     for label, item in zip(labels, summaries, strict=True):
         lines.append(f"{label:<{width}}  {item.mean_share:10.2f}  {item.peak_share:10.2f}  {item.area:6.1%}")
     lines += [
-        f"{item.name}: absent (wins no token; peak share {item.peak_share:.2f})"
-        for item in summaries
-        if item.absent
+        f"{item.name}: absent (wins no token; peak share {item.peak_share:.2f})" for item in summaries if item.absent
     ]
     if len(summaries) == 1:
         lines.append(f"{summaries[0].name}: the only concept, compared with nothing. Add others to compare.")

@@ -67,8 +67,7 @@ def _check_geometry(recording: Recording) -> None:
         raise ValueError(f"grid must be (T, H, W), image_size (height, width), got {grid} and {image_size}.")
     if any(size > _MAX_PIXELS_PER_TOKEN * tokens for size, tokens in zip(image_size, grid[1:], strict=True)):
         raise ValueError(
-            f"image_size must be at most {_MAX_PIXELS_PER_TOKEN} pixels per token of the grid {grid}, "
-            f"got {image_size}."
+            f"image_size must be at most {_MAX_PIXELS_PER_TOKEN} pixels per token of the grid {grid}, got {image_size}."
         )
     if recording.covered_size is not None:
         _check_covered(recording.covered_size, image_size, grid)
@@ -107,8 +106,7 @@ def _check_tensors(recording: Recording) -> None:
     scores, norms, pads = recording.scores, recording.norms, recording.pad_scores
     if scores.ndim != 5 or scores.dtype not in (torch.float32, torch.float16):
         raise ValueError(
-            "scores must be (S, L, B, C, N) in float32 or float16, "
-            f"got {tuple(scores.shape)} in {scores.dtype}."
+            f"scores must be (S, L, B, C, N) in float32 or float16, got {tuple(scores.shape)} in {scores.dtype}."
         )
     leading = (len(recording.steps), len(recording.layers), recording.batch)
     concepts, tokens = len(recording.concepts), math.prod(recording.grid)

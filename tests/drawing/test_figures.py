@@ -128,13 +128,11 @@ maps = Heatmaps(torch.rand(1, 2, 2, 2), (Concept("a", "a"), Concept("b", "b")), 
 overlay.overlay_segmentation(torch.zeros(32, 32, 3), maps, legend=False)
 images.to_pil(colormaps.concept_colors(12)[None])
 assert "matplotlib" not in sys.modules, "painting without text or colour map"
-overlay.overlay_concept(torch.zeros(32, 32, 3), maps.values[0, 0])
+overlay.overlay_each(torch.zeros(32, 32, 3), maps, legend=False)
 assert "matplotlib" in sys.modules, "drawing"
 assert "matplotlib.pyplot" not in sys.modules, "pyplot"
 """
-    result = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 
 
@@ -147,7 +145,5 @@ from concept_attention.recording.example import example_recording
 layer_step_figure(example_recording(), "house")
 assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
 """
-    result = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -83,9 +83,7 @@ def test_a_font_of_the_system_is_used_for_other_scripts(monkeypatch) -> None:
     last_resort = str(FONTS / "LastResortHE-Regular.ttf")  # has a glyph for everything
     if not Path(last_resort).exists():
         pytest.skip("this matplotlib comes without a font for other scripts")
-    monkeypatch.setattr(
-        lettering, "SYSTEM_FONTS", ("no-such-font.ttf", str(FONTS / "cmr10.ttf"), last_resort)
-    )
+    monkeypatch.setattr(lettering, "SYSTEM_FONTS", ("no-such-font.ttf", str(FONTS / "cmr10.ttf"), last_resort))
     label = make_label("山水", 3)
     assert (label.text, label.font_file) == ("山水", last_resort)
     assert label.width(12) > 0

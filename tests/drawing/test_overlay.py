@@ -11,15 +11,10 @@ from torch import Tensor
 from concept_attention.choices import Kind
 from concept_attention.concepts import Concept
 from concept_attention.drawing.colormaps import colorize, concept_colors
-from concept_attention.drawing.overlay import (
-    overlay_concept,
-    overlay_each,
-    overlay_grid,
-    overlay_segmentation,
-    select_maps,
-)
+from concept_attention.drawing.overlay import overlay_each, overlay_grid, overlay_segmentation, select_maps
 from concept_attention.errors import UserError
 from concept_attention.heatmaps.heatmaps import Heatmaps
+from concept_attention.heatmaps.resize import resize_maps
 from concept_attention.images import check_image
 
 UNICODE = [
@@ -48,15 +43,26 @@ def _heatmaps(
     shape = (batch, len(names), *((frames,) if frames else ()), height // 16, width // 16)
     scores = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 3
     concepts = tuple(
-        Concept(name, name, "background" if i >= len(names) - background else "concept")
-        for i, name in enumerate(names)
+        Concept(name, name, "background" if i >= len(names) - background else "concept") for i, name in enumerate(names)
     )
     return Heatmaps(scores if kind == "score" else scores.softmax(dim=1), concepts, kind, (height, width))
 
 
+def _overlay_one(image: Tensor, heatmap: Tensor, size: tuple[int, int], **options) -> Tensor:
+    """One share map (h, w) of an image of this size, drawn over it."""
+    heatmaps = Heatmaps(heatmap[None, None], (Concept("a", "a"),), "share", size)
+    return overlay_each(image, heatmaps, legend=False, **options)[0]
+
+
+def _blended(image: Tensor, plane: Tensor, colormap: str, opacity: float, low: float, high: float) -> Tensor:
+    """One map (h, w) in colour, blended with its image."""
+    resized = resize_maps(plane, (image.shape[0], image.shape[1]))
+    return image * (1 - opacity) + colorize(resized, colormap, low, high) * opacity
+
+
 def test_overlay_is_the_plain_alpha_blend() -> None:
     image, heatmap = _image(4, 6), torch.linspace(0, 1, 24).reshape(4, 6)
-    drawn = overlay_concept(image, heatmap, "magma", opacity=0.25)
+    drawn = _overlay_one(image, heatmap, (4, 6), colormap="magma", opacity=0.25)
     colours = colorize(heatmap, "magma")
     for y in range(4):
         for x in range(6):
@@ -67,20 +73,21 @@ def test_overlay_is_the_plain_alpha_blend() -> None:
 
 def test_opacity_zero_is_the_image_and_one_the_colours() -> None:
     image, heatmap = _image(8, 8), torch.rand(8, 8)
-    assert torch.equal(overlay_concept(image, heatmap, opacity=0), image)
-    assert torch.equal(overlay_concept(image, heatmap, opacity=1), colorize(heatmap))
+    assert torch.equal(_overlay_one(image, heatmap, (8, 8), opacity=0), image)
+    assert torch.equal(_overlay_one(image, heatmap, (8, 8), opacity=1), colorize(heatmap))
 
 
 def test_an_edge_between_tokens_lies_on_their_border_in_the_image() -> None:
     heatmap = torch.zeros(2, 4)
     heatmap[:, 2:] = 1
-    red = overlay_concept(torch.zeros(32, 64, 3), heatmap, "gray", opacity=1)[0, :, 0]
+    red = _overlay_one(torch.zeros(32, 64, 3), heatmap, (32, 64), colormap="gray", opacity=1)[0, :, 0]
     assert (red[:32] < 0.5).all() and (red[32:] > 0.5).all()
     assert torch.allclose(red, 1 - red.flip(0), atol=2 / 255)  # symmetrical about the middle
 
 
 def test_shares_are_not_stretched() -> None:
-    low = overlay_concept(torch.zeros(16, 16, 3), torch.tensor([[0.0, 0.1]]).expand(2, 2), "gray", opacity=1)
+    faint = torch.tensor([[0.0, 0.1]]).expand(2, 2)
+    low = _overlay_one(torch.zeros(16, 16, 3), faint, (16, 16), colormap="gray", opacity=1)
     assert low.max() <= 0.11
 
 
@@ -132,9 +139,7 @@ def test_an_absent_concept_stays_in_the_legend() -> None:
 
 
 def test_the_first_of_level_concepts_wins() -> None:
-    heatmaps = Heatmaps(
-        torch.full((1, 3, 2, 2), 1 / 3), tuple(Concept(n, n) for n in "abc"), "share", (32, 32)
-    )
+    heatmaps = Heatmaps(torch.full((1, 3, 2, 2), 1 / 3), tuple(Concept(n, n) for n in "abc"), "share", (32, 32))
     drawn = overlay_segmentation(torch.zeros(32, 32, 3), heatmaps, opacity=1, legend=False)
     assert (drawn == concept_colors(3)[0]).all()
 
@@ -155,16 +160,14 @@ def _find(sheet: Tensor, tile: Tensor) -> tuple[int, int] | None:
     return None
 
 
-@pytest.mark.parametrize(
-    ("kind", "low", "high"), [("share", 0, 1), ("stretched", 0, 1), ("score", None, None)]
-)
+@pytest.mark.parametrize(("kind", "low", "high"), [("share", 0, 1), ("stretched", 0, 1), ("score", None, None)])
 def test_the_grid_holds_the_image_and_every_concept_in_aligned_tiles(kind, low, high) -> None:
     image, heatmaps = _image(48, 64), _heatmaps(["a", "b", "c", "d", "e"], 48, 64, kind)
     sheet = overlay_grid(image, heatmaps, 1, colormap="plasma", opacity=0.6, columns=3)
     maps = heatmaps.resized().values[1]
     if low is None:
         low, high = float(maps.min()), float(maps.max())
-    tiles = [image] + [overlay_concept(image, one, "plasma", 0.6, low, high) for one in maps]
+    tiles = [image] + [_blended(image, one, "plasma", 0.6, low, high) for one in maps]
     places = [_find(sheet, tile) for tile in tiles]
     assert None not in places
     rows, columns = [sorted({place[axis] for place in places}) for axis in (0, 1)]
@@ -210,8 +213,6 @@ def test_frames_of_a_video_are_chosen() -> None:
 def test_heatmaps_of_another_aspect_are_refused_with_both_sizes(draw) -> None:
     with pytest.raises(UserError, match="64 x 32 .*32 x 32"):
         draw(_image(32, 64), _heatmaps(["a", "b"], 32, 32))
-    with pytest.raises(UserError, match="48 x 32 .*2 x 2"):
-        overlay_concept(_image(32, 48), torch.zeros(2, 2))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +225,7 @@ def test_heatmaps_of_another_aspect_are_refused_with_both_sizes(draw) -> None:
     ],
 )
 def test_rounding_is_not_another_aspect(image: tuple[int, int], heatmaps: tuple[int, int]) -> None:
-    assert overlay_concept(torch.zeros(*image, 3), torch.zeros(heatmaps)).shape == (*image, 3)
+    assert _overlay_one(torch.zeros(*image, 3), torch.zeros(2, 2), heatmaps).shape == (*image, 3)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,7 @@ def test_the_given_tensors_are_not_changed() -> None:
     before = image.clone(), heatmaps.values.clone()
     overlay_grid(image, heatmaps)
     overlay_segmentation(image, heatmaps)
-    overlay_concept(image, heatmaps.values[0, 0])[:] = 0
+    overlay_each(image, heatmaps, opacity=0, legend=False)[:] = 0
     assert torch.equal(image, before[0]) and torch.equal(heatmaps.values, before[1])
     assert torch.equal(check_image(image), image)
 
@@ -264,7 +265,7 @@ def test_overlays_one_by_one_share_a_colour_scale_and_equal_single_ones(kind: Ki
     resized = heatmaps.resized().values[1]
     low, high = (0.0, 1.0) if kind == "share" else (float(resized.min()), float(resized.max()))
     for index in range(3):
-        assert torch.equal(drawn[index], overlay_concept(image, values[1, index], "viridis", 0.5, low, high))
+        assert torch.equal(drawn[index], _blended(image, values[1, index], "viridis", 0.5, low, high))
 
 
 def test_the_legend_of_overlays_one_by_one_lies_outside_the_image_and_is_of_one_size() -> None:
@@ -298,5 +299,5 @@ def test_all_frames_of_a_video_have_one_colour_scale() -> None:
     for frame in range(3):
         drawn = overlay_each(image, video, 1, frame=frame, opacity=1, legend=False)
         for concept, plane in enumerate(video.values[1, :, frame]):
-            expected = overlay_concept(image, plane, opacity=1, vmin=low, vmax=high)
+            expected = _blended(image, plane, "viridis", 1, low, high)
             assert torch.allclose(drawn[concept], expected, atol=1e-6)

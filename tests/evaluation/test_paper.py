@@ -37,9 +37,7 @@ def naive_paper_rule(heatmap: Tensor, truth: Tensor) -> tuple[float, float, floa
             value = blurred[i * rows // height, j * columns // width]
             mask, target = int(value > level), int(truth[i, j])
             opinion = float((value - low) / (high - low))
-            for plane, (said, true, score) in enumerate(
-                [(1 - mask, 1 - target, 1 - opinion), (mask, target, opinion)]
-            ):
+            for plane, (said, true, score) in enumerate([(1 - mask, 1 - target, 1 - opinion), (mask, target, opinion)]):
                 right += said == true
                 total += 1
                 inter += said == 1 and true == 1

@@ -64,9 +64,7 @@ def test_a_raw_recording_can_be_read_in_any_raw_mode() -> None:
         expected = naive_shares(recording, mode, [0, 1, 2], [0, 1, 2, 3], temperature)
         torch.testing.assert_close(values, expected[:, :, 0])
     videos = make_recording("cogvideox")
-    assert torch.equal(
-        make_heatmaps(videos, mode="flux").values, make_heatmaps(replace(videos, mode="flux")).values
-    )
+    assert torch.equal(make_heatmaps(videos, mode="flux").values, make_heatmaps(replace(videos, mode="flux")).values)
 
 
 @pytest.mark.parametrize(("recorded", "mode"), [("paper", "flux"), ("flux", "paper"), ("flux", "cogvideox")])

@@ -42,9 +42,7 @@ def naive_otsu_level(values: list[float]) -> float:
     return level
 
 
-def naive_mask(
-    image: Tensor, chosen: list[int], method: str, threshold: float, percentile: float
-) -> Tensor:
+def naive_mask(image: Tensor, chosen: list[int], method: str, threshold: float, percentile: float) -> Tensor:
     """One image (C, H, W) at its own size, pixel by pixel."""
     concepts, height, width = image.shape
     together = [[sum(float(image[c, i, j]) for c in chosen) for j in range(width)] for i in range(height)]

@@ -70,7 +70,7 @@ def test_the_temperature_shown_is_the_one_used(pack: Pack, recording: Any) -> No
         ({"mode": "paper"}, "Mode paper cannot be read from a recording made for mode flux"),
         ({"mode": "sd4"}, "Mode 'sd4' does not exist."),
         ({"temperature": 1e-9}, "Temperature must lie in 1e-06 to 1e+09, got 1e-09."),
-        ({"kind": "heat"}, "Unknown kind of heatmap 'heat'."),
+        ({"kind": "heat"}, "Kind of heatmap 'heat' does not exist."),
     ],
 )
 def test_bad_choices_are_refused(pack: Pack, recording: Any, options: dict[str, Any], words: str) -> None:

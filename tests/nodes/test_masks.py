@@ -113,7 +113,7 @@ def test_every_frame_of_a_video_has_a_mask_and_latents_can_have_theirs(pack: Pac
         ({"concepts": "mountain"}, 'There is no concept "mountain". Choose one of: house, sun, sky, grass.'),
         ({"concepts": "house, house"}, "Use every name once."),
         ({"concepts": "house,,sun"}, "has an empty concept"),
-        ({"method": "best"}, "Unknown mask method 'best'."),
+        ({"method": "best"}, "Mask method 'best' does not exist."),
         ({"threshold": 1.5}, "A threshold is a share, 0 to 1; got 1.5."),
         ({"percentile": 101.0}, "A percentile lies in 0 to 100, got 101.0."),
         ({"blur": -1.0}, "Blur is a standard deviation in pixels, 0 or more; got -1.0."),
@@ -121,7 +121,7 @@ def test_every_frame_of_a_video_has_a_mask_and_latents_can_have_theirs(pack: Pac
             {"guide": torch.rand(3, 64, 96, 3)},
             "Heatmaps of 2 images need a guide of as many images, or of one, got 3",
         ),
-        ({"guide": torch.rand(2, 64, 64, 3)}, "The picture is 64 x 64 (width x height) but the heatmaps are 96 x 64"),
+        ({"guide": torch.rand(2, 64, 64, 3)}, "The image is 64 x 64 (width x height) but the heatmaps are 96 x 64"),
         ({"guide": torch.rand(64, 96, 3)}, "An IMAGE is (batch, height, width, 3 colours), got (64, 96, 3)."),
     ],
 )

@@ -24,8 +24,8 @@ def test_one_per_concept_gives_every_concept_of_every_picture(
     options = {"layout": "one per concept", "colormap": "magma", "opacity": 0.4, "legend": False}
     image = pack.run("ConceptHeatmapOverlay", image=pictures, heatmaps=heatmaps, **options)[0]
     assert image.shape == (8, 64, 96, 3)
-    draw = pack.module("concept_attention.drawing.overlay").overlay_concept
-    assert torch.equal(image[5], draw(pictures[1], heatmaps.resized().values[1, 1], "magma", 0.4))
+    draw = pack.module("concept_attention.drawing.overlay").overlay_each
+    assert torch.equal(image[5], draw(pictures[1], heatmaps, 1, colormap="magma", opacity=0.4, legend=False)[1])
 
 
 def test_a_segmentation_has_its_own_colours(pack: Pack, heatmaps: Any, pictures: torch.Tensor) -> None:
@@ -72,7 +72,7 @@ def test_all_frames_of_a_video_are_drawn(pack: Pack) -> None:
 def test_pictures_that_do_not_fit_are_refused(pack: Pack, heatmaps: Any) -> None:
     with pytest.raises(ValueError, match="There are 1 pictures, but heatmaps of 2 pictures. Connect the IMAGE that"):
         pack.run("ConceptHeatmapOverlay", image=torch.rand(1, 64, 96, 3), heatmaps=heatmaps)
-    with pytest.raises(ValueError, match="64 x 96 .width x height. but the heatmaps are 96 x 64, a different aspect ratio"):
+    with pytest.raises(ValueError, match="64 x 96 .width x height. but the heatmaps are 96 x 64, a different"):
         pack.run("ConceptHeatmapOverlay", image=torch.rand(2, 96, 64, 3), heatmaps=heatmaps)
     with pytest.raises(ValueError, match="There are 2 pictures, but heatmaps of 2 x 3 frames"):
         pack.run("ConceptHeatmapOverlay", image=torch.rand(2, 64, 96, 3), heatmaps=video_heatmaps(pack))

@@ -151,9 +151,7 @@ def test_finished_heatmaps_are_one_step_and_one_layer(kind: Kind, frames: int) -
         if kind != "score":
             assert (stored.offset, stored.scale) == (0.0, STEP)
         for place in itertools.product(range(3), range(frames), range(3), range(5)):
-            expected = (
-                heatmaps.values[(image, *place)] if frames > 1 else heatmaps.values[image, place[0]][place[2:]]
-            )
+            expected = heatmaps.values[(image, *place)] if frames > 1 else heatmaps.values[image, place[0]][place[2:]]
             assert abs(value(stored, 0, 0, *place) - float(expected)) <= stored.scale / 2 + 1e-6
 
 
