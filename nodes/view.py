@@ -9,12 +9,11 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..concept_attention.choices import Method
-from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps, select_layers
+from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps
 from ..concept_attention.heatmaps.masks import make_masks
 from ..concept_attention.recording.recording import Recording
-from ..concept_attention.selection import parse_steps
 from ..concept_attention.viewer.folder import ViewerFolder
-from ..concept_attention.viewer.manifest import Choice, write_view
+from ..concept_attention.viewer.manifest import write_view
 from ..concept_attention.viewer.maps import ViewerMaps, maps_of_heatmaps, maps_of_recording
 from . import convert
 from .sockets import (
@@ -109,23 +108,20 @@ class ConceptHeatmapViewer(io.ComfyNode):
         temperature: float = 0.0,
     ) -> io.NodeOutput:
         source = convert.to_source(recording, heatmaps, layers, steps, mode, temperature)
-        seen, found, used = _look(source, layers, steps, mode, temperature or None)
+        seen, found = _look(source, layers, steps, mode, temperature or None)
         names = convert.to_names(concepts, found.concepts)
         made = make_masks(found, names, method, threshold=threshold, percentile=percentile, per_frame=True)
-        choice = Choice(names, *used, method, threshold, percentile)
-        manifest = write_view(seen, convert.to_pictures(image), choice, _folder(), ADDRESS)
+        manifest = write_view(seen, convert.to_pictures(image), _folder(), ADDRESS)
         return io.NodeOutput(image, found, convert.to_mask(made), ui={"concept_viewer": [manifest]})
 
 
 def _look(
     source: Recording | Heatmaps, layers: str, steps: str, mode: str, temperature: float | None
-) -> tuple[ViewerMaps, Heatmaps, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """What can be looked at, the heatmaps chosen, and the layers and steps that these are made of."""
+) -> tuple[ViewerMaps, Heatmaps]:
+    """What can be looked at, and the heatmaps chosen."""
     if isinstance(source, Heatmaps):
-        return maps_of_heatmaps(source), source, ((), ())
-    found = make_heatmaps(source, layers, steps, mode, temperature)
-    used = select_layers(source, layers), parse_steps(steps, len(source.steps))
-    return maps_of_recording(source, mode, temperature), found, used
+        return maps_of_heatmaps(source), source
+    return maps_of_recording(source, mode, temperature), make_heatmaps(source, layers, steps, mode, temperature)
 
 
 def _folder() -> ViewerFolder:

@@ -15,7 +15,8 @@ from torch import Tensor
 from ..choices import Keep
 from ..errors import UserError
 from ..recording.averaging import AveragingBuilder
-from ..recording.recording import Recording, RecordingBuilder, recording_nbytes
+from ..recording.builder import RecordingBuilder
+from ..recording.recording import Recording, recording_nbytes
 from ..recording.shares import ShareRule
 from ..scores import Mode, Vectors, resolve_mode, score_concepts
 from ..selection import parse_layers

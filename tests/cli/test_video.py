@@ -152,7 +152,7 @@ def test_an_existing_video_is_analyzed(video: Any, tmp_path: Path, form: str) ->
         ),
         (
             ["analyze", "empty"],
-            "error: Cannot read empty: the folder is empty. Give a picture, or a folder with a video's frames.",
+            "error: Cannot read empty: the folder is empty. Give an image, or a folder with a video's frames.",
         ),
     ],
 )

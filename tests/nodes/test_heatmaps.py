@@ -68,7 +68,7 @@ def test_the_temperature_shown_is_the_one_used(pack: Pack, recording: Any) -> No
         ({"steps": "4"}, "Step 4 does not exist: there are 4 steps (0-3, or -1 for the last)."),
         ({"steps": "3-1"}, "runs backwards"),
         ({"mode": "paper"}, "Mode paper cannot be read from a recording made for mode flux"),
-        ({"mode": "sd4"}, 'Mode "sd4" does not exist.'),
+        ({"mode": "sd4"}, "Mode 'sd4' does not exist."),
         ({"temperature": 1e-9}, "Temperature must lie in 1e-06 to 1e+09, got 1e-09."),
         ({"kind": "heat"}, "Kind of heatmap 'heat' does not exist. Choose one of share"),
     ],

@@ -119,9 +119,9 @@ def test_every_frame_of_a_video_has_a_mask_and_latents_can_have_theirs(pack: Pac
         ({"blur": -1.0}, "Blur is a standard deviation in pixels, 0 or more; got -1.0."),
         (
             {"guide": torch.rand(3, 64, 96, 3)},
-            "Heatmaps of 2 pictures need a guide of as many pictures, or of one, got 3",
+            "Heatmaps of 2 images need a guide of as many images, or of one, got 3",
         ),
-        ({"guide": torch.rand(2, 64, 64, 3)}, "The picture is 64 x 64 (width x height) but the heatmaps are 96 x 64"),
+        ({"guide": torch.rand(2, 64, 64, 3)}, "The image is 64 x 64 (width x height) but the heatmaps are 96 x 64"),
         ({"guide": torch.rand(64, 96, 3)}, "has the shape (batch, height, width, 3 colours), got (64, 96, 3)."),
     ],
 )

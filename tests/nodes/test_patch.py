@@ -52,7 +52,7 @@ def test_a_latent_of_another_model_is_refused(pack: Pack) -> None:
         ({"layers": "two"}, '`layers` cannot be "two". Write auto, all, 15-18 or 3,7,9-11.'),
         ({"start_percent": 0.6, "end_percent": 0.4}, "The range 0.6 to 0.4 selects no step."),
         ({"start_percent": 0.5, "end_percent": 0.5}, "selects no step."),
-        ({"mode": "sd4"}, 'Mode "sd4" does not exist. Choose one of auto, paper, flux'),
+        ({"mode": "sd4"}, "Mode 'sd4' does not exist. Choose one of auto, paper, flux"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_sampled(

@@ -64,7 +64,7 @@ def test_a_browser_gets_the_pictures_and_every_number(comfyui: Client) -> None:
     shown = start.graph.add("PreviewImage", images=image)
     run = comfyui.run(start.graph)
     manifest = manifest_of(run, viewer)
-    assert (manifest["version"], manifest["kind"], manifest["average"]) == (1, "share", "values")
+    assert (manifest["kind"], manifest["average"]) == ("share", "values")
     result = comfyui.recording(run, saved)
     for index, entry in enumerate(manifest["pictures"]):
         values = values_of(comfyui, entry)

@@ -187,7 +187,7 @@ def test_nothing_stays_on_the_model_after_an_interrupted_run(
         ({"steps": 0}, r"^There must be at least one step, got 0\.$"),
         ({"prompt": []}, r"^There is no prompt"),
         ({"layers": "24"}, r"^Layer 24 does not exist"),
-        ({"mode": "sdxl"}, r'^Mode "sdxl" does not exist'),
+        ({"mode": "sdxl"}, r"^Mode 'sdxl' does not exist"),
         ({"concepts": parse_concepts("castle")}, r'^The text encoder has no word for all of "castle"'),
     ],
 )

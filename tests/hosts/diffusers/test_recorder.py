@@ -223,7 +223,7 @@ def test_the_metadata_say_what_was_recorded(tools: Any) -> None:
     "options, message",
     [
         ({"layers": "3"}, r"^Layer 3 does not exist: this model has 3 joint blocks \(0-2\)"),
-        ({"mode": "sdxl"}, r'^Mode "sdxl" does not exist'),
+        ({"mode": "sdxl"}, r"^Mode 'sdxl' does not exist"),
         ({"concepts": encoded(width=96)}, r"^Concepts are encoded 96 wide, this model's text input is 128 wide\. "),
         ({"dtype": torch.int8}, "float32 or float16"),
     ],

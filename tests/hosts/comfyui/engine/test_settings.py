@@ -28,7 +28,7 @@ from ....support.comfyui.tiny import make_flux
         ({"start_percent": -0.1}, "selects no step"),
         ({"end_percent": 1.1}, "selects no step"),
         ({"end_percent": float("nan")}, "selects no step"),
-        ({"mode": "sdxl"}, "sdxl.* does not exist"),
+        ({"mode": "sdxl"}, "Mode 'sdxl' does not exist"),
         ({"dtype": torch.int8}, "float32 or float16, got torch.int8"),
     ],
 )
