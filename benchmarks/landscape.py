@@ -57,7 +57,7 @@ def main() -> None:
 
     pipeline = load_pipeline(arguments.model)
     pipeline.set_progress_bar_config(disable=True)
-    of_clips = family_of(pipeline).VIDEO
+    of_clips = family_of(pipeline).video
     of_frames = "  worst frame  moving IoU" * of_clips
     print(f"prompt    noise  accuracy  mean IoU  average precision  absent rate{of_frames}")
     told: Prompt

@@ -47,10 +47,10 @@ def _noisy(kind: Kind) -> torch.Tensor:
 def test_training_shows_the_model_what_analysis_shows_it(made: tuple[Kind, Any, Any]) -> None:
     kind, parts, pipeline = made
     family = family_of(pipeline)
-    latents = family.encode_pictures(pipeline, torch.zeros(3 if kind.clips else 1, 3, 32, 48))
+    latents = family.encode_images(pipeline, torch.zeros(3 if kind.clips else 1, 3, 32, 48))
     # Flux is shown pictures without a pooled vector, which it gets in training where the number is above a half.
     for prompt, chance in ((PROMPT, 0.6), ("", 0.6)):
-        inputs = family.conditions(pipeline, prompt, 1, 48, 32, SIGMA, latents, TEXT_TOKENS)
+        inputs = family.conditions(pipeline, prompt, latents, 48, 32, SIGMA, TEXT_TOKENS)
         noisy = _packed(_noisy(kind)) if kind is KINDS["flux"] else _noisy(kind)
         theirs = pipeline.transformer(hidden_states=noisy, return_dict=False, **inputs)[0]
         ours = _velocity(kind, parts, prompt, chance)
