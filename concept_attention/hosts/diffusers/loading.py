@@ -21,7 +21,7 @@ from ...errors import UserError
 from .pipelines.request import TINY, Defaults
 from .registry import FAMILIES, family_named, family_of, supported_pipelines
 
-DTYPES = {name: getattr(torch, name) for name in DTYPE_NAMES if name != "auto"}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES if name != "auto"}
 # What diffusers and transformers raise on folders that lack something, hold something else, or are damaged.
 UNREADABLE = (OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeError, ImportError, SafetensorError)
 
@@ -113,9 +113,7 @@ def _check_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"Device {device!r} cannot be used: {_reason(error)} Choose auto, cpu, cuda or mps."
-        ) from error
+        raise UserError(f"Device {device!r} cannot be used: {_reason(error)} Choose auto, cpu, cuda or mps.") from error
 
 
 def _place(pipeline: Any, device: str, offload: Offload) -> None:

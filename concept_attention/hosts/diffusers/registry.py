@@ -49,9 +49,8 @@ def family_of(pipeline: Any) -> PipelineFamily:
     """
     found = family_named(type(pipeline).__name__)
     if found is None:
-        raise UserError(
-            f"{type(pipeline).__name__} is not supported, expected one of {supported_pipelines()}. Choose another model."
-        )
+        given = type(pipeline).__name__
+        raise UserError(f"{given} is not supported, expected one of {supported_pipelines()}. Choose another model.")
     return found
 
 

@@ -84,6 +84,15 @@ class ConceptStream:
     ) -> None:
         self._remove()
 
+    def _reset(self) -> None:
+        """Forget the evaluation: its tensors are freed."""
+        self._active = False
+        self._vec: Any = None
+        self._concept: Any = None  # tokens, (B, C, D)
+        self._key: Any = None  # of the image, (B, heads, N, head_dim)
+        self._value: Any = None
+        self._arguments: dict[str, Any] = {}
+
     def _install(self) -> None:
         self._handles.append(self._transformer.register_forward_pre_hook(self._on_evaluation))
         conditioning = self._adapter.conditioning_module(self._transformer)
@@ -112,27 +121,16 @@ class ConceptStream:
                 image = adapter.image_slice(self._arguments) if adapter.joined_output else slice(None)
                 self._attend(layer, block, args[0][self._rows][:, image])
 
-        self._handles += [
-            block.register_forward_pre_hook(on_block, with_kwargs=True),
-            points.image_key.register_forward_hook(on_key),
-            points.image_value.register_forward_hook(on_value),
-            points.image_out.register_forward_pre_hook(on_image_out),
-        ]
+        self._handles.append(block.register_forward_pre_hook(on_block, with_kwargs=True))
+        self._handles.append(points.image_key.register_forward_hook(on_key))
+        self._handles.append(points.image_value.register_forward_hook(on_value))
+        self._handles.append(points.image_out.register_forward_pre_hook(on_image_out))
 
     def _remove(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         self._reset()
-
-    def _reset(self) -> None:
-        """Forget the evaluation: its tensors are freed."""
-        self._active = False
-        self._vec: Any = None
-        self._concept: Any = None  # tokens, (B, C, D)
-        self._key: Any = None  # of the image, (B, heads, N, head_dim)
-        self._value: Any = None
-        self._arguments: dict[str, Any] = {}
 
     def _on_evaluation(self, module: nn.Module, args: Any) -> None:
         self._reset()

@@ -125,17 +125,16 @@ class AuthorsImagePipeline(AuthorsPipeline):
         image: Image,
         concepts: Sequence[str],
         wanted: HeatmapOptions,
-        width: int | None,
-        height: int | None,
+        size: tuple[int | None, int | None],
         num_steps: int,
         step: int,
         **options: Any,
     ) -> ConceptAttentionOutput:
-        """`analyze`, at the noise level of a step, from 0, of a schedule of `num_steps`."""
+        """`analyze` at a size (width, height), at the noise level of a step, from 0, of a schedule of `num_steps`."""
         _check_single(image, Image)
         self._check(wanted)
         image = to_pil(from_pil(image))
-        rows, columns = image_to_tokens(image.size, width, height, defaults_for(self.pipeline).side)
+        rows, columns = image_to_tokens(image.size, *size, defaults_for(self.pipeline).side)
         recording = analyze(
             self.pipeline,
             image,

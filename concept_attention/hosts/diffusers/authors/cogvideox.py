@@ -101,26 +101,13 @@ class ConceptAttentionCogVideoXPipeline(AuthorsPipeline):
             timestep_indices: steps to average, 0 is the first.
             cmap: any colour map of matplotlib; one scale for all concepts and frames.
 
-        The other arguments are those of `ConceptAttentionFluxPipeline.generate_image`.
-
-        Raises:
-            UserError: for unknown colour maps, and as `generate` and `make_heatmaps`.
+        The other arguments and the errors are those of `ConceptAttentionFluxPipeline.generate_image`.
         """
         chosen = concept_attention_kwargs or {}
         layers = chosen.get("layers") if layer_indices is None else layer_indices
         steps = chosen.get("timesteps") if timestep_indices is None else timestep_indices
         wanted = HeatmapOptions(layers, steps, softmax, return_pil_heatmaps, cmap)
-        result = self._generate(
-            prompt,
-            concepts,
-            wanted,
-            num_inference_steps,
-            negative_prompt=negative_prompt or "",
-            width=width,
-            height=height,
-            frames=num_frames,
-            cfg=guidance_scale,
-            seed=seed,
-            pooling=pooling,
-        )
+        size = dict(width=width, height=height, frames=num_frames)
+        options = dict(negative_prompt=negative_prompt or "", cfg=guidance_scale, seed=seed, pooling=pooling)
+        result = self._generate(prompt, concepts, wanted, num_inference_steps, **size, **options)
         return ConceptAttentionVideoOutput(result.videos[0], heatmaps(result.recording, wanted), result.recording)

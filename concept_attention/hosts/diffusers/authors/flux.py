@@ -104,17 +104,9 @@ class ConceptAttentionFluxPipeline(AuthorsImagePipeline):
         """
         if return_cross_attention:
             raise UserError("Cross attention is not recorded. Leave out `return_cross_attention`.")
-        return self._generate_image(
-            prompt,
-            concepts,
-            HeatmapOptions(layer_indices, timesteps, softmax, return_pil_heatmaps, cmap),
-            num_inference_steps,
-            width=width,
-            height=height,
-            guidance=guidance,
-            seed=seed,
-            pooling=pooling,
-        )
+        wanted = HeatmapOptions(layer_indices, timesteps, softmax, return_pil_heatmaps, cmap)
+        options = dict(width=width, height=height, guidance=guidance, seed=seed, pooling=pooling)
+        return self._generate_image(prompt, concepts, wanted, num_inference_steps, **options)
 
     def encode_image(
         self,
@@ -156,16 +148,6 @@ class ConceptAttentionFluxPipeline(AuthorsImagePipeline):
         Raises:
             UserError: for a step that the schedule lacks, unknown colour maps, and as `analyze` and `make_heatmaps`.
         """
-        return self._encode_image(
-            image,
-            concepts,
-            HeatmapOptions(layer_indices, None, softmax, return_pil_heatmaps, cmap),
-            width,
-            height,
-            num_steps,
-            noise_timestep,
-            prompt=prompt,
-            samples=num_samples,
-            seed=seed,
-            pooling=pooling,
-        )
+        wanted = HeatmapOptions(layer_indices, None, softmax, return_pil_heatmaps, cmap)
+        options = dict(prompt=prompt, samples=num_samples, seed=seed, pooling=pooling)
+        return self._encode_image(image, concepts, wanted, (width, height), num_steps, noise_timestep, **options)

@@ -38,12 +38,7 @@ class ConceptAttentionFlux2Pipeline(AuthorsImagePipeline):
     family = Flux2Family()
 
     def __init__(
-        self,
-        model_name: str = "flux.2-dev",
-        device: str = "auto",
-        offload_model: bool = False,
-        *,
-        pipeline: Any = None,
+        self, model_name: str = "flux.2-dev", device: str = "auto", offload_model: bool = False, *, pipeline: Any = None
     ) -> None:
         super().__init__(pipeline, model_name, device, offload="model" if offload_model else "none")
 
@@ -77,25 +72,14 @@ class ConceptAttentionFlux2Pipeline(AuthorsImagePipeline):
             softmax_temperature: the mean scores are divided by it.
             pooling: how a concept of several tokens becomes one vector; `auto` is the authors', the last token.
 
-        The other arguments are those of `ConceptAttentionFluxPipeline.generate_image`.
-
-        Raises:
-            UserError: for unknown colour maps, and as `generate` and `make_heatmaps`.
+        The other arguments and the errors are those of `ConceptAttentionFluxPipeline.generate_image`.
         """
         count = defaults_for(self.pipeline).steps if num_inference_steps is None else num_inference_steps
         usual = range(int(0.7 * count), count - 1) or range(max(0, count - 1), count)  # at least one
         steps = usual if timesteps is None else timesteps
-        return self._generate_image(
-            prompt,
-            concepts,
-            HeatmapOptions(layer_indices, steps, softmax, return_pil_heatmaps, cmap, softmax_temperature),
-            num_inference_steps,
-            width=width,
-            height=height,
-            guidance=guidance,
-            seed=seed,
-            pooling=pooling,
-        )
+        wanted = HeatmapOptions(layer_indices, steps, softmax, return_pil_heatmaps, cmap, softmax_temperature)
+        options = dict(width=width, height=height, guidance=guidance, seed=seed, pooling=pooling)
+        return self._generate_image(prompt, concepts, wanted, num_inference_steps, **options)
 
     def encode_image(
         self,
@@ -125,20 +109,8 @@ class ConceptAttentionFlux2Pipeline(AuthorsImagePipeline):
                 `num_steps`; 4 and 2 are sigma 0.91 at 1024 x 1024, almost only noise.
             softmax_temperature, pooling: see `generate_image`.
 
-        The other arguments are those of `ConceptAttentionFluxPipeline.encode_image`.
-
-        Raises:
-            UserError: for a step that the schedule lacks, unknown colour maps, and as `analyze` and `make_heatmaps`.
+        The other arguments and the errors are those of `ConceptAttentionFluxPipeline.encode_image`.
         """
-        return self._encode_image(
-            image,
-            concepts,
-            HeatmapOptions(layer_indices, None, softmax, return_pil_heatmaps, cmap, softmax_temperature),
-            width,
-            height,
-            num_steps,
-            noise_timestep,
-            prompt=prompt,
-            seed=seed,
-            pooling=pooling,
-        )
+        wanted = HeatmapOptions(layer_indices, None, softmax, return_pil_heatmaps, cmap, softmax_temperature)
+        options = dict(prompt=prompt, seed=seed, pooling=pooling)
+        return self._encode_image(image, concepts, wanted, (width, height), num_steps, noise_timestep, **options)

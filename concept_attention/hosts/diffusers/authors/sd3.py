@@ -82,23 +82,11 @@ class ConceptAttentionSD3Pipeline(AuthorsImagePipeline):
             timestep_indices: steps to average, 0 is the first; None is all.
             pooling, reader: how a concept becomes one vector, see `encode_concepts`.
 
-        The other arguments are those of `ConceptAttentionFluxPipeline.generate_image`.
-
-        Raises:
-            UserError: for unknown colour maps, and as `generate` and `make_heatmaps`.
+        The other arguments and the errors are those of `ConceptAttentionFluxPipeline.generate_image`.
         """
-        return self._generate_image(
-            prompt,
-            concepts,
-            HeatmapOptions(layer_indices, timestep_indices, softmax, return_pil_heatmaps, cmap),
-            num_inference_steps,
-            width=width,
-            height=height,
-            cfg=guidance_scale,
-            seed=_seed(seed),
-            pooling=pooling,
-            reader=reader,
-        )
+        wanted = HeatmapOptions(layer_indices, timestep_indices, softmax, return_pil_heatmaps, cmap)
+        options = dict(width=width, height=height, cfg=guidance_scale, seed=_seed(seed), pooling=pooling, reader=reader)
+        return self._generate_image(prompt, concepts, wanted, num_inference_steps, **options)
 
     def encode_image(
         self,
@@ -126,25 +114,12 @@ class ConceptAttentionSD3Pipeline(AuthorsImagePipeline):
                 negative, of a schedule of so many steps; 4 and -2 are sigma 0.60.
             layer_indices, seed, pooling, reader: see `generate_image`.
 
-        The other arguments are those of `ConceptAttentionFluxPipeline.encode_image`.
-
-        Raises:
-            UserError: for a step that the schedule lacks, unknown colour maps, and as `analyze` and `make_heatmaps`.
+        The other arguments and the errors are those of `ConceptAttentionFluxPipeline.encode_image`.
         """
         step = timestep_index + num_inference_steps if timestep_index < 0 else timestep_index
-        return self._encode_image(
-            image,
-            concepts,
-            HeatmapOptions(layer_indices, None, softmax, return_pil_heatmaps, cmap),
-            width,
-            height,
-            num_inference_steps,
-            step,
-            prompt=prompt,
-            seed=_seed(seed),
-            pooling=pooling,
-            reader=reader,
-        )
+        wanted = HeatmapOptions(layer_indices, None, softmax, return_pil_heatmaps, cmap)
+        options = dict(prompt=prompt, seed=_seed(seed), pooling=pooling, reader=reader)
+        return self._encode_image(image, concepts, wanted, (width, height), num_inference_steps, step, **options)
 
 
 def _seed(seed: int | None) -> int:

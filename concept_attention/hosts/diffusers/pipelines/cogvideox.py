@@ -77,7 +77,7 @@ class CogVideoXFamily(PipelineFamily):
         counts = tuple(sum(each[first : first + patch]) for first in range(0, len(each), patch))
         return Layout((len(counts), height // 16, width // 16), None if counts == (1,) * len(counts) else counts)
 
-    def outputs(self, output: Any) -> list[Any]:
+    def outputs(self, output: Any) -> Any:
         return output.frames
 
     def step_sigma(self, scheduler: Any, step: int, timestep: Any) -> float:

@@ -80,7 +80,7 @@ class PipelineFamily(ABC):
         """
 
     @abstractmethod
-    def outputs(self, output: Any) -> list[Any]:
+    def outputs(self, output: Any) -> Any:
         """What a pipeline has made: an image, or the frames of a video, per prompt."""
 
     @abstractmethod
@@ -115,20 +115,16 @@ class PipelineFamily(ABC):
 
 
 class FlowFamily(PipelineFamily):
-    """Image models trained by flow matching: latents are `noise * fresh + (1 - noise) * image`.
+    """Image models trained by flow matching: latents are `noise * fresh + (1 - noise) * image`."""
 
-    Attributes:
-        max_shift: what the schedule is shifted by at 4096 tokens where the scheduler's configuration does not say.
-    """
-
-    max_shift: ClassVar[float] = 1.15
+    max_shift: ClassVar[float] = 1.15  # of the schedule, at 4096 tokens, if the scheduler's configuration has none
 
     def layout(self, pipeline: Any, width: int, height: int, frames: int) -> Layout:
         if frames != 1:
             raise UserError(f"This model makes images, not videos: {frames} frames are not possible. Leave them out.")
         return Layout((1, height // 16, width // 16))
 
-    def outputs(self, output: Any) -> list[Any]:
+    def outputs(self, output: Any) -> Any:
         return output.images
 
     def step_sigma(self, scheduler: Any, step: int, timestep: Any) -> float:
