@@ -57,7 +57,7 @@ def main() -> None:
 
     pipeline = load_pipeline(arguments.model)
     pipeline.set_progress_bar_config(disable=True)
-    video = family_of(pipeline).VIDEO
+    video = family_of(pipeline).video
     frame_columns = "  worst frame  moving IoU" * video
     print(f"prompt    noise  accuracy  mean IoU  average precision  absent rate{frame_columns}")
     shown: Prompt

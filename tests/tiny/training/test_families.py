@@ -47,10 +47,10 @@ def _noisy(family: Family) -> torch.Tensor:
 def test_training_shows_the_model_what_analysis_shows_it(made: tuple[Family, Any, Any]) -> None:
     family, parts, pipeline = made
     host = family_of(pipeline)
-    latents = host.encode_pictures(pipeline, torch.zeros(3 if family.clips else 1, 3, 32, 48))
+    latents = host.encode_images(pipeline, torch.zeros(3 if family.clips else 1, 3, 32, 48))
     # Flux is shown images without a pooled vector, which it gets in training where the number is above a half.
     for prompt, chance in ((PROMPT, 0.6), ("", 0.6)):
-        inputs = host.conditions(pipeline, prompt, 1, 48, 32, SIGMA, latents, TEXT_TOKENS)
+        inputs = host.conditions(pipeline, prompt, latents, 48, 32, SIGMA, TEXT_TOKENS)
         noisy = _packed(_noisy(family)) if family is FAMILIES["flux"] else _noisy(family)
         theirs = pipeline.transformer(hidden_states=noisy, return_dict=False, **inputs)[0]
         ours = _velocity(family, parts, prompt, chance)
