@@ -32,13 +32,13 @@ class LayerScores(NamedTuple):
     Attributes:
         scores: of every image token against every concept, (B, C, N), float32.
         norms: L2 norms of the concept vectors, (B, C), float32.
-        pads: of every image token against one of the identical padding tokens, (B, N), float32; None if the mode
+        pad_scores: of every image token against one of the identical padding tokens, (B, N), float32; None if the mode
             has none.
     """
 
     scores: Tensor
     norms: Tensor
-    pads: Tensor | None
+    pad_scores: Tensor | None
 
 
 class Collector:
@@ -83,7 +83,7 @@ class Collector:
         self.key_bias = pad_bias(len(self.embeddings), self.pad_count) if self.pad_count else None
 
     @property
-    def reading(self) -> ShareRule:
+    def share_rule(self) -> ShareRule:
         """The rule that turns the recorded scores into shares."""
         return ShareRule(self._mode, self._mode.temperature, self.pad_count)
 
@@ -91,7 +91,7 @@ class Collector:
         """A builder for the scores of one run; `dtype` is that of the recording, float32 or float16."""
         if keep == "every step":
             return RecordingBuilder(self.layers, dtype)
-        return AveragingBuilder(self.layers, self.reading, len(self._encoded.concepts), dtype)
+        return AveragingBuilder(self.layers, self.share_rule, len(self._encoded.concepts), dtype)
 
     def size_warning(self, steps: int, batch: int, tokens: int, keep: Keep, dtype: torch.dtype) -> str:
         """A message that says how much memory the recording will take, if that exceeds 1 GiB; else "".

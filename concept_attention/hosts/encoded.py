@@ -23,7 +23,7 @@ class EncodedConcepts:
         embeddings: one row per concept, (C, E), dtype and device of the text encoder's output.
         token_counts: number of tokens of each concept's text, without special tokens.
         pooling: how the tokens of a concept became one embedding.
-        empty: ComfyUI's CONDITIONING of the empty prompt; None on diffusers.
+        empty_conditioning: ComfyUI's CONDITIONING of the empty prompt; None on diffusers.
         context_tokens: embeddings that go through the model with the concepts but are not scored, (K, E), such as the
             start token of a line in which all concepts were encoded; None if there are none.
         read_by: name of the text encoder, or the `Reader` "clip"; "" if the model has only one.
@@ -33,7 +33,7 @@ class EncodedConcepts:
     embeddings: Tensor
     token_counts: tuple[int, ...]
     pooling: Pooling
-    empty: Any = None
+    empty_conditioning: Any = None
     context_tokens: Tensor | None = None
     read_by: str = ""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 # Texts to compare with: every tokenizer knows them, and they neither begin nor end with the same token. The empty text
 # does not qualify, since some encoders use another template for it.
-OTHERS = ("a", "the")
+REFERENCE_TEXTS = ("a", "the")
 
 
 def word_span(ids: Sequence[int], references: Sequence[Sequence[int]]) -> tuple[int, int]:

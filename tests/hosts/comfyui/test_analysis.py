@@ -82,7 +82,7 @@ def test_the_model_gets_the_noised_images(model: Any, calls: list[dict[str, Any]
 
 def test_without_a_prompt_the_model_gets_the_empty_text(model: Any, calls: list[dict[str, Any]]) -> None:
     analyze(model, SETTINGS, ONE)
-    assert torch.equal(calls[0]["c_crossattn"], SETTINGS.encoded.empty[0][0])
+    assert torch.equal(calls[0]["c_crossattn"], SETTINGS.encoded.empty_conditioning[0][0])
 
 
 def test_an_evaluation_is_a_samplers_first_step_with_zero_pooled_text_and_guidance(model: Any) -> None:

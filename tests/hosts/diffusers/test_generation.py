@@ -190,7 +190,7 @@ def test_nothing_stays_on_the_model_after_an_interrupted_run(
         ({"frames": 9}, r"^This model makes images, not videos: 9 frames are not possible"),
         ({"layers": "24"}, r"^Layer 24 does not exist"),
         ({"mode": "sdxl"}, r"^Mode 'sdxl' does not exist"),
-        ({"concepts": parse_concepts("castle")}, r'^The text encoder has no word for all of "castle"'),
+        ({"concepts": parse_concepts("castle")}, r'^The text encoder does not know every word in "castle"'),
     ],
 )
 def test_what_cannot_be_generated_is_refused_before_the_run(
@@ -207,7 +207,7 @@ def test_unknown_words_of_a_prompt_are_warned_of(schnell: Any, caplog: pytest.Lo
         generate(schnell, "a red house", CONCEPTS, **SMALL)
         assert not caplog.records
         generate(schnell, "a red castle", CONCEPTS, **SMALL)
-    assert 'no word for all of "a red castle"' in caplog.text
+    assert 'does not know every word in "a red castle"' in caplog.text
 
 
 def test_a_recording_that_takes_a_gibibyte_is_announced(

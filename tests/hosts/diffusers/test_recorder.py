@@ -229,7 +229,7 @@ def test_the_metadata_say_what_was_recorded() -> None:
     [
         ({"layers": "3"}, r"^Layer 3 does not exist: this model has 3 joint blocks \(0-2\)"),
         ({"mode": "sdxl"}, r"^Mode 'sdxl' does not exist"),
-        ({"concepts": encoded(width=96)}, r"^Concepts are encoded 96 wide, this model's text input is 128 wide\. "),
+        ({"concepts": encoded(width=96)}, r"^Concept embeddings have width 96, but this model expects 128\. "),
         ({"dtype": torch.int8}, "float32 or float16"),
     ],
 )

@@ -17,7 +17,7 @@ from ....choices import Pooling, Reader
 from ....concepts import Concept
 from ....errors import UserError
 from ...encoded import EncodedConcepts, pool, resolve_pooling
-from ...token_spans import OTHERS, word_span
+from ...token_spans import REFERENCE_TEXTS, word_span
 from ...unknown_words import unknown_words_message
 from .family import FlowFamily
 from .request import Defaults, Request
@@ -59,7 +59,7 @@ class Flux2Family(FlowFamily):
         """
         self.refuse_clip(reader)
         pooling = resolve_pooling(pooling, causal=True)
-        states, ids, padded = _encode(pipeline, [*(concept.text for concept in concepts), *OTHERS], max_tokens)
+        states, ids, padded = _encode(pipeline, [*(concept.text for concept in concepts), *REFERENCE_TEXTS], max_tokens)
         words, others = self.tokenizer(pipeline), ids[len(concepts) :]
         pooled, counts = [], []
         for concept, own, state, fits in zip(concepts, ids, states, padded, strict=False):
