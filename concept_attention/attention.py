@@ -58,12 +58,7 @@ def attend_concepts(
 
 
 def _attend_by_products(
-    concept_q: Tensor,
-    concept_k: Tensor,
-    concept_v: Tensor,
-    image_k: Tensor,
-    image_v: Tensor,
-    bias: Tensor | None,
+    concept_q: Tensor, concept_k: Tensor, concept_v: Tensor, image_k: Tensor, image_v: Tensor, bias: Tensor | None
 ) -> Tensor:
     count, head_dim = concept_q.shape[2:]
     scaled = concept_q * head_dim**-0.5
@@ -73,12 +68,7 @@ def _attend_by_products(
 
 
 def _attend_fused(
-    concept_q: Tensor,
-    concept_k: Tensor,
-    concept_v: Tensor,
-    image_k: Tensor,
-    image_v: Tensor,
-    bias: Tensor | None,
+    concept_q: Tensor, concept_k: Tensor, concept_v: Tensor, image_k: Tensor, image_v: Tensor, bias: Tensor | None
 ) -> Tensor:
     key = torch.cat((concept_k, image_k), dim=2)
     value = torch.cat((concept_v, image_v), dim=2)

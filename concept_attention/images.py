@@ -107,10 +107,8 @@ def from_pil(image: Image.Image) -> Tensor:
 def _deep_grey(image: Image.Image) -> np.ndarray:
     """(H, W) float32 in [0, 1] of a grey image with more than 8 bits."""
     values = np.asarray(image)
-    if values.dtype.kind == "f":
-        values, top = values.astype(np.float32), 1.0
-    else:
-        values, top = values.astype(np.float32), 65535.0  # every integer up to 2^24 is exact in float32
+    top = 1.0 if values.dtype.kind == "f" else 65535.0
+    values = values.astype(np.float32)  # exact for every integer up to 2^24
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= top):
         raise UserError(
             f"A grey image of mode {image.mode} must hold values from 0 to {top:g}, got "

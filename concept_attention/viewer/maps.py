@@ -43,6 +43,12 @@ class ViewerMaps:
     Attributes:
         concepts: one per C.
         kind: of the finished map.
+        grid: (T, H, W).
+        visible: see `Heatmaps`.
+        image_size: (height, width) in pixels.
+        batch: images (or videos).
+        frame_counts: see `Heatmaps`.
+        of_image: makes the maps of one image (or video).
         average: `values`, the weighted mean over the chosen steps and layers is the map; `softmax`, it is of scores,
             and softmax(mean / temperature) over concepts is the map. These scores are relative to their token's mean
             over concepts, which the softmax ignores.
@@ -53,31 +59,25 @@ class ViewerMaps:
         steps: sampler step numbers of all recorded steps.
         sigmas: their noise levels.
         default_layers: what `auto` selects.
-        grid: (T, H, W).
-        visible: see `Heatmaps`.
-        image_size: (height, width) in pixels.
-        batch: images (or videos).
-        frame_counts: see `Heatmaps`.
         reduced: whether steps or layers are joined: in groups, or because a recording keeps only the mean over steps.
-        of_image: makes the maps of one image (or video).
     """
 
     concepts: tuple[Concept, ...]
     kind: Kind
-    average: Literal["values", "softmax"]
-    temperature: float
-    step_groups: tuple[tuple[int, ...], ...]
-    layer_groups: tuple[tuple[int, ...], ...]
-    steps: tuple[int, ...]
-    sigmas: tuple[float, ...]
-    default_layers: tuple[int, ...]
     grid: tuple[int, int, int]
     visible: tuple[float, float]
     image_size: tuple[int, int]
     batch: int
     frame_counts: tuple[int, ...] | None
-    reduced: bool
     of_image: Callable[[int], StoredMaps]
+    average: Literal["values", "softmax"] = "values"
+    temperature: float = 1.0
+    step_groups: tuple[tuple[int, ...], ...] = ()
+    layer_groups: tuple[tuple[int, ...], ...] = ()
+    steps: tuple[int, ...] = ()
+    sigmas: tuple[float, ...] = ()
+    default_layers: tuple[int, ...] = ()
+    reduced: bool = False
 
 
 def maps_of_recording(
@@ -143,19 +143,11 @@ def maps_of_heatmaps(heatmaps: Heatmaps) -> ViewerMaps:
     return ViewerMaps(
         concepts=heatmaps.concepts,
         kind=heatmaps.kind,
-        average="values",
-        temperature=1.0,
-        step_groups=(),
-        layer_groups=(),
-        steps=(),
-        sigmas=(),
-        default_layers=(),
         grid=(values.shape[2], values.shape[3], values.shape[4]),
         visible=heatmaps.visible,
         image_size=heatmaps.image_size,
         batch=heatmaps.batch,
         frame_counts=heatmaps.frame_counts,
-        reduced=False,
         of_image=of_image,
     )
 
