@@ -2,7 +2,7 @@
 
     python -m benchmarks.architectures [--check] [--json FILE] [--only NAME]
 
-The models are those of the table of architectures, against which the tests hold the adapters: ComfyUI's own classes, a
+The models are the tiny architectures, against which the tests hold the adapters: ComfyUI's own classes, a
 few blocks of tiny width with random weights. Pictures and videos have as many tokens as real ones. The ComfyUI is the
 one that the tests find: COMFYUI_PATH, or the one around this checkout, or ~/comfy/ComfyUI. Every number comes from this
 one run on this one machine; nothing else should be running.

@@ -1,4 +1,4 @@
-"""Tiny models of the table of architectures at a real picture's token count, and the ways of sampling with them.
+"""The tiny architectures of the tests at a real picture's token count, and the ways of sampling with them.
 
 Import this module after ComfyUI's library.
 """
@@ -18,17 +18,17 @@ from concept_attention.concepts import Concept
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.comfyui.sampling import sample
 from concept_attention.hosts.encoded import EncodedConcepts
-from tests.support.comfyui.architectures.row import Row
-from tests.support.comfyui.architectures.table import ROWS
+from tests.support.comfyui.architectures.catalogue import TINY_ARCHITECTURES
+from tests.support.comfyui.architectures.tiny_architecture import TinyArchitecture
 
 SEED, CFG, SAMPLER, SCHEDULER = 0, 1.0, "euler", "simple"
 # What of a configuration grows with the side of a picture, and how: tables of positions.
 GROWING = {"pos_embed_max_size": 1, "num_patches": 2, "sample_width": 1, "sample_height": 1}
 
 
-def rows_named(part: str) -> list[Row]:
+def rows_named(part: str) -> list[TinyArchitecture]:
     """Those that the ComfyUI at hand has, with this in their name."""
-    return [row for row in ROWS if row.in_host and part.lower() in row.name.lower()]
+    return [row for row in TINY_ARCHITECTURES if row.in_host and part.lower() in row.name.lower()]
 
 
 class LargeRow:
@@ -40,7 +40,7 @@ class LargeRow:
         differing: most values in which the latent of any run so far differs from the first run's.
     """
 
-    def __init__(self, row: Row, tokens: int, text: int, concepts: int, steps: int) -> None:
+    def __init__(self, row: TinyArchitecture, tokens: int, text: int, concepts: int, steps: int) -> None:
         comfy.utils.set_progress_bar_enabled(False)
         times = max(1, round(math.sqrt(tokens / math.prod(row.grid))))
         grown = {name: row.config[name] * times**power for name, power in GROWING.items() if name in row.config}

@@ -31,7 +31,7 @@ from .measure import child, peak_resident
 MIB = 2**20
 BAR_MIB = 64  # of the running mean
 GRID, LAYERS, CONCEPTS = (13, 30, 45), 42, 5
-SHAPE = Architecture("cogvideox", LAYERS, 48, 64, 8, 2, tuple(range(30)), frames_per_latent=4)
+SHAPE = Architecture("cogvideox", LAYERS, 8, 2, tuple(range(30)), frames_per_latent=4)
 
 
 def record(steps: int) -> tuple[Recording, float]:

@@ -245,7 +245,7 @@ def test_a_cache_that_skips_everything_is_an_error_with_the_reason(model: Any) -
 
 @pytest.mark.parametrize("frames, expected", [(None, (1, 12, 1, 12, 8)), (5, (1, 12, 5, 12, 8))])
 def test_a_video_model_takes_images_and_videos(frames: int | None, expected: tuple[int, ...]) -> None:
-    (row,) = mochi.ROWS
+    (row,) = mochi.VARIANTS
     shape = (1, 12, 12, 8) if frames is None else (1, 12, frames, 12, 8)
     assert check_latent(row.make(), torch.ones(shape)).shape == expected
     with pytest.raises(ValueError, match=r"\(batch, 12, frames, height, width\), got \(1, 16, 6, 8\)"):
@@ -253,7 +253,7 @@ def test_a_video_model_takes_images_and_videos(frames: int | None, expected: tup
 
 
 def test_an_image_model_whose_latents_have_a_time_axis_takes_one_frame() -> None:
-    row = next(row for row in qwen_image.ROWS if row.name.startswith("Qwen-Image"))
+    row = next(row for row in qwen_image.VARIANTS if row.name.startswith("Qwen-Image"))
     model = row.make()
     for shape in ((1, 16, 6, 8), (1, 16, 1, 6, 8)):
         assert check_latent(model, torch.ones(shape)).shape == (1, 16, 1, 6, 8)
@@ -263,7 +263,7 @@ def test_an_image_model_whose_latents_have_a_time_axis_takes_one_frame() -> None
 
 @pytest.mark.parametrize("frames, counts", [(1, None), (3, (1, 6, 6))])
 def test_a_video_is_recorded_with_its_frames(frames: int, counts: tuple[int, ...] | None) -> None:
-    (row,) = mochi.ROWS
+    (row,) = mochi.VARIANTS
     latent = torch.randn(2, 12, frames, 12, 8, generator=torch.Generator().manual_seed(0))
     found = analyze(row.make(), Settings(make_encoded(width=64)), {"samples": latent}, row.cond(), samples=2)
     assert (found.grid, found.frame_counts, found.steps, found.batch) == ((frames, 6, 4), counts, (0, 1), 2)

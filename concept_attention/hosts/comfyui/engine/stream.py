@@ -82,7 +82,7 @@ class ConceptStream:
         self._calls: dict[str, ModuleCall] = {}
         self._before: dict[str, ModuleCall] = {}
         self._concept: Tensor | None = None
-        self._modulation: Any = None
+        self._prepared: Any = None
         self.problem = ""
 
     def __enter__(self) -> ConceptStream:
@@ -111,7 +111,7 @@ class ConceptStream:
         self._handles.clear()
         self._calls.clear()
         self._before.clear()
-        self._concept = self._modulation = None
+        self._concept = self._prepared = None
 
     def _on_conditioning(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self._calls[name] = ModuleCall(args, output)
@@ -122,7 +122,8 @@ class ConceptStream:
         """A joint block is about to run: pass it an override that observes its first attention call."""
         if self._concept is None:
             self._before = dict(self._calls)  # the model's own; adapters call the same modules
-        call = BlockCall(named_arguments(block, args, kwargs), self._rows, self._positions, self._before)
+        arguments = named_arguments(block, args, kwargs)
+        call = BlockCall(arguments, self._rows, self._tokens, self._positions, self._before)
         options: Mapping[str, Any] = call.arguments.get("transformer_options") or {}
         chained = options.get(_OVERRIDE)
         observed = False
@@ -153,17 +154,16 @@ class ConceptStream:
         heads = args[3] if len(args) > 3 else kwargs["heads"]
         split = kwargs.get("skip_reshape", False)
         key, value = (_split_heads(tensor, heads, split) for tensor in args[1:3])
-        slices = self._adapter.token_slices(call, key.shape[2], self._tokens)
-        image, target = slices.image, slices.picture or slices.image
+        slices = self._adapter.token_slices(call, key.shape[2])
+        image, target = slices.image, slices.target or slices.image
         if not 0 <= image.start <= target.start <= target.stop <= image.stop:
             found = image.stop - max(0, image.start)
             self.problem = f"joint block {layer} attends to {found} image tokens, the target image has {self._tokens}"
             return
         image_k, image_v = (tensor[self._rows][:, :, image] for tensor in (key, value))
-        concept = self._begin(image_v) if self._concept is None else self._concept
-        concept_out, modulation = self._adapter.attend_concepts(
-            block, concept, self._modulation, image_k, image_v, call, self._key_bias
-        )
+        concept = self._begin(call, image_v) if self._concept is None else self._concept
+        call = call._replace(prepared=self._prepared)
+        concept_out, modulation = self._adapter.attend_concepts(block, concept, image_k, image_v, call, self._key_bias)
         image_out = _target_tokens(output, self._rows, target, kwargs.get("skip_output_reshape", False))
         self._on_layer(layer, image_out, concept_out)
         if layer < self._last_layer:
@@ -171,13 +171,13 @@ class ConceptStream:
         elif self._stop_after_last_layer:
             raise StopForward
 
-    def _begin(self, like: Tensor) -> Tensor:
+    def _begin(self, call: BlockCall, like: Tensor) -> Tensor:
         """Block-0 concept tokens, in the device and dtype the model computes in."""
-        self._modulation = self._adapter.concept_modulation(self._network, self._before, self._rows)
+        self._prepared = self._adapter.prepare(self._network, call)
         if self._key_bias is not None:
             self._key_bias = self._key_bias.to(like)
         embeddings = self._embeddings.to(like)[None]
-        concept = self._adapter.project_concepts(self._network, embeddings, self._before, self._rows)
+        concept = self._adapter.project_concepts(self._network, embeddings, call)
         self._calls.clear()
         return concept.expand(like.shape[0], -1, -1)
 

@@ -42,8 +42,6 @@ def describe(transformer: Any) -> Architecture:
     return Architecture(
         name="cogvideox",
         joint_blocks=count,
-        heads=config.num_attention_heads,
-        head_dim=config.attention_head_dim,
         text_width=config.text_embed_dim,
         patch=config.patch_size,
         default_layers=first_layers(count, AUTHORS_COGVIDEOX_LAYERS),
@@ -54,7 +52,7 @@ def describe(transformer: Any) -> Architecture:
 
 def token_slices(block_arguments: Mapping[str, Any]) -> TokenSlices:
     text = block_arguments["encoder_hidden_states"].shape[1]
-    return TokenSlices(text=slice(0, text), image=slice(text, None))
+    return TokenSlices(image=slice(text, None))
 
 
 def hook_points(block: Any) -> HookPoints:

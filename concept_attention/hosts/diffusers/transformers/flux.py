@@ -43,8 +43,6 @@ def describe(transformer: Any) -> Architecture:
     return Architecture(
         name="flux",
         joint_blocks=count,
-        heads=config.num_attention_heads,
-        head_dim=config.attention_head_dim,
         text_width=config.joint_attention_dim,
         patch=2,
         default_layers=last_layers(count, AUTHORS_FLUX_LAYERS),
@@ -72,7 +70,7 @@ def position_ids(rows: int, columns: int, device: torch.device) -> Tensor:
 
 def token_slices(block_arguments: Mapping[str, Any]) -> TokenSlices:
     text = block_arguments["encoder_hidden_states"].shape[1]
-    return TokenSlices(text=slice(0, text), image=slice(text, None))
+    return TokenSlices(image=slice(text, None))
 
 
 def hook_points(block: Any) -> HookPoints:

@@ -48,8 +48,6 @@ def describe(transformer: Any) -> Architecture:
     return Architecture(
         name="flux2",
         joint_blocks=count,
-        heads=config.num_attention_heads,
-        head_dim=config.attention_head_dim,
         text_width=config.joint_attention_dim,
         patch=2,
         default_layers=last_layers(count, AUTHORS_FLUX2_LAYERS),

@@ -35,8 +35,6 @@ def describe(transformer: Any) -> Architecture:
     return Architecture(
         name="sd3",
         joint_blocks=count,
-        heads=config.num_attention_heads,
-        head_dim=config.attention_head_dim,
         text_width=config.joint_attention_dim,
         patch=config.patch_size,
         default_layers=tuple(range(count)),
@@ -45,7 +43,7 @@ def describe(transformer: Any) -> Architecture:
 
 def token_slices(block_arguments: Mapping[str, Any]) -> TokenSlices:
     image = block_arguments["hidden_states"].shape[1]
-    return TokenSlices(text=slice(image, None), image=slice(0, image))
+    return TokenSlices(image=slice(0, image))
 
 
 def hook_points(block: Any) -> HookPoints:

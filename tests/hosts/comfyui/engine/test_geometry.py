@@ -13,7 +13,7 @@ from concept_attention.hosts.comfyui.engine.geometry import RunGeometry, measure
 
 
 def architecture(frame_patch: int, patch: int, frames_per_latent: int = 0) -> Architecture:
-    return Architecture("any", 1, 1, 8, 8, patch, (0,), frame_patch, frames_per_latent)
+    return Architecture("any", 1, 8, patch, (0,), frame_patch, frames_per_latent)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from concept_attention import attention
 from concept_attention.errors import UserError
 from concept_attention.hosts.architecture import TokenSlices
-from concept_attention.hosts.comfyui.adapters import flux, hunyuan_video
+from concept_attention.hosts.comfyui.adapters.flux import Flux
+from concept_attention.hosts.comfyui.adapters.hunyuan_video import HunyuanVideo
 from concept_attention.hosts.comfyui.adapters.network import eager, running_eager
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.comfyui.engine.stream import ConceptStream, StopForward
@@ -46,7 +47,8 @@ def stream_on(model: Any, deliver: Any = lambda *_: None, **options: Any) -> Con
     network = model.model.diffusion_model
     last = options.pop("last_layer", len(network.double_blocks) - 1)
     rows = options.pop("rows", slice(None))
-    return ConceptStream(flux, network, CONCEPTS, rows, options.pop("tokens", 24), deliver, last, **options)
+    adapter, tokens = options.pop("adapter", Flux()), options.pop("tokens", 24)
+    return ConceptStream(adapter, network, CONCEPTS, rows, tokens, deliver, last, **options)
 
 
 def hooks(model: Any) -> int:
@@ -94,17 +96,16 @@ def test_a_slice_of_rows_is_taken_without_a_copy() -> None:
         seen.append(args[2])  # keep it, or its memory may be used again
         return out
 
-    shim = types.SimpleNamespace(**vars(flux))
     values = []
 
-    def attend(block: Any, concept: Any, vec: Any, key: Tensor, value: Tensor, *rest: Any) -> Any:
-        values.append(value.untyped_storage().data_ptr())
-        return flux.attend_concepts(block, concept, vec, key, value, *rest)
+    class Noting(Flux):
+        def attend_concepts(self, block: Any, concept: Any, image_k: Tensor, image_v: Tensor, *rest: Any) -> Any:
+            values.append(image_v.untyped_storage().data_ptr())
+            return super().attend_concepts(block, concept, image_k, image_v, *rest)
 
-    shim.attend_concepts = attend
     network = model.model.diffusion_model
     deliver = lambda _, image, __: pointers["delivered"].append(image.untyped_storage().data_ptr())  # noqa: E731
-    with ConceptStream(shim, network, CONCEPTS, slice(1, 2), 24, deliver, 2):
+    with ConceptStream(Noting(), network, CONCEPTS, slice(1, 2), 24, deliver, 2):
         run_network(model, batch=2, transformer_options={"optimized_attention_override": note})
     joint = pointers["attention output"][:3]
     assert pointers["delivered"] == [output for output, _ in joint] and values == [value for _, value in joint]
@@ -199,13 +200,12 @@ def test_entering_twice_is_refused_and_leaves_the_first_alone() -> None:
     assert layers == [0, 1, 2] and hooks(model) == 0
 
 
-@pytest.mark.parametrize("family", [flux, hunyuan_video], ids=["target first", "target last"])
-def test_merged_image_tokens_are_a_problem_and_not_delivered(monkeypatch: pytest.MonkeyPatch, family: Any) -> None:
+@pytest.mark.parametrize("family", [Flux, HunyuanVideo], ids=["target first", "target last"])
+def test_merged_image_tokens_are_a_problem_and_not_delivered(family: Any) -> None:
     """Also where reference tokens come first: what is missing there must not be taken from the prompt."""
-    monkeypatch.setattr(flux, "token_slices", family.token_slices)
     model, delivered = make_flux(), []
     plain = run_network(model)
-    with stream_on(model, lambda *layer: delivered.append(layer), tokens=30) as stream:
+    with stream_on(model, lambda *layer: delivered.append(layer), tokens=30, adapter=family()) as stream:
         assert torch.equal(run_network(model), plain)
     assert not delivered and "24 image tokens, the target image has 30" in stream.problem
 
@@ -261,9 +261,7 @@ class Network(nn.Module):
 def made_up_adapter() -> Any:
     """Concepts are their own queries, keys and values."""
 
-    def attend_concepts(
-        block: Any, concept: Tensor, vec: Any, image_k: Tensor, image_v: Tensor, call: Any, bias: Any
-    ) -> Any:
+    def attend_concepts(block: Any, concept: Tensor, image_k: Tensor, image_v: Tensor, call: Any, bias: Any) -> Any:
         assert call.arguments["scale"] == 0.5
         own = concept.unflatten(-1, (2, -1)).transpose(1, 2)
         return attention.attend_concepts(own, own, own * 0.5, image_k, image_v), None
@@ -271,12 +269,11 @@ def made_up_adapter() -> Any:
     return types.SimpleNamespace(
         joint_blocks=lambda network: network.blocks,
         conditioning_modules=lambda network: {},
-        concept_modulation=lambda network, calls, rows: None,
-        project_concepts=lambda network, embeddings, calls, rows: embeddings,
-        token_slices=lambda call, keys, tokens: TokenSlices(
-            text=slice(call.arguments["image"].shape[1], keys),
+        prepare=lambda network, call: None,
+        project_concepts=lambda network, embeddings, call: embeddings,
+        token_slices=lambda call, keys: TokenSlices(
             image=slice(0, call.arguments["image"].shape[1]),
-            picture=slice(2, 2 + tokens),  # reference tokens come first
+            target=slice(2, 2 + call.tokens),  # reference tokens come first
         ),
         attend_concepts=attend_concepts,
         update_concepts=lambda block, concept, out, rest: concept + out,
@@ -350,7 +347,7 @@ def test_a_compiled_model_runs_eager_and_is_compiled_again_afterwards(what: str)
     with compiled(model, what):
         before = footprint(model)
         network = eager(model.model.diffusion_model)
-        with pytest.raises(KeyError), running_eager(model.model, flux.joint_blocks, 2) as base:
+        with pytest.raises(KeyError), running_eager(model.model, Flux().joint_blocks, 2) as base:
             assert base is model.model.diffusion_model is network
             assert [type(block).__name__ for block in list(base.double_blocks)[:2]] == ["DoubleStreamBlock"] * 2
             assert base._compiled_call_impl is None and base.double_blocks[0]._compiled_call_impl is None
