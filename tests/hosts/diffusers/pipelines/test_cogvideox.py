@@ -109,9 +109,7 @@ def test_a_picture_is_a_video_of_one_frame(pipeline: Any) -> None:
 
 
 def test_more_steps_than_the_scheduler_has_are_refused(pipeline: Any) -> None:
-    with pytest.raises(
-        UserError, match=r"^This model's scheduler makes at most 1000 steps, got 1001\. Ask for fewer\.$"
-    ):
+    with pytest.raises(UserError, match=r"scheduler makes at most 1000 steps, got 1001\. Ask for fewer\.$"):
         generate(pipeline, "a house", CONCEPTS, frames=9, steps=1001, **SMALL)
 
 
