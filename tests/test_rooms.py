@@ -6,7 +6,7 @@ import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[2] / "concept_attention"
+PACKAGE = Path(__file__).resolve().parents[1] / "concept_attention"
 # Every folder below one of these counts by itself, and so does every module.
 SPLIT = {"", "hosts", "hosts/comfyui", "hosts/diffusers", "tiny"}
 
