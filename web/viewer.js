@@ -1,45 +1,49 @@
-// The viewer node: lends ComfyUI's widgets, files and settings to the viewer that is shown in it.
+// The viewer node: connects ComfyUI's widgets, files and settings to the viewer inside the node.
+//
+// Its modules are imported statically. Importing them on demand would save nothing: ComfyUI's front end imports every .js
+// file of this folder on every page. Modules with another extension would not be safe: ComfyUI forbids browsers to cache
+// .js files only, so after an update of the pack browsers would mix old and new modules.
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { findNode } from "./common/find_node.js";
-import { Viewer } from "./viewer/component.js";
-import { forwardToGraph } from "./viewer/forwarding.js";
-import { keep, recall } from "./viewer/shelf.js";
+import { cachedManifest, cacheManifest } from "./viewer/data/manifest_cache.js";
+import { Viewer } from "./viewer/view/component.js";
+import { forwardToGraph } from "./viewer/view/graph_events.js";
 
 /** @import {Node} from "../../scripts/app.js" */
-/** @import {Choice, FileRef, Look, Manifest} from "./viewer/types.js" */
+/** @import {Choice, FileRef, Look, Manifest} from "./viewer/data/types.js" */
 
 const CLASS = "ConceptHeatmapViewer";
-const NAME = "concept_attention_viewer"; // of the widget, and of what is saved with the node
+const NAME = "concept_attention_viewer"; // of the widget, and of the property that is saved with the node
 const WIDTH = 460; // of a new node, pixels
-const MARGIN = 10; // pixels that the canvas leaves around such a widget
+const MARGIN = 10; // pixels around a DOM widget on the classic canvas
 /** @type {(keyof Choice)[]} Widgets that the viewer writes to. */
-const CHOICES = ["concepts", "layers", "steps", "method", "threshold", "percentile"];
+const WIDGETS = ["concepts", "layers", "steps", "method", "threshold", "percentile"];
 
 /** @type {WeakMap<Node, Viewer>} */
 const viewers = new WeakMap();
 
-/** What is saved with a node: how it looks, and a name for what it showed. @param {Node} node
+/** What is saved with a node: the look, and a key under which the manifest is cached. @param {Node} node
  * @returns {{key?: string, look?: Look}} */
 function saved(node) {
   return /** @type {{key?: string, look?: Look}} */ (node.properties[NAME] ?? {});
 }
 
-/** What a node showed last in this tab of the browser. @param {Node} node @returns {Manifest | undefined} */
-function recalled(node) {
+/** The manifest that a node showed last in this browser tab. @param {Node} node @returns {Manifest | undefined} */
+function lastManifest(node) {
   const { key } = saved(node);
-  return key ? recall(`${key} ${node.id}`) : undefined;
+  return key ? cachedManifest(sessionStorage, `${key} ${node.id}`) : undefined;
 }
 
 /** @param {FileRef} file */
-function view({ filename, subfolder, type }) {
+function routeOf({ filename, subfolder, type }) {
   return `/view?${new URLSearchParams({ filename, subfolder, type })}`;
 }
 
-/** @param {FileRef} file @returns {Promise<ArrayBuffer | null>} null if it is gone */
+/** @param {FileRef} file @returns {Promise<ArrayBuffer | null>} null if it does not exist any more */
 async function load(file) {
-  const answer = await api.fetchApi(view(file));
+  const answer = await api.fetchApi(routeOf(file));
   if (answer.status === 404) return null;
   if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}.`);
   return answer.arrayBuffer();
@@ -52,7 +56,7 @@ function widgetOf(node, name) {
 
 /** @param {Node} node @returns {Choice} */
 function choiceOf(node) {
-  return /** @type {Choice} */ (Object.fromEntries(CHOICES.map((name) => [name, widgetOf(node, name)?.value])));
+  return /** @type {Choice} */ (Object.fromEntries(WIDGETS.map((name) => [name, widgetOf(node, name)?.value])));
 }
 
 /** @param {Node} node @param {Partial<Choice>} part */
@@ -66,15 +70,16 @@ function choose(node, part) {
   app.canvas.setDirty(true, true);
 }
 
-/** Let the workflow notice that it is another now: to be saved, to be undone. */
+/** Tell ComfyUI that the workflow has changed, for saving and undo. */
 function noteChange() {
   app.canvas.emitBeforeChange?.();
   app.canvas.emitAfterChange?.();
 }
 
-/** Without a secure connection browsers offer the older way only. @param {string} text */
+/** Copy a text to the clipboard. @param {string} text */
 async function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  // without a secure connection there is only the older way
   const area = document.createElement("textarea");
   area.value = text;
   document.body.append(area);
@@ -84,14 +89,14 @@ async function copy(text) {
   if (!done) throw new Error("refused");
 }
 
-/** The node never cuts off what is in it. @param {Node} node */
+/** Enlarge a node that would cut off its content. @param {Node} node */
 function grow(node) {
   const [, height] = node.computeSize();
   if (node.size[1] < height) node.setSize([node.size[0], height]);
 }
 
 function addStyle() {
-  const address = new URL("./viewer/viewer.css", import.meta.url).href;
+  const address = new URL("./viewer/view/viewer.css", import.meta.url).href;
   if ([...document.styleSheets].some((sheet) => sheet.href === address)) return;
   const link = document.createElement("link");
   Object.assign(link, { rel: "stylesheet", href: address });
@@ -103,7 +108,7 @@ function addViewer(node) {
   const viewer = new Viewer({
     locale: () => String(app.extensionManager?.setting?.get("Comfy.Locale") ?? navigator.language),
     load,
-    address: (file) => api.apiURL(view(file)),
+    address: (file) => api.apiURL(routeOf(file)),
     choice: () => choiceOf(node),
     choose: (part) => choose(node, part),
     remember: (look) => {
@@ -124,14 +129,14 @@ function addViewer(node) {
   });
   widget.serialize = false; // not in the workflow
   forwardToGraph(viewer.element, () => app.canvas);
-  // ComfyUI looks for changes before a click has done anything, and not at all after keys in sliders
-  for (const done of ["click", "change"]) viewer.element.addEventListener(done, noteChange);
-  for (const name of CHOICES) chain(widgetOf(node, name), "callback", () => viewer.follow());
+  // ComfyUI looks for changes before a click takes effect, and never after keys in sliders
+  for (const event of ["click", "change"]) viewer.element.addEventListener(event, noteChange);
+  for (const name of WIDGETS) chain(widgetOf(node, name), "callback", () => viewer.readChoice());
   node.setSize([Math.max(node.size[0], WIDTH), node.computeSize()[1]]);
 }
 
 /**
- * Do something after what an object already does.
+ * Call a function after a method of an object.
  * @param {object | undefined} object
  * @param {string} name
  * @param {(...parts: any[]) => void} act
@@ -147,31 +152,31 @@ function chain(object, name, act) {
   };
 }
 
-/** Give a node a name by which what it shows is kept, the first time there is something. @param {Node} node */
-function name(node) {
+/** Give a node the key of its cached manifest, when there is the first one. @param {Node} node */
+function addKey(node) {
   if (saved(node).key) return;
   node.properties[NAME] = { ...saved(node), key: Math.random().toString(36).slice(2) };
   noteChange();
 }
 
-/** Show what a run sent, and keep it, so that it is there again after a reload.
+/** Show the data of a run, and cache their manifest so that a reload shows them again.
  * @param {Node} node @param {any} output */
-function take(node, output) {
+function update(node, output) {
   /** @type {Manifest | undefined} */
   const manifest = output?.concept_viewer?.[0];
   if (!manifest) return;
   const { look, key } = saved(node);
-  const [before, now] = [recalled(node), manifest].map((data) => JSON.stringify({ ...data, choice: null }));
-  const same = before === now; // whatever of it was chosen
-  if (key && !same) keep(`${key} ${node.id}`, manifest);
-  viewers.get(node)?.take(manifest, look, same);
+  const [before, now] = [lastManifest(node), manifest].map((data) => JSON.stringify({ ...data, choice: null }));
+  const same = before === now; // apart from what was chosen
+  if (key && !same) cacheManifest(sessionStorage, `${key} ${node.id}`, manifest);
+  viewers.get(node)?.update(manifest, look, same);
 }
 
 /** Show again what a node showed last. @param {Node} node */
 function restore(node) {
-  const manifest = recalled(node);
+  const manifest = lastManifest(node);
   if (manifest) viewers.get(node)?.show(manifest, saved(node).look);
-  else viewers.get(node)?.follow();
+  else viewers.get(node)?.readChoice();
 }
 
 app.registerExtension({
@@ -181,17 +186,17 @@ app.registerExtension({
     if (node.constructor.comfyClass !== CLASS) return;
     addViewer(node);
     chain(node, "onExecuted", (output) => {
-      name(node);
-      take(node, output);
+      addKey(node);
+      update(node, output);
     });
     chain(node, "onConfigure", () => restore(node));
     chain(node, "onRemoved", () => viewers.get(node)?.close());
   },
-  // Outputs come back when a tab is shown again or a finished run is opened.
+  // called when a tab is shown again or a finished run is opened
   onNodeOutputsUpdated(outputs) {
     for (const [id, output] of Object.entries(outputs)) {
       const node = findNode(app.rootGraph ?? app.graph, id);
-      if (node && viewers.has(node)) take(node, output);
+      if (node && viewers.has(node)) update(node, output);
     }
   },
 });

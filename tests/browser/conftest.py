@@ -81,8 +81,8 @@ def opened(browser: Browser, comfyui: Client, screenshots: Path) -> Editor:
 def check(editor: Editor) -> None:
     """Fail if our files did something wrong."""
     editor.page.wait_for_timeout(50)  # that is heard of a little later
-    complaints = editor.complaints.ours
-    assert not complaints, "In the browser:\n" + "\n".join(map(str, complaints))
+    errors = editor.errors.ours
+    assert not errors, "In the browser:\n" + "\n".join(map(str, errors))
 
 
 @pytest.hookimpl(trylast=True)
@@ -98,7 +98,7 @@ def editor(opened: Editor, request: pytest.FixtureRequest) -> Iterator[Editor]:
 
     The second time a test finds in ComfyUI's cache what it sampled the first time.
     """
-    opened.complaints.found.clear()
+    opened.errors.found.clear()
     opened.render(request.param)
     yield opened
     check(opened)

@@ -27,14 +27,14 @@ def test_a_sampler_shows_where_the_concepts_are_while_it_runs(editor: Editor) ->
     )
     start.graph.add("PreviewImage", images=start.decode(sampler[0])[0])
     editor.load(start.graph)
-    editor.look_at(sampler)
+    editor.show_node(sampler)
     number = editor.queue()
     try:
         editor.page.wait_for_function(SHOWN, arg=[sampler.number, MAP])
         if editor.renderer == "nodes2":  # the classic one draws on its canvas
             picture = editor.page.locator(f'[data-node-id="{sampler.number}"] img').first
             expect(picture).to_be_visible()
-        editor.shoot(f"live_preview_{editor.renderer}")
+        editor.screenshot(f"live_preview_{editor.renderer}")
     finally:
         editor.client.server.ask("POST", "/interrupt", {"prompt_id": number})
     with pytest.raises(Interrupted):

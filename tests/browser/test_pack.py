@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ..support.browser.editor import Editor
-from ..support.browser.looking import Scene
+from ..support.browser.viewer_page import ViewerWorkflow
 from ..support.server.client import Client
 from ..support.server.examples import NEED_NO_DOWNLOAD, workflows
 from ..support.server.front_end import find_front_end, version_of
@@ -32,12 +32,12 @@ def test_quick_start_opens_and_shows_its_pictures(editor: Editor, comfyui: Clien
     queued = {number: {key: node[key] for key in ("class_type", "inputs")} for number, node in editor.prompt().items()}
     assert queued == expected
     run = editor.run()
-    for title in ("The picture", "The second picture", "A heatmap for each concept"):
+    for title in ("The image", "The second image", "A heatmap for each concept"):
         node = titled(workflow, title)
         sizes = [(picture.shape[1], picture.shape[0]) for picture in comfyui.images(run, node)]
-        assert editor.pictures_of(node, len(sizes)) == sizes
+        assert editor.images_of(node, len(sizes)) == sizes
     editor.show_all()
-    editor.shoot(f"quick_start_{editor.renderer}")
+    editor.screenshot(f"quick_start_{editor.renderer}")
 
 
 def test_a_node_says_what_it_found(editor: Editor, comfyui: Client) -> None:
@@ -46,7 +46,7 @@ def test_a_node_says_what_it_found(editor: Editor, comfyui: Client) -> None:
     editor.load(start.graph)
     run = editor.run()
     report = editor.widget(start.encoded, "pre")
-    editor.look_at(start.encoded)
+    editor.show_node(start.encoded)
     expect(report).to_be_visible()
     expect(report).to_have_text(comfyui.text(run, start.encoded))
 
@@ -54,7 +54,7 @@ def test_a_node_says_what_it_found(editor: Editor, comfyui: Client) -> None:
 @pytest.mark.parametrize("palette", ["light", "dark"])
 def test_sockets_keep_their_colours_in_every_palette(editor: Editor, palette: str) -> None:
     editor.set("Comfy.ColorPalette", palette)
-    editor.rest()
+    editor.wait_for_drawing()
     wires = "(types) => types.map((type) => window.app.canvas.constructor.link_type_colors[type])"
     slots = "(types) => types.map((type) => window.app.canvas.default_connection_color_byType[type])"
     rules = """(types) => types.map(
@@ -65,20 +65,20 @@ def test_sockets_keep_their_colours_in_every_palette(editor: Editor, palette: st
 
 
 def test_a_help_page_opens_with_its_picture(editor: Editor) -> None:
-    scene = Scene()
-    editor.load(scene.graph)
-    editor.look_at(scene.viewer)
+    workflow = ViewerWorkflow()
+    editor.load(workflow.graph)
+    editor.show_node(workflow.viewer)
     select = "(number) => window.app.canvas.selectNode(window.app.canvas.graph.getNodeById(number))"
-    editor.page.evaluate(select, scene.viewer.number)
+    editor.page.evaluate(select, workflow.viewer.number)
     editor.page.get_by_test_id("info-button").click()
     picture = editor.page.locator("img[src$='/docs/ConceptHeatmapViewer/viewer.jpg']")
     expect(picture).to_have_js_property("complete", True)
     assert picture.evaluate("(image) => image.naturalWidth") > 0
-    editor.shoot(f"help_{editor.renderer}")
+    editor.screenshot(f"help_{editor.renderer}")
     editor.page.get_by_label("Toggle properties panel").click()
     # it asks for the page of the language before that of all languages
-    assert {urlsplit(complaint.text).path.rsplit("/", 1)[-1] for complaint in editor.complaints.ours} <= {"en.md"}
-    editor.complaints.found.clear()
+    assert {urlsplit(error.text).path.rsplit("/", 1)[-1] for error in editor.errors.ours} <= {"en.md"}
+    editor.errors.found.clear()
 
 
 def test_the_server_is_asked_for_nothing_deprecated(comfyui: Client, editor: Editor) -> None:

@@ -1,8 +1,8 @@
-"""How fast the viewer redraws while one scrubs: 28 steps x 19 layers x 5 concepts at 64 x 64, in a page of its own.
+"""How fast the viewer redraws when steps or layers change: 28 steps x 19 layers x 5 concepts at 64 x 64.
 
     python -m tests.browser.test_redraw
 
-prints the times. The test wants one frame of a usual screen, 16 ms.
+prints the times. The test requires one frame of a 60 Hz screen, 16 ms.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route
 
 ROOT = Path(__file__).resolve().parents[2]
-ADDRESS = "http://127.0.0.1"  # nothing listens there: the files come from here
+ADDRESS = "http://127.0.0.1"  # no server: `serve` answers with the repository's files
 PAGE = "/tests/browser/redraw.html"
 FRAME_MS = 16.0
 TRIES = 12  # other programs may take the processor for a while
@@ -27,7 +27,7 @@ PAUSE = 3  # seconds between tries
 
 
 def measure(browser: Browser) -> dict[str, Any]:
-    """Milliseconds of a redraw in every view, median and worst, and the canvas' size in pixels."""
+    """Milliseconds of a redraw in each view, median and worst, and the canvas' size in pixels."""
 
     def serve(route: Route) -> None:
         route.fulfill(path=ROOT / urlsplit(route.request.url).path.lstrip("/"))
@@ -41,7 +41,7 @@ def measure(browser: Browser) -> dict[str, Any]:
     return measured
 
 
-def test_scrubbing_redraws_within_one_frame(browser: Browser) -> None:
+def test_a_change_of_steps_or_layers_redraws_within_one_frame(browser: Browser) -> None:
     best: dict[str, float] = {}
     for attempt in range(TRIES):
         time.sleep(PAUSE * bool(attempt))

@@ -11,7 +11,7 @@ from concept_attention.recording.file import save_recording
 from concept_attention.recording.recording import Recording
 
 from ..support.browser.editor import Editor
-from ..support.browser.looking import Looking
+from ..support.browser.viewer_page import ViewerPage
 from ..support.server.client import Client
 from ..support.server.graph import Graph
 
@@ -46,27 +46,27 @@ def test_a_video_is_looked_into_frame_by_frame_and_plays(editor: Editor, comfyui
     graph = Graph()
     loaded = graph.add("ConceptRecordingLoad", file=NAME)
     pictures = graph.add("EmptyImage", width=128, height=96, batch_size=FRAMES, color=0x808080)
-    viewer = graph.add("ConceptHeatmapViewer", image=pictures[0], recording=loaded[0])
+    node = graph.add("ConceptHeatmapViewer", image=pictures[0], recording=loaded[0])
     editor.load(graph)
     editor.run()
-    looking = Looking(editor, viewer)
-    looking.ready()
-    looking.picture.focus()
+    viewer = ViewerPage(editor, node)
+    viewer.wait_until_ready()
+    viewer.image.focus()
     editor.page.keyboard.press("ArrowUp")
     expected = make_heatmaps(recording).resized().values[0]  # (C, T, H, W)
-    x, y = looking.pixel()
+    x, y = viewer.pixel()
     for frame, latent in ((0, 0), (1, 1), (4, 1), (5, 2), (8, 2)):
-        looking.find(".ca-frame").fill(str(frame))
-        values = list(looking.values().values())
+        viewer.find(".ca-frame").fill(str(frame))
+        values = list(viewer.values().values())
         assert torch.allclose(torch.tensor(values), expected[:, latent, y, x], atol=1e-3), (frame, values)
-    expect(looking.find(".ca-frames output")).to_have_text(f"frame 9 of {FRAMES}")
-    looking.find(".ca-play").click()
-    expect(looking.find(".ca-play")).to_have_attribute("aria-pressed", "true")
+    expect(viewer.find(".ca-frames output")).to_have_text(f"frame 9 of {FRAMES}")
+    viewer.find(".ca-play").click()
+    expect(viewer.find(".ca-play")).to_have_attribute("aria-pressed", "true")
     seen = {editor.page.wait_for_function(f"({PLAYED})() === {frame}").json_value() for frame in (2, 5)}
     assert seen == {True}
-    looking.find(".ca-play").click()
-    expect(looking.find(".ca-play")).to_have_attribute("aria-pressed", "false")
+    viewer.find(".ca-play").click()
+    expect(viewer.find(".ca-play")).to_have_attribute("aria-pressed", "false")
     stopped = editor.page.evaluate(PLAYED)
     editor.page.wait_for_timeout(400)
     assert editor.page.evaluate(PLAYED) == stopped
-    editor.shoot(f"viewer_video_{editor.renderer}")
+    editor.screenshot(f"viewer_video_{editor.renderer}")

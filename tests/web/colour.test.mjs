@@ -3,15 +3,15 @@ import test from "node:test";
 
 import { fixture, load } from "./lib.mjs";
 
-const { COLORMAP_NAMES, colormap, conceptColour, conceptPixels, paintBorder, paintOutside, paintValues, paintWinners } =
-  await load("colour");
+const { COLORMAP_NAMES, colormap, conceptColour, conceptPixels, paintOutline, paintOutside, paintValues, paintWinners } =
+  await load("data/colour");
 
 function rgbOf(pixels) {
   const bytes = new Uint8Array(pixels.buffer);
   return Array.from(bytes).filter((_, index) => index % 4 < 3);
 }
 
-test("maps are drawn in the library's colours", () => {
+test("heatmaps are painted in the library's colours", () => {
   const values = Float32Array.from(fixture.values);
   const pixels = new Uint32Array(values.length);
   for (const { name, low, high, rgb } of fixture.maps) {
@@ -29,7 +29,7 @@ test("concepts have the library's colours", () => {
   assert.deepEqual(rgbOf(conceptPixels(64)), fixture.palette.flat());
 });
 
-test("every place has the colour of the concept that wins it", () => {
+test("each pixel has the colour of the concept with the highest value", () => {
   const maps = fixture.shares.map((share) => Float32Array.from(share));
   const colours = conceptPixels(maps.length);
   const pixels = new Uint32Array(maps[0].length);
@@ -37,13 +37,13 @@ test("every place has the colour of the concept that wins it", () => {
   assert.deepEqual(Array.from(pixels, (pixel) => colours.indexOf(pixel)), fixture.winners);
 });
 
-test("what is outside the mask is dark, and its border is white inside and black outside", () => {
+test("outside the mask is black, and its outline is white inside and black outside", () => {
   const pixels = new Uint32Array(4);
   paintOutside(Float32Array.from([0, 1, 0.5, 2]), pixels);
   assert.deepEqual(Array.from(pixels), [0xff000000, 0, 0x80000000, 0]);
   const mask = Float32Array.from([0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0]); // 4 x 4
-  const border = new Uint32Array(16);
-  paintBorder(mask, 4, 4, border);
-  const drawn = Array.from(border, (pixel) => ({ 0: ".", [0xffffffff]: "w", [0xff000000]: "b" })[pixel]).join("");
+  const outline = new Uint32Array(16);
+  paintOutline(mask, 4, 4, outline);
+  const drawn = Array.from(outline, (pixel) => ({ 0: ".", [0xffffffff]: "w", [0xff000000]: "b" })[pixel]).join("");
   assert.equal(drawn, ".bb.bwwbbwwb.bb.");
 });

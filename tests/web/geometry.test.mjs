@@ -3,7 +3,7 @@ import test from "node:test";
 
 import { assertClose, fixture, load } from "./lib.mjs";
 
-const { arrange, axis, coverage, fit, pixelAt, pointOf, resize, valueAt } = await load("geometry");
+const { arrange, axis, coverage, fit, pixelAt, pointOf, resize, valueAt } = await load("data/geometry");
 
 test("resizing and reading a pixel give the library's numbers", () => {
   for (const { grid, size, visible, map, resized } of fixture.cases) {
@@ -20,7 +20,7 @@ test("resizing and reading a pixel give the library's numbers", () => {
   }
 });
 
-test("a part of an enlarged map is that part of all of it", () => {
+test("a part of an enlarged heatmap equals that part of the whole", () => {
   const { grid, size, visible, map, resized } = fixture.cases[0];
   const rows = axis(grid[0], visible[0], size[0], 11, 20);
   const columns = axis(grid[1], visible[1], size[1], 5, 33);
@@ -37,32 +37,32 @@ test("fewer samples are spread evenly over the same part", () => {
   assertClose(got, Array.from({ length: 50 }, (_, index) => 2.05 + 0.1 * index), 1e-5);
 });
 
-test("means over the picture leave out what lies beyond it", () => {
+test("means over the image leave out what lies outside it", () => {
   assertClose(coverage([2, 4], [1, 0.625]), [0.2, 0.2, 0.1, 0, 0.2, 0.2, 0.1, 0], 1e-6);
 });
 
-test("a pixel of the picture and the point of the screen over it belong together, magnified or not", () => {
-  const picture = [300, 500];
+test("a pixel of the image and the point of the screen at it belong together, at any zoom", () => {
+  const imageSize = [300, 500];
   for (const zoom of [{ scale: 1, x: 0.5, y: 0.5 }, { scale: 3.3, x: 0.3, y: 0.8 }, { scale: 20, x: 1, y: 0 }]) {
-    const window = fit(picture, { left: 40, top: 10, width: 700, height: 350 }, zoom);
-    for (const [x, y] of [[window.left + 1, window.top + 1], [window.left + window.width - 1, window.top + window.height - 1]]) {
-      const pixel = pixelAt(window, picture, x, y);
-      const point = pointOf(window, picture, pixel);
-      const reach = Math.max(window.whole[1] / picture[1], 1);
+    const viewport = fit(imageSize, { left: 40, top: 10, width: 700, height: 350 }, zoom);
+    for (const [x, y] of [[viewport.left + 1, viewport.top + 1], [viewport.left + viewport.width - 1, viewport.top + viewport.height - 1]]) {
+      const pixel = pixelAt(viewport, imageSize, x, y);
+      const point = pointOf(viewport, imageSize, pixel);
+      const reach = Math.max(viewport.whole[1] / imageSize[1], 1);
       assert.ok(Math.abs(point.x - x) <= reach && Math.abs(point.y - y) <= reach, JSON.stringify({ zoom, pixel, point, x, y }));
     }
-    assert.equal(pixelAt(window, picture, window.left - 1, window.top + 1), null);
-    assert.equal(pixelAt(window, picture, window.left + window.width, window.top + 1), null);
+    assert.equal(pixelAt(viewport, imageSize, viewport.left - 1, viewport.top + 1), null);
+    assert.equal(pixelAt(viewport, imageSize, viewport.left + viewport.width, viewport.top + 1), null);
   }
-  const whole = fit(picture, { left: 40, top: 10, width: 700, height: 350 }, { scale: 1, x: 0.5, y: 0.5 });
+  const whole = fit(imageSize, { left: 40, top: 10, width: 700, height: 350 }, { scale: 1, x: 0.5, y: 0.5 });
   assert.deepEqual([whole.left, whole.top, whole.width, whole.height], [40 + 58, 10, 583, 350]);
-  assert.deepEqual(pixelAt(whole, picture, whole.left, whole.top), { x: 0, y: 0 });
-  assert.deepEqual(pixelAt(whole, picture, whole.left + 582.9, whole.top + 349.9), { x: 499, y: 299 });
+  assert.deepEqual(pixelAt(whole, imageSize, whole.left, whole.top), { x: 0, y: 0 });
+  assert.deepEqual(pixelAt(whole, imageSize, whole.left + 582.9, whole.top + 349.9), { x: 499, y: 299 });
 });
 
-test("tiles fill the room without overlapping", () => {
+test("tiles fill the rectangle without overlapping", () => {
   const tiles = arrange(6, [512, 512], 900, 600, 6);
   assert.equal(new Set(tiles.map(({ left }) => left)).size, 3);
   for (const { left, top, width, height } of tiles) assert.ok(left + width <= 900 && top + height <= 600);
-  assert.equal(arrange(4, [100, 300], 200, 900, 6).filter(({ left }) => left === 0).length, 4); // wide pictures in a tall node
+  assert.equal(arrange(4, [100, 300], 200, 900, 6).filter(({ left }) => left === 0).length, 4); // wide images in a tall node
 });

@@ -1,4 +1,4 @@
-// What all tests of the viewer's modules begin with: the modules, and the library's numbers to compare with.
+// Shared by the tests of the viewer's modules: loading a module, and the library's numbers to compare with.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

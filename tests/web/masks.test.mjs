@@ -3,17 +3,17 @@ import test from "node:test";
 
 import { assertClose, fixture, load } from "./lib.mjs";
 
-const { axis, resize } = await load("geometry");
-const { cut, level, nothingFits, otsuLevel, winner, wins } = await load("masks");
+const { axis, resize } = await load("data/geometry");
+const { argmaxMask, cut, levelOf, otsuLevel } = await load("data/masks");
 
 const [rows, columns] = [0, 1].map((side) => axis(fixture.grid[side], fixture.visible[side], fixture.size[side]));
 const enlarge = (map) => resize(Float32Array.from(map), fixture.grid[1], rows, columns).values;
 
 function maskOf({ chosen, method, threshold, percentile }) {
-  if (method === "argmax") return fixture.frames.flatMap((planes) => Array.from(wins(planes.map(enlarge), chosen)));
-  const sums = fixture.frames.map((planes) => planes[0].map((_, cell) => chosen.reduce((sum, index) => sum + planes[index][cell], 0)));
+  if (method === "argmax") return fixture.frames.flatMap((planes) => Array.from(argmaxMask(planes.map(enlarge), chosen)));
+  const sums = fixture.frames.map((planes) => planes[0].map((_, token) => chosen.reduce((sum, index) => sum + planes[index][token], 0)));
   const values = Float32Array.from(sums.flatMap((sum) => Array.from(enlarge(sum))));
-  if (method !== "soft") cut(values, level(values, method, threshold, percentile));
+  if (method !== "soft") cut(values, levelOf(values, method, threshold, percentile));
   return Array.from(values);
 }
 
@@ -26,11 +26,4 @@ test("every method gives the library's masks", () => {
 
 test("otsu's level is the library's", () => {
   for (const { values, level: expected } of fixture.otsu) assert.equal(otsuLevel(Float32Array.from(values)), expected);
-});
-
-test("the first of equal concepts wins, and nothing fits where none stands out", () => {
-  assert.equal(winner([0.2, 0.4, 0.4]), 1);
-  assert.ok(nothingFits([0.21, 0.2, 0.19, 0.2, 0.2]));
-  assert.ok(!nothingFits([0.4, 0.15, 0.15, 0.15, 0.15]));
-  assert.ok(!nothingFits([1])); // one alone has nothing to stand out from
 });

@@ -3,8 +3,8 @@ import test from "node:test";
 
 import { fixture, load } from "./lib.mjs";
 
-const { withText } = await load("png");
+const { withText } = await load("data/png");
 
-test("a text is added to a picture", () => {
+test("a text is added to a PNG file", () => {
   writeFileSync(fixture.written, withText(Uint8Array.from(fixture.png), "concept_attention", fixture.settings));
 });

@@ -3,8 +3,9 @@ import test from "node:test";
 
 import { load } from "./lib.mjs";
 
-const states = await load("state");
-const { LANGUAGES, speak } = await load("strings");
+const { accepts } = await load("data/masks");
+const states = await load("data/state");
+const { LANGUAGES, speak } = await load("view/strings");
 
 const frame = (t) => ({ filename: "f", subfolder: "", type: "temp", width: 8, height: 8, t });
 const manifest = {
@@ -21,27 +22,27 @@ const manifest = {
   pictures: [{ frames: [frame(0), frame(1), frame(1)] }, { frames: [frame(0)] }],
 };
 const choice = { concepts: "", layers: "auto", steps: "all", method: "soft", threshold: 0.5, percentile: 90 };
-const begin = (part = {}, look = {}) => states.begin(manifest, { ...choice, ...part }, look);
+const begin = (part = {}, look = {}) => states.initialState(manifest, { ...choice, ...part }, look);
 
 test("with nothing picked the first concept is shown and masked", () => {
   const state = begin();
-  assert.deepEqual([state.picked, states.masked(state), states.shown(state)], [[], [0], [0]]);
+  assert.deepEqual([state.picked, states.maskedConcepts(state), states.shownConcepts(state)], [[], [0], [0]]);
   assert.deepEqual([state.layers, state.steps], [[2, 3], [0, 1, 2]]);
 });
 
-test("picking takes one alone, pinning adds and removes, and names are written as the node reads them", () => {
+test("picking selects one concept, pinning adds and removes, and names are written as the node parses them", () => {
   let state = states.pick(begin(), 1);
   assert.equal(state.choice.concepts, "a\\, b");
   state = states.pin(state, 2);
   assert.deepEqual([state.picked, state.choice.concepts], [[1, 2], "a\\, b, grass"]);
   state = states.pin(state, 1);
   assert.deepEqual(state.picked, [2]);
-  assert.deepEqual(states.shown({ ...state, hovered: 0 }), [0]); // pointed at, for a look only
-  assert.deepEqual(states.masked({ ...state, hovered: 0 }), [2]);
+  assert.deepEqual(states.shownConcepts({ ...state, hovered: 0 }), [0]); // hovered, for display only
+  assert.deepEqual(states.maskedConcepts({ ...state, hovered: 0 }), [2]);
   assert.equal(states.pick(state, 2).choice.concepts, "");
 });
 
-test("sliders write what the node reads", () => {
+test("sliders write texts that the node parses", () => {
   const state = begin();
   assert.equal(states.chooseLayers(state, 0, 1).choice.layers, "3,7");
   assert.equal(states.chooseLayers(state, 2, 2).choice.layers, "8");
@@ -50,40 +51,40 @@ test("sliders write what the node reads", () => {
   assert.deepEqual(states.chooseSteps(state, 1, 1).steps, [1]);
 });
 
-test("what cannot be read is said, and what was there before still counts", () => {
+test("invalid texts are reported, and the last valid selection stays in use", () => {
   const state = states.withChoice(begin({ steps: "1" }), { concepts: "cow", steps: "1-", layers: "4" });
-  assert.deepEqual([state.unread, state.steps, state.layers], [["concepts", "steps", "layers"], [1], [2, 3]]);
-  assert.deepEqual(states.withChoice(state, { concepts: "sky", steps: "all", layers: "all" }).unread, []);
+  assert.deepEqual([state.invalid, state.steps, state.layers], [["concepts", "steps", "layers"], [1], [2, 3]]);
+  assert.deepEqual(states.withChoice(state, { concepts: "sky", steps: "all", layers: "all" }).invalid, []);
 });
 
-test("magnifying keeps a point where it is and the picture in sight", () => {
+test("zooming keeps a point where it is and the image in view", () => {
   const at = { x: 0.2, y: 0.7 };
   const state = states.zoomBy(begin(), 4, at);
   const { scale, x, y } = state.look.zoom;
   assert.equal(scale, 4);
-  const seen = (zoom) => (at.x - zoom.x) * zoom.scale; // from the middle, in parts of the window
-  assert.ok(Math.abs(seen({ scale, x }) - (at.x - 0.5)) < 1e-9 && Math.abs((at.y - y) * scale - 0.2) < 1e-9);
+  const position = (zoom) => (at.x - zoom.x) * zoom.scale; // from the centre, in parts of the view
+  assert.ok(Math.abs(position({ scale, x }) - (at.x - 0.5)) < 1e-9 && Math.abs((at.y - y) * scale - 0.2) < 1e-9);
   assert.deepEqual(states.panBy(state, 9, -9).look.zoom, { scale: 4, x: 0.875, y: 0.125 });
   assert.deepEqual(states.zoomBy(state, 0.001, at).look.zoom, { scale: 1, x: 0.5, y: 0.5 });
   assert.equal(states.zoomBy(state, 1e9, at).look.zoom.scale, 32);
 });
 
-test("frames belong to the grid's frames, and a saved look fits other data", () => {
+test("frames belong to latent frames, and a saved look is limited to the data", () => {
   const state = begin({}, { frame: 2, view: "mask" });
-  assert.deepEqual([states.gridFrame(state), states.frameCount(state), state.look.view], [1, 3, "mask"]);
+  assert.deepEqual([states.latentFrame(state), states.frameCount(state), state.look.view], [1, 3, "mask"]);
   const second = states.withLook(state, { picture: 1 });
-  assert.deepEqual([second.look.frame, states.gridFrame(second)], [0, 0]);
+  assert.deepEqual([second.look.frame, states.latentFrame(second)], [0, 0]);
   assert.equal(begin({}, { picture: 7, frame: 9 }).look.picture, 1);
 });
 
 test("finished heatmaps have no steps and layers to choose", () => {
   const finished = { ...manifest, kind: "score", steps: [], step_groups: [], layers: [], layer_groups: [], default_layers: [], sigmas: [] };
-  const state = states.begin(finished, choice);
-  assert.deepEqual([state.fixed, state.steps, state.layers, state.unread], [true, [0], [0], []]);
-  assert.ok(states.refused(state, "soft") && states.refused(state, "argmax") && !states.refused(state, "otsu"));
+  const state = states.initialState(finished, choice);
+  assert.deepEqual([state.fixed, state.steps, state.layers, state.invalid], [true, [0], [0], []]);
+  assert.deepEqual(["soft", "argmax", "otsu"].map((method) => accepts(state.manifest.kind, method)), [false, false, true]);
 });
 
-test("every language says everything", () => {
+test("every language has every text", () => {
   const [english, ...others] = Object.values(LANGUAGES);
   const places = (text) => (text.match(/\{\d\}/g) ?? []).sort().join();
   for (const texts of others) {

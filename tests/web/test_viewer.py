@@ -1,4 +1,4 @@
-"""The viewer's pure parts, run by Node.js, against the library: the browser shows the numbers of the outputs."""
+"""The viewer's data modules, run by Node.js, against the library: the browser shows the numbers of the outputs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from concept_attention.choices import METHODS
+from concept_attention.choices import KINDS, METHODS, Kind, Method
 from concept_attention.concepts import Concept, concept_index, parse_concepts
 from concept_attention.drawing.colormaps import OKABE_ITO, colorize, concept_colors
 from concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps, select_layers
@@ -28,22 +29,24 @@ from concept_attention.recording.recording import Recording
 from concept_attention.selection import parse_steps
 
 HERE = Path(__file__).parent
-VIEWER = HERE.parents[1] / "web" / "viewer"
+ROOT = HERE.parents[1]
+VIEWER = ROOT / "web" / "viewer"
 NODE = shutil.which("node")
 LEVELS = 2**16 - 1
-COLORMAPS = ("viridis", "cividis", "magma", "inferno", "plasma", "gray", "turbo")
-
-pytestmark = pytest.mark.skipif(NODE is None, reason="needs Node.js")
+TEXTS = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))  # of every node's inputs
+COLORMAPS = list(TEXTS["ConceptHeatmapOverlay"]["inputs"]["colormap"]["options"])
+DOM = r"\b(document|window|navigator|localStorage|sessionStorage|fetch|new \w*(Image|Canvas)\w*)\b"
 
 
 def run(subject: str, fixture: Any, folder: Path) -> None:
     """Run `<subject>.test.mjs` with the viewer's modules and the numbers to compare with."""
+    if NODE is None:
+        pytest.skip("needs Node.js")
     modules = folder / "viewer"
     shutil.copytree(VIEWER, modules)
     (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
     (folder / "fixture.json").write_text(json.dumps(fixture), encoding="utf-8")
     environment = {**os.environ, "VIEWER": modules.as_uri(), "FIXTURE": str(folder / "fixture.json")}
-    assert NODE
     command = [NODE, "--test", str(HERE / f"{subject}.test.mjs")]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -58,7 +61,7 @@ def random_shares(seed: int, *shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).mul(2).softmax(dim=1)
 
 
-def test_colours_are_the_library_s(tmp_path: Path) -> None:
+def test_colours_equal_the_library_s(tmp_path: Path) -> None:
     values = torch.rand(23, 31, generator=torch.Generator().manual_seed(0)) * 1.4 - 0.2
     values[0, :4] = torch.tensor([0.0, 1.0, 0.5, -3.0])
     maps = []
@@ -80,7 +83,7 @@ def test_colours_are_the_library_s(tmp_path: Path) -> None:
     run("colour", fixture, tmp_path)
 
 
-def test_maps_lie_over_the_picture_as_the_library_resizes_them(tmp_path: Path) -> None:
+def test_heatmaps_are_resized_as_the_library_resizes_them(tmp_path: Path) -> None:
     cases = []
     sizes: tuple[tuple[tuple[int, int], tuple[int, int], tuple[float, float]], ...] = (
         ((5, 7), (40, 56), (1.0, 1.0)),
@@ -88,7 +91,7 @@ def test_maps_lie_over_the_picture_as_the_library_resizes_them(tmp_path: Path) -
         ((16, 9), (16, 9), (1.0, 1.0)),
         ((12, 20), (5, 7), (1.0, 1.0)),  # shrinking averages
         ((12, 20), (30, 11), (1.0, 1.0)),  # larger one way, smaller the other
-        ((6, 8), (88, 120), (88 / 96, 120 / 128)),  # the grid reaches beyond the picture
+        ((6, 8), (88, 120), (88 / 96, 120 / 128)),  # the grid extends beyond the image
         ((6, 8), (41, 77), (0.9, 0.85)),
         ((1, 1), (4, 6), (1.0, 1.0)),
         ((1, 9), (12, 100), (1.0, 0.5)),
@@ -127,13 +130,13 @@ def make_recording(
 def stored(
     recording: Recording, kind: Any, step_groups: Sequence[Sequence[int]], layer_groups: Sequence[Sequence[int]]
 ) -> dict[str, Any]:
-    """What a run sends: of all groups of steps and layers the mean map, as whole numbers."""
-    cells = [
+    """The values that a run sends: the mean heatmap of each group of steps and layers, as whole numbers."""
+    means = [
         make_heatmaps(recording, layers=group, steps=steps, kind=kind).values.reshape(len(recording.concepts), -1)
         for steps in step_groups
         for group in layer_groups
     ]
-    values = torch.stack(cells)
+    values = torch.stack(means)
     low, high = (float(values.min()), float(values.max())) if kind == "score" else (0.0, 1.0)
     levels = ((values - low) / (high - low) * LEVELS).round().int()
     shape = [len(step_groups), len(layer_groups), len(recording.concepts), *recording.grid]
@@ -141,11 +144,11 @@ def stored(
 
 
 @pytest.mark.parametrize("mode", ["flux", "sd3", "flux2"])
-@pytest.mark.parametrize("joined", [False, True], ids=["each step", "joined steps"])
-def test_any_steps_and_layers_give_the_library_s_heatmaps(mode: str, joined: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("grouped", [False, True], ids=["each step", "groups of steps"])
+def test_any_steps_and_layers_give_the_library_s_heatmaps(mode: str, grouped: bool, tmp_path: Path) -> None:
     recording = make_recording(mode, (2, 3, 5), concepts=3, steps=5, layers=(1, 2, 4, 9))
-    step_groups = [[0, 1, 2], [3, 4]] if joined else [[step] for step in range(5)]
-    layer_groups = [[1, 2, 4], [9]] if joined else [[layer] for layer in recording.layers]
+    step_groups = [[0, 1, 2], [3, 4]] if grouped else [[step] for step in range(5)]
+    layer_groups = [[1, 2, 4], [9]] if grouped else [[layer] for layer in recording.layers]
     average = "softmax" if mode == "flux2" else "values"
     data = stored(recording, "score" if average == "softmax" else "share", step_groups, layer_groups)
     choices = []
@@ -159,25 +162,25 @@ def test_any_steps_and_layers_give_the_library_s_heatmaps(mode: str, joined: boo
     weights = [[len(group) for group in groups] for groups in (step_groups, layer_groups)]
     temperature = 1000.0 if mode == "flux2" else 1.0
     fixture = {**data, "weights": weights, "average": average, "temperature": temperature, "choices": choices}
-    run("reduce", fixture, tmp_path)
+    run("heatmaps", fixture, tmp_path)
 
 
-def test_sums_stay_exact_where_every_cell_is_full(tmp_path: Path) -> None:
-    """28 steps of 57 layers at the greatest number, as the largest recordings may hold."""
+def test_sums_stay_exact_where_every_value_is_the_largest(tmp_path: Path) -> None:
+    """28 steps of 57 layers with the largest stored number, as in the largest recordings."""
     shape = [28, 57, 1, 1, 1, 2]
     full = [LEVELS, LEVELS - 1] * (28 * 57)
     choices = [{"steps": list(range(28)), "layers": list(range(57)), "frames": [[1.0, 1 - 1 / LEVELS]]}]
     weights = [[1] * 28, [1] * 57]
     fixture = {"stored": full, "offset": 0.0, "scale": 1 / LEVELS, "shape": shape, "weights": weights}
-    run("reduce", {**fixture, "average": "values", "temperature": 1.0, "choices": choices}, tmp_path)
+    run("heatmaps", {**fixture, "average": "values", "temperature": 1.0, "choices": choices}, tmp_path)
 
 
-def test_sums_of_a_few_cells_stay_exact_where_there_are_more_than_the_table_counts(tmp_path: Path) -> None:
+def test_sums_of_a_few_values_stay_exact_where_the_whole_table_overflows(tmp_path: Path) -> None:
     shape = [300, 300, 1, 1, 1, 1]
     choices = [{"steps": [218], "layers": [299], "frames": [[1.0]]}]
     weights = [[1] * 300, [1] * 300]
     fixture = {"stored": [LEVELS] * 300**2, "offset": 0.0, "scale": 1 / LEVELS, "shape": shape, "weights": weights}
-    run("reduce", {**fixture, "average": "values", "temperature": 1.0, "choices": choices}, tmp_path)
+    run("heatmaps", {**fixture, "average": "values", "temperature": 1.0, "choices": choices}, tmp_path)
 
 
 def mask_cases(heatmaps: Heatmaps) -> list[dict[str, Any]]:
@@ -198,8 +201,8 @@ def mask_cases(heatmaps: Heatmaps) -> list[dict[str, Any]]:
     return cases
 
 
-@pytest.mark.parametrize("subject", ["picture", "video", "shrunk", "cut off", "flat"])
-def test_masks_are_the_library_s(subject: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("subject", ["image", "video", "shrunk", "cut off", "flat"])
+def test_masks_equal_the_library_s(subject: str, tmp_path: Path) -> None:
     size, covered = (36, 48), None
     shape: tuple[int, ...] = (1, 3, 6, 8)
     if subject == "video":
@@ -239,7 +242,7 @@ def result_of(parse: Callable[[], Sequence[int]]) -> list[int] | None:
         return None
 
 
-def test_texts_mean_what_they_mean_to_the_nodes(tmp_path: Path) -> None:
+def test_texts_are_parsed_as_the_nodes_parse_them(tmp_path: Path) -> None:
     recording = make_recording("flux", (1, 2, 2), concepts=2, steps=6, layers=(1, 2, 4, 9))
     texts = [
         "auto",
@@ -288,15 +291,61 @@ def test_texts_mean_what_they_mean_to_the_nodes(tmp_path: Path) -> None:
     run("selection", fixture, tmp_path)
 
 
-def test_what_was_chosen_goes_from_state_to_state(tmp_path: Path) -> None:
+def test_every_change_is_a_new_state(tmp_path: Path) -> None:
     run("state", {}, tmp_path)
 
 
-def test_what_a_run_sent_is_kept(tmp_path: Path) -> None:
-    run("shelf", {}, tmp_path)
+def test_manifests_are_cached(tmp_path: Path) -> None:
+    run("manifest_cache", {}, tmp_path)
 
 
-def test_a_saved_picture_holds_its_settings(tmp_path: Path) -> None:
+def test_results_are_computed_again_when_their_dependencies_change(tmp_path: Path) -> None:
+    run("memoize", {}, tmp_path)
+
+
+def test_the_values_at_a_pixel_are_judged(tmp_path: Path) -> None:
+    run("reading", {}, tmp_path)
+
+
+def accepted_methods(kind: Kind) -> list[Method]:
+    """Methods with which the library makes masks of this kind of heatmap."""
+    concepts = (Concept("a", "a"), Concept("b", "b"))
+    heatmaps = Heatmaps(random_shares(0, 1, 2, 2, 2), concepts, kind, (8, 8))
+
+    def accepts(method: Method) -> bool:
+        return result_of(lambda: make_masks(heatmaps, "a", method).flatten().tolist()) is not None
+
+    return [method for method in METHODS if accepts(method)]
+
+
+def test_copied_lists_equal_the_library_s(tmp_path: Path) -> None:
+    accepted = {kind: accepted_methods(kind) for kind in KINDS}
+    run("choices", {"methods": METHODS, "kinds": KINDS, "colormaps": COLORMAPS, "accepted": accepted}, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "options"), [("Method", METHODS), ("Kind", KINDS)])
+def test_copied_types_equal_the_library_s(name: str, options: Sequence[str]) -> None:
+    types = (VIEWER / "data" / "types.js").read_text(encoding="utf-8")
+    (union,) = re.findall(rf"@typedef {{(.*)}} {name}$", types, re.MULTILINE)
+    assert re.findall(r'"(\w+)"', union) == list(options)
+
+
+def test_the_viewer_writes_to_inputs_that_the_node_has() -> None:
+    script = (VIEWER.parent / "viewer.js").read_text(encoding="utf-8")
+    (names,) = re.findall(r"^const WIDGETS = (\[.*\]);$", script, re.MULTILINE)
+    inputs = list(TEXTS["ConceptHeatmapViewer"]["inputs"])
+    assert json.loads(names) == inputs[inputs.index("concepts") : inputs.index("percentile") + 1]
+
+
+@pytest.mark.parametrize("module", sorted((VIEWER / "data").glob("*.js")), ids=lambda path: path.stem)
+def test_data_modules_use_no_dom_and_no_view(module: Path) -> None:
+    text = module.read_text(encoding="utf-8")
+    assert all(name.startswith("./") for name in re.findall(r'\bfrom "([^"]+)"', text))  # types as well
+    code = re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.DOTALL)
+    assert not re.search(DOM, code)
+
+
+def test_a_saved_image_holds_its_settings(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(buffer, "PNG")
     settings = {"picked": ["天空", "a \\ b", "é"], "layers": [15, 18], "threshold": 0.5}

@@ -70,7 +70,7 @@ def analyze(
     images = check_latent(model, latent["samples"])
     schedule = make_schedule(model, noise, samples)
     pooled = adapter_for(model.model).describe(model.model).pooled_text
-    conds = strip_conditioning(settings.encoded.empty if positive is None else positive, pooled)
+    conds = strip_conditioning(settings.encoded.empty_conditioning if positive is None else positive, pooled)
     guider = comfy.samplers.CFGGuider(patched)
     guider.inner_set_conds({"positive": conds})
     callback = latent_preview.prepare_callback(model, samples) if settings.live_preview else _progress(samples)

@@ -1,4 +1,4 @@
-"""ComfyUI's front end in a page of a browser, as far as tests handle it themselves."""
+"""ComfyUI's front end in a browser page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..server.client import PATIENCE_S, Client, Run
 from ..server.graph import Graph, Node
 from ..server.workflow import inputs_of
-from .complaints import Complaints
+from .page_errors import PageErrors
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page, Response
@@ -90,15 +90,15 @@ class Editor:
     Attributes:
         page: what Playwright drives.
         client: the server's API, which tests use as well.
-        complaints: what went wrong in the page.
+        errors: errors, warnings and failed requests in the page.
         renderer: what draws the nodes: "canvas" or "nodes2".
     """
 
     renderer = "canvas"
 
-    def __init__(self, page: Page, client: Client, pictures: Path) -> None:
-        self.page, self.client, self.pictures = page, client, pictures
-        self.complaints = Complaints(page.context.new_cdp_session(page))
+    def __init__(self, page: Page, client: Client, screenshots: Path) -> None:
+        self.page, self.client, self.screenshots = page, client, screenshots
+        self.errors = PageErrors(page.context.new_cdp_session(page))
         client.server.ask("POST", "/settings", SETTINGS)
         self._infos = client.object_info()
         self._workflows: dict[str, dict[str, Any]] = {}  # by prompt
@@ -132,7 +132,7 @@ class Editor:
             self.page.evaluate(LOAD, self._converted(graph))
         else:
             self.page.evaluate("(workflow) => window.app.loadGraphData(workflow)", dict(graph))
-        self.rest()  # the front end may move in the next frame itself, to where it finds nodes
+        self.wait_for_drawing()  # the front end may move in the next frame itself, to where it finds nodes
         self.show_all()
 
     def _converted(self, graph: Graph) -> dict[str, Any]:
@@ -208,7 +208,7 @@ class Editor:
           .find((widget) => widget.name === name).value"""
         return self.page.evaluate(read, [node.number, name])
 
-    def type_in(self, node: Node, **values: Any) -> None:
+    def set_widgets(self, node: Node, **values: Any) -> None:
         """Change widgets of a node, as typing into them does."""
         write = """([number, values]) => {
           const node = window.app.canvas.graph.getNodeById(number);
@@ -220,18 +220,18 @@ class Editor:
         }"""
         self.page.evaluate(write, [node.number, values])
 
-    def pictures_of(self, node: Node, count: int) -> list[tuple[int, int]]:
-        """Width and height of the pictures that a node shows, once it shows that many."""
+    def images_of(self, node: Node, count: int) -> list[tuple[int, int]]:
+        """Width and height of the images that a node shows, once there are that many."""
         shown = """([number, count]) => {
-          const pictures = window.app.canvas.graph.getNodeById(number)?.imgs ?? [];
-          const done = pictures.length === count && pictures.every((picture) => picture.naturalWidth > 0);
-          return done ? pictures.map((picture) => [picture.naturalWidth, picture.naturalHeight]) : null;
+          const images = window.app.canvas.graph.getNodeById(number)?.imgs ?? [];
+          const done = images.length === count && images.every((image) => image.naturalWidth > 0);
+          return done ? images.map((image) => [image.naturalWidth, image.naturalHeight]) : null;
         }"""
         found = self.page.wait_for_function(shown, arg=[node.number, count]).json_value()
         return [(int(width), int(height)) for width, height in found]
 
-    def look_at(self, node: Node | str) -> None:
-        """Move so that one node is in sight, in its own size."""
+    def show_node(self, node: Node | str) -> None:
+        """Move the graph so that a node is visible, at scale 1."""
         move = """(number) => {
           const { ds, graph } = window.app.canvas;
           const [left, top] = graph.getNodeById(number).getBounding();
@@ -241,18 +241,18 @@ class Editor:
           window.app.canvas.setDirty(true, true);
         }"""
         self.page.evaluate(move, node.number if isinstance(node, Node) else node)
-        self.rest()
+        self.wait_for_drawing()
 
     def show_all(self) -> None:
-        """Move and zoom so that the whole graph is in sight."""
+        """Move and zoom so that the whole graph is visible."""
         self.page.evaluate(SHOW_ALL)
-        self.rest()
+        self.wait_for_drawing()
 
-    def rest(self) -> None:
-        """Let what is under way be drawn."""
+    def wait_for_drawing(self) -> None:
+        """Wait until pending changes are drawn."""
         self.page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
 
-    def shoot(self, name: str) -> None:
-        """Take a picture of the page, for people to look at."""
+    def screenshot(self, name: str) -> None:
+        """Save a screenshot of the page, for people to look at."""
         self.page.wait_for_timeout(300)  # a viewer draws in full once nothing has changed for a while
-        self.page.screenshot(path=self.pictures / f"{name}.png")
+        self.page.screenshot(path=self.screenshots / f"{name}.png")

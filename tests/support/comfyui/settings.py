@@ -25,6 +25,6 @@ def make_settings(
         embeddings=torch.randn(len(names), width, generator=generator),
         token_counts=(1,) * len(names),
         pooling="auto",
-        empty=make_cond(tokens=4, seed=7),
+        empty_conditioning=make_cond(tokens=4, seed=7),
     )
     return Settings(encoded, **options)

@@ -16,6 +16,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
+from ..weights import fill_parameters
+
 CPU = torch.device("cpu")
 TEXT_WIDTH = 48
 POOLED_WIDTH = 32
@@ -29,13 +31,8 @@ def fill(module: nn.Module, seed: int = 0) -> None:
     them: SD3's position embeddings.
     """
     generator = torch.Generator().manual_seed(seed)
+    fill_parameters(module, generator)
     with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            if parameter.ndim > 1:
-                parameter.copy_(noise * parameter[0].numel() ** -0.5)
-            else:
-                parameter.copy_(0.1 * noise + (not name.endswith("bias")))
         saved = module.state_dict()
         for name, buffer in module.named_buffers():
             if name in saved and buffer.is_floating_point():

@@ -17,7 +17,7 @@ from ....choices import POOLINGS, READERS, Pooling, Reader, check_choice
 from ....concepts import Concept
 from ....errors import UserError
 from ...encoded import EncodedConcepts, pool, resolve_pooling
-from ...token_spans import OTHERS, word_span
+from ...token_spans import REFERENCE_TEXTS, word_span
 from ...unknown_words import unknown_words_message
 from .tokens import CLIP_LISTS, T5, Ids, literal, part_of, tokenise, usable_lists
 
@@ -65,7 +65,7 @@ def encode_concepts(
     for concept in concepts:
         if EMBEDDING.search(concept.text):
             raise UserError(f'Concept "{concept.name}" names an embedding file, expected words: "{concept.text}".')
-    others = [tokenise(clip, text)[1] for text in OTHERS]
+    others = [tokenise(clip, text)[1] for text in REFERENCE_TEXTS]
     empty = clip.encode_from_tokens_scheduled(clip.tokenize(""))
     if reader == "clip":
         rows, context_tokens = _encode_together(clip, concepts, others)

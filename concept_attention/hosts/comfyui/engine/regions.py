@@ -101,7 +101,7 @@ class ScoreAccumulator:
             for region, selector, weight, column in zip(self._regions, selectors, weights, columns, strict=True):
                 sums[selector] += self._spread(column, region) * weight[..., None]
             scores = _ratio(self._sum_tokens(sums), token_weight)
-            pads = scores[:, -1] if parts[0].pads is not None else None
+            pads = scores[:, -1] if parts[0].pad_scores is not None else None
             scores = scores[:, : parts[0].scores.shape[1]]
             pasted[layer] = LayerScores(
                 scores, self._mean_norms([part.norms.to(device) for part in parts], weights), pads
@@ -149,7 +149,7 @@ def _selector(region: Region, device: torch.device) -> tuple[Tensor, ...]:
 
 def _with_pads(scores: LayerScores) -> Tensor:
     """Scores, with those of the pad token as one more concept, (B, C or C + 1, N)."""
-    return scores.scores if scores.pads is None else torch.cat([scores.scores, scores.pads[:, None]], dim=1)
+    return scores.scores if scores.pad_scores is None else torch.cat([scores.scores, scores.pad_scores[:, None]], dim=1)
 
 
 def _ratio(sums: Tensor, weights: Tensor) -> Tensor:

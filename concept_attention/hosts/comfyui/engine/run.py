@@ -91,7 +91,7 @@ def record(
 
 def _preview(settings: Settings, collector: Collector) -> LivePreview:
     recorded, default = collector.layers, collector.architecture.default_layers
-    return LivePreview(settings.encoded.concepts, settings.live_preview, collector.reading, recorded, default)
+    return LivePreview(settings.encoded.concepts, settings.live_preview, collector.share_rule, recorded, default)
 
 
 def _warn_of_size(collector: Collector, settings: Settings, latent: Tensor, steps: int) -> None:

@@ -256,4 +256,5 @@ def _chunk_rows(chunks: Sequence[int], batch: int) -> Rows:
 
 
 def _select_rows(scores: LayerScores, rows: slice) -> LayerScores:
-    return LayerScores(scores.scores[rows], scores.norms[rows], None if scores.pads is None else scores.pads[rows])
+    pad_scores = None if scores.pad_scores is None else scores.pad_scores[rows]
+    return LayerScores(scores.scores[rows], scores.norms[rows], pad_scores)

@@ -220,6 +220,6 @@ def test_the_previewer_is_found_inside_of_other_callbacks(model: Any, previewer:
 
 
 def test_what_cannot_be_shown_is_refused_before_anything_is_sampled() -> None:
-    with pytest.raises(ValueError, match='`live_preview` cannot show "moon". Write one of house, tree, sky, or segm'):
+    with pytest.raises(ValueError, match='The live preview cannot show "moon". Write one of house, tree, sky, or segm'):
         make_settings(live_preview="moon")
     assert make_settings(live_preview="SKY").fingerprint() == make_settings().fingerprint()

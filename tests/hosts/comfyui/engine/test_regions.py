@@ -30,7 +30,7 @@ def area(rows: range, columns: range, weight: Any = 1.0, batch: range = range(2)
 
 def naive_paste(accumulator: ScoreAccumulator, regions: list[Region], parts: list[LayerScores], what: str) -> Tensor:
     """Mean over the latent pixels of each token, and the regions that cover them, (B, C, N)."""
-    values = [part.scores if what == "scores" else part.pads[:, None] for part in parts]  # type: ignore[index]
+    values = [part.scores if what == "scores" else part.pad_scores[:, None] for part in parts]  # type: ignore[index]
     batch, *size = accumulator.size
     grid = latent_to_tokens(size, accumulator.patch)
     result = torch.zeros(batch, values[0].shape[1], math.prod(grid), dtype=torch.float64)
@@ -90,10 +90,10 @@ def test_regions_are_averaged_per_latent_pixel(regions: list[Region], pads: bool
     for layer, parts in layers.items():
         expected = naive_paste(accumulator, regions, parts, "scores")
         torch.testing.assert_close(finished[layer].scores.double(), expected, atol=1e-5, rtol=1e-5)
-        assert (finished[layer].pads is None) == (not pads)
+        assert (finished[layer].pad_scores is None) == (not pads)
         if pads:
             expected = naive_paste(accumulator, regions, parts, "pads")[:, 0]
-            torch.testing.assert_close(finished[layer].pads.double(), expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(finished[layer].pad_scores.double(), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_video_is_averaged_frame_by_frame() -> None:

@@ -28,7 +28,7 @@ from ....support.comfyui.tiny import make_flux
         ({"start_percent": -0.1}, "selects no step"),
         ({"end_percent": 1.1}, "selects no step"),
         ({"end_percent": float("nan")}, "selects no step"),
-        ({"mode": "sdxl"}, "sdxl.* does not exist"),
+        ({"mode": "sdxl"}, "Mode 'sdxl' does not exist"),
         ({"dtype": torch.int8}, "float32 or float16, got torch.int8"),
     ],
 )
@@ -43,7 +43,7 @@ def test_what_no_model_could_be_recorded_with_is_refused_at_once(options: dict[s
     [
         ({"layers": "3"}, r"^Layer 3 does not exist: this model has 3 joint blocks \(0-2\)"),
         ({"layers": "0-999999999"}, "^Layer 999999999 does not exist"),
-        ({"encoded": make_encoded(width=96)}, r"^Concepts are encoded 96 wide, this model's text input is 48 wide\. "),
+        ({"encoded": make_encoded(width=96)}, r"^Concept embeddings have width 96, but this model expects 48\. "),
     ],
 )
 def test_what_this_model_cannot_be_recorded_with_is_refused_before_the_run(

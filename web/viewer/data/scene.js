@@ -1,0 +1,97 @@
+// The scene: everything that is drawn, computed from the state and the values. Unchanged parts are not computed again.
+
+import { makeHeatmaps } from "./heatmaps.js";
+import { measureArea, measureLevel } from "./mask_measures.js";
+import { latentFrame, shownConcepts } from "./state.js";
+
+/** @import {Level} from "./masks.js" */
+/** @import {Memo} from "./memoize.js" */
+/** @import {State} from "./state.js" */
+/** @import {SummedAreaTable} from "./summed_area.js" */
+/** @import {Concept, Kind, Look, Method} from "./types.js" */
+
+/**
+ * @typedef {object} Scene
+ * @property {HTMLImageElement | null} image
+ * @property {[number, number]} imageSize  [height, width]
+ * @property {Float32Array} maps  [C, H, W]
+ * @property {[number, number]} grid  [height, width]
+ * @property {[number, number]} visible
+ * @property {[number, number]} range  values of the first and the last colour
+ * @property {Concept[]} concepts
+ * @property {Look} look
+ * @property {number[]} shown  concepts
+ * @property {number[]} picked
+ * @property {number[]} outlined  concepts that are outlined among all
+ * @property {Method} method
+ * @property {Level | null} level  of the method, unless it compares concepts
+ */
+
+/**
+ * @param {State} state
+ * @param {SummedAreaTable} table
+ * @param {HTMLImageElement | null} image
+ * @param {boolean} settled  whether there is time to measure in full
+ * @param {Memo} memo
+ * @returns {Scene}
+ */
+export function makeScene(state, table, image, settled, memo) {
+  const { manifest, steps, layers, look, choice, picked, hovered } = state;
+  const { visible, concepts, image_size: imageSize } = manifest;
+  const frame = latentFrame(state);
+  const chosen = [table, steps.join(), layers.join()];
+  const mapsOf = (/** @type {number} */ index) => makeHeatmaps(table, manifest, steps, layers, index);
+  const maps = memo.get("maps", [...chosen, frame], () => mapsOf(frame));
+  const allFrames = () => Array.from({ length: table.frames }, (_, index) => mapsOf(index));
+  const frames = () => (table.frames < 2 ? [maps] : memo.get("frames", chosen, allFrames));
+  /** @type {[number, number]} */
+  const grid = [manifest.grid[1], manifest.grid[2]];
+  const shown = shownConcepts(state);
+  const measured = [...chosen, shown.join(), choice.method, choice.threshold, choice.percentile];
+  const exact = settled || memo.isCurrent("level", measured);
+  const measure = () => measureLevel(frames, shown, { ...manifest, grid }, choice, exact);
+  const level = memo.get(exact ? "level" : "approximate level", measured, measure);
+  return {
+    image,
+    imageSize,
+    maps,
+    grid,
+    visible,
+    range: memo.get("range", [maps], () => colourRange(maps, manifest.kind)),
+    concepts,
+    look,
+    shown,
+    picked,
+    outlined: hovered === null ? picked : [hovered],
+    method: choice.method,
+    level,
+  };
+}
+
+/** The parts of a scene that the drawing depends on. @param {Scene} scene @returns {unknown[]} */
+export function dependenciesOf({ image, maps, look, shown, outlined, method, level }) {
+  return [image, maps, look, shown.join(), outlined.join(), method, level];
+}
+
+/** The share of the image, 0-1, inside the mask. @param {Scene} scene @param {Memo} memo @returns {number} */
+export function areaOf(scene, memo) {
+  return memo.get("area", [scene.maps, scene.level, scene.method, scene.shown.join()], () => measureArea(scene));
+}
+
+/** Pixels of the image that a token covers, [down, right]. @param {Scene} scene @returns {[number, number]} */
+export function strideOf({ imageSize, visible, grid }) {
+  const [down, right] = [0, 1].map((side) => Math.max(1, Math.round(imageSize[side] / (grid[side] * visible[side]))));
+  return [down, right];
+}
+
+/** Values of the first and the last colour.
+ * @param {Float32Array} maps @param {Kind} kind @returns {[number, number]} */
+function colourRange(maps, kind) {
+  if (kind !== "score") return [0, 1];
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of maps) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  return [low, high];
+}
