@@ -269,7 +269,7 @@ def test_what_cannot_be_recorded_is_refused_before_anything_is_sampled(model: An
         patch_model(patched, make_settings())
     with pytest.raises(ValueError, match="records concepts already"):
         patch_guider(BasicGuider.execute(patched, make_cond()).result[0], make_settings(), lambda *_: None)
-    with pytest.raises(ValueError, match="64 wide.*48 wide"):
+    with pytest.raises(ValueError, match="have width 64, but this model expects 48"):
         patch_model(model, make_settings(width=64))
     with pytest.raises(ValueError, match="Layer 3 does not exist"):
         patch_model(model, make_settings(layers="1-3"))

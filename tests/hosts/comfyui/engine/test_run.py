@@ -619,7 +619,7 @@ def arguments() -> list[Any]:
     "settings, message",
     [
         (Settings(make_encoded(), layers="7"), "Layer 7 does not exist"),
-        (Settings(make_encoded(width=32)), "32 wide"),
+        (Settings(make_encoded(width=32)), "have width 32, but this model expects 48"),
     ],
 )
 def test_what_cannot_be_recorded_is_refused_before_sampling(small: Any, settings: Settings, message: str) -> None:
