@@ -15,7 +15,7 @@ from PIL import Image
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` (same suffix) that takes its place when the block ends well.
+    """Write a file atomically: yield a temporary path (same suffix) that replaces `path` if the block succeeds.
 
     After an exception, a KeyboardInterrupt included, the temporary file is gone and `path` is as it was.
     """

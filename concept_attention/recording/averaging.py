@@ -12,7 +12,7 @@ from .shares import ShareRule
 
 
 class AveragingBuilder(RecordingBuilder):
-    """Keep the mean over the steps of exactly what a mode takes the mean of: shares, or scores.
+    """Keeps the mean over the steps of exactly what a mode averages: shares, or scores.
 
     Heatmaps in that mode, at its own temperature, are those of a recording of every step; `make_heatmaps` refuses what
     a mean cannot answer. One concept alone has share 1 everywhere, so the mean of its scores is kept.

@@ -15,7 +15,7 @@ from .recording import Recording, fit_float16
 
 
 class RecordingBuilder:
-    """Collect the scores of one run and become its recording.
+    """Collects the scores of one run and builds its recording.
 
     Per model evaluation: `begin_evaluation`, then `add_layer` for every kept joint block. Per sampler step:
     `commit`, which keeps the latest evaluation. At the end: `build`.

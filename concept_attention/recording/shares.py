@@ -111,7 +111,7 @@ def check_mean_suffices(recording: Recording, needs_steps: Mapping[str, bool]) -
     mean = shares if recording.averaged == "share" else "scores"
     for what in (what for what, needed in needs_steps.items() if needed):
         raise UserError(
-            f"This recording keeps only the mean of its {mean} over all steps; {what} cannot be made of that. "
+            f"This recording keeps only the mean of its {mean} over all steps; {what} cannot be computed from it. "
             "Leave it at its default, or record again with keep=every step."
         )
 
