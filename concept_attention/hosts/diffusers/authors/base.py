@@ -1,4 +1,4 @@
-"""The base classes of all classes with the authors' interfaces."""
+"""The base class of all classes with the authors' interfaces."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ....selection import parse_layers, parse_steps
 from ..analysis import analyze, image_to_tokens
 from ..generation import Result, generate
 from ..loading import defaults_for, load_pipeline
-from ..pipelines.family import FlowFamily, PipelineFamily
+from ..pipelines.family import PipelineFamily
 from ..registry import adapter_for
 
 
@@ -107,12 +107,6 @@ class AuthorsPipeline:
             found = adapter_for(self.pipeline.transformer).describe(self.pipeline.transformer)
             parse_layers(wanted.layers, found.joint_blocks, found.default_layers)
         check_colormap(wanted.cmap)
-
-
-class AuthorsImagePipeline(AuthorsPipeline):
-    """An `AuthorsPipeline` of an image model."""
-
-    family: ClassVar[FlowFamily]
 
     def _generate_image(
         self, prompt: str, concepts: Sequence[str], wanted: HeatmapOptions, steps: int | None, **options: Any

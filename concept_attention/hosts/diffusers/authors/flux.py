@@ -10,10 +10,10 @@ from PIL.Image import Image
 from ....choices import Pooling
 from ....errors import UserError
 from ..pipelines.flux import FluxFamily
-from .base import AuthorsImagePipeline, ConceptAttentionOutput, HeatmapOptions
+from .base import AuthorsPipeline, ConceptAttentionOutput, HeatmapOptions
 
 
-class ConceptAttentionFluxPipeline(AuthorsImagePipeline):
+class ConceptAttentionFluxPipeline(AuthorsPipeline):
     """Flux 1 with concept attention, called as the authors' class of that name.
 
     Args:

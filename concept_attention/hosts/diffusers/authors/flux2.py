@@ -10,10 +10,10 @@ from PIL.Image import Image
 from ....choices import Pooling
 from ..loading import defaults_for
 from ..pipelines.flux2 import Flux2Family
-from .base import AuthorsImagePipeline, ConceptAttentionOutput, HeatmapOptions
+from .base import AuthorsPipeline, ConceptAttentionOutput, HeatmapOptions
 
 
-class ConceptAttentionFlux2Pipeline(AuthorsImagePipeline):
+class ConceptAttentionFlux2Pipeline(AuthorsPipeline):
     """Flux 2 with concept attention, called as the authors' class of that name.
 
     Args:

@@ -10,10 +10,10 @@ from PIL.Image import Image
 
 from ....choices import Pooling, Reader
 from ..pipelines.sd3 import SD3Family
-from .base import AuthorsImagePipeline, ConceptAttentionOutput, HeatmapOptions
+from .base import AuthorsPipeline, ConceptAttentionOutput, HeatmapOptions
 
 
-class ConceptAttentionSD3Pipeline(AuthorsImagePipeline):
+class ConceptAttentionSD3Pipeline(AuthorsPipeline):
     """Stable Diffusion 3 and 3.5 with concept attention, called as the authors' class of that name.
 
     Args:

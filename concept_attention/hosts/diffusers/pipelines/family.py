@@ -1,4 +1,4 @@
-"""The base classes of all families: how a family's pipelines are run, and how they are given an existing image."""
+"""The base class of all families: how a family's pipelines are run, and how they are given an existing image."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ from .t5 import encode_with_t5
 
 
 class PipelineFamily(ABC):
-    """One family of pipelines. A family overrides what differs.
+    """One family of pipelines.
+
+    The defaults hold for image models trained by flow matching, with a T5. A family overrides what differs.
 
     Attributes:
         title: of the family, for messages.
         pipelines: names of the classes of its pipelines.
         names: hub ids by the short names of models.
         video: whether it makes videos.
+        max_shift: of the schedule, at 4096 image tokens, if the scheduler's configuration has none.
     """
 
     title: ClassVar[str]
     pipelines: ClassVar[tuple[str, ...]]
     names: ClassVar[Mapping[str, str]]
     video: ClassVar[bool] = False
+    max_shift: ClassVar[float] = 1.15
 
     @abstractmethod
     def defaults(self, pipeline: Any) -> Defaults:
@@ -71,32 +75,53 @@ class PipelineFamily(ABC):
     def call_arguments(self, pipeline: Any, request: Request, batch: int) -> dict[str, Any]:
         """Arguments specific to this family's pipelines, for a batch of so many prompts."""
 
-    @abstractmethod
     def layout(self, pipeline: Any, width: int, height: int, frames: int) -> Layout:
         """The token grid for a size in pixels and a number of frames.
 
         Raises:
             UserError: for a number of frames that the model cannot make.
         """
+        if frames != 1:
+            raise UserError(f"This model makes images, not videos: {frames} frames are not possible. Leave them out.")
+        return Layout((1, height // 16, width // 16))
 
-    @abstractmethod
     def outputs(self, output: Any) -> Any:
         """What a pipeline has made: an image, or the frames of a video, per prompt."""
+        return output.images
 
-    @abstractmethod
     def step_sigma(self, scheduler: Any, step: int, timestep: Any) -> float:
         """Noise level, 0-1, of a step of the current run."""
+        return float(scheduler.sigmas[step])
 
-    @abstractmethod
+    def schedule_sigma(self, pipeline: Any, steps: int, step: int, tokens: int) -> float:
+        """Noise level, 0-1, at a step of the model's own schedule of `steps`, for images of `tokens` image tokens."""
+        scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+        scheduler.set_timesteps(**self.schedule_arguments(scheduler.config, steps, tokens))
+        return self.step_sigma(scheduler, step, scheduler.timesteps[step])
+
+    def schedule_arguments(self, config: Any, steps: int, tokens: int) -> dict[str, Any]:
+        """What the pipeline calls its scheduler's `set_timesteps` with; `config` is the scheduler's."""
+        return {"num_inference_steps": steps}
+
+    def usual_shift(self, config: Any, tokens: int) -> float:
+        """The shift of the schedule for images of `tokens` image tokens, as Flux 1 and SD3 compute it."""
+        usual = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": self.max_shift}
+        return calculate_shift(tokens, *(config.get(name, value) for name, value in usual.items()))
+
     def noised(self, pipeline: Any, latents: Tensor, fresh: Tensor, noise: float) -> Tensor:
         """Latents mixed with the noise `fresh`, as the model gets them at noise level `noise`, 0-1."""
+        return noise * fresh + (1 - noise) * latents
 
-    @abstractmethod
     def encode_images(self, pipeline: Any, pixels: Tensor) -> Tensor:
         """Images, or the frames of one video, (B, 3, H, W), -1 to 1, to latents in the transformer's layout and dtype.
 
         The VAE's mean is taken, not a sample.
         """
+        vae = pipeline.vae
+        encoded = vae.encode(pixels.to(pipeline._execution_device, vae.dtype))
+        latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+        latents = (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+        return latents.to(pipeline.transformer.dtype)
 
     @abstractmethod
     def conditions(
@@ -113,50 +138,8 @@ class PipelineFamily(ABC):
             max_tokens: length the prompt is padded to.
         """
 
-
-class FlowFamily(PipelineFamily):
-    """Image models trained by flow matching: latents are `noise * fresh + (1 - noise) * image`."""
-
-    max_shift: ClassVar[float] = 1.15  # of the schedule, at 4096 tokens, if the scheduler's configuration has none
-
-    def layout(self, pipeline: Any, width: int, height: int, frames: int) -> Layout:
-        if frames != 1:
-            raise UserError(f"This model makes images, not videos: {frames} frames are not possible. Leave them out.")
-        return Layout((1, height // 16, width // 16))
-
-    def outputs(self, output: Any) -> Any:
-        return output.images
-
-    def step_sigma(self, scheduler: Any, step: int, timestep: Any) -> float:
-        return float(scheduler.sigmas[step])
-
-    def noised(self, pipeline: Any, latents: Tensor, fresh: Tensor, noise: float) -> Tensor:
-        return noise * fresh + (1 - noise) * latents
-
-    def schedule_sigma(self, pipeline: Any, steps: int, step: int, tokens: int) -> float:
-        """Noise level, 0-1, at a step of the model's own schedule of `steps`, for images of `tokens` image tokens."""
-        scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
-        scheduler.set_timesteps(**self.schedule_arguments(scheduler.config, steps, tokens))
-        return float(scheduler.sigmas[step])
-
-    @abstractmethod
-    def schedule_arguments(self, config: Any, steps: int, tokens: int) -> dict[str, Any]:
-        """What the pipeline calls its scheduler's `set_timesteps` with; `config` is the scheduler's."""
-
-    def usual_shift(self, config: Any, tokens: int) -> float:
-        """The shift of the schedule for images of `tokens` image tokens, as Flux 1 and SD3 compute it."""
-        usual = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": self.max_shift}
-        return calculate_shift(tokens, *(config.get(name, value) for name, value in usual.items()))
-
-    def encode_images(self, pipeline: Any, pixels: Tensor) -> Tensor:
-        vae = pipeline.vae
-        encoded = vae.encode(pixels.to(pipeline._execution_device, vae.dtype))
-        latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-        latents = (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
-        return latents.to(pipeline.transformer.dtype)
-
     def sigma_and_guidance(self, pipeline: Any, batch: int, noise: float) -> dict[str, Any]:
-        """The noise level as timestep, and no guidance, for the analysis of existing images."""
+        """The `conditions` of Flux 1 and 2 that say how noisy the images are: sigma, and zero guidance."""
         device, transformer = pipeline._execution_device, pipeline.transformer
         return {
             "timestep": torch.full((batch,), noise, device=device, dtype=transformer.dtype),

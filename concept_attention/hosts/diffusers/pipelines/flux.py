@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ..transformers.flux import pack_latents, position_ids
-from .family import FlowFamily
+from .family import PipelineFamily
 from .request import Defaults, Request, is_tiny
 
 
-class FluxFamily(FlowFamily):
+class FluxFamily(PipelineFamily):
     """Flux 1: schnell, dev and their fine-tunes.
 
     Source: the authors' `embed_concepts`, which keeps the first token of T5; their `encode_image`, in which image and

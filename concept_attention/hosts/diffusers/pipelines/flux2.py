@@ -19,11 +19,11 @@ from ....errors import UserError
 from ...encoded import EncodedConcepts, pool, resolve_pooling
 from ...token_spans import REFERENCE_TEXTS, word_span
 from ...unknown_words import unknown_words_message
-from .family import FlowFamily
+from .family import PipelineFamily
 from .request import Defaults, Request
 
 
-class Flux2Family(FlowFamily):
+class Flux2Family(PipelineFamily):
     """Flux 2: dev and Klein.
 
     Source: the authors' Flux 2 code. It encodes a concept in the chat template and keeps the token before the

@@ -17,12 +17,12 @@ from ....concepts import Concept
 from ....errors import UserError
 from ...encoded import EncodedConcepts, pool, resolve_pooling
 from ...unknown_words import unknown_words_message
-from .family import FlowFamily
+from .family import PipelineFamily
 from .request import Defaults, Request, is_tiny, model_name
 from .t5 import encode_with_t5
 
 
-class SD3Family(FlowFamily):
+class SD3Family(PipelineFamily):
     """Stable Diffusion 3 and 3.5.
 
     Source: arXiv:2502.04320 for concepts through T5. The authors' SD3 code for concepts through CLIP, which have one
