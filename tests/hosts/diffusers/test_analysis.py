@@ -1,4 +1,4 @@
-"""Analysing pictures: what the model is shown, what is recorded, and how little of the model runs."""
+"""Analysing images: what the model is shown, what is recorded, and how little of the model runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALL: dict[str, Any] = {"width": 64, "height": 48, "max_tokens": 12}
 CLOSE = 1e-5
 
 
-def picture(width: int = 64, height: int = 48, seed: int = 0) -> Image.Image:
+def make_image(width: int = 64, height: int = 48, seed: int = 0) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -44,12 +44,12 @@ def embeddings(pipeline: Any) -> Tensor:
         return pipeline.text_encoder_2(ids.input_ids)[0][:, 0]
 
 
-def test_the_model_is_shown_the_noised_picture_and_recorded(pipeline: Any, captured: Any) -> None:
+def test_the_model_is_shown_the_noised_image_and_recorded(pipeline: Any, captured: Any) -> None:
     calls = captured(pipeline.transformer)
-    found = analyze(pipeline, picture(), CONCEPTS, prompt="a red house", noise=0.3, seed=5, **SMALL)
+    found = analyze(pipeline, make_image(), CONCEPTS, prompt="a red house", noise=0.3, seed=5, **SMALL)
     (shown,) = calls
     fresh = torch.randn(12, 64, generator=torch.Generator().manual_seed(5))
-    expected = 0.3 * fresh + 0.7 * tokens(pipeline, picture())
+    expected = 0.3 * fresh + 0.7 * tokens(pipeline, make_image())
     assert relative_error(shown["hidden_states"], expected) < CLOSE
     assert shown["timestep"].tolist() == pytest.approx([0.3])
     assert not shown["pooled_projections"].any() and shown["pooled_projections"].shape == (1, 64)
@@ -82,8 +82,8 @@ def test_a_full_autoencoders_mean_is_shifted_and_scaled(schnell: Any, captured: 
     ).eval()
     calls = captured(schnell.transformer)
     for _ in range(2):
-        analyze(schnell, picture(), CONCEPTS, noise=0.25, **SMALL)
-    pixels = torch.from_numpy(np.array(picture())).float().permute(2, 0, 1)[None] / 127.5 - 1
+        analyze(schnell, make_image(), CONCEPTS, noise=0.25, **SMALL)
+    pixels = torch.from_numpy(np.array(make_image())).float().permute(2, 0, 1)[None] / 127.5 - 1
     with torch.no_grad():
         latents = (schnell.vae.encode(pixels).latent_dist.mean - 0.12) * 0.36
     fresh = torch.randn(12, 64, generator=torch.Generator().manual_seed(0))
@@ -108,22 +108,22 @@ def test_nothing_runs_after_the_last_kept_joint_block(
 
             noting.__wrapped__ = forward  # type: ignore[attr-defined]
             monkeypatch.setattr(block, "forward", noting)
-    analyze(schnell, picture(), CONCEPTS, layers=layers, samples=2, **SMALL)
+    analyze(schnell, make_image(), CONCEPTS, layers=layers, samples=2, **SMALL)
     assert ran == [f"joint {index}" for index in range(joint)] * 2
     monkeypatch.undo()
     assert untouched(model)
 
 
 def test_layers_equal_those_of_the_full_recording(schnell: Any) -> None:
-    full = analyze(schnell, picture(), CONCEPTS, **SMALL)
-    some = analyze(schnell, picture(), CONCEPTS, layers="0-1", **SMALL)
+    full = analyze(schnell, make_image(), CONCEPTS, **SMALL)
+    some = analyze(schnell, make_image(), CONCEPTS, layers="0-1", **SMALL)
     assert some.layers == (0, 1)
     assert torch.equal(some.scores, full.scores[:, :2])
 
 
 def test_samples_are_independent_noises_and_are_averaged(schnell: Any) -> None:
-    several = analyze(schnell, picture(), CONCEPTS, samples=3, seed=4, **SMALL)
-    singles = [analyze(schnell, picture(), CONCEPTS, seed=4 + sample, **SMALL) for sample in range(3)]
+    several = analyze(schnell, make_image(), CONCEPTS, samples=3, seed=4, **SMALL)
+    singles = [analyze(schnell, make_image(), CONCEPTS, seed=4 + sample, **SMALL) for sample in range(3)]
     assert (several.steps, several.sigmas) == ((0, 1, 2), (0.5,) * 3)
     assert torch.equal(several.scores, torch.cat([single.scores for single in singles]))
     maps = [make_heatmaps(single).values for single in singles]
@@ -132,21 +132,21 @@ def test_samples_are_independent_noises_and_are_averaged(schnell: Any) -> None:
     assert all(relative_error(averaged, one) > 0.01 for one in maps)
 
 
-def test_several_pictures_equal_single_ones(schnell: Any) -> None:
-    pictures = [picture(seed=seed) for seed in (0, 1)]
-    both = analyze(schnell, pictures, CONCEPTS, prompt="a tree", **SMALL)
+def test_several_images_equal_single_ones(schnell: Any) -> None:
+    images = [make_image(seed=seed) for seed in (0, 1)]
+    both = analyze(schnell, images, CONCEPTS, prompt="a tree", **SMALL)
     assert both.batch == 2
-    for index, one in enumerate(pictures):
+    for index, one in enumerate(images):
         single = analyze(schnell, one, CONCEPTS, prompt="a tree", **SMALL)
         assert relative_error(single.scores[:, :, 0], both.scores[:, :, index]) < CLOSE
     assert relative_error(both.scores[:, :, 0], both.scores[:, :, 1]) > 0.01
 
 
-def test_the_recording_belongs_to_the_original_picture(schnell: Any, captured: Any) -> None:
+def test_the_recording_belongs_to_the_original_image(schnell: Any, captured: Any) -> None:
     calls = captured(schnell.transformer)
-    found = analyze(schnell, picture(100, 50), CONCEPTS, width=96, height=48, max_tokens=12)
+    found = analyze(schnell, make_image(100, 50), CONCEPTS, width=96, height=48, max_tokens=12)
     assert (found.image_size, found.grid) == ((50, 100), (1, 3, 6))
-    shown = picture(100, 50).resize((96, 48), Image.Resampling.LANCZOS)
+    shown = make_image(100, 50).resize((96, 48), Image.Resampling.LANCZOS)
     fresh = torch.randn(18, 64, generator=torch.Generator().manual_seed(0))
     expected = 0.5 * fresh + 0.5 * tokens(schnell, shown)
     torch.testing.assert_close(calls[0]["hidden_states"], expected, rtol=1e-5, atol=1e-5)
@@ -155,7 +155,7 @@ def test_the_recording_belongs_to_the_original_picture(schnell: Any, captured: A
 @pytest.mark.parametrize(
     "size, sides, grid",
     [
-        ((300, 200), {"width": 96}, (4, 6)),  # the other side keeps the picture's aspect
+        ((300, 200), {"width": 96}, (4, 6)),  # the other side keeps the image's aspect
         ((300, 200), {"height": 64}, (4, 6)),
         ((200, 300), {"width": 64}, (6, 4)),
         ((300, 200), {"width": 64, "height": 64}, (4, 4)),
@@ -165,29 +165,29 @@ def test_the_recording_belongs_to_the_original_picture(schnell: Any, captured: A
 def test_the_grid_keeps_the_aspect(
     schnell: Any, size: tuple[int, int], sides: dict[str, int], grid: tuple[int, int]
 ) -> None:
-    assert analyze(schnell, picture(*size), CONCEPTS, max_tokens=12, **sides).grid == (1, *grid)
+    assert analyze(schnell, make_image(*size), CONCEPTS, max_tokens=12, **sides).grid == (1, *grid)
 
 
 def test_the_models_own_size_is_kept_in_area(schnell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = Defaults(side=64, steps=1, guidance=0.0, cfg=1.0, max_tokens=12)
     monkeypatch.setattr("concept_attention.hosts.diffusers.analysis.defaults_for", lambda pipeline: defaults)
     for size, grid in (((50, 50), (4, 4)), ((900, 400), (3, 6)), ((32, 512), (16, 1))):
-        assert analyze(schnell, picture(*size), CONCEPTS).grid == (1, *grid)
+        assert analyze(schnell, make_image(*size), CONCEPTS).grid == (1, *grid)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "L", "I;16"])
-def test_any_kind_of_picture_is_converted(schnell: Any, mode: str) -> None:
+def test_any_kind_of_image_is_converted(schnell: Any, mode: str) -> None:
     """To what `images.from_pil` makes of it: transparency on white, 16 bits scaled, a palette looked up."""
-    grey = np.asarray(picture().convert("L"))
+    grey = np.asarray(make_image().convert("L"))
     if mode == "I;16":
         image = Image.fromarray(grey.astype(np.uint16) * 257)
         plain = Image.fromarray(grey)
     elif mode == "RGBA":
-        image = picture().convert("RGBA")
+        image = make_image().convert("RGBA")
         image.putalpha(Image.fromarray(np.where(grey > 128, 255, 0).astype(np.uint8)))
-        plain = Image.composite(picture(), Image.new("RGB", (64, 48), "white"), image.getchannel("A"))
+        plain = Image.composite(make_image(), Image.new("RGB", (64, 48), "white"), image.getchannel("A"))
     else:
-        image = picture().convert(mode)
+        image = make_image().convert(mode)
         plain = image
     found = analyze(schnell, image, CONCEPTS, **SMALL)
     expected = analyze(schnell, plain.convert("RGB"), CONCEPTS, **SMALL)
@@ -196,10 +196,10 @@ def test_any_kind_of_picture_is_converted(schnell: Any, mode: str) -> None:
 
 @pytest.mark.parametrize("noise", [1e-3, 1.0])
 def test_the_ends_of_the_noise_range_are_allowed(schnell: Any, noise: float) -> None:
-    found = analyze(schnell, picture(), CONCEPTS, noise=noise, **SMALL)
+    found = analyze(schnell, make_image(), CONCEPTS, noise=noise, **SMALL)
     assert found.sigmas == (noise,)
-    other = analyze(schnell, picture(seed=1), CONCEPTS, noise=noise, **SMALL)
-    assert torch.equal(other.scores, found.scores) == (noise == 1)  # only noise: whatever the picture
+    other = analyze(schnell, make_image(seed=1), CONCEPTS, noise=noise, **SMALL)
+    assert torch.equal(other.scores, found.scores) == (noise == 1)  # only noise: whatever the image
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_the_ends_of_the_noise_range_are_allowed(schnell: Any, noise: float) -> 
         ({"noise": float("nan")}, r"^Noise must be above 0 and at most 1, got nan\."),
         ({"samples": 0}, r"^There must be at least one noise sample, got 0\.$"),
         ({"image": []}, r"^There is no image"),
-        ({"image": [picture(), picture(48, 64)]}, r"^Images of a batch must have one size, got .*one by one\.$"),
+        ({"image": [make_image(), make_image(48, 64)]}, r"^Images of a batch must have one size, got .*one by one\.$"),
         ({"width": 50}, r"^Width must be a positive multiple of 16, got 50\. Try 48\.$"),
         ({"height": 0}, r"^Height must be a positive multiple of 16, got 0\. Try 16\.$"),
         ({"layers": "19"}, r"^Layer 19 does not exist"),
@@ -219,7 +219,7 @@ def test_the_ends_of_the_noise_range_are_allowed(schnell: Any, noise: float) -> 
 )
 def test_what_cannot_be_analysed_is_refused(schnell: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
-        analyze(schnell, **{"image": picture(), "concepts": CONCEPTS, **SMALL, **options})
+        analyze(schnell, **{"image": make_image(), "concepts": CONCEPTS, **SMALL, **options})
     assert "\n" not in str(error.value)
     assert untouched(schnell.transformer)
 
@@ -229,23 +229,23 @@ def test_nothing_stays_on_the_model_after_an_interrupt(schnell: Any) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        analyze(schnell, picture(), CONCEPTS, on_step=stop, **SMALL)
+        analyze(schnell, make_image(), CONCEPTS, on_step=stop, **SMALL)
     assert untouched(schnell.transformer)
 
 
 def test_progress_is_told_after_every_sample(schnell: Any) -> None:
     steps: list[tuple[int, int]] = []
-    analyze(schnell, picture(), CONCEPTS, samples=2, on_step=lambda *step: steps.append(step), **SMALL)
+    analyze(schnell, make_image(), CONCEPTS, samples=2, on_step=lambda *step: steps.append(step), **SMALL)
     assert steps == [(1, 2), (2, 2)]
 
 
 def test_the_random_numbers_of_the_caller_are_left_alone(schnell: Any) -> None:
     before = torch.get_rng_state()
-    analyze(schnell, picture(), CONCEPTS, **SMALL)
+    analyze(schnell, make_image(), CONCEPTS, **SMALL)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_unknown_words_of_a_prompt_are_warned_of(schnell: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "concept_attention"):
-        analyze(schnell, picture(), CONCEPTS, prompt="a red castle", **SMALL)
+        analyze(schnell, make_image(), CONCEPTS, prompt="a red castle", **SMALL)
     assert 'does not know every word in "a red castle"' in caplog.text

@@ -45,7 +45,7 @@ def options(pipeline: Any) -> dict[str, Any]:
     return {"width": 64, "height": 48, "steps": 2, "max_tokens": 24, **video}
 
 
-def pictures(count: int) -> list[Image.Image]:
+def make_images(count: int) -> list[Image.Image]:
     pixels = np.random.default_rng(0).integers(0, 256, (count, 6, 8, 3), dtype=np.uint8)
     return [Image.fromarray(one).resize((64, 48), Image.Resampling.BICUBIC) for one in pixels]
 
@@ -74,7 +74,7 @@ def test_what_is_made_is_bit_identical_with_and_without_concepts(
         pipeline(
             prompt=prompts,
             guidance_scale=3.0 if kind == "Flux.2 dev" else cfg,
-            generator=[torch.Generator().manual_seed(7 + picture) for picture in range(batch)],
+            generator=[torch.Generator().manual_seed(7 + image) for image in range(batch)],
             **negative,
             **called,
         )
@@ -117,16 +117,16 @@ def test_a_run_that_is_interrupted_leaves_nothing(pipeline: Any, options: dict[s
     assert untouched(pipeline.transformer)
 
 
-def test_a_picture_is_looked_at_with_noise(kind: str, pipeline: Any, captured: Any) -> None:
+def test_an_image_is_looked_at_with_noise(kind: str, pipeline: Any, captured: Any) -> None:
     family = family_of(pipeline)
     calls = captured(pipeline.transformer)
-    shown = pictures(9 if family.video else 2)
+    shown = make_images(9 if family.video else 2)
     found = analyze(pipeline, shown, CONCEPTS, prompt=PROMPTS[0], noise=0.3, seed=5, width=64, height=48, max_tokens=24)
     (call,) = calls
     rows = 1 if family.video else 2
     assert relative_error(found.scores[0], scores_of(kind, pipeline, call, rows)) < CLOSE
     assert found.sigmas == (0.3,) and found.image_size == (48, 64)
-    # What the model made of noise alone, and of the picture alone, at the same time.
+    # What the model made of noise alone, and of the image alone, at the same time.
     pixels = torch.from_numpy(np.stack([np.asarray(one) for one in shown])).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
         latents = family.encode_images(pipeline, pixels)
@@ -169,8 +169,8 @@ def test_a_folder_of_the_family_is_loaded(pipeline: Any, tmp_path: Path, options
 def test_a_model_in_half_precision_is_looked_at(kind: str, random_pipeline: Any, options: dict[str, Any]) -> None:
     """Text encoders and autoencoder are those other tests share: only the transformer's own copy is rounded."""
     pipeline = PIPELINES[kind](random_pipeline)
-    full = analyze(pipeline, pictures(1), CONCEPTS, noise=0.3, width=64, height=48, max_tokens=24)
+    full = analyze(pipeline, make_images(1), CONCEPTS, noise=0.3, width=64, height=48, max_tokens=24)
     pipeline.transformer.to(torch.bfloat16)
-    half = analyze(pipeline, pictures(1), CONCEPTS, noise=0.3, width=64, height=48, max_tokens=24)
+    half = analyze(pipeline, make_images(1), CONCEPTS, noise=0.3, width=64, height=48, max_tokens=24)
     assert half.scores.dtype == torch.float32
     assert 0 < (half.scores - full.scores).abs().max() < 0.1 * full.scores.abs().max()

@@ -1,4 +1,4 @@
-"""Generating: the pictures are those of the pipeline alone, the recording is that of its conditional evaluations."""
+"""Generating: the images are those of the pipeline alone, the recording is that of its conditional evaluations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOSE = 1e-5
 
 @pytest.fixture
 def latents(random_pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """Latents of every picture that is decoded."""
+    """Latents of every image that is decoded."""
     kept: list[Tensor] = []
     decode = random_pipeline.vae.decode
 
@@ -41,7 +41,7 @@ def latents(random_pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> list[Tenso
 @pytest.mark.parametrize("width, height", [(64, 64), (96, 64)], ids=["square", "3:2"])
 @pytest.mark.parametrize("cfg", [1.0, 2.5])
 @pytest.mark.parametrize("batch", [1, 2])
-def test_pictures_are_bit_identical_with_and_without_concepts(
+def test_images_are_bit_identical_with_and_without_concepts(
     pipeline: Any, latents: list[Tensor], batch: int, cfg: float, width: int, height: int
 ) -> None:
     prompts = PROMPTS[:batch]
@@ -53,7 +53,7 @@ def test_pictures_are_bit_identical_with_and_without_concepts(
         height=height,
         num_inference_steps=2,
         guidance_scale=2.5,
-        generator=[torch.Generator().manual_seed(7 + picture) for picture in range(batch)],
+        generator=[torch.Generator().manual_seed(7 + image) for image in range(batch)],
         max_sequence_length=12,
     ).images
     found = generate(
@@ -128,10 +128,10 @@ def test_the_recording_is_that_of_the_conditional_evaluations(pipeline: Any, cap
 
 def test_a_batch_equals_single_runs(schnell: Any, latents: list[Tensor]) -> None:
     batch = generate(schnell, PROMPTS, CONCEPTS, seed=3, **SMALL).recording
-    for picture, prompt in enumerate(PROMPTS):
-        single = generate(schnell, prompt, CONCEPTS, seed=3 + picture, **SMALL).recording
-        assert relative_error(single.scores[:, :, 0], batch.scores[:, :, picture]) < CLOSE
-        assert relative_error(latents[-1][0], latents[0][picture]) < CLOSE
+    for image, prompt in enumerate(PROMPTS):
+        single = generate(schnell, prompt, CONCEPTS, seed=3 + image, **SMALL).recording
+        assert relative_error(single.scores[:, :, 0], batch.scores[:, :, image]) < CLOSE
+        assert relative_error(latents[-1][0], latents[0][image]) < CLOSE
     assert relative_error(batch.scores[:, :, 0], batch.scores[:, :, 1]) > 0.01
 
 

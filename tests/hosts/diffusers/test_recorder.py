@@ -141,22 +141,22 @@ def test_concepts_are_done_after_the_last_kept_layer(monkeypatch: pytest.MonkeyP
     assert [used[layer] for layer in range(3)] == [2, 2, 1]  # the prompt's, and the concepts'
 
 
-def test_a_batch_equals_single_pictures(transformer: Any) -> None:
+def test_a_batch_equals_single_images(transformer: Any) -> None:
     inputs = flux_inputs(transformer, batch=2)
     batch = record(transformer, inputs)
     shared = ("img_ids", "txt_ids")
-    for picture in range(2):
+    for image in range(2):
         alone = {
-            name: value[picture : picture + 1] if isinstance(value, Tensor) and name not in shared else value
+            name: value[image : image + 1] if isinstance(value, Tensor) and name not in shared else value
             for name, value in inputs.items()
         }
         single = record(transformer, alone)
-        assert relative_error(single.scores[:, :, 0], batch.scores[:, :, picture]) < CLOSE
+        assert relative_error(single.scores[:, :, 0], batch.scores[:, :, image]) < CLOSE
 
 
-def test_tokens_of_a_reference_picture_are_attended_to_and_not_mapped() -> None:
+def test_tokens_of_a_reference_image_are_attended_to_and_not_mapped() -> None:
     transformer = make_flux()
-    inputs = flux_inputs(transformer, rows=5, columns=4)  # 12 tokens of the picture, 8 of a reference
+    inputs = flux_inputs(transformer, rows=5, columns=4)  # 12 tokens of the image, 8 of a reference
     recording = record(transformer, inputs)
     expected = naive_scores(*naive(transformer, inputs))
     assert recording.scores.shape[-1] == 12

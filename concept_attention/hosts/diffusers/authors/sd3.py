@@ -29,7 +29,7 @@ class ConceptAttentionSD3Pipeline(AuthorsImagePipeline):
     over all layers and steps. It differs where theirs fails:
     - A concept is read alone by T5, all of its words. Theirs is the CLIP token that stands where the concept would be
       if each had one token: `reader="clip"`, with which every concept here has as many tokens as it has.
-    - With classifier-free guidance the prompt's half is looked at, theirs is the negative prompt's.
+    - With classifier-free guidance the prompt's half is observed, theirs is the negative prompt's.
     - The image tokens that are scored have attended to the prompt, as arXiv:2502.04320 says; theirs to the concepts in
       place of it, so that they depend on the list. No argument gives that.
     - Every step has its own softmax; theirs averages the vectors over the steps before. For one step it is the same.

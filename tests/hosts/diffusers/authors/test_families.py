@@ -21,7 +21,7 @@ from ....support.diffusers.small_pipelines import make_cogvideox_pipeline, make_
 
 CONCEPTS = ["house", "a red tree", "sky"]
 SIZE: dict[str, Any] = {"width": 64, "height": 48}
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +104,11 @@ def test_sd3_reads_by_clip_and_draws_seeds_if_asked(sd3: Any) -> None:
 
 
 def test_sd3_encodes_at_a_step_from_the_end(sd3: Any) -> None:
-    found = sd3.encode_image(PICTURE, "a house", CONCEPTS, seed=1, **SIZE)
+    found = sd3.encode_image(IMAGE, "a house", CONCEPTS, seed=1, **SIZE)
     assert found.recording.sigmas == pytest.approx((0.6022,), abs=1e-4)
-    assert sd3.encode_image(PICTURE, "", CONCEPTS, timestep_index=0, **SIZE).recording.sigmas == (1.0,)
+    assert sd3.encode_image(IMAGE, "", CONCEPTS, timestep_index=0, **SIZE).recording.sigmas == (1.0,)
     with pytest.raises(ValueError, match=r"-1 does not exist: a schedule of num_steps=4 has 0 to 3"):
-        sd3.encode_image(PICTURE, "", CONCEPTS, timestep_index=-5, **SIZE)
+        sd3.encode_image(IMAGE, "", CONCEPTS, timestep_index=-5, **SIZE)
 
 
 def test_flux2_averages_the_last_third_of_the_steps_but_the_last(flux2: Any) -> None:
@@ -132,7 +132,7 @@ def test_flux2_averages_the_last_third_of_the_steps_but_the_last(flux2: Any) -> 
 
 
 def test_flux2_encodes_at_its_shifted_schedule(flux2: Any) -> None:
-    found = flux2.encode_image(PICTURE, CONCEPTS, **SIZE)
+    found = flux2.encode_image(IMAGE, CONCEPTS, **SIZE)
     assert found.recording.sigmas == (flux2.family.schedule_sigma(flux2.pipeline, 4, 2, 12),)
     assert found.image.size == (64, 48) and len(found.concept_heatmaps) == 3
 

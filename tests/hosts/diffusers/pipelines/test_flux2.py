@@ -1,4 +1,4 @@
-"""How Flux 2's texts, pictures and schedule are read."""
+"""How Flux 2's texts, images and schedule are read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ....support.diffusers.small_pipelines import make_flux2_pipeline
 from ....support.numbers import relative_error
 
 CONCEPTS = parse_concepts("sky\ncar: a red car")
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
 SMALL: dict[str, Any] = {"width": 64, "height": 48, "max_tokens": 24}
 
 
@@ -68,11 +68,11 @@ def test_what_cannot_be_read_is_refused(dev: Any, klein: Any, text: str, message
         encode_concepts(dev, CONCEPTS, reader="clip")
 
 
-def test_a_picture_is_looked_at_in_normalised_latents_without_guidance(dev: Any, captured: Any) -> None:
+def test_an_image_is_looked_at_in_normalised_latents_without_guidance(dev: Any, captured: Any) -> None:
     calls = captured(dev.transformer)
-    analyze(dev, PICTURE, CONCEPTS, prompt="a red house", noise=0.25, **SMALL)
+    analyze(dev, IMAGE, CONCEPTS, prompt="a red house", noise=0.25, **SMALL)
     (shown,) = calls
-    pixels = torch.from_numpy(np.array(PICTURE)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    pixels = torch.from_numpy(np.array(IMAGE)).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.no_grad():
         latents = dev.vae.encode(pixels).latent_dist.mean  # (1, 4, 6, 8)
     packed = latents.reshape(1, 4, 3, 2, 4, 2).permute(0, 2, 4, 1, 3, 5).reshape(1, 12, 16)

@@ -1,4 +1,4 @@
-"""How Stable Diffusion 3's texts, pictures and schedule are read."""
+"""How Stable Diffusion 3's texts, images and schedule are read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ....support.diffusers.twin import twin
 from ....support.numbers import naive_scores, relative_error
 
 CONCEPTS = parse_concepts("sky\ncar: a red car\nmoon")
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_concepts_are_read_in_one_line_by_clip(pipeline: Any) -> None:
 
 def test_the_start_token_rides_along_and_is_not_recorded(pipeline: Any, captured: Any) -> None:
     calls = captured(pipeline.transformer)
-    found = analyze(pipeline, PICTURE, CONCEPTS, reader="clip", width=64, height=48, max_tokens=24)
+    found = analyze(pipeline, IMAGE, CONCEPTS, reader="clip", width=64, height=48, max_tokens=24)
     encoded = encode_concepts(pipeline, CONCEPTS, "auto", 24, "clip")
     images, concepts = twin(FAMILIES["SD3.5 medium"], pipeline.transformer, calls[0], encoded.rows())
     expected = naive_scores(images, [one[:, :3] for one in concepts])
@@ -79,14 +79,14 @@ def test_words_that_clip_does_not_know_are_refused(pipeline: Any) -> None:
         )
 
 
-def test_a_picture_is_looked_at_with_its_prompts_pooled_vector(pipeline: Any, captured: Any) -> None:
+def test_an_image_is_looked_at_with_its_prompts_pooled_vector(pipeline: Any, captured: Any) -> None:
     calls = captured(pipeline.transformer)
-    analyze(pipeline, PICTURE, CONCEPTS, prompt="a red house", noise=0.25, width=64, height=48, max_tokens=24)
+    analyze(pipeline, IMAGE, CONCEPTS, prompt="a red house", noise=0.25, width=64, height=48, max_tokens=24)
     with torch.no_grad():
         text, _, pooled, _ = pipeline.encode_prompt(
             "a red house", None, None, do_classifier_free_guidance=False, max_sequence_length=24
         )
-        pixels = torch.from_numpy(np.array(PICTURE)).permute(2, 0, 1)[None].float() / 127.5 - 1
+        pixels = torch.from_numpy(np.array(IMAGE)).permute(2, 0, 1)[None].float() / 127.5 - 1
         latents = (pipeline.vae.encode(pixels).latent_dist.mean - 0.12) * 0.36
     fresh = torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(0))
     (shown,) = calls
