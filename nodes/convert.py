@@ -16,7 +16,7 @@ from ..concept_attention.recording.recording import Recording
 NOTHING_CHOSEN = {"layers": "auto", "steps": "all", "mode": "auto", "temperature": 0.0}
 
 
-def to_pictures(image: Tensor) -> Tensor:
+def drop_alpha(image: Tensor) -> Tensor:
     """The images of an IMAGE without an alpha channel, (B, H, W, 3).
 
     Raises:
@@ -59,7 +59,7 @@ def match_images(image: Tensor, heatmaps: Heatmaps) -> list[tuple[Tensor, int, i
     Raises:
         UserError: if the number of images is neither.
     """
-    images = to_pictures(image)
+    images = drop_alpha(image)
     latent_frames = heatmaps.values.shape[2] if heatmaps.video else 1
     every_frame = len(images) == heatmaps.batch * len(heatmaps.frames)
     frames = heatmaps.frames if every_frame else range(latent_frames)

@@ -137,7 +137,7 @@ class ConceptHeatmapToMask(io.ComfyNode):
         names = convert.to_names(concepts, heatmaps.concepts)
         size = convert.to_size(width, height, heatmaps.image_size)
         if guide is not None:
-            images = convert.to_pictures(guide)
+            images = convert.drop_alpha(guide)
             if frames == LATENT_FRAMES:
                 images = convert.one_per_latent_frame(images, heatmaps)
             heatmaps = sharpen_heatmaps(heatmaps, images, size, radius=guide_radius or None, epsilon=guide_epsilon)

@@ -90,7 +90,7 @@ class ConceptHeatmapViewer(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **inputs: Any) -> str:
-        return _folder().generation()  # files that are gone are written again, and nothing else runs it anew
+        return _folder().generation()  # changes only when files were removed, so that they are written again
 
     @classmethod
     def execute(
@@ -108,17 +108,17 @@ class ConceptHeatmapViewer(io.ComfyNode):
         temperature: float = 0.0,
     ) -> io.NodeOutput:
         source = convert.to_source(recording, heatmaps, layers, steps, mode, temperature)
-        seen, found = _look(source, layers, steps, mode, temperature or None)
-        names = convert.to_names(concepts, found.concepts)
-        made = make_masks(found, names, method, threshold=threshold, percentile=percentile, per_frame=True)
-        manifest = write_view(seen, convert.to_pictures(image), _folder(), ADDRESS)
-        return io.NodeOutput(image, found, convert.to_mask(made), ui={"concept_viewer": [manifest]})
+        maps, chosen = _maps_and_heatmaps(source, layers, steps, mode, temperature or None)
+        names = convert.to_names(concepts, chosen.concepts)
+        masks = make_masks(chosen, names, method, threshold=threshold, percentile=percentile, per_frame=True)
+        manifest = write_view(maps, convert.drop_alpha(image), _folder(), ADDRESS)
+        return io.NodeOutput(image, chosen, convert.to_mask(masks), ui={"concept_viewer": [manifest]})
 
 
-def _look(
+def _maps_and_heatmaps(
     source: Recording | Heatmaps, layers: str, steps: str, mode: str, temperature: float | None
 ) -> tuple[ViewerMaps, Heatmaps]:
-    """What can be looked at, and the heatmaps chosen."""
+    """The maps that the viewer can show, and the heatmaps of the chosen layers and steps."""
     if isinstance(source, Heatmaps):
         return maps_of_heatmaps(source), source
     return maps_of_recording(source, mode, temperature), make_heatmaps(source, layers, steps, mode, temperature)
