@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from playwright.sync_api import expect
 
-from ..support.browser.editor import Editor
+from ..support.browser.editor import EXTENSION, READY, Editor
 from ..support.browser.viewer_page import ViewerWorkflow
 from ..support.server.client import Client
 from ..support.server.examples import NEED_NO_DOWNLOAD, workflows
@@ -16,7 +18,12 @@ from ..support.server.front_end import find_front_end, version_of
 from ..support.server.landscape import Landscape
 from ..support.server.workflow import load_workflow, titled, to_graph
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 QUICK_START = workflows()[f"1 Quick start{NEED_NO_DOWNLOAD}"]
+WEB = Path(__file__).resolve().parents[2] / "web"
+MOST_BYTES = 160_000  # of all scripts, which every page of ComfyUI loads
 TYPES = ("CA_CONCEPTS", "CA_RECORDING", "CA_HEATMAPS")
 
 
@@ -25,7 +32,22 @@ def test_the_front_end_is_the_one_that_comfyui_asks_for(editor: Editor, comfyui:
     assert front_end and editor.page.evaluate("window.__COMFYUI_FRONTEND_VERSION__") == version_of(front_end)
 
 
-def test_quick_start_opens_and_shows_its_pictures(editor: Editor, comfyui: Client) -> None:
+def test_every_page_loads_each_script_once(browser: Browser, opened: Editor) -> None:
+    """A page without a viewer loads the viewer's modules too: ComfyUI's front end imports every script of a pack."""
+    page = browser.new_page()
+    addresses: list[str] = []
+    page.on("request", lambda request: addresses.append(unquote(urlsplit(request.url).path)))
+    page.goto(opened.page.url, wait_until="domcontentloaded")
+    page.wait_for_function(READY, arg=EXTENSION)
+    page.close()
+    scripts = {path.relative_to(WEB).as_posix(): path.stat().st_size for path in WEB.rglob("*.js")}
+    folder = re.compile("/extensions/[^/]*ConceptAttention[^/]*/")
+    loaded = [folder.sub("", address) for address in addresses if folder.match(address) and address.endswith(".js")]
+    assert sorted(loaded) == sorted(scripts)
+    assert sum(scripts.values()) < MOST_BYTES
+
+
+def test_quick_start_opens_and_shows_its_images(editor: Editor, comfyui: Client) -> None:
     workflow = load_workflow(QUICK_START)
     editor.load(workflow)
     expected = to_graph(workflow, comfyui.object_info()).as_prompt()
@@ -34,7 +56,7 @@ def test_quick_start_opens_and_shows_its_pictures(editor: Editor, comfyui: Clien
     run = editor.run()
     for title in ("The image", "The second image", "A heatmap for each concept"):
         node = titled(workflow, title)
-        sizes = [(picture.shape[1], picture.shape[0]) for picture in comfyui.images(run, node)]
+        sizes = [(image.shape[1], image.shape[0]) for image in comfyui.images(run, node)]
         assert editor.images_of(node, len(sizes)) == sizes
     editor.show_all()
     editor.screenshot(f"quick_start_{editor.renderer}")
@@ -64,19 +86,19 @@ def test_sockets_keep_their_colours_in_every_palette(editor: Editor, palette: st
     assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in found[0])
 
 
-def test_a_help_page_opens_with_its_picture(editor: Editor) -> None:
+def test_a_help_page_opens_with_its_image(editor: Editor) -> None:
     workflow = ViewerWorkflow()
     editor.load(workflow.graph)
     editor.show_node(workflow.viewer)
     select = "(number) => window.app.canvas.selectNode(window.app.canvas.graph.getNodeById(number))"
     editor.page.evaluate(select, workflow.viewer.number)
     editor.page.get_by_test_id("info-button").click()
-    picture = editor.page.locator("img[src$='/docs/ConceptHeatmapViewer/viewer.jpg']")
-    expect(picture).to_have_js_property("complete", True)
-    assert picture.evaluate("(image) => image.naturalWidth") > 0
+    image = editor.page.locator("img[src$='/docs/ConceptHeatmapViewer/viewer.jpg']")
+    expect(image).to_have_js_property("complete", True)
+    assert image.evaluate("(image) => image.naturalWidth") > 0
     editor.screenshot(f"help_{editor.renderer}")
     editor.page.get_by_label("Toggle properties panel").click()
-    # it asks for the page of the language before that of all languages
+    # the front end requests the page in the user's language first
     assert {urlsplit(error.text).path.rsplit("/", 1)[-1] for error in editor.errors.ours} <= {"en.md"}
     editor.errors.found.clear()
 
