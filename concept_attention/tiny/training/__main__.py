@@ -35,12 +35,11 @@ def _draw_images(count: int, side: int = 256) -> np.ndarray:
 def _codec(out: Path, source: Path | None) -> LinearCodec:
     """The run's latent space: its own if it has one, else that of the folder `source`, else a new one."""
     path = out / CODEC
+    if path.exists():
+        return read_codec(path)
     if source and not (source / CODEC).is_file():
-        raise UserError(f"{source} has no {CODEC}. Name a folder that --export wrote, such as {FLUX_FOLDER}.")
-    if source and not path.exists():
-        write_codec(read_codec(source / CODEC), path)
-    elif not path.exists():
-        write_codec(fit_codec(_draw_images(CODEC_SCENES)), path)
+        raise UserError(f"{source} has no {CODEC}. Name a folder that a training run exported, such as {FLUX_FOLDER}.")
+    write_codec(read_codec(source / CODEC) if source else fit_codec(_draw_images(CODEC_SCENES)), path)
     return read_codec(path)
 
 
@@ -74,12 +73,12 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train the parts that are asked for, and export the model."""
     device = torch.device(arguments.device)
-    # Otherwise plain attention on a CPU computes in float32, for no gain here.
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
     gpu = device.type == "cuda"
     arguments.out.mkdir(parents=True, exist_ok=True)
     family = FAMILIES[arguments.model]
     codec = _codec(arguments.out, arguments.latents or arguments.start)
+    # Otherwise plain attention on a CPU computes in float32, for no gain here.
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
 
     def report(trainer: Trainer, grid: int, line: str) -> None:
         accuracy = show_progress(trainer, codec, grid, arguments.out / "samples.png")

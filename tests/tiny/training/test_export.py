@@ -11,6 +11,7 @@ from diffusers import DiffusionPipeline
 from concept_attention.embedded import COGVIDEOX_FOLDER, FLUX_FOLDER, SD3_FOLDER
 from concept_attention.errors import UserError
 from concept_attention.tiny.models.codec import CODEC, read_codec
+from concept_attention.tiny.training.__main__ import main
 from concept_attention.tiny.training.export import export, read_parts
 from concept_attention.tiny.training.families import FAMILIES
 from concept_attention.tiny.training.trainer import Trainer
@@ -35,6 +36,15 @@ def test_a_shipped_model_exported_again_is_itself(family: str, source: Path, tmp
         for name, tensor in ours.items():
             torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=0, msg=name)
     assert read_codec(folder / CODEC).basis.tolist() == CODEC_OF_MODEL.basis.tolist()
+
+
+@pytest.mark.parametrize("option", ["--start", "--latents"])
+def test_a_folder_that_was_not_exported_is_one_line(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["training", "--out", str(tmp_path / "run"), option, str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"^error: .* has no codec.safetensors. Name a folder that a training run"):
+        main()
 
 
 def test_a_run_without_a_decoder_is_refused(tmp_path: Path) -> None:
