@@ -40,5 +40,5 @@ def test_everything_on_the_map_exists() -> None:
     text = (ROOT / "DEVELOPERS.md").read_text(encoding="utf-8").split("```")[1]
     names = set(re.findall(r"[\w-]+\.(?:py|js|md)\b", text))
     folders = [ROOT / name for name in ("concept_attention", "nodes", "web", "docs")]
-    present = {path.name for folder in folders for path in folder.rglob("*.*")} | {path.name for path in ROOT.glob("*.*")}
-    assert names <= present
+    files = [*ROOT.glob("*.*"), *(file for folder in folders for file in folder.rglob("*.*"))]
+    assert names <= {file.name for file in files}
