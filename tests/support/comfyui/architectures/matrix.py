@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 README = PROJECT / "README.md"
 COMMAND = "python -m tests.support.comfyui.architectures.matrix --write"
 BEGIN, END = f"<!-- Made by `{COMMAND}`. -->", "<!-- End of what was made. -->"
-HEAD = ("| Model | Makes | Joint blocks looked at by default | Mode | diffusers |", "|---|---|---|---|---|")
+HEAD = ("| Model | Makes | Joint blocks used by default | Mode | diffusers |", "|---|---|---|---|---|")
 
 
 class Known(NamedTuple):
@@ -96,7 +96,7 @@ def line(tiny: TinyArchitecture) -> str:
         for sizes in known.sizes or [{}]
     ]
     blocks = [_default_layers(one) for one in described] if known.sizes else ["?"]
-    makes = "videos" if described[0].frames_per_latent else "pictures"
+    makes = "videos" if described[0].frames_per_latent else "images"
     mode = resolve_mode("auto", described[0].name).name
     return (
         f"| {tiny.name} | {makes} | {', '.join(blocks)} | {mode} | {'yes' if _in_diffusers(known.diffusers) else ''} |"
