@@ -1,4 +1,4 @@
-"""Errors that a user can mend."""
+"""Errors that the user can fix."""
 
 
 class UserError(ValueError):

@@ -63,7 +63,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Train as the command line says; an error that the user can mend is one line."""
+    """Train as the command line says; an error that the user can fix is one line."""
     try:
         run(_arguments())
     except UserError as error:
