@@ -1,4 +1,4 @@
-"""ComfyUI loads this folder as a pack of nodes. Nothing of the host is imported before it asks for the nodes."""
+"""Entry point of the ComfyUI node pack. Host modules are imported only when ComfyUI asks for the nodes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from comfy_api.latest import ComfyExtension
 
 WEB_DIRECTORY = "./web"
-MINIMUM_COMFYUI = (0, 19, 0)  # as `requires-comfyui` in pyproject.toml says
+MINIMUM_COMFYUI = (0, 19, 0)  # the same as `requires-comfyui` in pyproject.toml
 
 
 def comfy_entrypoint() -> ComfyExtension:
-    """Called by ComfyUI, which logs an error raised here as one line, and the import as failed.
+    """The extension that holds all nodes. ComfyUI calls this, and logs an error raised here as one line.
 
     Raises:
         RuntimeError: if this ComfyUI is too old for the nodes.

@@ -1,11 +1,11 @@
-"""ComfyUI's library inside another process: what the tests and the benchmarks begin with. dev.py finds the folder.
+"""Import of ComfyUI's library into another process, for tests and benchmarks; dev.py finds its folder.
 
 ComfyUI is an application, not a package: its modules (`comfy`, `nodes`, `execution`, `utils`, ...) are top-level ones.
 Its folder goes first on `sys.path`, so that `import nodes` is ComfyUI's and never this project's folder of that name.
 
 torchvision and torchaudio are compiled against one torch version and build. ComfyUI imports them at its start, for
-models that are never run here, so the start is all that is mended, where those that are installed do not fit the torch
-that is. The pack itself needs neither.
+models that are never run here, so it is enough to make them importable if they do not fit the installed torch. The pack
+needs neither.
 Standard library only at import: the ComfyUI process of the tests loads this file by itself.
 """
 
@@ -20,17 +20,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ASIDE = Path(sys.prefix) / "comfyui"  # where dev.py puts a torchvision that only a ComfyUI may see
+ASIDE = Path(sys.prefix) / "comfyui"  # dev.py puts a torchvision there that only a ComfyUI may see
 
 
 def import_library(root: Path, options: Sequence[str]) -> None:
     """Import ComfyUI's library as `python main.py OPTIONS` would.
 
-    ComfyUI reads the command line when `comfy.cli_args` is imported; this process's own means nothing to it.
+    ComfyUI reads the command line when `comfy.cli_args` is imported, so it must not see this process's own.
 
     Args:
         root: ComfyUI's folder.
-        options: such as `--cpu`; without effect where the library is imported already.
+        options: such as `--cpu`; without effect if the library is already imported.
 
     Raises:
         ModuleNotFoundError: if a package that ComfyUI requires is not installed.
@@ -57,9 +57,9 @@ def mend() -> None:
 
 
 def mend_torchvision() -> None:
-    """Where torchvision was built for another torch, its import stops at operators that no model here ever uses.
+    """Make a torchvision that was built for another torch importable: define the operators that its import lacks.
 
-    ComfyUI and diffusers both import it, so this comes before either. Nothing happens where it is not installed.
+    No model here uses them. Call this before importing ComfyUI or diffusers. Without a torchvision it does nothing.
     """
     if importlib.util.find_spec("torchvision") is None:
         return
@@ -70,7 +70,7 @@ def mend_torchvision() -> None:
             raise
         import torch
 
-        # Kept alive by the function: a library that is collected takes its operators along.
+        # Kept alive by the function: the operators are gone once the library object is collected.
         library = mend_torchvision.library = torch.library.Library("torchvision", "DEF")  # type: ignore[attr-defined]
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -80,7 +80,7 @@ def mend_torchvision() -> None:
 
 
 def _mend_torchaudio() -> None:
-    """Sound is out of scope here: where torchaudio is missing or broken, empty modules let ComfyUI import it."""
+    """Replace a missing or broken torchaudio by empty modules, which are enough for ComfyUI's imports."""
     try:
         importlib.import_module("torchaudio")
     except (ImportError, OSError, RuntimeError):

@@ -1,5 +1,5 @@
-"""What is claimed about the library, measured: see README.md."""
+"""Measurements of what is claimed about the library; see README.md."""
 
 import os
 
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # read when transformers is imported: no advice among numbers
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # read when transformers is imported

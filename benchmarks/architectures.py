@@ -1,11 +1,11 @@
-"""What concept attention adds to a sampling run of every architecture that ComfyUI can run with concepts.
+"""Time that concept attention adds to a sampling run of every architecture that ComfyUI can run with concepts.
 
     python -m benchmarks.architectures [--check] [--json FILE] [--only NAME]
 
-The models are those of the table of architectures, against which the tests hold the adapters: ComfyUI's own classes, a
-few blocks of tiny width with random weights. Pictures and videos have as many tokens as real ones. The ComfyUI is the
-one that the tests find: COMFYUI_PATH, or the one around this checkout, or ~/comfy/ComfyUI. Every number comes from this
-one run on this one machine; nothing else should be running.
+The models are the tiny architectures that the adapters are tested with: ComfyUI's own classes, a few
+blocks of tiny width with random weights. Images and videos have as many tokens as real ones. The ComfyUI is the one
+that the tests find: COMFYUI_PATH, or the one around this checkout, or ~/comfy/ComfyUI. Run it on an otherwise idle
+machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.comfyui.boot import HostMissing, boot
 
 from .measure import machine, ratios, rounds
 
-BAR = 1.05  # time of a run with concepts / without, the largest that is good enough
+BAR = 1.05  # time of a run with concepts / without, the greatest that passes
 SIZES = {"tokens": 4096, "text": 200, "concepts": 8, "steps": 2, "pairs": 5}
 MIB = 2**20
 
@@ -96,7 +96,7 @@ def heading(report: Mapping[str, Any]) -> str:
 
 
 def line(name: str, measured: Mapping[str, Any]) -> str:
-    """One architecture for people; seconds of tiny models say nothing."""
+    """One architecture as text; seconds of tiny models say nothing."""
     ratio = measured["ratio"]
     times = f"{ratio['median']:.3f} ({ratio['least']:.3f} to {ratio['most']:.3f})"
     same = f"  LATENTS DIFFER in {measured['differing']} values" if measured["differing"] else ""

@@ -1,4 +1,4 @@
-"""Tiny models of the table of architectures at a real picture's token count, and the ways of sampling with them.
+"""The tests' tiny architectures with as many tokens as real images, and the ways of sampling with them.
 
 Import this module after ComfyUI's library.
 """
@@ -18,29 +18,29 @@ from concept_attention.concepts import Concept
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.comfyui.sampling import sample
 from concept_attention.hosts.encoded import EncodedConcepts
-from tests.support.comfyui.architectures.row import Row
-from tests.support.comfyui.architectures.table import ROWS
+from tests.support.comfyui.architectures.catalogue import TINY_ARCHITECTURES
+from tests.support.comfyui.architectures.tiny_architecture import TinyArchitecture
 
 SEED, CFG, SAMPLER, SCHEDULER = 0, 1.0, "euler", "simple"
-# What of a configuration grows with the side of a picture, and how: tables of positions.
+# Configuration entries that grow with the image side (tables of positions), and with which power of it.
 GROWING = {"pos_embed_max_size": 1, "num_patches": 2, "sample_width": 1, "sample_height": 1}
 
 
-def rows_named(part: str) -> list[Row]:
-    """Those that the ComfyUI at hand has, with this in their name."""
-    return [row for row in ROWS if row.in_host and part.lower() in row.name.lower()]
+def rows_named(part: str) -> list[TinyArchitecture]:
+    """Architectures that this ComfyUI has and whose name contains `part`."""
+    return [row for row in TINY_ARCHITECTURES if row.in_host and part.lower() in row.name.lower()]
 
 
 class LargeRow:
-    """A row's MODEL for a large picture, and one method per way of sampling with it.
+    """A row's MODEL for a large image, and one method per way of sampling with it.
 
     Attributes:
-        tokens: of the picture or video, as close to what was asked for as sides a whole number of times the row's come.
+        tokens: of the image or video; its sides are multiples of the row's, as close to the wanted number as they come.
         kept: bytes of the last recording.
-        differing: most values in which the latent of any run so far differs from the first run's.
+        differing: greatest number of values in which any run's latent differs from the first run's.
     """
 
-    def __init__(self, row: Row, tokens: int, text: int, concepts: int, steps: int) -> None:
+    def __init__(self, row: TinyArchitecture, tokens: int, text: int, concepts: int, steps: int) -> None:
         comfy.utils.set_progress_bar_enabled(False)
         times = max(1, round(math.sqrt(tokens / math.prod(row.grid))))
         grown = {name: row.config[name] * times**power for name, power in GROWING.items() if name in row.config}
@@ -50,8 +50,8 @@ class LargeRow:
         prompt = row.cond(tokens=text)
         self._arguments = (SEED, steps, CFG, SAMPLER, SCHEDULER, prompt, prompt, latent)
         embeddings = torch.randn(concepts, row.text_width, generator=torch.Generator().manual_seed(SEED))
-        asked = tuple(Concept(f"concept {index}", f"concept {index}") for index in range(concepts))
-        encoded = EncodedConcepts(asked, embeddings, (1,) * concepts, "first")
+        named = tuple(Concept(f"concept {index}", f"concept {index}") for index in range(concepts))
+        encoded = EncodedConcepts(named, embeddings, (1,) * concepts, "first")
         self._settings = Settings(encoded, layers="all")
         self._latent: Tensor | None = None
         self.tokens = math.prod(row.grid) * times**2

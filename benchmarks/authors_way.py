@@ -1,8 +1,8 @@
-"""Concept attention as the authors' Flux code computes and keeps it: a twin to compare the library's cost with.
+"""Concept attention as the authors' Flux code computes and keeps it, to compare the library's cost with.
 
 Written from the method's description. In every joint block a second attention queries concept and image tokens, so
 every image row is computed twice; the attention outputs of image and concepts are moved to the CPU and kept until the
-end of the run, where the scores are read from them. Projections and MLP are the library's.
+end of the run, when the scores are computed from them. Projections and MLP are the library's.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ import torch.nn.functional as F
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 
-from concept_attention.hosts.diffusers.transformers import flux
+from concept_attention.hosts.diffusers.transformers.adapter import Modulation
+from concept_attention.hosts.diffusers.transformers.flux import Flux
+
+ADAPTER = Flux()
 
 
 class AuthorsWay:
-    """Concept tokens riding along one Flux transformer of diffusers, for the time of a `with` block.
+    """Context manager that sends concept tokens through one Flux transformer of diffusers.
 
     Args:
         transformer: a FluxTransformer2DModel.
@@ -64,8 +67,8 @@ class AuthorsWay:
         return sum(vectors.nbytes for vectors in (*self.image_vectors, *self.concept_vectors))
 
     def _take_modulation(self, module: Any, args: Any) -> None:
-        self._seen["vec"] = flux.concept_conditioning(self._transformer, args)
-        self._seen["concept"] = flux.project_concepts(self._transformer, self._embeddings[None])
+        self._seen["vec"] = ADAPTER.concept_conditioning(self._transformer, args)
+        self._seen["concept"] = ADAPTER.project_concepts(self._transformer, self._embeddings[None])
 
     def _take_arguments(self, block: Any, args: Any, kwargs: Any) -> None:
         self._seen["arguments"] = kwargs
@@ -94,7 +97,7 @@ class AuthorsWay:
         key = torch.cat((attn.norm_added_k(key), seen.pop("key")), dim=1)
         value = torch.cat((value, seen.pop("value").unflatten(-1, (-1, attn.head_dim))), dim=1)
 
-        image = flux.token_slices(seen["arguments"]).image
+        image = ADAPTER.image_slice(seen["arguments"])
         cos, sin = seen["arguments"]["image_rotary_emb"]
         angles = (F.pad(cos[image], (0, 0, count, 0), value=1.0), F.pad(sin[image], (0, 0, count, 0)))
         query, key = (apply_rotary_emb(tokens, angles, sequence_dim=1) for tokens in (query, key))
@@ -104,4 +107,5 @@ class AuthorsWay:
 
         self.image_vectors.append(image_out.to("cpu", copy=True))
         self.concept_vectors.append(concept_out.to("cpu", copy=True))
-        seen["concept"] = flux.update_concepts(block, seen["concept"], concept_out, flux.Modulation(*modulation))
+        rest = Modulation(*(part.unsqueeze(1) for part in modulation))
+        seen["concept"] = ADAPTER.update_concepts(block, seen["concept"], concept_out, rest)

@@ -1,4 +1,4 @@
-"""A Flux of any size with random weights inside ComfyUI, and the ways of sampling with it that are compared.
+"""A random Flux of any size inside ComfyUI, and the ways of sampling with it that are compared.
 
 Import this module after `dev_comfyui.import_library`.
 """
@@ -24,7 +24,7 @@ from concept_attention.recording.recording import Recording
 
 from .comfyui_sizes import HEAD_DIM, Sizes
 
-TEXT_WIDTH, POOLED_WIDTH, CHANNELS, CELL_PIXELS = 4096, 768, 16, 8  # Flux 1's own
+TEXT_WIDTH, POOLED_WIDTH, CHANNELS, LATENT_PIXELS = 4096, 768, 16, 8  # Flux 1's own
 SEED, CFG, SAMPLER, SCHEDULER = 0, 1.0, "euler", "simple"
 
 
@@ -35,18 +35,18 @@ class RandomComfyFlux:
         comfyui: its version.
         model: the MODEL.
         encoded: its concepts.
-        differing: most values in which the latent of any run so far differs from the first run's.
+        differing: greatest number of values in which any run's latent differs from the first run's.
     """
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
         self.device = comfy.model_management.get_torch_device()
         if self.device.type != sizes.device:
-            raise ValueError(f"ComfyUI computes on {self.device.type} here, asked for was {sizes.device}.")
+            raise ValueError(f"ComfyUI computes on {self.device.type} here, expected {sizes.device}.")
         self.comfyui: str = comfyui_version.__version__
         comfy.utils.set_progress_bar_enabled(False)
         torch.manual_seed(SEED)
-        # As after loading a file: weights wait on the CPU, the first run moves them to the device.
+        # As after loading a file: the weights are on the CPU until the first run moves them to the device.
         self.model = ModelPatcher(self._make_model(), self.device, torch.device("cpu"))
         concepts = tuple(Concept(f"concept {index}", f"concept {index}") for index in range(sizes.concepts))
         embeddings = torch.randn(sizes.concepts, TEXT_WIDTH)
@@ -72,13 +72,13 @@ class RandomComfyFlux:
         return self.ours(end_percent=0.5)
 
     def arguments(self) -> tuple[Any, ...]:
-        """What follows the model in KSampler's own order."""
-        cells = self.sizes.pixels // CELL_PIXELS
-        latent = {"samples": torch.zeros(1, CHANNELS, cells, cells)}
+        """KSampler's arguments after the model, in order."""
+        side = self.sizes.pixels // LATENT_PIXELS
+        latent = {"samples": torch.zeros(1, CHANNELS, side, side)}
         return SEED, self.sizes.steps, CFG, SAMPLER, SCHEDULER, self._prompt, self._prompt, latent
 
     def compare(self, latent: Tensor) -> None:
-        """Hold a run's latent against the first run's."""
+        """Compare a run's latent with the first run's."""
         if self._latent is None:
             self._latent = latent
         self.differing = max(self.differing, int((latent != self._latent).sum()))
@@ -114,11 +114,11 @@ class RandomComfyFlux:
 
 @torch.no_grad()
 def _fill(module: nn.Module, device: torch.device) -> None:
-    """Random weights of unit gain: ComfyUI's layers leave theirs as they find them.
+    """Random weights of unit gain, as ComfyUI's layers do not initialise theirs.
 
     Args:
-        module: whose parameters are on the CPU.
-        device: that draws them; billions take the CPU minutes.
+        module: its parameters are on the CPU.
+        device: draws the weights; for billions a CPU takes minutes.
     """
     for name, parameter in module.named_parameters():
         noise = torch.randn(parameter.shape, dtype=parameter.dtype, device=device)

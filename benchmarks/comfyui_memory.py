@@ -2,8 +2,8 @@
 
     python -m benchmarks.comfyui_memory [--runs 200] [--check]
 
-Each run samples the landscape model with another seed. ComfyUI's history, which keeps every run's graph, is cleared
-after each, and the first runs are not counted: they fill its caches and the recordings that are kept.
+Each run samples the landscape model with another seed. ComfyUI's history, which keeps every graph, is cleared after
+each run. The first runs are not counted: they fill ComfyUI's caches and the cache of recordings.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from tests.support.server.landscape import Landscape
 
 MIB = 2**20
 WARM_UP = 20  # runs
-BAR_MIB = 8  # growth that is good enough; the recordings of 200 runs are 78 MiB
+BAR_MIB = 8  # greatest growth that passes; the recordings of 200 runs are 78 MiB
 WORDS = "house, sun, sky, grass, tree, boat, moon, cloud, mountain, sand, water, snow"
 
 
 def stock(start: Landscape) -> Node:
-    """Sample and decode with core's nodes; the sampler."""
+    """Sample and decode with ComfyUI's own nodes; returns the sampler."""
     sampler = start.sample(start.model, steps=8)
     start.graph.add("PreviewImage", images=start.decode(sampler[0])[0])
     return sampler
 
 
 def recorded(start: Landscape) -> Node:
-    """The same with a recording, heatmaps and a mask; the sampler."""
+    """The same with a recording, heatmaps and a mask; returns the sampler."""
     sampler = start.sample(start.patch()[0], steps=8)
     start.graph.add("PreviewImage", images=start.decode(sampler[0])[0])
     recording = start.graph.add("ConceptAttentionCollect", latent=sampler[0])
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     host = dev.find_comfyui(dev.ROOT)
     if host is None:
-        parser.error(f"there is no ComfyUI. Set {dev.HOST_VARIABLE} to its folder or put it into ~/comfy/ComfyUI.")
+        parser.error("there is no ComfyUI. Set COMFYUI_PATH to its folder or put it into ~/comfy/ComfyUI.")
     growth = 0.0
     with tempfile.TemporaryDirectory() as folder, running(host, Path(folder)) as comfyui:
         for build in (stock, recorded):

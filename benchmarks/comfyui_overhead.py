@@ -1,11 +1,11 @@
-"""What concept attention adds to a sampling run inside ComfyUI: time and memory, and nothing to the latents.
+"""Time and memory that concept attention adds to a sampling run inside ComfyUI; it must not change the latents.
 
     python -m benchmarks.comfyui_overhead [--check] [--json FILE]
     python -m benchmarks.comfyui_overhead --device cuda --dtype bfloat16 --shape flux-dev [--check]
 
 The ComfyUI is the one that the tests find: COMFYUI_PATH, or the one around this checkout, or ~/comfy/ComfyUI.
-Every number comes from this one run on this one machine; nothing else should be running. Ways are timed in rounds of
-alternating order and a ratio is the median of the rounds' ratios.
+Run it on an otherwise idle machine. Ways are timed in rounds of alternating order; a ratio is the median of the rounds'
+ratios.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 ROOT = Path(__file__).resolve().parent.parent
-BARS = {  # by device, the largest value that is good enough
-    # Time: with concept attention in all steps / without. Memory: MiB of peak memory added, on the CPU beside the
+BARS = {  # by device, the greatest value that passes
+    # Time: with concept attention in all steps / without. Memory: MiB of peak memory added, on the CPU without the
     # recording itself. Latents: values that concept attention changes.
     "cpu": {"time": 1.03, "memory": 64.0, "latents": 0},
     "cuda": {"time": 1.02, "memory": 300.0, "latents": 0},
@@ -70,13 +70,13 @@ def parse(
         name, about: of the benchmark; the first line of `about` is shown.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=(about or "").split("\n")[0])
-    parser.add_argument("--shape", choices=SHAPES, default="bench", help="what the next five are (%(default)s)")
+    parser.add_argument("--shape", choices=SHAPES, default="bench", help="preset of the next five (%(default)s)")
     parser.add_argument("--width", type=int, help="inner width, a multiple of 128")
     parser.add_argument("--blocks", type=int, help="joint blocks")
     parser.add_argument("--singles", type=int, help="single blocks, without concepts")
     parser.add_argument("--text", type=int, help="prompt tokens")
     parser.add_argument("--steps", type=int, help="sampler steps")
-    parser.add_argument("--pixels", type=int, default=1024, help="side of the picture, a multiple of 16 (%(default)s)")
+    parser.add_argument("--pixels", type=int, default=1024, help="side of the image, a multiple of 16 (%(default)s)")
     parser.add_argument("--concepts", type=int, default=8, help="concepts (%(default)s)")
     parser.add_argument("--device", default="cpu", choices=tuple(BARS), help="(%(default)s)")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="(%(default)s)")
@@ -94,7 +94,7 @@ def parse(
     except (ValueError, dev.SetupError) as error:
         parser.error(str(error))
     if comfyui is None:
-        parser.error(f"There is no ComfyUI to measure in. Set {dev.HOST_VARIABLE} to its folder.")
+        parser.error("There is no ComfyUI to measure in. Set COMFYUI_PATH to its folder.")
     if options.pairs < 1:
         parser.error(f"There must be at least one round, got {options.pairs}.")
     if is_cuda(options.device) and not torch.cuda.is_available():
@@ -115,7 +115,7 @@ def make(sizes: Sizes) -> RandomComfyFlux:
 def run(sizes: Sizes, pairs: int) -> dict[str, Any]:
     """All measurements, as a report for JSON: seconds, ratios, bytes, and how they compare with the bars."""
     measured = ("plain", "ours")
-    # The children come first, while this process holds no model beside theirs.
+    # The child processes come first, while this process holds no model.
     memory = {} if is_cuda(sizes.device) else {way: child_memory(sizes, way) for way in measured}
     model = make(sizes)
     memory = memory or {way: peak_memory(model, way) for way in measured}
@@ -132,7 +132,7 @@ def run(sizes: Sizes, pairs: int) -> dict[str, Any]:
 
 
 def child_memory(sizes: Sizes, way: str) -> dict[str, int]:
-    """`peak_memory` in a process of its own, so that no way starts with what another left behind."""
+    """`peak_memory` in a new process, so that no way starts with what another left behind."""
     options = [f"--{name}={value}" for name, value in asdict(sizes).items()]
     return child("benchmarks.comfyui_overhead", ["--way", way, *options])
 
@@ -157,10 +157,10 @@ def peak_memory(model: RandomComfyFlux, way: str) -> dict[str, int]:
 def bars(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Value, bar, and whether it is met."""
     device, memory = report["sizes"]["device"], report["memory"]
-    beside = 0 if is_cuda(device) else memory["ours"]["kept"]  # of a GPU's run, the recording is on the CPU
+    kept = 0 if is_cuda(device) else memory["ours"]["kept"]  # a GPU run keeps its recording on the CPU
     values = {
         "time": report["ratios"]["ours"]["median"],
-        "memory": (memory["ours"]["peak"] - memory["plain"]["peak"] - beside) / MIB,
+        "memory": (memory["ours"]["peak"] - memory["plain"]["peak"] - kept) / MIB,
         "latents": report["differing"],
     }
     limits = BARS[device]
@@ -168,7 +168,7 @@ def bars(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """The report for people: absolute times are for a GPU, on a CPU they would say more about it than about us."""
+    """The report as text; seconds are shown for a GPU only, as those of a CPU depend mostly on the CPU."""
     sizes, where, memory = report["sizes"], report["machine"], report["memory"]
     on_gpu = is_cuda(sizes["device"])
     lines = [
@@ -189,7 +189,7 @@ def table(report: Mapping[str, Any]) -> str:
             extra = (memory[way]["peak"] - memory["plain"]["peak"]) / MIB
             line += f"{extra:+12.1f} MiB  {memory[way]['kept'] / MIB:7.1f} MiB"
         lines.append(line)
-    same = f"differ in {report['differing']} values" if report["differing"] else "are the same bit for bit"
+    same = f"differ in {report['differing']} values" if report["differing"] else "are bit-for-bit identical"
     lines += ["", f"The latents of all runs, with and without concepts, {same}.", ""]
     for name, bar in report["bars"].items():
         lines.append(f"{'met   ' if bar['met'] else 'MISSED'} {name}: {bar['value']:.3f} (bar {bar['bar']:g})")

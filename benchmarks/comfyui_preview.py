@@ -1,10 +1,10 @@
-"""What concepts in the host's live preview cost: seconds of a sampler step, and nothing of the latents.
+"""Time that concepts in the host's live preview add to a sampler step; they must not change the latents.
 
     python -m benchmarks.comfyui_preview [--check] [--json FILE]
     python -m benchmarks.comfyui_preview --device cuda --dtype bfloat16 --shape flux-dev [--check]
 
-Options and model are those of `comfyui_overhead`. Every run records all layers of all steps. What a step's callback
-takes, of which the previews are a part, is timed with and without concepts in them.
+Options and model are those of `comfyui_overhead`. Every run records all layers of all steps. The callback
+of a step, which makes the previews, is timed with and without concepts in them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from .comfyui_flux import RandomComfyFlux
 
 BAR = 0.01  # of a step
-METHODS = {"latent2rgb": "over the host's preview", "none": "alone, the host's being off"}
-CALLBACK = 5  # its place among the arguments of an OUTER_SAMPLE wrapper
+METHODS = {"latent2rgb": "over the host's preview", "none": "with the host's preview off"}
+CALLBACK = 5  # index among the arguments of an OUTER_SAMPLE wrapper
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,7 +94,7 @@ def sampled(model: RandomComfyFlux, method: str, wanted: str) -> tuple[float, li
         return executor(*args[:CALLBACK], callback, *args[CALLBACK + 1 :], **kwargs)
 
     patched = patch_model(model.model, Settings(model.encoded, layers="all", live_preview=wanted), ResultHolder())
-    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "clock", clock)  # inside of the one that records
+    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "clock", clock)  # inside the one that records
     latent_preview.set_preview_method(method)
     try:
         began = time.perf_counter()
@@ -107,7 +107,7 @@ def sampled(model: RandomComfyFlux, method: str, wanted: str) -> tuple[float, li
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report for people."""
+    """The report as text."""
     sizes, where = report["sizes"], report["machine"]
     lines = [
         f"Random Flux ({sizes['shape']}), {sizes['width']} wide, {sizes['pixels']} x {sizes['pixels']} pixels, "

@@ -1,4 +1,4 @@
-"""How large the model and the picture of the ComfyUI benchmark are."""
+"""Sizes of the model and the image in the ComfyUI benchmarks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 HEAD_DIM, TOKEN_PIXELS = 128, 16  # Flux 1's own
 
-# What is claimed is claimed for these.
+# The claims are about these.
 SHAPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "bench": {"width": 1024, "blocks": 8, "singles": 8, "text": 256, "steps": 4},
@@ -20,14 +20,14 @@ SHAPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of the model, the picture and the run.
+    """Sizes of the model, the image and the run.
 
     Attributes:
         shape: key of `SHAPES`; `flux-dev` has a guidance embedding, as Flux.1-dev.
         width: of the tokens inside the model, a multiple of 128, the width of one head.
         blocks: joint blocks.
         singles: single blocks.
-        pixels: side of the picture, a multiple of 16, the side of one token.
+        pixels: side of the image, a multiple of 16, the side of one token.
         text: prompt tokens.
         concepts: concept tokens.
         steps: sampler steps.

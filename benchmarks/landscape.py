@@ -1,4 +1,4 @@
-"""A landscape model against its bars: maps of unseen scenes, and maps while generating against maps afterwards.
+"""Accuracy of a landscape model: maps of unseen scenes, and agreement of maps while generating with maps afterwards.
 
 Also draws the contact sheets of docs/landscape-model.md. The maps are taught; see that page.
 """
@@ -20,7 +20,7 @@ from concept_attention.tiny.evaluation.agreement import winners
 from concept_attention.tiny.evaluation.landscapes import Prompt, evaluate_landscapes
 from concept_attention.tiny.world.clips import MOVABLE
 
-# What is asked for, and the concepts it shows; every object, ground and time of day comes up.
+# Prompts, and the concepts they show; every object, ground and time of day is among them.
 PROMPTS = (
     ("a red house and a tree on grass under the sky", "house, tree, grass, sky"),
     ("a boat, a sun, water, sky", "boat, sun, water, sky"),
@@ -43,8 +43,8 @@ PROMPTS = (
     ("a rock on grass under a moon in the night sky", "rock, moon, grass, sky"),
     ("a red balloon and a cloud in the sky over grass", "balloon, cloud, grass, sky"),
 )
-COLUMNS = 5  # prompts beside each other, of clips three
-TILE = 256  # pixels of a picture on the sheet, half of that for a frame
+COLUMNS = 5  # prompts side by side; three for clips
+TILE = 256  # pixels of an image on the sheet; half for a frame
 
 
 def main() -> None:
@@ -57,52 +57,52 @@ def main() -> None:
 
     pipeline = load_pipeline(arguments.model)
     pipeline.set_progress_bar_config(disable=True)
-    of_clips = family_of(pipeline).VIDEO
-    of_frames = "  worst frame  moving IoU" * of_clips
-    print(f"prompt    noise  accuracy  mean IoU  average precision  absent rate{of_frames}")
-    told: Prompt
-    for told in ("none", "caption"):
+    video = family_of(pipeline).video
+    frame_columns = "  worst frame  moving IoU" * video
+    print(f"prompt    noise  accuracy  mean IoU  average precision  absent rate{frame_columns}")
+    shown: Prompt
+    for shown in ("none", "caption"):
         for noise in (0.3, 0.5):
-            figures = evaluate_landscapes(pipeline, arguments.count, arguments.seed, noise=noise, prompt=told)
+            figures = evaluate_landscapes(pipeline, arguments.count, arguments.seed, noise=noise, prompt=shown)
             print(
-                f"{told:<8}  {noise:5.1f}  {figures.pixel_accuracy:8.3f}  {figures.mean_iou:8.3f}  "
+                f"{shown:<8}  {noise:5.1f}  {figures.pixel_accuracy:8.3f}  {figures.mean_iou:8.3f}  "
                 f"{figures.average_precision:17.3f}  {figures.absent_rate:11.4f}"
                 + f"  {min(figures.frame_accuracy):11.3f}  {figures.moving_iou:10.3f}"
-                * of_clips
+                * video
             )
 
     rows, agreements = [], []
     for number, (prompt, names) in enumerate(tqdm(PROMPTS, desc="generating")):
-        if of_clips and not any(name in names for name in MOVABLE):
-            continue  # in every clip it was taught, something moves
+        if video and not any(name in names for name in MOVABLE):
+            continue  # something moves in every clip that it was trained on
         concepts = parse_concepts(names)
         result = generate(pipeline, prompt, concepts, seed=arguments.seed + number)
-        frames = result.videos[0] if of_clips else result.images
+        frames = result.videos[0] if video else result.images
         finished = analyze(pipeline, frames, concepts, noise=0.3)
         while_made, after = (winners(make_heatmaps(one).values[0]) for one in (result.recording, finished))
         agreements.append(float((while_made == after).float().mean()))
-        shown = [frames[0], frames[len(frames) // 2], frames[-1]] if of_clips else frames
-        rows.append((prompt, shown))
+        tiles = [frames[0], frames[len(frames) // 2], frames[-1]] if video else frames
+        rows.append((prompt, tiles))
     mean = sum(agreements) / len(agreements)
     print(
-        f"maps while generating agree with those of the finished picture: mean {mean:.3f}, least {min(agreements):.3f}"
+        f"maps while generating agree with those of the finished image: mean {mean:.3f}, least {min(agreements):.3f}"
     )
     if arguments.sheet:
         save_image(contact_sheet(rows), arguments.sheet)
 
 
 def contact_sheet(made: list[tuple[str, list[Image.Image]]]) -> Image.Image:
-    """What was made of every prompt above it: a picture, or a clip's first, middle and last frame."""
+    """Every image, or every clip's first, middle and last frame, above its prompt."""
     frames = len(made[0][1])
     columns, side, line = (COLUMNS, TILE, 22) if frames == 1 else (3, TILE // 2, 22)
     gap = 0 if frames == 1 else 8
     sheet = Image.new("RGB", (columns * (frames * side + gap) - gap, -(-len(made) // columns) * (side + line)), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(9)
-    for index, (prompt, pictures) in enumerate(made):
+    for index, (prompt, images) in enumerate(made):
         left, top = index % columns * (frames * side + gap), index // columns * (side + line)
-        for place, picture in enumerate(pictures):
-            sheet.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (left + place * side, top))
+        for column, image in enumerate(images):
+            sheet.paste(image.resize((side, side), Image.Resampling.LANCZOS), (left + column * side, top))
         draw.text((left + 3, top + side + 4), prompt, "black", font)
     return sheet
 

@@ -17,7 +17,7 @@ import torch
 
 
 def rounds(ways: Mapping[str, Callable[[], object]], count: int, device: str) -> dict[str, list[float]]:
-    """Seconds of every way in each of `count` rounds, after one warm-up of each; every round turns the order round."""
+    """Seconds of every way in each of `count` rounds, after one warm-up of each; every round reverses the order."""
     for way in ways.values():
         way()
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -41,7 +41,7 @@ def is_cuda(device: str) -> bool:
 
 
 def ratios(base: Sequence[float], other: Sequence[float]) -> dict[str, float]:
-    """Median, least and most of other / base, round by round."""
+    """Median, least and greatest ratio other / base of the rounds."""
     each = [b / a for a, b in zip(base, other, strict=True)]
     return {"median": statistics.median(each), "least": min(each), "most": max(each)}
 
@@ -49,7 +49,7 @@ def ratios(base: Sequence[float], other: Sequence[float]) -> dict[str, float]:
 def peak_resident() -> int:
     """Largest resident size of this process so far, in bytes."""
     status = Path("/proc/self/status")
-    if status.exists():  # Linux, whose `getrusage` would count what the parent held when this process began
+    if status.exists():  # Linux: `getrusage` there includes what the parent used when this process began
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return 1024 * int(line.split()[1])
     if sys.platform == "win32":
@@ -62,7 +62,7 @@ def peak_resident() -> int:
 
 
 def child(module: str, arguments: Sequence[str]) -> Any:
-    """What a benchmark prints last, as JSON, in a process of its own that no other way has left anything behind in.
+    """Run a benchmark in a new process, so that no other way has left anything behind; returns its last line, as JSON.
 
     Args:
         module: such as `benchmarks.overhead`.
@@ -70,7 +70,7 @@ def child(module: str, arguments: Sequence[str]) -> Any:
     """
     command = [sys.executable, "-m", module, *arguments]
     root = Path(__file__).resolve().parent.parent
-    # glibc then gives freed tensors back at once: the peak is what was in use, not how it was scattered.
+    # glibc then returns freed tensors at once, so the peak is the memory in use, without fragmentation.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
     result = subprocess.run(  # noqa: S603 - this project's own
         command, cwd=root, env=environment, check=True, stdout=subprocess.PIPE, text=True
@@ -79,7 +79,7 @@ def child(module: str, arguments: Sequence[str]) -> Any:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the numbers depend on besides the code."""
+    """The machine and versions that the numbers depend on."""
     return {
         "device": torch.cuda.get_device_name(device) if is_cuda(device) else platform.machine(),
         "threads": torch.get_num_threads(),

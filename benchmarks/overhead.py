@@ -1,9 +1,9 @@
-"""What concept attention adds to a Flux transformer: time and memory, beside the authors' way of computing it.
+"""Time and memory that concept attention adds to a Flux transformer, compared with the authors' implementation.
 
     python -m benchmarks.overhead [--check] [--json FILE] [--device cuda --dtype bfloat16] ...
 
-Every number comes from this one run on this one machine; nothing else should be running. Ways are timed in rounds of
-alternating order (A B C, C B A, ...) and a ratio is the median of the rounds' ratios.
+Run it on an otherwise idle machine. Ways are timed in rounds of alternating order (A B C, C B A, ...); a ratio is the
+median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .measure import child, is_cuda, machine, peak_resident, ratios, rounds
 from .random_flux import RandomFlux, Settings
 
 MIB = 2**20
-BARS = {  # largest value that is good enough
+BARS = {  # greatest value that passes
     "time": 1.03,  # with concept attention / without
-    "memory": 64.0,  # MiB of peak memory added, beside the recording itself
+    "memory": 64.0,  # MiB of peak memory added, without the recording itself
     "analyze": 1.10,  # stopped evaluation with concepts / embedders and kept joint blocks alone
 }
 WAYS = {"plain": "without concepts", "ours": "concept attention", "authors": "the authors' way"}
@@ -78,7 +78,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings]:
 @torch.no_grad()
 def run(settings: Settings, pairs: int) -> dict[str, Any]:
     """All measurements, as a report for JSON: seconds, ratios, bytes, and how they compare with the bars."""
-    # The children come first, while this process holds no model beside theirs.
+    # The child processes come first, while this process holds no model.
     memory = {} if is_cuda(settings.device) else {way: child_memory(settings, way) for way in WAYS}
     model = RandomFlux(settings)
     memory = memory or {way: peak_memory(model, way) for way in WAYS}
@@ -96,7 +96,7 @@ def run(settings: Settings, pairs: int) -> dict[str, Any]:
 
 
 def analyze(model: RandomFlux, count: int, pairs: int) -> dict[str, Any]:
-    """The evaluation that `analyze` stops after the first `count` joint blocks, beside those blocks alone."""
+    """The evaluation that `analyze` stops after the first `count` joint blocks, against those blocks alone."""
     ways: dict[str, Callable[[], object]] = {
         "alone": lambda: model.joint_blocks_alone(count),
         "ours": lambda: model.ours(f"0-{count - 1}", stop=True),
@@ -106,7 +106,7 @@ def analyze(model: RandomFlux, count: int, pairs: int) -> dict[str, Any]:
 
 
 def child_memory(settings: Settings, way: str) -> dict[str, int]:
-    """`peak_memory` in a process of its own, so that no way starts with what another left behind."""
+    """`peak_memory` in a new process, so that no way starts with what another left behind."""
     sizes = [f"--{name}={value}" for name, value in asdict(settings).items()]
     return child("benchmarks.overhead", ["--way", way, *sizes])
 
@@ -146,7 +146,7 @@ def bars(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """The report for people."""
+    """The report as text."""
     sizes, where, memory = report["settings"], report["machine"], report["memory"]
     lines = [
         f"Random Flux, {sizes['width']} wide: {sizes['blocks']} joint and {sizes['singles']} single blocks, "

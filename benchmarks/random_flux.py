@@ -1,4 +1,4 @@
-"""A Flux of any size with random weights, its inputs, and the ways of evaluating it that are compared."""
+"""A random Flux of any size, its inputs, and the ways of evaluating it that are compared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEAD_DIM, TEXT_WIDTH, POOLED_WIDTH, LATENT_WIDTH = 128, 4096, 768, 64  # Flux 1'
 
 @dataclass(frozen=True)
 class Settings:
-    """Sizes of the model and of the picture.
+    """Sizes of the model and of the image.
 
     Attributes:
         width: of the tokens inside the model, a multiple of 128, the width of one head.
@@ -57,7 +57,7 @@ class Settings:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of the picture: as square as the number of tokens allows."""
+        """Rows and columns of tokens, as square as their number allows."""
         rows = next(rows for rows in range(math.isqrt(self.tokens), 0, -1) if self.tokens % rows == 0)
         return rows, self.tokens // rows
 
@@ -90,13 +90,13 @@ class RandomFlux:
         return recorder.build((1, rows, columns), (16 * rows, 16 * columns), {})
 
     def authors(self) -> AuthorsWay:
-        """With the authors' way of doing it."""
+        """With the authors' implementation."""
         with AuthorsWay(self.transformer, self._encoded.embeddings) as vectors:
             self.transformer(**self.inputs)
         return vectors
 
     def joint_blocks_alone(self, count: int) -> None:
-        """The embedders and the first `count` joint blocks, without concepts and without what follows."""
+        """The embedders and the first `count` joint blocks, without concepts."""
 
         def stop(module: Any, args: Any, output: Any) -> None:
             raise StopForward
@@ -117,7 +117,7 @@ class RandomFlux:
             joint_attention_dim=TEXT_WIDTH,
             pooled_projection_dim=POOLED_WIDTH,
         )
-        # Not the model's own `to`, which warns of models that want float32 for some layers: Flux does not.
+        # Not the model's own `to`, which warns of layers kept in float32; Flux has none.
         return torch.nn.Module.to(transformer, getattr(torch, settings.dtype))
 
     def _make_inputs(self) -> dict[str, Any]:

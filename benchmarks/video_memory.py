@@ -1,9 +1,9 @@
-"""Memory of a video's recording: every step, and the running mean, at the size of a CogVideoX-5B run.
+"""Memory of a video's recording at the size of a CogVideoX-5B run: every step, and the running mean.
 
     python -m benchmarks.video_memory [--steps 50] [--check]
 
-49 frames of 720 x 480 pixels are 13 x 30 x 45 tokens. Random scores of all 42 joint blocks go through what hosts feed,
-step by step; no model runs.
+49 frames of 720 x 480 pixels are 13 x 30 x 45 tokens. Random scores of all 42 joint blocks are recorded step by
+step; no model runs.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from .measure import child, peak_resident
 MIB = 2**20
 BAR_MIB = 64  # of the running mean
 GRID, LAYERS, CONCEPTS = (13, 30, 45), 42, 5
-SHAPE = Architecture("cogvideox", LAYERS, 48, 64, 8, 2, tuple(range(30)), frames_per_latent=4)
+SHAPE = Architecture("cogvideox", LAYERS, 8, 2, tuple(range(30)), frames_per_latent=4)
 
 
 def record(steps: int) -> tuple[Recording, float]:
-    """The running mean of random scores, and the seconds that keeping a step took."""
+    """The running mean of random scores, and the seconds it took per step."""
     names = [f"concept {index}" for index in range(CONCEPTS)]
     encoded = EncodedConcepts(
         tuple(Concept(name, name) for name in names), torch.zeros(CONCEPTS, 8), (1,) * CONCEPTS, "first"

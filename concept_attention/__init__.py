@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .concepts import parse_concepts as parse_concepts
+    from .drawing.figures import layer_step_figure as layer_step_figure
+    from .drawing.overlay import overlay_each as overlay_each
+    from .drawing.overlay import overlay_grid as overlay_grid
+    from .drawing.overlay import overlay_segmentation as overlay_segmentation
+    from .errors import UserError as UserError
+    from .heatmaps.guided import sharpen_heatmaps as sharpen_heatmaps
+    from .heatmaps.heatmaps import Heatmaps as Heatmaps
     from .heatmaps.heatmaps import make_heatmaps as make_heatmaps
     from .heatmaps.masks import make_masks as make_masks
+    from .heatmaps.summary import summarise as summarise
+    from .heatmaps.summary import summary_text as summary_text
     from .hosts.diffusers.authors.cogvideox import (
         ConceptAttentionCogVideoXPipeline as ConceptAttentionCogVideoXPipeline,
     )
@@ -19,18 +28,27 @@ if TYPE_CHECKING:
     from .recording.file import save_recording as save_recording
     from .recording.recording import Recording as Recording
 
-# Where each public name is defined. A name is imported when it is first used, so that nobody loads a host for nothing.
+# Home module of each public name. A name is imported when it is first used, so that no host is loaded for nothing.
 _HOMES = {
     "ConceptAttentionCogVideoXPipeline": ".hosts.diffusers.authors.cogvideox",
     "ConceptAttentionFlux2Pipeline": ".hosts.diffusers.authors.flux2",
     "ConceptAttentionFluxPipeline": ".hosts.diffusers.authors.flux",
     "ConceptAttentionSD3Pipeline": ".hosts.diffusers.authors.sd3",
+    "Heatmaps": ".heatmaps.heatmaps",
     "Recording": ".recording.recording",
+    "UserError": ".errors",
+    "layer_step_figure": ".drawing.figures",
     "load_recording": ".recording.file",
     "make_heatmaps": ".heatmaps.heatmaps",
     "make_masks": ".heatmaps.masks",
+    "overlay_each": ".drawing.overlay",
+    "overlay_grid": ".drawing.overlay",
+    "overlay_segmentation": ".drawing.overlay",
     "parse_concepts": ".concepts",
     "save_recording": ".recording.file",
+    "sharpen_heatmaps": ".heatmaps.guided",
+    "summarise": ".heatmaps.summary",
+    "summary_text": ".heatmaps.summary",
 }
 __all__ = list(_HOMES)
 

@@ -1,4 +1,4 @@
-"""Concept attention: concept tokens look at themselves and at the image, and nothing looks at them."""
+"""Concept attention: concept tokens attend to themselves and to the image; no other token attends to them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ def attend_concepts(
     image_v: Tensor,
     *,
     key_bias: Tensor | None = None,
-    scale: float | None = None,
 ) -> Tensor:
-    """Attention of the concept tokens over concept and image tokens.
+    """Attend from the concept tokens to concept and image tokens.
 
-    `softmax(q_c [k_c ; k_img]^T * scale) [v_c ; v_img]`. Only the concept rows are queried: the image rows
+    `softmax(q_c [k_c ; k_img]^T / sqrt(head_dim)) [v_c ; v_img]`. Only the concept rows are queried: the image rows
     and the prompt's keys take no part.
 
     Args:
@@ -31,7 +30,6 @@ def attend_concepts(
         image_v: values, same shape.
         key_bias: added to the logits of the concept keys, (C,) or (B, C), float. A token that stands for n
             identical ones has the bias log(n). It is rounded to the dtype of the queries.
-        scale: factor on the dot products; None is 1 / sqrt(head_dim).
 
     Returns:
         Attention output before the output projection, (B, C, heads * head_dim), dtype of the inputs.
@@ -41,6 +39,12 @@ def attend_concepts(
 
     Convention: the last axis runs over heads first, head_dim second.
     Source: arXiv:2502.04320, concept attention.
+
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> q, k, v = torch.randn(3, 1, 2, 4, 8, generator=generator)  # 2 heads of 8 features, 4 concepts
+    >>> image_k, image_v = torch.randn(2, 1, 2, 100, 8, generator=generator)  # 100 image tokens
+    >>> attend_concepts(q, k, v, image_k, image_v).shape
+    torch.Size([1, 4, 16])
     """
     _check_shapes(concept_q, concept_k, concept_v, image_k, image_v)
     bias = None if key_bias is None else _key_bias(key_bias, concept_q, image_k)
@@ -49,43 +53,29 @@ def attend_concepts(
     # are smaller than such a copy only while there are fewer concepts than features.
     plain = concept_q.dtype in (torch.float32, torch.float64) and concept_q.shape[2] <= concept_q.shape[3]
     attend = _attend_by_products if plain else _attend_fused
-    attended = attend(concept_q, concept_k, concept_v, image_k, image_v, bias, scale)
+    attended = attend(concept_q, concept_k, concept_v, image_k, image_v, bias)
     return rearrange(attended, "b heads c head_dim -> b c (heads head_dim)")
 
 
 def _attend_by_products(
-    concept_q: Tensor,
-    concept_k: Tensor,
-    concept_v: Tensor,
-    image_k: Tensor,
-    image_v: Tensor,
-    bias: Tensor | None,
-    scale: float | None,
+    concept_q: Tensor, concept_k: Tensor, concept_v: Tensor, image_k: Tensor, image_v: Tensor, bias: Tensor | None
 ) -> Tensor:
     count, head_dim = concept_q.shape[2:]
-    scaled = concept_q * (head_dim**-0.5 if scale is None else scale)
+    scaled = concept_q * head_dim**-0.5
     logits = torch.cat((scaled @ concept_k.mT, scaled @ image_k.mT), dim=-1)
     weights = (logits if bias is None else logits + bias).softmax(dim=-1)
     return weights[..., :count] @ concept_v + weights[..., count:] @ image_v
 
 
 def _attend_fused(
-    concept_q: Tensor,
-    concept_k: Tensor,
-    concept_v: Tensor,
-    image_k: Tensor,
-    image_v: Tensor,
-    bias: Tensor | None,
-    scale: float | None,
+    concept_q: Tensor, concept_k: Tensor, concept_v: Tensor, image_k: Tensor, image_v: Tensor, bias: Tensor | None
 ) -> Tensor:
     key = torch.cat((concept_k, image_k), dim=2)
     value = torch.cat((concept_v, image_v), dim=2)
-    return F.scaled_dot_product_attention(concept_q, key, value, attn_mask=bias, scale=scale)
+    return F.scaled_dot_product_attention(concept_q, key, value, attn_mask=bias)
 
 
-def _check_shapes(
-    concept_q: Tensor, concept_k: Tensor, concept_v: Tensor, image_k: Tensor, image_v: Tensor
-) -> None:
+def _check_shapes(concept_q: Tensor, concept_k: Tensor, concept_v: Tensor, image_k: Tensor, image_v: Tensor) -> None:
     if concept_q.ndim != 4:
         raise ValueError(f"concept_q must be (B, heads, C, head_dim), got shape {tuple(concept_q.shape)}.")
     batch, heads, count, head_dim = concept_q.shape

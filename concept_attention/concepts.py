@@ -1,4 +1,4 @@
-"""Concepts: what to look for in a picture, as users write it and as files are named after it."""
+"""Concepts to look for in an image: parsing what users write, and file names made from it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from .errors import UserError
+
 Role = Literal["concept", "background"]
 
 _SLUG_BYTES = 80  # leaves room for prefix, number and suffix in the 255 bytes a file name may have
-_RESERVED = {"con", "prn", "aux", "nul"} | {
-    f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"
-}
+_RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"}
 # Letters and marks that show nothing and that some file systems ignore when they compare names.
-_INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
 
 @dataclass(frozen=True)
@@ -38,15 +36,15 @@ class Concept:
         for field in ("name", "text"):
             value = getattr(self, field)
             if not isinstance(value, str) or not value.strip():
-                raise ValueError(f"A concept's {field} must be a non-empty text, got {value!r}.")
+                raise UserError(f"A concept's {field} must be a non-empty text, got {value!r}.")
         if any(unicodedata.category(char) in ("Cc", "Cs") for char in self.name):
-            raise ValueError(f"A concept's name must not have control characters, got {self.name!r}.")
+            raise UserError(f"A concept's name must not have control characters, got {self.name!r}.")
         if self.role not in get_args(Role):
-            raise ValueError(f'Role of "{self.name}" must be concept or background, got {self.role!r}.')
+            raise UserError(f'Role of "{self.name}" must be concept or background, got {self.role!r}.')
 
 
 def parse_concepts(text: str | Sequence[str], background: str | Sequence[str] = "") -> tuple[Concept, ...]:
-    r"""Concepts from the text a user wrote.
+    r"""Parse the concepts that a user wrote.
 
     Args:
         text: one concept per line or comma-separated; `name: longer phrase` gives the encoder more to read
@@ -59,8 +57,13 @@ def parse_concepts(text: str | Sequence[str], background: str | Sequence[str] = 
         single spaces.
 
     Raises:
-        ValueError: if there is no concept, one is empty, or a name occurs twice (case does not count);
+        UserError: if there is no concept, one is empty, or a name occurs twice (case does not count);
             the message names the line.
+
+    >>> parse_concepts("sky, house: a red house", background="grass")[1]
+    Concept(name='house', text='a red house', role='concept')
+    >>> [concept.name for concept in parse_concepts("sky\nhouse, tree", "grass")]
+    ['sky', 'house', 'tree', 'grass']
     """
     sources: tuple[tuple[str | Sequence[str], Role, str], ...] = (
         (text, "concept", "Line"),
@@ -74,13 +77,11 @@ def parse_concepts(text: str | Sequence[str], background: str | Sequence[str] = 
             concept = _parse_entry(entry, role, place)
             key = _folded(concept.name)
             if key in places:
-                raise ValueError(
-                    f'{place}: "{concept.name}" is already on {places[key].lower()}. Use every name once.'
-                )
+                raise UserError(f'{place}: "{concept.name}" is already on {places[key].lower()}. Use every name once.')
             places[key] = place
             concepts.append(concept)
     if not any(concept.role == "concept" for concept in concepts):
-        raise ValueError("There are no concepts. Write at least one, such as: sky, house, tree.")
+        raise UserError("There are no concepts. Write at least one, such as: sky, house, tree.")
     return tuple(concepts)
 
 
@@ -88,14 +89,14 @@ def concept_index(concepts: Sequence[Concept], name: str) -> int:
     """Position of the concept called `name` (case does not count).
 
     Raises:
-        ValueError: if there is none; the message lists the names there are.
+        UserError: if there is none; the message lists the names there are.
     """
     key = _folded(_tidy(name))
     for index, concept in enumerate(concepts):
         if _folded(concept.name) == key:
             return index
     available = ", ".join(concept.name for concept in concepts)
-    raise ValueError(f'There is no concept "{name}". Choose one of: {available}.')
+    raise UserError(f'There is no concept "{name}". Choose one of: {available}.')
 
 
 def slugs(names: Sequence[str]) -> tuple[str, ...]:
@@ -123,7 +124,7 @@ def _entries(source: str | Sequence[str], label: str) -> Iterator[tuple[int, str
             continue
         for entry in _split(line, ",") if is_text else [line]:
             if not entry.strip():
-                raise ValueError(f'{label} {number} has an empty concept: "{line}". Remove the comma.')
+                raise UserError(f'{label} {number} has an empty concept: "{line}". Remove the comma.')
             yield number, entry
 
 
@@ -131,9 +132,7 @@ def _parse_entry(entry: str, role: Role, place: str) -> Concept:
     name, *phrase = (_tidy(re.sub(r"\\([,:\\])", r"\1", part)) for part in _split(entry, ":", 1))
     if not name or phrase == [""]:
         missing = "phrase after" if name else "name before"
-        raise ValueError(
-            f'{place}: "{entry.strip()}" has no {missing} the colon. Add it, or write \\: instead.'
-        )
+        raise UserError(f'{place}: "{entry.strip()}" has no {missing} the colon. Add it, or write \\: instead.')
     return Concept(name, phrase[0] if phrase else name, role)
 
 
@@ -160,8 +159,7 @@ def _folded(name: str) -> str:
 def _slug(name: str) -> str:
     visible = _INVISIBLE.sub("", unicodedata.normalize("NFC", name))
     kept = "".join(
-        char if char.isalnum() or char == "-" or unicodedata.category(char).startswith("M") else "_"
-        for char in visible
+        char if char.isalnum() or char == "-" or unicodedata.category(char).startswith("M") else "_" for char in visible
     )
     short = re.sub("_+", "_", kept).encode()[:_SLUG_BYTES].decode(errors="ignore").strip("-_")
     if not short:

@@ -1,4 +1,4 @@
-"""Errors that a user can mend."""
+"""Errors that the user can fix."""
 
 
 class UserError(ValueError):
@@ -6,3 +6,5 @@ class UserError(ValueError):
 
     The command line prints it as one line. Any other exception is a bug and keeps its traceback.
     """
+
+    __module__ = "concept_attention"  # ComfyUI shows this name, not the path of the folder that the pack is in

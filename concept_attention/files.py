@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all. Arguments are always what to write, then where."""
+"""Atomic file writes. The first argument is what to write, the second is where."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` (same suffix) that takes its place when the block ends well.
+    """Write a file atomically: yield a temporary path (same suffix) that replaces `path` if the block succeeds.
 
     After an exception, a KeyboardInterrupt included, the temporary file is gone and `path` is as it was.
     """
@@ -44,19 +44,19 @@ def write_json(data: Any, path: Path) -> None:
 
 
 def save_image(image: Image.Image, path: Path) -> None:
-    """Write a picture in the format of the path's suffix, atomically."""
+    """Write an image in the format of the path's suffix, atomically."""
     with atomic_write(path) as temporary:
         image.save(temporary)
 
 
 def save_animation(images: Sequence[Image.Image], path: Path, frame_rate: float) -> None:
-    """Write pictures of one size as an animation that goes on for ever, in the format of the path's suffix, atomically.
+    """Write images of one size as an animation that loops forever, in the format of the path's suffix, atomically.
 
     Args:
         images: at least one.
-        path: of a GIF, whose colours are rounded to 256 for each frame and in which equal pictures in a row become one
-            that is shown for longer, or of another format with several frames.
-        frame_rate: pictures per second; a GIF has hundredths of a second.
+        path: a GIF, which has 256 colours per frame and merges equal neighbouring images into one that is shown for
+            longer, or another format with several frames.
+        frame_rate: images per second; a GIF stores hundredths of a second.
     """
     first, *others = images
     with atomic_write(path) as temporary:

@@ -1,4 +1,4 @@
-"""Pictures in and out: Pillow images on one side, (H, W, 3) float32 tensors in [0, 1] on the other."""
+"""Conversion and loading of images: Pillow images and files to (H, W, 3) float32 tensors in [0, 1], and back."""
 
 from __future__ import annotations
 
@@ -13,39 +13,46 @@ import torch
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
+from .errors import UserError
+
 _DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # a 16-bit grey file opens in one of these
 
 
 def check_image(image: Tensor) -> Tensor:
-    """Return one picture as float32 on the CPU, or say what is wrong with it.
+    """Return one image as float32 on the CPU, or say what is wrong with it.
 
     Args:
         image: (H, W, 3) float of any precision, 0-1 (a little outside is clamped).
 
     Raises:
-        ValueError: another shape or dtype, an empty picture, or values that are not finite.
+        UserError: values that are not finite.
+        ValueError: another shape or dtype, or an empty image.
     """
     if image.ndim != 3 or image.shape[-1] != 3 or image.numel() == 0:
         raise ValueError(
-            f"A picture must be one (height, width, 3) tensor, got {tuple(image.shape)}. "
-            "Take one picture of a batch with `images[0]` and drop alpha with `image[..., :3]`."
+            f"An image must be one (height, width, 3) tensor, got {tuple(image.shape)}. "
+            "Take one image of a batch with `images[0]` and drop alpha with `image[..., :3]`."
         )
     if not image.is_floating_point():
-        raise ValueError(f"A picture must be float in [0, 1], got {image.dtype}. Divide 8-bit values by 255.")
+        raise ValueError(f"An image must be float in [0, 1], got {image.dtype}. Divide 8-bit values by 255.")
     image = image.detach().to("cpu", torch.float32)
     if not torch.isfinite(image).all():
-        raise ValueError("A picture must hold finite numbers, got NaN or infinity. Check what produced it.")
+        raise UserError("An image must hold finite numbers, got NaN or infinity. Check what produced it.")
     return image.clamp(0, 1)
 
 
 def check_aspect(image_size: tuple[int, int], map_size: tuple[int, int]) -> None:
-    """Refuse maps of another aspect than the picture; 2 % or rounding to whole tokens may differ."""
+    """Check that maps have the aspect ratio of the image, to 2 % or to rounding to whole tokens.
+
+    Raises:
+        UserError: for a different aspect ratio.
+    """
     (height, width), (rows, columns) = image_size, map_size
     difference = abs(width * rows - height * columns)
     if difference > max(0.02 * width * rows, 0.5 * max(height, width, rows, columns)):
-        raise ValueError(
-            f"The picture is {width} x {height} (width x height) but the heatmaps are {columns} x {rows}, "
-            "another aspect. Give the picture they were recorded for."
+        raise UserError(
+            f"The image is {width} x {height} (width x height) but the heatmaps are {columns} x {rows}, "
+            "a different aspect ratio. Give the image they were recorded for."
         )
 
 
@@ -53,13 +60,13 @@ def to_pil(tensor: Tensor) -> Image.Image:
     """Turn a tensor into an 8-bit Pillow image.
 
     Args:
-        tensor: a picture (H, W, 3), or a mask or heatmap (H, W); float, 0-1.
+        tensor: an image (H, W, 3), or a mask or heatmap (H, W); float, 0-1.
 
     Returns:
-        Mode "RGB" for a picture, "L" for a map. Values are clamped and rounded to the nearest of 256 levels.
+        Mode "RGB" for an image, "L" for a map. Values are clamped and rounded to the nearest of 256 levels.
 
     Raises:
-        ValueError: as `check_image`.
+        UserError, ValueError: as `check_image`.
     """
     grey = tensor.ndim == 2
     rgb = check_image(tensor[..., None].expand(-1, -1, 3) if grey else tensor)
@@ -68,7 +75,7 @@ def to_pil(tensor: Tensor) -> Image.Image:
 
 
 def from_pil(image: Image.Image) -> Tensor:
-    """Turn any Pillow image into a picture tensor.
+    """Turn any Pillow image into an image tensor.
 
     The camera's orientation tag is applied, transparency is composited on white, 16-bit grey keeps its
     precision, palette, grey, CMYK and other modes are converted; of an animation the current frame is taken.
@@ -80,7 +87,7 @@ def from_pil(image: Image.Image) -> Tensor:
         (H, W, 3) float32, 0-1, RGB, CPU.
 
     Raises:
-        ValueError: values outside the range of their mode, or a mode Pillow cannot convert to RGB.
+        UserError: values outside the range of their mode, or a mode Pillow cannot convert to RGB.
     """
     image = ImageOps.exif_transpose(image)
     if image.mode in _DEEP_GREY or image.mode == "F":
@@ -90,9 +97,7 @@ def from_pil(image: Image.Image) -> Tensor:
     try:
         pixels = np.array(image.convert("RGBA" if transparent else "RGB"), dtype=np.float32) / 255
     except ValueError as error:
-        raise ValueError(
-            f"Cannot convert a picture of mode {image.mode} to RGB. Save it as an RGB PNG first."
-        ) from error
+        raise UserError(f"Cannot convert an image of mode {image.mode} to RGB. Save it as an RGB PNG first.") from error
     if transparent:
         colour, alpha = pixels[..., :3], pixels[..., 3:]
         pixels = colour * alpha + (1 - alpha)  # on white
@@ -102,36 +107,34 @@ def from_pil(image: Image.Image) -> Tensor:
 def _deep_grey(image: Image.Image) -> np.ndarray:
     """(H, W) float32 in [0, 1] of a grey image with more than 8 bits."""
     values = np.asarray(image)
-    if values.dtype.kind == "f":
-        values, top = values.astype(np.float32), 1.0
-    else:
-        values, top = values.astype(np.float32), 65535.0  # every integer up to 2^24 is exact in float32
+    top = 1.0 if values.dtype.kind == "f" else 65535.0
+    values = values.astype(np.float32)  # exact for every integer up to 2^24
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= top):
-        raise ValueError(
-            f"A grey picture of mode {image.mode} must hold values from 0 to {top:g}, got "
+        raise UserError(
+            f"A grey image of mode {image.mode} must hold values from 0 to {top:g}, got "
             f"{values.min():g} to {values.max():g}. Scale it first."
         )
     return values / np.float32(top)
 
 
 def load_image(path: str | Path) -> Tensor:
-    """Read a picture file; see `from_pil` for what is converted and returned.
+    """Read an image file; see `from_pil` for what is converted and returned.
 
     Raises:
-        ValueError: the file is missing, empty, truncated, too large or not a picture.
+        UserError: the file is missing, empty, truncated, too large or not an image.
     """
     return _load(path, 1)[0]
 
 
 def load_frames(path: str | Path) -> list[Tensor]:
-    """Read the frames of an animation, or of a folder with one picture file for each, in the order of their names.
+    """Read the frames of an animation, or of a folder with one image file for each, in the order of their names.
 
     Returns:
-        Pictures as `load_image` returns them; one for a file that does not move. Files keep equal pictures in a row as
-        one that is shown for longer: one shown n times as long as the shortest comes n times.
+        Images as `load_image` returns them; a single one for a still image. Files merge equal neighbouring frames into
+        one that is shown for longer: a frame shown n times as long as the shortest is returned n times.
 
     Raises:
-        ValueError: as `load_image`; for a folder without files.
+        UserError: as `load_image`; for a folder without files.
     """
     if not Path(path).is_dir():
         frames, times = _load(path, None), frame_times(path)
@@ -139,15 +142,15 @@ def load_frames(path: str | Path) -> list[Tensor]:
         return [frame for frame, time in zip(frames, times, strict=True) for _ in range(round(time / shortest))]
     files = sorted(one for one in Path(path).iterdir() if one.is_file() and not one.name.startswith("."))
     if not files:
-        raise ValueError(f"Cannot read {path}: the folder is empty. Give a picture, or a folder with a video's frames.")
+        raise UserError(f"Cannot read {path}: the folder is empty. Give an image, or a folder with a video's frames.")
     return [load_image(file) for file in files]
 
 
 def frame_times(path: str | Path) -> list[float]:
-    """How long every frame of an animation is shown, in seconds; 1 each where the file does not say.
+    """Duration of every frame of an animation in seconds; 1 each if the file gives none.
 
     Raises:
-        ValueError: as `load_image`.
+        UserError: as `load_image`.
     """
     with _opened(path) as image:
         found = [float(frame.info.get("duration", 0)) / 1000 for frame in ImageSequence.Iterator(image)]
@@ -155,20 +158,20 @@ def frame_times(path: str | Path) -> list[float]:
 
 
 def _load(path: str | Path, most: int | None) -> list[Tensor]:
-    """The first frames of a picture file, at most `most`; None is all."""
+    """Up to `most` frames of an image file; None is all."""
     with _opened(path) as image:
         return [from_pil(frame) for frame in islice(ImageSequence.Iterator(image), most)]
 
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image]:
-    """A picture file, for as long as it is read."""
+    """An open image file."""
     try:
         with Image.open(path) as image:
             image.load()
             yield image
     except UnidentifiedImageError as error:
-        raise ValueError(f"Cannot read {path}: not a picture. Give a PNG, JPEG or the like.") from error
+        raise UserError(f"Cannot read {path}: not an image. Give a PNG, JPEG or the like.") from error
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
         # Pillow's readers raise any of these on broken files
-        raise ValueError(f"Cannot read {path} as a picture: {error}. Check the file.") from error
+        raise UserError(f"Cannot read {path} as an image: {error}. Check the file.") from error

@@ -1,4 +1,4 @@
-"""How well every image token matches every concept, and the published variants of that score."""
+"""Scores of every image token against every concept, and the published variants (modes) of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from einops import einsum
 from torch import Tensor
+
+from .choices import MODE_NAMES, check_choice
 
 Vectors = Literal["raw", "linear", "l2"]
 Order = Literal["softmax_then_mean", "mean_then_softmax"]
@@ -59,12 +61,11 @@ def resolve_mode(name: str, architecture: str) -> Mode:
     """The mode called `name`; "auto" is the one of the architecture's own reference, `flux` if it has none.
 
     Raises:
-        ValueError: if there is no such mode.
+        UserError: if there is no such mode.
     """
+    check_choice("Mode", name, MODE_NAMES)
     if name == "auto":
         return MODES[architecture if architecture in _OWN_MODE else "flux"]
-    if name not in MODES:
-        raise ValueError(f'Mode "{name}" does not exist. Choose one of auto, {", ".join(MODES)}.')
     return MODES[name]
 
 
@@ -117,6 +118,13 @@ def score_concepts(image_out: Tensor, concept_out: Tensor, vectors: Vectors = "r
 
     Convention: both before the output projection; D = heads * head_dim; N row-major over the token grid.
     Source: arXiv:2502.04320, saliency in the attention output space.
+
+    >>> image_out = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [3.0, 4.0]]])  # three tokens
+    >>> concept_out = torch.tensor([[[2.0, 0.0], [3.0, 4.0]]])  # two concepts
+    >>> score_concepts(image_out, concept_out).tolist()
+    [[[2.0, 0.0, 6.0], [3.0, 4.0, 25.0]]]
+    >>> score_concepts(image_out, concept_out, "l2")[0, 1].tolist()
+    [0.6000000238418579, 0.800000011920929, 5.0]
     """
     image_shape, concept_shape = tuple(image_out.shape), tuple(concept_out.shape)
     if not (
@@ -131,10 +139,7 @@ def score_concepts(image_out: Tensor, concept_out: Tensor, vectors: Vectors = "r
     tokens = max(1, _CHUNK_ELEMENTS // max(1, image_shape[0] * image_shape[2]))
     with _float32_products(image_out.device):
         return torch.cat(
-            [
-                einsum(concepts, chunk.float(), "b c d, b n d -> b c n")
-                for chunk in image_out.split(tokens, dim=1)
-            ],
+            [einsum(concepts, chunk.float(), "b c d, b n d -> b c n") for chunk in image_out.split(tokens, dim=1)],
             dim=-1,
         )
 

@@ -1,16 +1,18 @@
-"""Choosing layers and steps: `auto`, `all`, or numbers and ranges such as `3,7,9-11`."""
+"""Selections of layers and steps: `auto`, `all`, or numbers and ranges such as `3,7,9-11`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 
+from .errors import UserError
+
 _LAYER_EXAMPLES = "auto, all, 15-18 or 3,7,9-11"
 _RANGE = re.compile(r"\s*(-?\d{1,9})\s*(?:-\s*(-?\d{1,9})\s*)?")
 
 
 def parse_layers(text: str | Sequence[int], count: int, default: Sequence[int]) -> tuple[int, ...]:
-    """Joint block indices from what a user wrote.
+    """Parse the layers that a user wrote.
 
     Args:
         text: `auto`, `all`, numbers and inclusive ranges such as `15-18` or `3,7,9-11`, or the indices.
@@ -21,14 +23,19 @@ def parse_layers(text: str | Sequence[int], count: int, default: Sequence[int]) 
         0-based indices, ascending, each once.
 
     Raises:
-        ValueError: if the text is no selection, selects nothing, or a layer does not exist.
+        UserError: if the text is no selection, selects nothing, or a layer does not exist.
+
+    >>> parse_layers("3,7,9-11", count=19, default=(15, 16, 17, 18))
+    (3, 7, 9, 10, 11)
+    >>> parse_layers("auto", count=19, default=(15, 16, 17, 18))
+    (15, 16, 17, 18)
     """
     if isinstance(text, str) and text.strip().casefold() == "auto":
         text = default
     ranges = _ranges(text, count, "layers", _LAYER_EXAMPLES)
     for layer in (end for ends in ranges for end in ends):
         if not 0 <= layer < count:
-            raise ValueError(
+            raise UserError(
                 f"Layer {layer} does not exist: this model has {count} joint blocks (0-{count - 1}). "
                 "Choose `layers` among these."
             )
@@ -36,22 +43,22 @@ def parse_layers(text: str | Sequence[int], count: int, default: Sequence[int]) 
 
 
 def check_layers(text: str) -> None:
-    """Refuse what `parse_layers` could not read for any model.
+    """Check that `parse_layers` can read `text` for some model.
 
     Raises:
-        ValueError: if the text is no selection, or selects nothing.
+        UserError: if the text is no selection, or selects nothing.
     """
     if text.strip().casefold() != "auto":
         _check_order(_ranges(text, 1, "layers", _LAYER_EXAMPLES), "layers")
 
 
 def usual_layers(kept: Sequence[int], default: Sequence[int]) -> tuple[int, ...]:
-    """What `auto` means where only some layers were kept: the default ones among them, or all of them."""
+    """The meaning of `auto` if only some layers were kept: the default layers among them, or else all of them."""
     return tuple(layer for layer in default if layer in kept) or tuple(kept)
 
 
 def parse_steps(text: str | Sequence[int], count: int) -> tuple[int, ...]:
-    """Step indices from what a user wrote.
+    """Parse the steps that a user wrote.
 
     Args:
         text: `all`, numbers and inclusive ranges such as `3-7` or `0,2`, or the indices. Negative numbers
@@ -62,12 +69,17 @@ def parse_steps(text: str | Sequence[int], count: int) -> tuple[int, ...]:
         0-based indices, ascending, each once.
 
     Raises:
-        ValueError: if the text is no selection, selects nothing, or a step does not exist.
+        UserError: if the text is no selection, selects nothing, or a step does not exist.
+
+    >>> parse_steps("0,2-3", count=28)
+    (0, 2, 3)
+    >>> parse_steps("-1", count=28)
+    (27,)
     """
     ranges = _ranges(text, count, "steps", "all, 3-7, 0,2 or -1")
     for step in (end for ends in ranges for end in ends):
         if not -count <= step < count:
-            raise ValueError(
+            raise UserError(
                 f"Step {step} does not exist: there are {count} steps (0-{count - 1}, or -1 for the last). "
                 "Choose `steps` among these."
             )
@@ -84,16 +96,16 @@ def _ranges(text: str | Sequence[int], count: int, what: str, examples: str) -> 
         matches = [_RANGE.fullmatch(part) for part in text.split(",")]
         ranges = [(int(match[1]), int(match[2] or match[1])) for match in matches if match]
         if None in matches:
-            raise ValueError(f'`{what}` cannot be "{text}". Write {examples}.')
+            raise UserError(f'`{what}` cannot be "{text}". Write {examples}.')
     if not ranges:
-        raise ValueError(f"`{what}` selects nothing. Write {examples}.")
+        raise UserError(f"`{what}` selects nothing. Write {examples}.")
     return ranges
 
 
 def _check_order(ranges: Iterable[tuple[int, int]], what: str) -> None:
     for first, last in ranges:
         if last < first:
-            raise ValueError(f"`{what}` has the range {first}-{last}, which runs backwards. Swap its ends.")
+            raise UserError(f"`{what}` has the range {first}-{last}, which runs backwards. Swap its ends.")
 
 
 def _expand(ranges: Iterable[tuple[int, int]], what: str) -> tuple[int, ...]:

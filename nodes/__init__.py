@@ -1,1 +1,1 @@
-"""Thin ComfyUI nodes, one file per step of the graph. What they do is in `concept_attention/`."""
+"""ComfyUI nodes, one file per step of the graph. They only convert and call the library in `concept_attention/`."""

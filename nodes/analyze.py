@@ -1,4 +1,4 @@
-"""Recording the concepts of pictures that exist already."""
+"""The node that finds concepts in an existing image."""
 
 from __future__ import annotations
 
@@ -30,19 +30,18 @@ class ConceptAttentionEncodeImage(io.ComfyNode):
             node_id="ConceptAttentionEncodeImage",
             display_name="Find Concepts in Image",
             category=SAMPLING,
-            description="Records where the concepts are in a picture that exists already: noise is added to it, and "
-            "the model looks at it once per noise sample. Nothing is sampled.",
-            search_aliases=["concept attention", "encode image", "segment", "existing picture", "photo", "heatmap"],
+            description="Records where the concepts are in an existing image. It adds noise to the image and runs the "
+            "model once per noise sample. Nothing is generated.",
+            search_aliases=["concept attention", "encode image", "segment", "existing image", "photo", "heatmap"],
             has_intermediate_output=True,
             inputs=[
-                io.Model.Input("model", tooltip="The model that looks. It is not changed."),
+                io.Model.Input("model", tooltip="The model used for the analysis. It is not modified."),
                 concepts_input(),
-                io.Latent.Input("latent", tooltip="The picture, or video, from VAE Encode with the model's own VAE."),
+                io.Latent.Input("latent", tooltip="The image or video, from VAE Encode with the model's VAE."),
                 io.Conditioning.Input(
                     "positive",
                     optional=True,
-                    tooltip="What the picture shows, if you want to say it. Without it the model reads an empty "
-                    "prompt.",
+                    tooltip="A prompt that describes the image (optional). Without it, the model gets an empty prompt.",
                 ),
                 io.Float.Input(
                     "noise",
@@ -50,8 +49,7 @@ class ConceptAttentionEncodeImage(io.ComfyNode):
                     min=0.01,
                     max=1.0,
                     step=0.01,
-                    tooltip="Noise level the model looks at: near 0 is the picture itself, 1 is only noise. 0.3 to 0.6 "
-                    "works best.",
+                    tooltip="Noise level (sigma): near 0 the image itself, 1 pure noise. 0.3 to 0.6 works best.",
                 ),
                 io.Int.Input(
                     "samples",
@@ -59,7 +57,7 @@ class ConceptAttentionEncodeImage(io.ComfyNode):
                     min=1,
                     max=256,
                     step=1,
-                    tooltip="How many different noises to look through. More take longer and give smoother heatmaps.",
+                    tooltip="Number of noise samples to average. More samples take longer and give smoother heatmaps.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -67,8 +65,8 @@ class ConceptAttentionEncodeImage(io.ComfyNode):
                     min=0,
                     max=LARGEST_SEED,
                     step=1,
-                    control_after_generate=io.ControlAfterGenerate.fixed,  # whoever explores wants the same look again
-                    tooltip="The random seed of the first noise; each further one has the next seed.",
+                    control_after_generate=io.ControlAfterGenerate.fixed,  # the same result again while exploring
+                    tooltip="Random seed of the first noise sample. Each further sample uses the next seed.",
                 ),
                 layers_input(),
                 recording_mode_input(),
@@ -78,7 +76,7 @@ class ConceptAttentionEncodeImage(io.ComfyNode):
             outputs=[
                 CA_RECORDING.Output(
                     display_name="recording",
-                    tooltip="The score of every concept at every place; its steps are the noises.",
+                    tooltip="Concept scores per image token, one step per noise sample.",
                 )
             ],
         )

@@ -1,4 +1,4 @@
-"""Between what travels on ComfyUI's wires and what the library takes: nowhere else."""
+"""Conversions between ComfyUI's socket values and the library's arguments. No other module of the nodes converts."""
 
 from __future__ import annotations
 
@@ -9,105 +9,118 @@ from einops import rearrange
 from torch import Tensor
 
 from ..concept_attention.concepts import Concept, concept_index, parse_concepts
+from ..concept_attention.errors import UserError
 from ..concept_attention.heatmaps.heatmaps import Heatmaps
 from ..concept_attention.recording.recording import Recording
 
-AS_MADE = ("auto", "all", "auto", 0.0)  # layers, steps, mode and temperature where nothing is chosen
+NOTHING_CHOSEN = {"layers": "auto", "steps": "all", "mode": "auto", "temperature": 0.0}
 
 
-def to_pictures(image: Tensor) -> Tensor:
-    """An IMAGE as pictures, (B, H, W, 3); alpha, where there is one, is left out.
+def drop_alpha(image: Tensor) -> Tensor:
+    """The images of an IMAGE without an alpha channel, (B, H, W, 3).
 
     Raises:
-        ValueError: for another shape.
+        UserError: for another shape.
     """
     if image.ndim != 4 or image.shape[-1] < 3:
-        raise ValueError(f"An IMAGE is (batch, height, width, 3 colours), got {tuple(image.shape)}.")
+        raise UserError(
+            f"An IMAGE has the shape (batch, height, width, 3 colours), got {tuple(image.shape)}. "
+            "Connect an image output, not a mask."
+        )
     return image[..., :3]
 
 
-def to_image(pictures: Sequence[Tensor]) -> Tensor:
-    """Pictures (H, W, 3) or batches of them (n, H, W, 3), all of one size, as one IMAGE."""
-    batches = [picture if picture.ndim == 4 else rearrange(picture, "h w c -> 1 h w c") for picture in pictures]
+def to_image(drawn: Sequence[Tensor]) -> Tensor:
+    """Images (H, W, 3) or batches of them (n, H, W, 3), all of one size, as one IMAGE."""
+    batches = [image if image.ndim == 4 else rearrange(image, "h w c -> 1 h w c") for image in drawn]
     return torch.cat(batches)
 
 
-def to_images(drawn: Sequence[Tensor], videos: int) -> Tensor:
-    """Batches (n, H, W, 3) that were drawn of the frames of videos, each video n times, one after the other."""
+def to_image_by_concept(drawn: Sequence[Tensor], videos: int) -> Tensor:
+    """One batch (n, H, W, 3) per video frame, as one IMAGE with all frames of a video's first concept before its next.
+
+    Args:
+        drawn: for every frame of every video, one image per concept.
+        videos: the number of videos.
+    """
     return rearrange(torch.stack(list(drawn)), "(b f) n h w c -> (b n f) h w c", b=videos)
 
 
 def to_mask(masks: Tensor) -> Tensor:
-    """Masks (B, H, W) as a MASK; the frames of videos, (B, T, H, W), one after another."""
+    """Masks (B, H, W), or (B, T, H, W) of videos, as one MASK; the frames of a video follow one another."""
     return rearrange(masks, "b t h w -> (b t) h w") if masks.ndim == 4 else masks
 
 
-def match_pictures(image: Tensor, maps: Heatmaps) -> list[tuple[Tensor, int, int]]:
-    """Every picture of an IMAGE with the (picture, frame) of the heatmaps that belongs to it.
+def match_images(image: Tensor, heatmaps: Heatmaps) -> list[tuple[Tensor, int, int]]:
+    """Pair every image of an IMAGE with its (batch index, latent frame) in the heatmaps.
 
-    Of a video there is a picture for each of its frames, or for each latent frame.
+    For videos the IMAGE holds either every frame or one image per latent frame.
 
     Raises:
-        ValueError: if there is not one picture for each.
+        UserError: if the number of images is neither.
     """
-    pictures = to_pictures(image)
-    latent = maps.values.shape[2] if maps.video else 1
-    frames = maps.frames if len(pictures) == maps.batch * len(maps.frames) else range(latent)
-    if len(pictures) != maps.batch * len(frames):
-        what = f"{maps.batch} x {len(maps.frames)} frames" if maps.video else f"{maps.batch} pictures"
-        raise ValueError(
-            f"There are {len(pictures)} pictures, but heatmaps of {what}. Connect the IMAGE that was sampled, or "
-            "encoded, together with them."
+    images = drop_alpha(image)
+    latent_frames = heatmaps.values.shape[2] if heatmaps.video else 1
+    every_frame = len(images) == heatmaps.batch * len(heatmaps.frames)
+    frames = heatmaps.frames if every_frame else range(latent_frames)
+    if len(images) != heatmaps.batch * len(frames):
+        wanted = f"{heatmaps.batch} x {len(heatmaps.frames)} frames" if heatmaps.video else f"{heatmaps.batch} image(s)"
+        raise UserError(
+            f"Got {len(images)} image(s), but heatmaps of {wanted}. Connect the IMAGE that was sampled, or encoded, "
+            "together with them."
         )
-    places = [(index, frame) for index in range(maps.batch) for frame in frames]
-    return [(picture, *place) for picture, place in zip(pictures, places, strict=True)]
+    places = [(index, frame) for index in range(heatmaps.batch) for frame in frames]
+    return [(one, *place) for one, place in zip(images, places, strict=True)]
 
 
-def latent_pictures(pictures: Tensor, maps: Heatmaps) -> Tensor:
-    """Of all frames of videos, (n, H, W, 3), the middle one of those that share a latent frame; other pictures stay."""
-    places = torch.tensor(maps.frames)
-    if maps.frame_counts is None or len(pictures) != maps.batch * len(places):
-        return pictures
-    sharing = [torch.nonzero(places == latent).flatten() for latent in range(len(maps.frame_counts))]
+def one_per_latent_frame(images: Tensor, heatmaps: Heatmaps) -> Tensor:
+    """Of the frames of videos, (n, H, W, 3), the middle one of those that share a latent frame.
+
+    Anything else than all frames of the videos is returned as it is.
+    """
+    latent_frame = torch.tensor(heatmaps.frames)
+    if heatmaps.frame_counts is None or len(images) != heatmaps.batch * len(latent_frame):
+        return images
+    sharing = [torch.nonzero(latent_frame == index).flatten() for index in range(len(heatmaps.frame_counts))]
     middle = torch.stack([frames[len(frames) // 2] for frames in sharing])
-    by_video = rearrange(pictures, "(b f) h w c -> b f h w c", b=maps.batch)
+    by_video = rearrange(images, "(b f) h w c -> b f h w c", b=heatmaps.batch)
     return rearrange(by_video[:, middle], "b t h w c -> (b t) h w c")
 
 
 def to_source(
-    recorded: Recording | None,
-    maps: Heatmaps | None,
+    recording: Recording | None,
+    heatmaps: Heatmaps | None,
     layers: str,
     steps: str,
     mode: str,
     temperature: float,
 ) -> Recording | Heatmaps:
-    """What to look at: a recording, or heatmaps, for which nothing can be chosen any more.
+    """What a node shows: a recording, or finished heatmaps.
 
     Raises:
-        ValueError: if there is neither or both, or something is chosen that finished heatmaps cannot follow.
+        UserError: if neither or both are connected, or if an option is set that finished heatmaps cannot follow.
     """
-    if recorded is not None and maps is not None:
-        raise ValueError("There are a recording and heatmaps to look at. Connect one of them, not both.")
-    if maps is None:
-        if recorded is None:
-            raise ValueError("There is nothing to look at. Connect a recording, or heatmaps.")
-        return recorded
-    chosen = layers.strip().casefold(), steps.strip().casefold(), mode, temperature
-    for name, value, default in zip(("layers", "steps", "mode", "temperature"), chosen, AS_MADE, strict=True):
-        if value != default:
-            raise ValueError(
-                f"These heatmaps are finished: `{name}` cannot be {value} any more. Set it back to {default}, or "
-                "connect the recording in place of the heatmaps."
+    if recording is not None and heatmaps is not None:
+        raise UserError("Both a recording and heatmaps are connected. Connect one of them, not both.")
+    if heatmaps is None:
+        if recording is None:
+            raise UserError("Nothing to show is connected. Connect a recording or heatmaps.")
+        return recording
+    chosen = {"layers": layers.strip().casefold(), "steps": steps.strip().casefold(), "mode": mode}
+    for name, value in {**chosen, "temperature": temperature}.items():
+        if value != NOTHING_CHOSEN[name]:
+            raise UserError(
+                f"`{name}` cannot be {value}: these heatmaps are finished. Set it back to {NOTHING_CHOSEN[name]}, or "
+                "connect the recording instead of the heatmaps."
             )
-    return maps
+    return heatmaps
 
 
 def to_names(text: str, available: Sequence[Concept]) -> list[str]:
-    """Names as users write them, comma-separated or one per line; the first that there is if nothing is written.
+    """Concept names from a text, separated by commas or one per line; the first available one if the text is empty.
 
     Raises:
-        ValueError: if a name occurs twice or is not available; the message lists those that are.
+        UserError: if a name occurs twice or is not available; the message lists the available ones.
     """
     if not text.strip():
         return [available[0].name]
@@ -116,19 +129,25 @@ def to_names(text: str, available: Sequence[Concept]) -> list[str]:
 
 
 def to_name(text: str, available: Sequence[Concept]) -> str:
-    """One name, as `to_names` reads it.
+    """One concept name, see `to_names`.
 
     Raises:
-        ValueError: as `to_names`, and for more than one.
+        UserError: see `to_names`; also for more than one name.
     """
     names = to_names(text, available)
     if len(names) > 1:
-        raise ValueError(f"Only one concept can be drawn here, got {', '.join(names)}. Use one node for each.")
+        raise UserError(f"This node draws one concept, got {', '.join(names)}. Use one node for each.")
     return names[0]
 
 
 def to_size(width: int, height: int, image_size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) in pixels; 0 is the picture's own, or what keeps its aspect if only the other is given."""
+    """(height, width) in pixels from a node's inputs.
+
+    Args:
+        width: in pixels; 0 keeps the aspect ratio.
+        height: in pixels; 0 keeps the aspect ratio. If both are 0, the result is `image_size`.
+        image_size: (height, width) of the image in pixels.
+    """
     own_height, own_width = image_size
     if not width and not height:
         return image_size

@@ -1,4 +1,4 @@
-"""From words to concepts that a model understands."""
+"""The node that encodes concept words."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class ConceptEncode(io.ComfyNode):
             node_id="ConceptEncode",
             display_name="Encode Concepts",
             category=SAMPLING,
-            description="Turns the words for what you look for into concepts. They need not occur in the prompt, and "
-            "they never change the picture. Use the same text encoder as for the prompt.",
+            description="Encodes the words you want to locate. They do not have to be in the prompt, and they never "
+            "change the generated image. Use the same text encoder as for the prompt.",
             search_aliases=["concept attention", "concepts", "heatmap words", "attention map", "DAAM", "saliency"],
             has_intermediate_output=True,
             inputs=[
-                io.Clip.Input("clip", tooltip="The text encoder of the model that will be looked into."),
+                io.Clip.Input("clip", tooltip="The text encoder that belongs to the model."),
                 io.String.Input(
                     "concepts",
                     multiline=True,
                     default="house, tree, sky",
                     placeholder="house, tree\nboat: a small red sailing boat",
-                    tooltip="What to look for, separated by commas or one per line. Write name: longer phrase to let "
-                    "the model read more than the name. A backslash before a comma or colon keeps it as it is.",
+                    tooltip="What to look for, separated by commas or one per line. Write name: longer phrase if the "
+                    "text encoder should read more than the name. Put a backslash before a literal comma or colon.",
                 ),
                 io.String.Input(
                     "background",
@@ -40,8 +40,8 @@ class ConceptEncode(io.ComfyNode):
                     default="",
                     optional=True,
                     placeholder="grass, water",
-                    tooltip="What else is in the picture, written the same way. Concepts compete for every place, so "
-                    "the more of the picture has a name, the sharper the heatmaps become.",
+                    tooltip="What else is in the image, in the same syntax. Concepts compete for every image token, so "
+                    "heatmaps become sharper when everything in the image has a name.",
                 ),
                 io.Combo.Input(
                     "pooling",
@@ -49,9 +49,10 @@ class ConceptEncode(io.ComfyNode):
                     default="auto",
                     optional=True,
                     advanced=True,
-                    tooltip="What stands for a concept of several tokens: mean the mean of all, first the first (as "
-                    "the authors of the method do for Flux 1), last the last. auto takes the mean with T5, whose "
-                    "tokens have all read the whole concept, and the last with any other encoder, as it alone has.",
+                    tooltip="How a concept of several tokens becomes one embedding. mean: the mean of all tokens. "
+                    "first: the first token, as in the authors' code for Flux 1. last: the last token. auto: mean for "
+                    "T5, whose tokens all see the whole concept; last for other encoders, where only the last token "
+                    "does.",
                 ),
                 io.Combo.Input(
                     "reader",
@@ -59,12 +60,12 @@ class ConceptEncode(io.ComfyNode):
                     default="auto",
                     optional=True,
                     advanced=True,
-                    tooltip="Which text encoder reads the concepts, for Stable Diffusion 3. t5: each concept by "
-                    "itself, as in the paper. clip: all in one line, as in the authors' code, so that each depends on "
-                    "those before it. auto takes T5 where there is one, and whatever the model has otherwise.",
+                    tooltip="Which text encoder reads the concepts. Only Stable Diffusion 3 has a choice. t5: reads "
+                    "each concept alone, as in the paper. clip: reads all concepts as one line, as in the authors' "
+                    "code, so each depends on those before it. auto: T5 if loaded, otherwise the encoder that is.",
                 ),
             ],
-            outputs=[CA_CONCEPTS.Output(display_name="concepts", tooltip="The concepts, for every node that records.")],
+            outputs=[CA_CONCEPTS.Output(display_name="concepts", tooltip="Encoded concepts for the recording nodes.")],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The list of this pack's nodes, as ComfyUI asks for it."""
+"""The list of this pack's nodes for ComfyUI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings in ComfyUI's own folders: where they go, which there are, and no way out of these folders."""
+"""Recordings in ComfyUI's input and output folders. Paths that lead out of these folders are refused."""
 
 from __future__ import annotations
 
@@ -10,55 +10,57 @@ from typing import NamedTuple
 
 import folder_paths
 
-SUFFIX = "recording.safetensors"  # how recordings are told from models and latents; the command line's name as well
-INPUT, OUTPUT = " [input]", " [output]"  # how ComfyUI marks the folder of a name; input where there is no mark
+from ..concept_attention.errors import UserError
+
+SUFFIX = "recording.safetensors"  # tells recordings from models and latents; the command line writes it too
+INPUT, OUTPUT = " [input]", " [output]"  # ComfyUI's mark for the folder of a file name; no mark is input
 
 
-class Place(NamedTuple):
-    """Where a file is written, in ComfyUI's words for it."""
+class OutputFile(NamedTuple):
+    """A file below the output folder: its path, and its name and subfolder as ComfyUI reports them."""
 
     path: Path
     filename: str
     subfolder: str
 
+    @property
+    def listed_name(self) -> str:
+        """The name that `list_recordings` gives it."""
+        return f"{self.subfolder}/{self.filename}".lstrip("/").replace(os.sep, "/") + OUTPUT
 
-def next_place(prefix: str) -> Place:
-    """Where the next recording of this name goes, below the output folder.
+
+def next_output_file(prefix: str) -> OutputFile:
+    """The next unused file of this name below the output folder.
 
     Args:
         prefix: name with or without subfolders, as in core's save nodes; `%year%` and the like are filled in.
 
     Raises:
-        ValueError: if it has no name, or leads out of the output folder.
+        UserError: if the prefix has no name or leads out of the output folder.
     """
     output = Path(folder_paths.get_output_directory())
     prefix = prefix.strip()
     if prefix.endswith(("/", "\\")) or os.path.basename(os.path.normpath(prefix)) in (".", ".."):
-        raise ValueError(f'The filename prefix "{prefix}" has no name. Write one, such as recordings/landscape.')
+        raise UserError(f'The filename prefix "{prefix}" has no name. Write one, such as recordings/landscape.')
     if not _is_inside(output / prefix, output):
-        raise ValueError(f'The filename prefix "{prefix}" leads out of the output folder. Write a name below it.')
+        raise UserError(f'The filename prefix "{prefix}" leads out of the output folder. Write a name below it.')
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, str(output))
     filename = f"{name}_{counter:05}_.{SUFFIX}"
-    return Place(Path(folder) / filename, filename, subfolder)
-
-
-def name_of(place: Place) -> str:
-    """The name of an output file in the list of recordings."""
-    return f"{place.subfolder}/{place.filename}".lstrip("/").replace(os.sep, "/") + OUTPUT
+    return OutputFile(Path(folder) / filename, filename, subfolder)
 
 
 def list_recordings() -> list[str]:
-    """The recordings in the input folder, then, newest first and marked, those in the output folder."""
-    inputs = sorted(name for _, name in _found(Path(folder_paths.get_input_directory())))
-    outputs = sorted(_found(Path(folder_paths.get_output_directory())), reverse=True)
+    """The recordings in the input folder, then those in the output folder, marked and newest first."""
+    inputs = sorted(name for _, name in _recordings_in(Path(folder_paths.get_input_directory())))
+    outputs = sorted(_recordings_in(Path(folder_paths.get_output_directory())), reverse=True)
     return [*inputs, *(name + OUTPUT for _, name in outputs)]
 
 
 def find_recording(name: str) -> Path:
-    """The file that a name of `list_recordings` stands for.
+    """The path of a recording named as in `list_recordings`.
 
     Raises:
-        ValueError: if the name leads out of its folder, is none of a recording, or there is no such file.
+        UserError: if the name leads out of its folder, is not a recording's, or there is no such file.
     """
     in_output = name.endswith(OUTPUT)
     bare = name.removesuffix(OUTPUT if in_output else INPUT)
@@ -66,11 +68,11 @@ def find_recording(name: str) -> Path:
     where = "output" if in_output else "input"
     path = folder / bare
     if not bare.strip() or not _is_inside(path, folder):
-        raise ValueError(f'"{name}" leads out of the {where} folder. Put the recording into it and choose it there.')
+        raise UserError(f'"{name}" leads out of the {where} folder. Put the recording into that folder and choose it.')
     if not path.name.endswith(SUFFIX):
-        raise ValueError(f'"{name}" is not the name of a recording: those end in {SUFFIX}.')
+        raise UserError(f'"{name}" is not the name of a recording. Choose a file whose name ends in {SUFFIX}.')
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f'There is no recording "{bare}" in the {where} folder. Save one with Save Concept Recording, or put the '
             "file there and reload the page."
         )
@@ -78,15 +80,15 @@ def find_recording(name: str) -> Path:
 
 
 def _is_inside(path: Path, folder: Path) -> bool:
-    """Whether a path, with every link in it followed, stays below the folder."""
+    """Whether a path stays below the folder once all links are followed."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError):  # a null byte, a circle of links
         return False
 
 
-def _found(folder: Path) -> Iterator[tuple[int, str]]:
-    """Time of change and name, with forward slashes, of the recordings below a folder; no linked folder is entered."""
+def _recordings_in(folder: Path) -> Iterator[tuple[int, str]]:
+    """(time of change, name with forward slashes) of every recording below a folder. Linked folders are skipped."""
     for parent, _, files in os.walk(folder):
         for file in files:
             path = Path(parent) / file

@@ -1,4 +1,4 @@
-"""From a recording to heatmaps."""
+"""The node that makes heatmaps from a recording."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class ConceptHeatmaps(io.ComfyNode):
             node_id="ConceptHeatmaps",
             display_name="Concept Heatmaps",
             category=HEATMAPS,
-            description="Makes one heatmap per concept from a recording, and says how present every concept is. "
-            "Layers, steps and rule can be changed as often as you like; nothing is sampled again.",
+            description="Makes one heatmap per concept from a recording and reports each concept's share of the image. "
+            "You can change layers, steps and mode at any time without sampling again.",
             search_aliases=["concept attention", "attention map", "saliency", "DAAM", "layers", "steps"],
             has_intermediate_output=True,
             inputs=[
-                CA_RECORDING.Input("recording", tooltip="What was recorded while sampling, or of an existing picture."),
+                CA_RECORDING.Input("recording", tooltip="The recording to make heatmaps from."),
                 *reading_inputs(),
                 reading_mode_input(),
                 temperature_input(),
@@ -32,11 +32,11 @@ class ConceptHeatmaps(io.ComfyNode):
                     options=list(KINDS),
                     default="share",
                     optional=True,
-                    tooltip="share: how much of each place belongs to a concept, 0 to 1, comparable between pictures. "
-                    "score: the raw numbers. stretched: shares spread over 0 to 1, to look at only.",
+                    tooltip="share: how much of each image token belongs to a concept, 0 to 1, comparable between "
+                    "images. score: the raw scores. stretched: shares stretched to 0-1, for display only.",
                 ),
             ],
-            outputs=[CA_HEATMAPS.Output(display_name="heatmaps", tooltip="One heatmap per concept and picture.")],
+            outputs=[CA_HEATMAPS.Output(display_name="heatmaps", tooltip="One heatmap per concept and image.")],
         )
 
     @classmethod
@@ -50,6 +50,6 @@ class ConceptHeatmaps(io.ComfyNode):
         kind: Kind = "share",
     ) -> io.NodeOutput:
         divisor = temperature or None
-        maps = make_heatmaps(recording, layers, steps, mode, divisor, kind)
-        text = report.heatmaps_text(recording, layers, steps, mode, divisor, maps)
-        return io.NodeOutput(maps, ui=ui.PreviewText(text))
+        heatmaps = make_heatmaps(recording, layers, steps, mode, divisor, kind)
+        text = report.heatmaps_text(recording, layers, steps, mode, divisor, heatmaps)
+        return io.NodeOutput(heatmaps, ui=ui.PreviewText(text))

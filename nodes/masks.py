@@ -1,4 +1,4 @@
-"""From heatmaps to masks."""
+"""The node that makes masks from heatmaps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..concept_attention.heatmaps.masks import make_masks
 from . import convert, report
 from .sockets import CA_HEATMAPS, HEATMAPS, mask_inputs
 
-PICTURE_FRAMES, LATENT_FRAMES = "picture", "latent"
+VIDEO_FRAMES, LATENT_FRAMES = "picture", "latent"  # options in saved graphs: they keep their names
 
 
 class ConceptHeatmapToMask(io.ComfyNode):
@@ -23,20 +23,20 @@ class ConceptHeatmapToMask(io.ComfyNode):
             node_id="ConceptHeatmapToMask",
             display_name="Concept Heatmaps to Mask",
             category=HEATMAPS,
-            description="Makes a mask of one concept, or of several together, for every picture. With a guide the mask "
-            "follows the edges in that picture.",
+            description="Makes one mask per image from the heatmaps of one or more concepts. With a guide image, the "
+            "mask follows the edges in that image.",
             search_aliases=["concept attention", "concept mask", "attention mask", "segment", "inpaint mask"],
             has_intermediate_output=True,
             inputs=[
                 CA_HEATMAPS.Input(
-                    "heatmaps", tooltip="Heatmaps of kind share; of any kind for the methods mean, otsu and percentile."
+                    "heatmaps", tooltip="Heatmaps of kind share. The methods mean, otsu and percentile take any kind."
                 ),
                 io.String.Input(
                     "concepts",
                     default="",
                     optional=True,
-                    tooltip="Names of the concepts to mask, separated by commas; several give one mask of them all. "
-                    "Empty takes the first concept.",
+                    tooltip="Names of the concepts to mask, separated by commas. Several names make one combined mask. "
+                    "Empty: the first concept.",
                 ),
                 *mask_inputs(),
                 io.Float.Input(
@@ -46,13 +46,13 @@ class ConceptHeatmapToMask(io.ComfyNode):
                     max=256.0,
                     step=0.5,
                     optional=True,
-                    tooltip="Softens the finished mask: standard deviation of a Gaussian, in pixels.",
+                    tooltip="Blurs the finished mask. Standard deviation of the Gaussian, in pixels.",
                 ),
                 io.Image.Input(
                     "guide",
                     optional=True,
-                    tooltip="The picture the heatmaps belong to, or any of the same aspect. The mask then follows its "
-                    "edges. Of a video all its frames.",
+                    tooltip="The image that the heatmaps belong to, or another one of the same aspect ratio. The mask "
+                    "then follows its edges. For a video, connect all of its frames.",
                 ),
                 io.Int.Input(
                     "width",
@@ -62,7 +62,8 @@ class ConceptHeatmapToMask(io.ComfyNode):
                     step=8,
                     optional=True,
                     advanced=True,
-                    tooltip="Width of the mask in pixels. 0 follows the height; both 0 is the picture's own size.",
+                    tooltip="Width of the mask in pixels. 0 keeps the aspect ratio. If both are 0, the mask has the "
+                    "size of the image.",
                 ),
                 io.Int.Input(
                     "height",
@@ -72,7 +73,8 @@ class ConceptHeatmapToMask(io.ComfyNode):
                     step=8,
                     optional=True,
                     advanced=True,
-                    tooltip="Height of the mask in pixels. 0 follows the width; both 0 is the picture's own size.",
+                    tooltip="Height of the mask in pixels. 0 keeps the aspect ratio. If both are 0, the mask has the "
+                    "size of the image.",
                 ),
                 io.Int.Input(
                     "guide_radius",
@@ -83,7 +85,7 @@ class ConceptHeatmapToMask(io.ComfyNode):
                     step=1,
                     optional=True,
                     advanced=True,
-                    tooltip="How far the guide reaches, in pixels of the mask. 0 is one and a half tokens.",
+                    tooltip="Filter radius in pixels of the mask. 0 means one and a half tokens.",
                 ),
                 io.Float.Input(
                     "guide_epsilon",
@@ -95,22 +97,23 @@ class ConceptHeatmapToMask(io.ComfyNode):
                     round=0.00001,
                     optional=True,
                     advanced=True,
-                    tooltip="Colour variance that is no edge yet. Lower follows fainter edges, and the grain as well.",
+                    tooltip="Colour variance below which an area counts as flat. Lower values follow fainter edges, "
+                    "and also the grain.",
                 ),
                 io.Combo.Input(
                     "frames",
-                    options=[PICTURE_FRAMES, LATENT_FRAMES],
-                    default=PICTURE_FRAMES,
+                    options=[VIDEO_FRAMES, LATENT_FRAMES],
+                    default=VIDEO_FRAMES,
                     optional=True,
                     advanced=True,
-                    tooltip="Of a video. picture: one mask for each frame of the video. latent: one for each frame of "
-                    "the latent, as Set Latent Noise Mask takes them.",
+                    tooltip="For videos. picture: one mask per video frame. latent: one mask per latent frame, which "
+                    "Set Latent Noise Mask needs.",
                 ),
             ],
             outputs=[
                 io.Mask.Output(
                     display_name="MASK",
-                    tooltip="One mask per picture, 1 where the concept is; the frames of a video one after another.",
+                    tooltip="One mask per image, 1 where the concept is. The frames of a video follow one another.",
                 )
             ],
         )
@@ -129,16 +132,16 @@ class ConceptHeatmapToMask(io.ComfyNode):
         height: int = 0,
         guide_radius: int = 0,
         guide_epsilon: float = EPSILON,
-        frames: str = PICTURE_FRAMES,
+        frames: str = VIDEO_FRAMES,
     ) -> io.NodeOutput:
         names = convert.to_names(concepts, heatmaps.concepts)
         size = convert.to_size(width, height, heatmaps.image_size)
         if guide is not None:
-            pictures, radius = convert.to_pictures(guide), guide_radius or None
+            images = convert.drop_alpha(guide)
             if frames == LATENT_FRAMES:
-                pictures = convert.latent_pictures(pictures, heatmaps)
-            heatmaps = sharpen_heatmaps(heatmaps, pictures, size, radius=radius, epsilon=guide_epsilon)
-        cut: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "size": size}
-        mask = make_masks(heatmaps, names, method, **cut, per_frame=frames == PICTURE_FRAMES)
+                images = convert.one_per_latent_frame(images, heatmaps)
+            heatmaps = sharpen_heatmaps(heatmaps, images, size, radius=guide_radius or None, epsilon=guide_epsilon)
+        options: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "size": size}
+        mask = make_masks(heatmaps, names, method, **options, per_frame=frames == VIDEO_FRAMES)
         mask = convert.to_mask(mask)
         return io.NodeOutput(mask, ui=ui.PreviewText(report.mask_text(names, mask)))

@@ -1,4 +1,4 @@
-"""The embedded landscape model: something to try everything with, and nothing to download."""
+"""The node that loads the embedded landscape model."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class ConceptAttentionTinyModel(io.ComfyNode):
             node_id="ConceptAttentionTinyModel",
             display_name="Load Landscape Model (Tiny Flux)",
             category=LOADERS,
-            description="Loads the small Flux that comes with this pack. It draws simple landscapes of 256 x 256 "
-            "pixels in seconds, also without a graphics card, and needs no download. It knows house, tree, boat, car, "
-            "balloon, flower, rock, mountain, sun, moon, cloud, sky, grass, sand, water, snow, some colours, day, "
-            "night, sunset.",
+            description="Loads the small Flux that comes with this pack. It generates simple landscapes of 256 x 256 "
+            "pixels in seconds, even without a GPU, and needs no download. It knows only these words: house, tree, "
+            "boat, car, balloon, flower, rock, mountain, sun, moon, cloud, sky, grass, sand, water, snow, some "
+            "colours, day, night, sunset.",
             search_aliases=["concept attention", "tiny model", "demo model", "landscape", "checkpoint"],
             outputs=[
-                io.Model.Output(display_name="MODEL", tooltip="The small Flux."),
+                io.Model.Output(display_name="MODEL", tooltip="The small Flux model."),
                 io.Clip.Output(display_name="CLIP", tooltip="Its text encoders, for prompts and concepts."),
-                io.Vae.Output(display_name="VAE", tooltip="Its picture codec."),
+                io.Vae.Output(display_name="VAE", tooltip="Its VAE."),
             ],
         )
 

@@ -1,4 +1,4 @@
-"""Recording with any sampler: a MODEL that records, and the recording of what it sampled."""
+"""Nodes that record with any sampler: a patched MODEL, and the recording of a latent that it sampled."""
 
 from __future__ import annotations
 
@@ -28,14 +28,20 @@ class ConceptAttentionPatchModel(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="ConceptAttentionPatchModel",
-            display_name="Record Concepts (Patch Model)",
+            display_name="Patch Model: Record Concepts",
             category=SAMPLING,
-            description="Lets a model record where it places each concept, whatever sampler it is used with. What is "
-            "sampled stays the same to the bit. Collect Concept Recording takes the recording from the sampler's "
-            "latent.",
-            search_aliases=["concept attention", "attention map", "model patch", "record concepts", "heatmap"],
+            description="Makes a model record where it places each concept, with any sampler. The sampled latent stays "
+            "bit-for-bit identical. Connect the sampler's latent to Collect Concept Recording to get the recording.",
+            search_aliases=[
+                "concept attention",
+                "attention map",
+                "model patch",
+                "record concepts",
+                "Record Concepts (Patch Model)",
+                "heatmap",
+            ],
             inputs=[
-                io.Model.Input("model", tooltip="The model to look into, with all its LoRAs. It is not changed."),
+                io.Model.Input("model", tooltip="The model to record, with all its LoRAs. It is not modified."),
                 concepts_input(),
                 layers_input(),
                 *range_inputs(),
@@ -43,7 +49,7 @@ class ConceptAttentionPatchModel(io.ComfyNode):
                 live_preview_input(),
                 keep_input(),
             ],
-            outputs=[io.Model.Output(display_name="MODEL", tooltip="Connect it to the sampler or guider.")],
+            outputs=[io.Model.Output(display_name="MODEL", tooltip="The patched model, for a sampler or guider.")],
         )
 
     @classmethod
@@ -71,22 +77,22 @@ class ConceptAttentionCollect(io.ComfyNode):
             node_id="ConceptAttentionCollect",
             display_name="Collect Concept Recording",
             category=SAMPLING,
-            description="Finds what a patched model recorded while it sampled this latent. The 8 latest recordings are "
-            "kept in memory, 512 MiB at most; a latent that no patched model sampled is an error.",
+            description="Gets the recording that a patched model made while it sampled this latent. The latest 8 "
+            "recordings stay in memory, up to 512 MiB in total. A latent that no patched model sampled is an error.",
             search_aliases=["concept attention", "attention map", "get heatmaps", "concept recording"],
             has_intermediate_output=True,
             inputs=[
                 io.Latent.Input(
-                    "latent", tooltip="The latent as it leaves the sampler, before anything else changes it."
+                    "latent", tooltip="The latent directly from the sampler, before any other node changes it."
                 ),
                 io.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="The patched model. Only needed where the same latent was sampled with different concepts.",
+                    tooltip="The patched model. Only needed if the same latent was sampled with different concepts.",
                 ),
             ],
             outputs=[
-                CA_RECORDING.Output(display_name="recording", tooltip="The score of every concept at every place.")
+                CA_RECORDING.Output(display_name="recording", tooltip="Concept scores per image token.")
             ],
         )
 

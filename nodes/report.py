@@ -1,4 +1,4 @@
-"""What nodes say below themselves after they ran: a few lines of plain text."""
+"""Plain-text reports that nodes show below themselves after a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MEBIBYTE = 1 << 20
 
 
 def encoding_text(result: EncodedConcepts) -> str:
-    """How many tokens every concept has, and what became of them."""
+    """Token count of every concept, and how several tokens became one embedding."""
     lines = []
     for concept, tokens in zip(result.concepts, result.token_counts, strict=True):
         role = " (background)" if concept.role == "background" else ""
@@ -33,7 +33,7 @@ def _pooled(tokens: int, pooling: str) -> str:
 
 
 def recording_text(result: Recording) -> str:
-    """What a run recorded."""
+    """Steps, layers, concepts and size of a recording."""
     frames, height, width = result.grid
     grid = f"{width} x {height} tokens" + (f" x {frames} frames" if result.video else "")
     if result.frame_counts is not None:
@@ -44,38 +44,44 @@ def recording_text(result: Recording) -> str:
     return (
         f"{steps}, layers {_ranges(result.layers)} of {result.layer_count}, "
         f"{_count(len(result.concepts), 'concept')}\n"
-        f"{_count(result.batch, 'video' if result.video else 'picture')} of {grid}, {_size(result.nbytes)}"
+        f"{_count(result.batch, 'video' if result.video else 'image')} of {grid}, {_size(result.nbytes)}"
     )
 
 
 def heatmaps_text(
-    source: Recording, layers: str, steps: str, mode: str, temperature: float | None, maps: Heatmaps
+    recording: Recording, layers: str, steps: str, mode: str, temperature: float | None, heatmaps: Heatmaps
 ) -> str:
-    """What the heatmaps are made of, and how present every concept is."""
-    chosen = select_layers(source, layers)
-    read = f"{len(parse_steps(steps, len(source.steps)))} of {_count(len(source.steps), 'recorded step')}"
-    name = source.mode if mode == "auto" else mode
-    used = MODES[name].temperature if temperature is None else temperature
-    if maps.kind != "share":  # presence is told in shares, whatever is shown
-        maps = make_heatmaps(source, layers, steps, mode, temperature)
-    made_of = (
-        f"layers {_ranges(chosen)} of {source.layer_count}",
-        read if source.averaged is None else "mean of all recorded steps",
-        f"mode {name}",
-        f"temperature {used:g}",
+    """What the heatmaps were made from, and a summary of every concept.
+
+    Args:
+        recording: the recording they were made from.
+        layers, steps, mode, temperature: what `make_heatmaps` was called with.
+        heatmaps: of any kind; the summary is always of shares.
+    """
+    chosen = _ranges(select_layers(recording, layers))
+    used = f"{len(parse_steps(steps, len(recording.steps)))} of {_count(len(recording.steps), 'recorded step')}"
+    if recording.averaged is not None:
+        used = "mean of all recorded steps"
+    name = recording.mode if mode == "auto" else mode
+    divisor = MODES[name].temperature if temperature is None else temperature
+    if heatmaps.kind != "share":
+        heatmaps = make_heatmaps(recording, layers, steps, mode, temperature)
+    return (
+        f"layers {chosen} of {recording.layer_count}, {used}\n"
+        f"mode {name}, temperature {divisor:g}\n"
+        f"{summary_text(summarise(heatmaps))}"
     )
-    return f"{', '.join(made_of[:2])}\n{', '.join(made_of[2:])}\n{summary_text(summarise(maps))}"
 
 
 def mask_text(names: Sequence[str], masks: Tensor) -> str:
-    """How much of each picture the mask covers; masks (B, H, W)."""
+    """Fraction of each image that its mask covers; masks (B, H, W)."""
     areas = ", ".join(f"{float(mask.mean()):.1%}" for mask in masks[:8])
     more = f" and {len(masks) - 8} more" if len(masks) > 8 else ""
-    return f"{' + '.join(names)}: {areas}{more} of the {'picture' if len(masks) == 1 else 'pictures'}"
+    return f"{' + '.join(names)}: {areas}{more} of the {'image' if len(masks) == 1 else 'images'}"
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """Ascending numbers as users write them: 0-3, 7."""
+    """Ascending numbers in the syntax of `layers` and `steps`: 0-3, 7."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:

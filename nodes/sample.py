@@ -1,4 +1,4 @@
-"""Samplers that record: core's own, with the recording as one output more."""
+"""Core's samplers with a recording as one more output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .sockets import (
 def _recording_output() -> io.Output:
     return CA_RECORDING.Output(
         display_name="recording",
-        tooltip="The score of every concept at every place, for every recorded step and layer.",
+        tooltip="Concept scores per image token, for every recorded step and layer.",
     )
 
 
@@ -39,8 +39,8 @@ class ConceptAttentionKSampler(io.ComfyNode):
             node_id="ConceptAttentionKSampler",
             display_name="KSampler with Concepts",
             category=SAMPLING,
-            description="KSampler, and a recording of where the model places each concept. The latent is the same as "
-            "KSampler's to the bit.",
+            description="KSampler that also records where the model places each concept. The latent is bit-for-bit "
+            "identical to KSampler's.",
             search_aliases=["concept attention", "ksampler", "sampler", "attention map", "heatmap"],
             has_intermediate_output=True,
             inputs=[
@@ -69,21 +69,21 @@ class ConceptAttentionKSampler(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     round=0.01,
-                    tooltip="How closely the picture follows the positive against the negative prompt. Models with "
-                    "guidance of their own, such as Flux, want 1.",
+                    tooltip="Classifier-free guidance scale: how strongly the image follows the prompt. Use 1 for "
+                    "guidance-distilled models such as Flux.",
                 ),
                 io.Combo.Input(
                     "sampler_name",
                     options=comfy.samplers.KSampler.SAMPLERS,
-                    tooltip="The algorithm used when sampling. It affects quality, speed and style.",
+                    tooltip="The sampling algorithm. It affects quality, speed and style.",
                 ),
                 io.Combo.Input(
                     "scheduler",
                     options=comfy.samplers.KSampler.SCHEDULERS,
-                    tooltip="How noise is gradually removed to form the picture.",
+                    tooltip="The noise schedule: how noise is gradually removed to form the image.",
                 ),
-                io.Conditioning.Input("positive", tooltip="What the picture should show."),
-                io.Conditioning.Input("negative", tooltip="What the picture should not show."),
+                io.Conditioning.Input("positive", tooltip="What the image should show."),
+                io.Conditioning.Input("negative", tooltip="What the image should not show."),
                 io.Latent.Input("latent_image", tooltip="The latent to denoise."),
                 io.Float.Input(
                     "denoise",
@@ -91,8 +91,7 @@ class ConceptAttentionKSampler(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="How much of the latent is denoised anew. Lower values keep the structure of the picture "
-                    "in it.",
+                    tooltip="The amount of denoising. Lower values keep the structure of the input image.",
                 ),
                 concepts_input(),
                 layers_input(),
@@ -141,15 +140,15 @@ class ConceptAttentionSamplerCustom(io.ComfyNode):
             node_id="ConceptAttentionSamplerCustom",
             display_name="SamplerCustomAdvanced with Concepts",
             category=SAMPLING,
-            description="SamplerCustomAdvanced, and a recording of where the model places each concept. The latents "
-            "are the same as SamplerCustomAdvanced's to the bit.",
+            description="SamplerCustomAdvanced that also records where the model places each concept. The latents are "
+            "bit-for-bit identical to SamplerCustomAdvanced's.",
             search_aliases=["concept attention", "custom sampler", "guider", "sigmas", "attention map", "heatmap"],
             has_intermediate_output=True,
             inputs=[
-                io.Noise.Input("noise", tooltip="The noise to begin with."),
-                io.Guider.Input("guider", tooltip="The model with its conditionings. It is not changed."),
+                io.Noise.Input("noise", tooltip="The initial noise."),
+                io.Guider.Input("guider", tooltip="The model with its conditioning. It is not modified."),
                 io.Sampler.Input("sampler", tooltip="The sampling algorithm."),
-                io.Sigmas.Input("sigmas", tooltip="The noise levels to go through."),
+                io.Sigmas.Input("sigmas", tooltip="The noise levels of the steps."),
                 io.Latent.Input("latent_image", tooltip="The latent to denoise."),
                 concepts_input(),
                 layers_input(),
@@ -162,7 +161,7 @@ class ConceptAttentionSamplerCustom(io.ComfyNode):
                 io.Latent.Output(display_name="output", tooltip="The latent after the last step."),
                 io.Latent.Output(
                     display_name="denoised_output",
-                    tooltip="What the model took for the finished picture in the last step.",
+                    tooltip="The model's prediction of the clean image at the last step.",
                 ),
                 _recording_output(),
             ],

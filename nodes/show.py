@@ -1,4 +1,4 @@
-"""Heatmaps as pictures to look at."""
+"""Nodes that draw heatmaps as images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ConceptHeatmapOverlay(io.ComfyNode):
             node_id="ConceptHeatmapOverlay",
             display_name="Overlay Concept Heatmaps",
             category=HEATMAPS,
-            description="Draws heatmaps over the pictures they belong to.",
+            description="Draws heatmaps over the images that they belong to.",
             search_aliases=[
                 "concept attention",
                 "show heatmaps",
@@ -41,8 +41,8 @@ class ConceptHeatmapOverlay(io.ComfyNode):
             inputs=[
                 io.Image.Input(
                     "image",
-                    tooltip="The pictures the heatmaps belong to, or all frames of the video: as many, and of the same "
-                    "aspect.",
+                    tooltip="The images that the heatmaps belong to, or all frames of the video: the same number, with "
+                    "the same aspect ratio.",
                 ),
                 CA_HEATMAPS.Input("heatmaps", tooltip="Heatmaps of any kind."),
                 io.Combo.Input(
@@ -50,8 +50,8 @@ class ConceptHeatmapOverlay(io.ComfyNode):
                     options=list(LAYOUTS),
                     default=GRID,
                     optional=True,
-                    tooltip="grid: all concepts side by side in one picture. one per concept: a batch of pictures. "
-                    "segmentation: every place in the colour of the concept that wins it.",
+                    tooltip="grid: all concepts side by side in one image. one per concept: a batch with one image per "
+                    "concept. segmentation: each pixel in the colour of the concept with the highest share.",
                 ),
                 colormap_input(),
                 io.Float.Input(
@@ -61,20 +61,20 @@ class ConceptHeatmapOverlay(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     optional=True,
-                    tooltip="0 shows only the picture, 1 only the colours.",
+                    tooltip="Opacity of the colours: 0 shows only the image, 1 only the colours.",
                 ),
                 io.Boolean.Input(
                     "legend",
                     default=True,
                     optional=True,
-                    tooltip="Adds names and the colour scale around the picture, which becomes taller.",
+                    tooltip="Adds names and the colour scale. The image becomes taller.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
                     display_name="IMAGE",
-                    tooltip="As many pictures as came in; with layout one per concept, one for every concept of each, "
-                    "and of a video all its frames for the first concept, then for the next.",
+                    tooltip="One image per input image. With layout one per concept: one per concept and input image; "
+                    "for a video, all frames for the first concept, then all frames for the next.",
                 )
             ],
         )
@@ -92,10 +92,11 @@ class ConceptHeatmapOverlay(io.ComfyNode):
         options: dict[str, Any] = {"opacity": opacity, "legend": legend}
         if layout != SEGMENTATION:
             options["colormap"] = colormap
-        matched = convert.match_pictures(image, heatmaps)
-        drawn = [LAYOUTS[layout](picture, heatmaps, index, frame=frame, **options) for picture, index, frame in matched]
-        by_concept = layout == EACH and heatmaps.video
-        return io.NodeOutput(convert.to_images(drawn, heatmaps.batch) if by_concept else convert.to_image(drawn))
+        draw, matched = LAYOUTS[layout], convert.match_images(image, heatmaps)
+        drawn = [draw(one, heatmaps, index, frame=frame, **options) for one, index, frame in matched]
+        if layout == EACH and heatmaps.video:
+            return io.NodeOutput(convert.to_image_by_concept(drawn, heatmaps.batch))
+        return io.NodeOutput(convert.to_image(drawn))
 
 
 class ConceptHeatmapPlot(io.ComfyNode):
@@ -105,15 +106,16 @@ class ConceptHeatmapPlot(io.ComfyNode):
             node_id="ConceptHeatmapPlot",
             display_name="Plot Concept over Layers and Steps",
             category=HEATMAPS,
-            description="Draws how one concept looks in every recorded layer and step, to choose layers and steps by.",
+            description="Draws one concept's heatmap for every recorded layer and step. Use it to choose layers and "
+            "steps for Concept Heatmaps.",
             search_aliases=["concept attention", "layer plot", "step plot", "attention per layer", "figure"],
             inputs=[
-                CA_RECORDING.Input("recording", tooltip="What was recorded while sampling, or of an existing picture."),
+                CA_RECORDING.Input("recording", tooltip="The recording to draw."),
                 io.String.Input(
                     "concept",
                     default="",
                     optional=True,
-                    tooltip="Name of the concept to draw. Empty takes the first.",
+                    tooltip="Name of the concept to draw. Empty: the first concept.",
                 ),
                 reading_mode_input(),
                 temperature_input(),
@@ -126,10 +128,10 @@ class ConceptHeatmapPlot(io.ComfyNode):
                     step=1,
                     optional=True,
                     advanced=True,
-                    tooltip="Which latent frame of a video to draw; the first is 0. Pictures have only frame 0.",
+                    tooltip="Latent frame of the video to draw; the first is 0. Images have only frame 0.",
                 ),
             ],
-            outputs=[io.Image.Output(display_name="IMAGE", tooltip="One figure per picture of the recording.")],
+            outputs=[io.Image.Output(display_name="IMAGE", tooltip="One figure per image of the recording.")],
         )
 
     @classmethod
@@ -145,7 +147,6 @@ class ConceptHeatmapPlot(io.ComfyNode):
         name = convert.to_name(concept, recording.concepts)
         options: dict[str, Any] = {"mode": mode, "temperature": temperature or None, "colormap": colormap}
         drawn = [
-            layer_step_figure(recording, name, picture, frame=frame, **options)
-            for picture in range(recording.batch)
+            layer_step_figure(recording, name, index, frame=frame, **options) for index in range(recording.batch)
         ]
         return io.NodeOutput(convert.to_image(drawn))

@@ -1,4 +1,4 @@
-"""Socket types of this pack, and the inputs that several nodes share."""
+"""Socket types of this pack, and inputs that several nodes share."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from comfy_api.latest import io
 
 from ..concept_attention.choices import KEEPS, METHODS, MODE_NAMES
 
-CA_CONCEPTS = io.Custom("CA_CONCEPTS")  # hosts.encoded.EncodedConcepts
-CA_RECORDING = io.Custom("CA_RECORDING")  # recording.Recording
-CA_HEATMAPS = io.Custom("CA_HEATMAPS")  # heatmaps.Heatmaps
+CA_CONCEPTS = io.Custom("CA_CONCEPTS")  # concept_attention.hosts.encoded.EncodedConcepts
+CA_RECORDING = io.Custom("CA_RECORDING")  # concept_attention.recording.recording.Recording
+CA_HEATMAPS = io.Custom("CA_HEATMAPS")  # concept_attention.heatmaps.heatmaps.Heatmaps
 
 LARGEST_SEED = 2**64 - 1
 
@@ -17,12 +17,12 @@ HEATMAPS = "ConceptAttention/heatmaps"
 RECORDINGS = "ConceptAttention/recordings"
 LOADERS = "ConceptAttention/loaders"
 
-COLORMAPS = ["viridis", "cividis", "magma", "inferno", "plasma", "gray", "turbo"]  # matplotlib's; the first two are
-# safe for colour-blind eyes
+COLORMAPS = ["viridis", "cividis", "magma", "inferno", "plasma", "gray", "turbo"]  # of matplotlib; the first two
+# are safe for colour-blind readers
 
 
 def concepts_input() -> io.Input:
-    return CA_CONCEPTS.Input("concepts", tooltip="What to look for: the output of Encode Concepts.")
+    return CA_CONCEPTS.Input("concepts", tooltip="The concepts to look for, from Encode Concepts.")
 
 
 def layers_input() -> io.Input:
@@ -31,13 +31,13 @@ def layers_input() -> io.Input:
         default="all",
         optional=True,
         advanced=True,
-        tooltip="Joint blocks to record, counted from 0: all, auto (what suits the architecture), 15-18, or 3,7,9-11. "
-        "Recording all of them costs little, and heatmaps can then be made from any.",
+        tooltip="Joint blocks to record, counted from 0: all, auto (the default for the architecture), 15-18, or "
+        "3,7,9-11. Recording all of them costs little, and you can then make heatmaps from any of them.",
     )
 
 
 def range_inputs() -> list[io.Input]:
-    """Which part of the sampling is recorded."""
+    """The part of the sampling steps that is recorded."""
     return [
         io.Float.Input(
             "start_percent",
@@ -47,7 +47,7 @@ def range_inputs() -> list[io.Input]:
             step=0.001,
             optional=True,
             advanced=True,
-            tooltip="Where in the steps recording begins, 0 being the first step. Nothing is computed before it.",
+            tooltip="Where recording starts: 0 is the first step. Earlier steps have no overhead.",
         ),
         io.Float.Input(
             "end_percent",
@@ -57,7 +57,7 @@ def range_inputs() -> list[io.Input]:
             step=0.001,
             optional=True,
             advanced=True,
-            tooltip="Where in the steps recording ends, 1 being the last step. Nothing is computed after it.",
+            tooltip="Where recording ends: 1 is the last step. Later steps have no overhead.",
         ),
     ]
 
@@ -69,8 +69,8 @@ def recording_mode_input() -> io.Input:
         default="auto",
         optional=True,
         advanced=True,
-        tooltip="Whose rule scores the concepts. auto takes the architecture's own, and most others can still be "
-        "chosen when heatmaps are made; only paper and cogvideox need their own recording.",
+        tooltip="Which published scoring rule to use. auto: the rule for this architecture. You can still switch "
+        "between flux, flux2 and sd3 in Concept Heatmaps; paper and cogvideox must be set here.",
     )
 
 
@@ -81,8 +81,8 @@ def live_preview_input() -> io.Input:
         default="",
         optional=True,
         advanced=True,
-        tooltip="What the preview shows while the model runs: the name of a concept, or segmentation. It is drawn over "
-        "ComfyUI's own preview, or alone where that is turned off, and changes no result. Empty shows neither.",
+        tooltip="What to show while the model runs: the name of a concept, or segmentation. It is drawn over ComfyUI's "
+        "own preview, or alone if previews are off. It does not change the result. Empty: no live preview.",
     )
 
 
@@ -93,27 +93,27 @@ def keep_input() -> io.Input:
         default="every step",
         optional=True,
         advanced=True,
-        tooltip="every step: the scores of each recorded step, to make any heatmaps from. running mean: one map per "
-        "layer however many steps there are, which is what videos need; steps, mode and temperature can then no longer "
-        "be chosen.",
+        tooltip="every step: keeps the scores of every recorded step. running mean: keeps one map per layer, the mean "
+        "over all steps. Use it for videos, to save memory; steps, mode and temperature can then no longer be "
+        "changed.",
     )
 
 
 def reading_inputs() -> list[io.Input]:
-    """Which layers and steps of a recording heatmaps are made of."""
+    """The layers and steps that heatmaps are made from."""
     return [
         io.String.Input(
             "layers",
             default="auto",
             optional=True,
-            tooltip="Joint blocks to use: auto (what suits the architecture), all that were recorded, 15-18, "
-            "or 3,7,9-11. The first is 0.",
+            tooltip="Joint blocks to use, counted from 0: auto (the default for the architecture), all (all recorded "
+            "ones), 15-18, or 3,7,9-11.",
         ),
         io.String.Input(
             "steps",
             default="all",
             optional=True,
-            tooltip="Recorded steps to use: all, 3-7, or 0,2. The first is 0, and -1 is the last.",
+            tooltip="Recorded steps to use, counted from 0: all, 3-7, or 0,2; -1 is the last.",
         ),
     ]
 
@@ -125,7 +125,7 @@ def reading_mode_input() -> io.Input:
         default="auto",
         optional=True,
         advanced=True,
-        tooltip="Whose rule turns scores into shares. auto is the one the recording was made for.",
+        tooltip="Which published rule turns scores into shares. auto: the rule that the recording was made with.",
     )
 
 
@@ -138,8 +138,8 @@ def temperature_input() -> io.Input:
         step=0.1,
         optional=True,
         advanced=True,
-        tooltip="Divides the scores before concepts compete: higher makes shares more even, lower more decided. "
-        "0 takes the mode's own.",
+        tooltip="Divides the scores before the softmax over concepts. Higher values make shares more even, lower "
+        "values make them sharper. 0 uses the default of the mode.",
     )
 
 
@@ -149,21 +149,22 @@ def colormap_input() -> io.Input:
         options=COLORMAPS,
         default="viridis",
         optional=True,
-        tooltip="Colours of low and high values. viridis and cividis suit colour-blind eyes and print well in grey.",
+        tooltip="Colours for low to high values. viridis and cividis are safe for colour-blind readers and print well "
+        "in greyscale.",
     )
 
 
 def mask_inputs() -> list[io.Input]:
-    """How a concept's heatmap becomes its mask."""
+    """How heatmaps become masks."""
     return [
         io.Combo.Input(
             "method",
             options=list(METHODS),
             default="soft",
             optional=True,
-            tooltip="soft: the share itself. threshold: share above the threshold. argmax: where it beats every other "
-            "concept. mean, otsu, percentile: above a level found in the map itself, which finds something even if "
-            "the concept is absent.",
+            tooltip="soft: the share itself. threshold: where the share exceeds the threshold. argmax: where the "
+            "concept has the highest share. mean, otsu, percentile: above a level computed from the map itself; "
+            "they find something even if the concept is absent.",
         ),
         io.Float.Input(
             "threshold",
@@ -172,7 +173,7 @@ def mask_inputs() -> list[io.Input]:
             max=1.0,
             step=0.01,
             optional=True,
-            tooltip="Share to exceed. For method threshold.",
+            tooltip="The share to exceed. Only for method threshold.",
         ),
         io.Float.Input(
             "percentile",
@@ -181,6 +182,6 @@ def mask_inputs() -> list[io.Input]:
             max=100.0,
             step=0.5,
             optional=True,
-            tooltip="Level to reach: 90 keeps the highest tenth. For method percentile.",
+            tooltip="90 keeps the highest tenth of the map. Only for method percentile.",
         ),
     ]

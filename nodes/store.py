@@ -1,9 +1,10 @@
-"""Recordings to and from files."""
+"""Nodes that save and load recordings."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..concept_attention.errors import UserError
 from ..concept_attention.recording.file import load_recording, save_recording
 from ..concept_attention.recording.recording import Recording, in_float16
 from . import folders, report
@@ -17,24 +18,24 @@ class ConceptRecordingSave(io.ComfyNode):
             node_id="ConceptRecordingSave",
             display_name="Save Concept Recording",
             category=RECORDINGS,
-            description="Saves a recording as one safetensors file in ComfyUI's output folder. Heatmaps and masks can "
-            "be made from it at any time, without the model.",
+            description="Saves a recording as one safetensors file in ComfyUI's output folder. You can make heatmaps "
+            "and masks from it at any time, without the model.",
             search_aliases=["concept attention", "export recording", "save heatmaps", "safetensors"],
             is_output_node=True,
             inputs=[
-                CA_RECORDING.Input("recording", tooltip="What was recorded while sampling, or of an existing picture."),
+                CA_RECORDING.Input("recording", tooltip="The recording to save."),
                 io.String.Input(
                     "filename_prefix",
                     default="recordings/concepts",
-                    tooltip="Name of the file below the output folder, subfolders included; a number is added. "
-                    "%year%, %month%, %day%, %hour%, %minute% and %second% are filled in.",
+                    tooltip="File name in the output folder, with optional subfolders. A number is added. "
+                    "%year%, %month%, %day%, %hour%, %minute% and %second% are replaced by the current time.",
                 ),
                 io.Boolean.Input(
                     "float16",
                     default=False,
                     optional=True,
-                    tooltip="Half the size, with scores rounded to about three digits. A recording with scores too "
-                    "large for that is saved as it is.",
+                    tooltip="Saves scores in half precision (about three digits), which halves the file size. A "
+                    "recording whose scores are too large for float16 is saved in full precision.",
                 ),
             ],
             outputs=[],
@@ -42,11 +43,10 @@ class ConceptRecordingSave(io.ComfyNode):
 
     @classmethod
     def execute(cls, recording: Recording, filename_prefix: str, float16: bool = False) -> io.NodeOutput:
-        place = folders.next_place(filename_prefix)
-        save_recording(in_float16(recording) if float16 else recording, place.path)
-        saved = {"filename": place.filename, "subfolder": place.subfolder, "type": "output"}
-        text = f"Saved as {folders.name_of(place)}"
-        return io.NodeOutput(ui={"text": [text], "recordings": [saved]})
+        file = folders.next_output_file(filename_prefix)
+        save_recording(in_float16(recording) if float16 else recording, file.path)
+        saved = {"filename": file.filename, "subfolder": file.subfolder, "type": "output"}
+        return io.NodeOutput(ui={"text": [f"Saved as {file.listed_name}"], "recordings": [saved]})
 
 
 class ConceptRecordingLoad(io.ComfyNode):
@@ -56,33 +56,33 @@ class ConceptRecordingLoad(io.ComfyNode):
             node_id="ConceptRecordingLoad",
             display_name="Load Concept Recording",
             category=RECORDINGS,
-            description="Loads a recording that Save Concept Recording or the command line wrote, from ComfyUI's input "
-            "or output folder.",
+            description="Loads a recording from ComfyUI's input or output folder. Save Concept Recording and the "
+            "command line write such files.",
             search_aliases=["concept attention", "import recording", "load heatmaps", "safetensors"],
             has_intermediate_output=True,
             inputs=[
                 io.Combo.Input(
                     "file",
                     options=folders.list_recordings(),
-                    tooltip=f"Files of the input and output folders whose names end in {folders.SUFFIX}.",
+                    tooltip=f"Files in the input and output folders whose names end in {folders.SUFFIX}.",
                 )
             ],
-            outputs=[CA_RECORDING.Output(display_name="recording", tooltip="The recording as it was saved.")],
+            outputs=[CA_RECORDING.Output(display_name="recording", tooltip="The loaded recording.")],
         )
 
     @classmethod
     def validate_inputs(cls, file: str = "") -> bool | str:
-        if file:  # not known yet if another node names it
+        if file:  # empty if another node supplies the name
             try:
                 folders.find_recording(file)
-            except ValueError as error:
+            except UserError as error:
                 return str(error)
         return True
 
     @classmethod
     def fingerprint_inputs(cls, file: str = "") -> str | float:
         if not file:
-            return float("nan")  # which file it is, and whether it changed, is not known yet: look again
+            return float("nan")  # another node supplies the name: always run
         stat = folders.find_recording(file).stat()
         return f"{stat.st_mtime_ns} {stat.st_size}"
 

@@ -1,4 +1,4 @@
-"""The viewer: looking into a picture in the browser, and what was chosen there as outputs."""
+"""The node with the interactive viewer. What is chosen in the browser stands in its inputs and defines its outputs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..concept_attention.choices import Method
-from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps, select_layers
+from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps
 from ..concept_attention.heatmaps.masks import make_masks
 from ..concept_attention.recording.recording import Recording
-from ..concept_attention.selection import parse_steps
 from ..concept_attention.viewer.folder import ViewerFolder
-from ..concept_attention.viewer.manifest import Choice, write_view
+from ..concept_attention.viewer.manifest import write_view
 from ..concept_attention.viewer.maps import ViewerMaps, maps_of_heatmaps, maps_of_recording
 from . import convert
 from .sockets import (
@@ -36,31 +35,39 @@ class ConceptHeatmapViewer(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="ConceptHeatmapViewer",
-            display_name="Look into Concepts (Viewer)",
+            display_name="Concept Viewer",
             category=HEATMAPS,
-            description="Shows in the node what every place of a picture is made of: point at it to read every "
-            "concept's share, scrub through layers and steps, pick concepts and take their mask. What is chosen there "
-            "stands in the inputs below, so that it is saved and works without a browser too.",
-            search_aliases=["concept attention", "viewer", "interactive heatmap", "explore", "hover", "attention map"],
+            description="Interactive viewer: hover over the image to read every concept's share, scrub through layers "
+            "and steps, pick concepts and get their mask. Your choices are stored in the inputs below, so they are "
+            "saved with the workflow and also work without a browser.",
+            search_aliases=[
+                "concept attention",
+                "viewer",
+                "interactive heatmap",
+                "explore",
+                "hover",
+                "attention map",
+                "Look into Concepts (Viewer)",
+            ],
             is_output_node=True,
             inputs=[
-                io.Image.Input("image", tooltip="The pictures that the recording or the heatmaps belong to."),
+                io.Image.Input("image", tooltip="The images that the recording or the heatmaps belong to."),
                 CA_RECORDING.Input(
                     "recording",
                     optional=True,
-                    tooltip="What was recorded while sampling, or of an existing picture. Connect this, or heatmaps.",
+                    tooltip="The recording to explore. Connect either this or heatmaps.",
                 ),
                 CA_HEATMAPS.Input(
                     "heatmaps",
                     optional=True,
-                    tooltip="Heatmaps that are finished, in place of a recording; layers and steps are chosen already.",
+                    tooltip="Finished heatmaps instead of a recording. Their layers and steps cannot be changed.",
                 ),
                 io.String.Input(
                     "concepts",
                     default="",
                     optional=True,
-                    tooltip="Names of the concepts that are picked, separated by commas; the mask is of them all. "
-                    "Empty masks the first concept.",
+                    tooltip="Names of the picked concepts, separated by commas. The mask covers all of them. Empty: "
+                    "the first concept.",
                 ),
                 *reading_inputs(),
                 *mask_inputs(),
@@ -68,22 +75,22 @@ class ConceptHeatmapViewer(io.ComfyNode):
                 temperature_input(),
             ],
             outputs=[
-                io.Image.Output(display_name="IMAGE", tooltip="The pictures as they came in."),
+                io.Image.Output(display_name="IMAGE", tooltip="The input images, unchanged."),
                 CA_HEATMAPS.Output(
                     display_name="heatmaps",
-                    tooltip="Of the chosen layers and steps, as Concept Heatmaps makes them; heatmaps that came in "
-                    "stay as they are.",
+                    tooltip="Heatmaps of the chosen layers and steps, as from Concept Heatmaps. Connected heatmaps "
+                    "pass through unchanged.",
                 ),
                 io.Mask.Output(
                     display_name="MASK",
-                    tooltip="Of the picked concepts, one mask per picture, as Concept Heatmaps to Mask makes it.",
+                    tooltip="Masks of the picked concepts, one per image, as from Concept Heatmaps to Mask.",
                 ),
             ],
         )
 
     @classmethod
     def fingerprint_inputs(cls, **inputs: Any) -> str:
-        return _folder().generation()  # files that are gone are written again, and nothing else runs it anew
+        return _folder().generation()  # changes only when files were removed, so that they are written again
 
     @classmethod
     def execute(
@@ -101,23 +108,20 @@ class ConceptHeatmapViewer(io.ComfyNode):
         temperature: float = 0.0,
     ) -> io.NodeOutput:
         source = convert.to_source(recording, heatmaps, layers, steps, mode, temperature)
-        seen, found, used = _look(source, layers, steps, mode, temperature or None)
-        names = convert.to_names(concepts, found.concepts)
-        made = make_masks(found, names, method, threshold=threshold, percentile=percentile, per_frame=True)
-        choice = Choice(names, *used, method, threshold, percentile)
-        manifest = write_view(seen, convert.to_pictures(image), choice, _folder(), ADDRESS)
-        return io.NodeOutput(image, found, convert.to_mask(made), ui={"concept_viewer": [manifest]})
+        maps, chosen = _maps_and_heatmaps(source, layers, steps, mode, temperature or None)
+        names = convert.to_names(concepts, chosen.concepts)
+        masks = make_masks(chosen, names, method, threshold=threshold, percentile=percentile, per_frame=True)
+        manifest = write_view(maps, convert.drop_alpha(image), _folder(), ADDRESS)
+        return io.NodeOutput(image, chosen, convert.to_mask(masks), ui={"concept_viewer": [manifest]})
 
 
-def _look(
+def _maps_and_heatmaps(
     source: Recording | Heatmaps, layers: str, steps: str, mode: str, temperature: float | None
-) -> tuple[ViewerMaps, Heatmaps, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """What can be looked at, the heatmaps chosen, and the layers and steps that these are made of."""
+) -> tuple[ViewerMaps, Heatmaps]:
+    """The maps that the viewer can show, and the heatmaps of the chosen layers and steps."""
     if isinstance(source, Heatmaps):
-        return maps_of_heatmaps(source), source, ((), ())
-    found = make_heatmaps(source, layers, steps, mode, temperature)
-    used = select_layers(source, layers), parse_steps(steps, len(source.steps))
-    return maps_of_recording(source, mode, temperature), found, used
+        return maps_of_heatmaps(source), source
+    return maps_of_recording(source, mode, temperature), make_heatmaps(source, layers, steps, mode, temperature)
 
 
 def _folder() -> ViewerFolder:

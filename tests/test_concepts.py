@@ -3,6 +3,7 @@ import unicodedata
 import pytest
 
 from concept_attention.concepts import Concept, concept_index, parse_concepts, slugs
+from concept_attention.errors import UserError
 
 
 def written(text, background="") -> list[tuple[str, str, str]]:
@@ -83,7 +84,7 @@ def test_unicode_names_are_kept_in_composed_form():
     ],
 )
 def test_mistakes_are_one_line_errors_that_name_the_line(text, background, message):
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         parse_concepts(text, background)
     assert "\n" not in str(error.value)
 
@@ -100,7 +101,7 @@ def test_mistakes_are_one_line_errors_that_name_the_line(text, background, messa
     ],
 )
 def test_a_concept_needs_name_text_and_role(fields):
-    with pytest.raises(ValueError):
+    with pytest.raises(UserError):
         Concept(*fields)
 
 
@@ -111,7 +112,7 @@ def test_concepts_are_found_by_name_whatever_the_case():
 
 
 def test_an_unknown_name_is_an_error_that_lists_the_names():
-    with pytest.raises(ValueError, match='no concept "moon".*sky, house'):
+    with pytest.raises(UserError, match='no concept "moon".*sky, house'):
         concept_index(parse_concepts("sky, house"), "moon")
 
 

@@ -92,9 +92,9 @@ def test_images_take_the_format_of_the_suffix(tmp_path):
     assert names(tmp_path) == ["a.png"]
 
 
-def test_an_animation_shows_every_picture_for_its_time(tmp_path):
-    pictures = [Image.new("RGB", (8, 6), (level, 0, 0)) for level in (0, 120, 120, 240)]
-    save_animation(pictures, tmp_path / "a.gif", 10.0)
+def test_an_animation_shows_every_image_for_its_time(tmp_path):
+    images = [Image.new("RGB", (8, 6), (level, 0, 0)) for level in (0, 120, 120, 240)]
+    save_animation(images, tmp_path / "a.gif", 10.0)
     with Image.open(tmp_path / "a.gif") as read:
         assert (read.size, read.info["loop"]) == ((8, 6), 0)
         shown = [

@@ -1,4 +1,4 @@
-"""Pictures in and out, against pixel values worked out by hand."""
+"""Images in and out, against pixel values worked out by hand."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from concept_attention.errors import UserError
 from concept_attention.images import check_image, from_pil, load_frames, load_image, to_pil
 
 
@@ -31,8 +32,8 @@ def test_levels_survive_the_way_there_and_back() -> None:
 
 
 def test_values_are_rounded_and_clamped_to_levels() -> None:
-    picture = torch.tensor([[[0.5, 1.25, -3.0], [0.4 / 255, 0.6 / 255, 254.6 / 255]]])
-    assert np.asarray(to_pil(picture)).tolist() == [[[128, 255, 0], [0, 1, 255]]]
+    image = torch.tensor([[[0.5, 1.25, -3.0], [0.4 / 255, 0.6 / 255, 254.6 / 255]]])
+    assert np.asarray(to_pil(image)).tolist() == [[[128, 255, 0], [0, 1, 255]]]
 
 
 def test_a_map_becomes_a_grey_image() -> None:
@@ -84,7 +85,7 @@ def test_float_grey_is_taken_as_it_is() -> None:
     [np.full((1, 1), 255.0, np.float32), np.full((1, 1), 70000, np.int32), np.full((1, 1), -1, np.int32)],
 )
 def test_deep_grey_outside_its_range_is_refused(values: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="must hold values from 0 to"):
+    with pytest.raises(UserError, match="must hold values from 0 to"):
         from_pil(Image.fromarray(values))
 
 
@@ -126,29 +127,29 @@ def test_a_file_is_read(tmp_path) -> None:
     assert load_image(tmp_path / "blue.png").reshape(-1, 3).unique(dim=0).tolist() == [[0, 0, 1]]
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture", None])
-def test_what_is_not_a_picture_is_refused_by_name(tmp_path, content: bytes | None) -> None:
+@pytest.mark.parametrize("content", [b"", b"not an image", None])
+def test_what_is_not_an_image_is_refused_by_name(tmp_path, content: bytes | None) -> None:
     path = tmp_path / "broken.png"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ValueError, match="Cannot read .*broken.png"):
+    with pytest.raises(UserError, match="Cannot read .*broken.png"):
         load_image(path)
 
 
 @pytest.mark.parametrize("suffix", ["PNG", "JPEG", "TIFF"])
-def test_a_truncated_picture_is_refused(tmp_path, suffix: str) -> None:
+def test_a_truncated_image_is_refused(tmp_path, suffix: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(noise).save(stream, suffix)
     path = tmp_path / "cut.img"
     path.write_bytes(stream.getvalue()[: len(stream.getvalue()) // 2])
-    with pytest.raises(ValueError, match="Cannot read .*cut.img"):
+    with pytest.raises(UserError, match="Cannot read .*cut.img"):
         load_image(path)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about what was damaged
 @pytest.mark.parametrize("suffix", ["PNG", "JPEG", "GIF", "PPM", "BMP"])
-def test_damaged_pictures_are_read_or_refused_by_name(tmp_path, suffix: str) -> None:
+def test_damaged_images_are_read_or_refused_by_name(tmp_path, suffix: str) -> None:
     random = np.random.default_rng(0)
     stream = io.BytesIO()
     exif = Image.Exif()
@@ -175,7 +176,7 @@ def test_another_shape_is_refused_with_what_to_do(shape: tuple[int, ...]) -> Non
 def test_integers_and_nan_are_refused() -> None:
     with pytest.raises(ValueError, match="torch.uint8.*Divide"):
         check_image(torch.zeros(2, 2, 3, dtype=torch.uint8))
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(UserError, match="finite"):
         check_image(torch.full((2, 2, 3), float("nan")))
 
 
@@ -185,17 +186,17 @@ def test_half_precision_becomes_float32_without_gradient() -> None:
 
 
 def test_frames_come_from_an_animation_or_from_a_folder_in_the_order_of_its_names(tmp_path: Path) -> None:
-    pictures = [Image.new("RGB", (8, 6), (level, 0, 0)) for level in (0, 102, 255)]
-    pictures[0].save(tmp_path / "moving.gif", save_all=True, append_images=pictures[1:])
+    images = [Image.new("RGB", (8, 6), (level, 0, 0)) for level in (0, 102, 255)]
+    images[0].save(tmp_path / "moving.gif", save_all=True, append_images=images[1:])
     (tmp_path / "frames").mkdir()
-    for number, picture in zip((2, 0, 1), (pictures[2], *pictures[:2]), strict=True):
-        picture.save(tmp_path / "frames" / f"{number}.png")
-    (tmp_path / "frames" / ".hidden").write_bytes(b"no picture")
+    for number, image in zip((2, 0, 1), (images[2], *images[:2]), strict=True):
+        image.save(tmp_path / "frames" / f"{number}.png")
+    (tmp_path / "frames" / ".hidden").write_bytes(b"no image")
     for path in (tmp_path / "moving.gif", tmp_path / "frames"):
         found = load_frames(path)
         assert [tuple(one.shape) for one in found] == [(6, 8, 3)] * 3
         assert [float(one[0, 0, 0]) for one in found] == pytest.approx([0, 0.4, 1])
     assert torch.equal(load_image(tmp_path / "moving.gif"), load_frames(tmp_path / "moving.gif")[0])
     (tmp_path / "none").mkdir()
-    with pytest.raises(ValueError, match=r"^Cannot read .*none: the folder is empty\."):
+    with pytest.raises(UserError, match=r"^Cannot read .*none: the folder is empty\."):
         load_frames(tmp_path / "none")

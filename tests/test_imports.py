@@ -94,3 +94,11 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     package = importlib.import_module("concept_attention")
     with pytest.raises(AttributeError, match="'concept_attention' has no attribute 'nothing'"):
         package.nothing  # noqa: B018
+
+
+def test_type_checkers_see_the_names_that_the_package_offers() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (checked,) = (node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in checked.body if isinstance(node, ast.ImportFrom)]
+    seen = {alias.name: f".{node.module}" for node in imports for alias in node.names}
+    assert seen == importlib.import_module("concept_attention")._HOMES

@@ -5,6 +5,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from concept_attention import scores
+from concept_attention.choices import MODE_NAMES
+from concept_attention.errors import UserError
 from concept_attention.scores import MODES, normalise_concepts, resolve_mode, score_concepts
 
 
@@ -165,9 +167,7 @@ def test_wrong_shapes_are_errors_that_name_both(image, concepts):
 
 
 def test_modes_reproduce_what_they_are_named_after():
-    rules = {
-        mode.name: (mode.vectors, mode.order, mode.temperature, mode.padded_tokens) for mode in MODES.values()
-    }
+    rules = {mode.name: (mode.vectors, mode.order, mode.temperature, mode.padded_tokens) for mode in MODES.values()}
     assert rules == {
         "paper": ("linear", "softmax_then_mean", 1.0, 0),
         "flux": ("raw", "softmax_then_mean", 1.0, 0),
@@ -194,6 +194,10 @@ def test_auto_mode_is_that_of_the_architecture(name, architecture, expected):
     assert resolve_mode(name, architecture).name == expected
 
 
+def test_the_modes_are_the_names_users_choose_from():
+    assert ("auto", *MODES) == MODE_NAMES
+
+
 def test_unknown_mode_is_an_error_that_lists_the_modes():
-    with pytest.raises(ValueError, match='"fast" does not exist.*auto, paper, flux, flux2, sd3, cogvideox'):
+    with pytest.raises(UserError, match="'fast' does not exist.*auto, paper, flux, flux2, sd3, cogvideox"):
         resolve_mode("fast", "flux")

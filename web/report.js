@@ -1,4 +1,4 @@
-// What a node of this pack says after it ran (the text in its UI output), shown below its widgets.
+// Shows the text of a node's UI output below its widgets.
 
 import { app } from "../../scripts/app.js";
 import { findNode } from "./common/find_node.js";
@@ -8,10 +8,10 @@ import { findNode } from "./common/find_node.js";
 const NAME = "concept_attention_report";
 const LINE = 16; // pixels
 const PADDING = 8;
-const MOST_LINES = 14; // more are scrolled
+const MOST_LINES = 14; // longer reports scroll
 const CHARACTER = 7.3; // pixels
 const WIDEST = 520;
-// the folder it is served from
+// the folder that this file is served from
 const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/").at(-2) ?? "");
 
 /** @param {Node} node */
@@ -33,7 +33,7 @@ function widthOf(text) {
 /** @param {Node} node */
 function addReport(node) {
   const element = document.createElement("pre");
-  element.dataset.captureWheel = "true"; // once it has the focus, the wheel scrolls it and not the graph
+  element.dataset.captureWheel = "true"; // while focused, the wheel scrolls the report instead of zooming the graph
   element.tabIndex = 0;
   element.setAttribute("role", "status");
   Object.assign(element.style, {
@@ -85,7 +85,7 @@ app.registerExtension({
       report(this, output);
     };
   },
-  // Outputs come back when a tab is shown again or a finished run is opened.
+  // Fires when a workflow tab is shown again or a finished run is opened.
   onNodeOutputsUpdated(outputs) {
     for (const [id, output] of Object.entries(outputs)) {
       const node = findNode(app.rootGraph ?? app.graph, id);

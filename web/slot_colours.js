@@ -1,5 +1,5 @@
-// Colours of this pack's sockets and wires, on the classic canvas and on the newer nodes alike. Chosen to be told from
-// each other and from the colours of ComfyUI's own types in all kinds of colour vision.
+// Colours of this pack's sockets and links, in both of the front end's renderers. They are distinguishable from each
+// other and from ComfyUI's own types in all kinds of colour vision.
 
 import { app } from "../../scripts/app.js";
 
@@ -9,16 +9,16 @@ const COLOURS = {
   CA_HEATMAPS: "#73991A",
 };
 
-// The newer nodes read CSS variables. A palette of the user's writes its own on the root element, which comes first.
-function colourNewerNodes() {
+// The Vue nodes read CSS variables. A user's colour palette sets its own on the root element, which takes precedence.
+function colourVueNodes() {
   const rules = Object.entries(COLOURS).map(([type, colour]) => `--color-datatype-${type}: ${colour};`);
   const style = document.createElement("style");
   style.textContent = `:root { ${rules.join(" ")} }`;
   document.head.append(style);
 }
 
-// The canvas looks colours up in tables that every change of palette overwrites with empty strings for types that the
-// palette does not know. These entries keep the last colour that they were really given.
+// The canvas reads colours from tables. A change of palette overwrites them with empty strings for types that the
+// palette does not know, so these entries keep the last non-empty colour.
 /** @param {Record<string, string>} table */
 function colourCanvas(table) {
   for (const [type, colour] of Object.entries(COLOURS)) {
@@ -37,7 +37,7 @@ function colourCanvas(table) {
 app.registerExtension({
   name: "ConceptAttention.SlotColours",
   setup() {
-    colourNewerNodes();
+    colourVueNodes();
     colourCanvas(app.canvas.default_connection_color_byType);
     colourCanvas(app.canvas.constructor.link_type_colors);
   },

@@ -1,23 +1,24 @@
-"""`concept-attention analyze`: from an existing picture to heatmaps and masks."""
+"""`concept-attention analyze`: heatmaps and masks of an existing image or video."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 
+from ..errors import UserError
 from ..hosts.diffusers.analysis import analyze
 from ..hosts.diffusers.loading import DTYPES, defaults_for
 from ..images import load_frames, to_pil
 from .folder import prepared_folder
-from .model import caution, describe, load, model_facts
+from .model import describe, load, model_facts, model_note
 from .options import check_options, heatmap_options
-from .output import show, write_results
-from .progress import Clock, progress_bar, say
+from .output import print_report, write_results
+from .progress import Clock, print_stage, progress_bar
 
 
 def run(arguments: Namespace) -> None:
-    """Do what the command line says; a ValueError says what is wrong with it."""
-    concepts, reading = arguments.concepts, heatmap_options(arguments)
-    pictures = load_frames(arguments.image)
+    """Run the command; raises `UserError` for arguments that cannot be used."""
+    concepts, options = arguments.concepts, heatmap_options(arguments)
+    images = load_frames(arguments.image)
     with prepared_folder(arguments.out) as folder:
         clock = Clock()
         pipeline = load(arguments)
@@ -25,9 +26,9 @@ def run(arguments: Namespace) -> None:
         defaults = defaults_for(pipeline)
         if defaults.frames == 1:
             if arguments.image.is_dir():
-                raise ValueError(f"{arguments.image} is a folder, expected a picture: this model makes no videos.")
-            pictures = pictures[:1]  # of an animation
-        check_options(reading, describe(pipeline), arguments.mode, concepts, arguments.samples)
+                raise UserError(f"{arguments.image} is a folder, expected an image file: this is not a video model.")
+            images = images[:1]  # the first frame of an animation
+        check_options(options, describe(pipeline), arguments.mode, concepts, arguments.samples)
         settings = {
             "prompt": arguments.prompt,
             "noise": arguments.noise,
@@ -38,7 +39,7 @@ def run(arguments: Namespace) -> None:
         with progress_bar("Analyzing", "sample", arguments.samples, arguments.quiet) as on_step:
             recording = analyze(
                 pipeline,
-                [to_pil(picture) for picture in pictures],
+                [to_pil(image) for image in images],
                 concepts,
                 width=arguments.width,
                 height=arguments.height,
@@ -49,7 +50,7 @@ def run(arguments: Namespace) -> None:
                 **settings,
             )
         clock.lap("analyze")
-        say("Writing", arguments.quiet)
+        print_stage("Writing", arguments.quiet)
         _, rows, columns = recording.grid
         facts = {
             "command": "analyze",
@@ -62,12 +63,12 @@ def run(arguments: Namespace) -> None:
                 "height": 16 * rows,
                 **settings,
                 "precision": arguments.precision,
-                **reading.as_dict(),
+                **options.as_dict(),
             },
         }
         sources = [arguments.image]
         rate = defaults.frame_rate
-        results = write_results(folder, pictures, recording, reading, facts, clock, sources, rate)
+        results = write_results(folder, images, recording, options, facts, clock, sources, rate)
     seconds = clock.seconds["analyze"]
     title = f"Analyzed {arguments.image} with {arguments.model} in {seconds:.1f} s (noise {arguments.noise:g})."
-    show(results, title, arguments.json, caution(pipeline))
+    print_report(results, title, arguments.json, model_note(pipeline))

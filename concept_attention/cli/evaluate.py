@@ -10,19 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from ..files import write_json
 from ..selection import parse_layers
 from ..tiny.evaluation.agreement import Evaluation
 from ..tiny.evaluation.landscapes import MOST_SCENES, evaluate_landscapes
 from .folder import prepared_folder
-from .model import caution, describe, load, model_facts
+from .model import describe, load, model_facts, model_note
 from .progress import Clock, progress_bar
 
 
 def run(arguments: Namespace) -> None:
-    """Do what the command line says; a ValueError says what is wrong with it."""
+    """Run the command; raises `UserError` for arguments that cannot be used."""
     if arguments.count > MOST_SCENES:
-        raise ValueError(f"Scenes can be counted up to {MOST_SCENES}, got {arguments.count}. Lower --count.")
+        raise UserError(f"--count must be at most {MOST_SCENES}, got {arguments.count}.")
     with _prepared_file(arguments.json) as path:
         clock = Clock()
         pipeline = load(arguments)
@@ -44,7 +45,7 @@ def run(arguments: Namespace) -> None:
                 **settings,
             )
         clock.lap("evaluate")
-        figures = {
+        report = {
             **_metrics(evaluation),
             "dataset": arguments.dataset,
             "count": evaluation.scenes,
@@ -57,29 +58,29 @@ def run(arguments: Namespace) -> None:
             "frames": evaluation.frames,
             **model_facts(arguments, pipeline),
             "seconds": clock.seconds["evaluate"],
-            "note": caution(pipeline),
+            "note": model_note(pipeline),
         }
         if path is not None:
-            write_json(figures, path)
-    print(_table(figures))
+            write_json(report, path)
+    print(_table(report))
     if path is not None:
         print(f"\nWrote {path}")
 
 
 @contextmanager
 def _prepared_file(path: Path | None) -> Iterator[Path | None]:
-    """Check before the work that a file can be written."""
+    """Check before the work that the file can be written."""
     if path is None:
         yield None
         return
     if path.is_dir():
-        raise ValueError(f"{path} is a folder, expected a file for the figures. Choose another name.")
+        raise UserError(f"{path} is a folder, expected a file for --json. Choose another name.")
     with prepared_folder(path.parent) as folder:
         yield folder / path.name
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, Any]:
-    """The figures, ready for JSON: where there is none, null."""
+    """The metrics, ready for JSON; null if undefined."""
     names = ("pixel_accuracy", "mean_iou", "average_precision", "absent_rate")
     by_class = {label: _number(value) for label, value in evaluation.per_class_iou.items()}
     of_clips = {"frame_accuracy": evaluation.frame_accuracy, "moving_iou": _number(evaluation.moving_iou)}
@@ -94,52 +95,49 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _table(figures: Mapping[str, Any]) -> str:
-    """The figures for people."""
-    layers = ", ".join(map(str, figures["layers"]))
-    samples = _counted(figures["samples"], "noise sample")
-    prompt = "the caption as prompt" if figures["prompt"] == "caption" else "no prompt"
+def _table(report: Mapping[str, Any]) -> str:
+    """The report as text."""
+    layers = ", ".join(map(str, report["layers"]))
+    frames = f" and {report['frames']} frames" if report["frames"] > 1 else ""
+    prompt = "the caption as prompt" if report["prompt"] == "caption" else "no prompt"
     lines = [
-        f"{figures['dataset']}: {_counted(figures['count'], 'scene')} (seed {figures['seed']}) of "
-        f"{figures['width']} x {figures['height']} pixels{_length(figures['frames'])} with {figures['model']}, "
-        f"{figures['seconds']:.1f} s",
-        f"layers {layers}; mode {figures['mode']}; {samples} at sigma {figures['noise']:g}; {prompt}",
+        f"{report['dataset']}: {_plural(report['count'], 'scene')} (seed {report['seed']}) of "
+        f"{report['width']} x {report['height']} pixels{frames} with {report['model']}, {report['seconds']:.1f} s",
+        f"layers {layers}; mode {report['mode']}; {_plural(report['samples'], 'noise sample')} at sigma "
+        f"{report['noise']:g}; {prompt}",
         "",
-        f"pixel accuracy     {_shown(figures['pixel_accuracy'])}   share of tokens whose concept is the true one",
-        f"mean IoU           {_shown(figures['mean_iou'])}   over the classes below",
-        f"average precision  {_shown(figures['average_precision'])}   mean over scenes and the concepts they show",
-        f"absent rate        {_shown(figures['absent_rate'])}   share of tokens won by concepts that are not there",
-        *_moving(figures),
+        f"pixel accuracy     {_format(report['pixel_accuracy'])}   share of tokens assigned to the true concept",
+        f"mean IoU           {_format(report['mean_iou'])}   over the classes below",
+        f"average precision  {_format(report['average_precision'])}   mean over scenes and the concepts they show",
+        f"absent rate        {_format(report['absent_rate'])}   share of tokens assigned to concepts not in the scene",
+        *_clip_lines(report),
         "",
         "IoU by class",
-        *_columns([f"{label:<9}{_shown(iou)}" for label, iou in figures["per_class_iou"].items()], 4),
+        *_columns([f"{label:<9}{_format(iou)}" for label, iou in report["per_class_iou"].items()], 4),
     ]
-    return "\n".join([*lines, "", textwrap.fill(figures["note"], 100)] if figures["note"] else lines)
+    return "\n".join([*lines, "", textwrap.fill(report["note"], 100)] if report["note"] else lines)
 
 
-def _length(frames: int) -> str:
-    return f" and {frames} frames" if frames > 1 else ""
-
-
-def _moving(figures: Mapping[str, Any]) -> list[str]:
-    """What there is to say of clips beside."""
-    if figures["frames"] == 1:
+def _clip_lines(report: Mapping[str, Any]) -> list[str]:
+    """Lines of the table that only clips have."""
+    if report["frames"] == 1:
         return []
+    worst = min(report["frame_accuracy"])
     return [
-        f"worst frame        {_shown(min(figures['frame_accuracy']))}   pixel accuracy of one frame of all clips",
-        f"moving IoU         {_shown(figures['moving_iou'])}   mean over clips, the things that move and frames",
+        f"worst frame        {_format(worst)}   lowest pixel accuracy of a frame, over all clips",
+        f"moving IoU         {_format(report['moving_iou'])}   mean over clips, moving things and frames",
     ]
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _shown(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "    -" if value is None else f"{value:.3f}"
 
 
 def _columns(cells: list[str], count: int) -> list[str]:
-    """Cells of one width in `count` columns, read downwards."""
+    """Lines of `count` columns, filled downwards, from cells of equal width."""
     rows = math.ceil(len(cells) / count)
     return ["    ".join(cells[row::rows]) for row in range(rows)]

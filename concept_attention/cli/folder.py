@@ -1,4 +1,4 @@
-"""The folder that results go to: made before the work, gone again if the work fails."""
+"""The folder for results: created before the work, removed again if the work fails."""
 
 from __future__ import annotations
 
@@ -8,43 +8,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..errors import UserError
+
 
 @contextmanager
 def prepared_folder(path: Path) -> Iterator[Path]:
-    """Make a folder for what a block writes, and take it away again if the block fails.
+    """Create a folder for the files that a block writes, and remove it again if the block fails.
 
     Args:
         path: the folder; it may exist.
 
     Raises:
-        ValueError: if it is a file, cannot be made, or cannot be written to.
+        UserError: if it is a file, cannot be created, or cannot be written to.
     """
     folder = path.expanduser().absolute()
-    made = _missing(folder)
+    created = _missing(folder)
     try:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
-                pass  # it can be written to
+                pass  # the folder is writable
         except FileExistsError as error:
-            raise ValueError(f"{path} is a file, expected a folder. Choose another.") from error
+            raise UserError(f"{path} is a file, expected a folder. Choose another.") from error
         except OSError as error:
             reason = error.strerror or error
-            raise ValueError(f"Nothing can be written to the folder {path}: {reason}. Choose another.") from error
+            raise UserError(f"Cannot write to the folder {path}: {reason}. Choose another.") from error
         yield folder
     except BaseException:
-        for one in made:
-            with contextlib.suppress(OSError):  # it holds finished files, or was never made
-                one.rmdir()
+        for level in created:
+            with contextlib.suppress(OSError):  # it holds finished files, or was never created
+                level.rmdir()
         raise
 
 
 def _missing(folder: Path) -> list[Path]:
-    """The folder and those above it that do not exist yet, innermost first."""
+    """The folder and its parents, as far as they do not exist yet, innermost first."""
     missing = []
-    for one in (folder, *folder.parents):
+    for level in (folder, *folder.parents):
         with contextlib.suppress(OSError):  # a name that is too long
-            if one.exists():
+            if level.exists():
                 break
-        missing.append(one)
+        missing.append(level)
     return missing

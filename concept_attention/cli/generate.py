@@ -1,4 +1,4 @@
-"""`concept-attention generate`: from a prompt to a picture with heatmaps and masks."""
+"""`concept-attention generate`: an image or video from a prompt, with heatmaps and masks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from ..hosts.diffusers.generation import generate
 from ..hosts.diffusers.loading import DTYPES, defaults_for
 from ..images import from_pil
 from .folder import prepared_folder
-from .model import caution, describe, load, model_facts
+from .model import describe, load, model_facts, model_note
 from .options import check_options, heatmap_options
-from .output import show, write_results
-from .progress import Clock, progress_bar, say
+from .output import print_report, write_results
+from .progress import Clock, print_stage, progress_bar
 
 
 def run(arguments: Namespace) -> None:
-    """Do what the command line says; a ValueError says what is wrong with it."""
-    concepts, reading = arguments.concepts, heatmap_options(arguments)
+    """Run the command; raises `UserError` for arguments that cannot be used."""
+    concepts, options = arguments.concepts, heatmap_options(arguments)
     with prepared_folder(arguments.out) as folder:
         clock = Clock()
         pipeline = load(arguments)
@@ -35,7 +35,7 @@ def run(arguments: Namespace) -> None:
         }
         if arguments.frames or defaults.frames > 1:
             settings["frames"] = arguments.frames or defaults.frames
-        check_options(reading, describe(pipeline), arguments.mode, concepts, settings["steps"], arguments.keep)
+        check_options(options, describe(pipeline), arguments.mode, concepts, settings["steps"], arguments.keep)
         with progress_bar("Generating", "step", settings["steps"], arguments.quiet) as on_step:
             result = generate(
                 pipeline,
@@ -48,17 +48,17 @@ def run(arguments: Namespace) -> None:
                 **settings,
             )
         clock.lap("generate")
-        say("Writing", arguments.quiet)
+        print_stage("Writing", arguments.quiet)
         facts = {
             "command": "generate",
             "prompt": arguments.prompt,
             "seed": arguments.seed,
             **model_facts(arguments, pipeline),
-            "settings": {**settings, "precision": arguments.precision, **reading.as_dict()},
+            "settings": {**settings, "precision": arguments.precision, **options.as_dict()},
         }
-        pictures = [from_pil(one) for one in (result.videos or [result.images[:1]])[0]]
+        images = [from_pil(image) for image in (result.videos or [result.images[:1]])[0]]
         rate = defaults.frame_rate
-        results = write_results(folder, pictures, result.recording, reading, facts, clock, frame_rate=rate)
+        results = write_results(folder, images, result.recording, options, facts, clock, frame_rate=rate)
     seconds = clock.seconds["generate"]
     title = f'Generated "{arguments.prompt}" with {arguments.model} in {seconds:.1f} s (seed {arguments.seed}).'
-    show(results, title, arguments.json, caution(pipeline))
+    print_report(results, title, arguments.json, model_note(pipeline))

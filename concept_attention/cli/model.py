@@ -1,4 +1,4 @@
-"""The model that a command line names."""
+"""The model named by `--model`: loading it, and what summaries say about it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ..hosts.diffusers.registry import adapter_for
 
 
 def load(arguments: Namespace) -> Any:
-    """The pipeline of `--model`, `--device`, `--dtype` and `--offload`; its own progress bars are off."""
+    """Load the pipeline of `--model`, `--device`, `--dtype` and `--offload`, with its own progress bars off."""
     pipeline = load_pipeline(arguments.model, arguments.device, arguments.dtype, arguments.offload)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 def describe(pipeline: Any) -> Architecture:
-    """The sizes of the pipeline's transformer."""
+    """The architecture of the pipeline's transformer."""
     return adapter_for(pipeline.transformer).describe(pipeline.transformer)
 
 
 def model_facts(arguments: Namespace, pipeline: Any) -> dict[str, Any]:
-    """What summaries say of the model, ready for JSON."""
+    """The model's part of a summary, ready for JSON."""
     return {
         "model": arguments.model,
         "device": str(pipeline._execution_device),
@@ -37,6 +37,6 @@ def model_facts(arguments: Namespace, pipeline: Any) -> dict[str, Any]:
     }
 
 
-def caution(pipeline: Any) -> str:
-    """What has to be said beside this model's maps, if anything."""
+def model_note(pipeline: Any) -> str:
+    """A caution to print with this model's maps, or ""."""
     return TAUGHT if is_tiny(pipeline) else ""

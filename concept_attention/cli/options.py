@@ -1,4 +1,4 @@
-"""How a recording becomes heatmaps and masks, as the options say."""
+"""The options of heatmaps and masks, and their application to a recording."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..scores import resolve_mode
 
 @dataclass(frozen=True)
 class HeatmapOptions:
-    """The options that choose what heatmaps and masks are made of; each as in `make_heatmaps` and `make_masks`."""
+    """Options of heatmaps and masks; see `make_heatmaps` and `make_masks`."""
 
     layers: str
     steps: str
@@ -42,50 +42,50 @@ class HeatmapOptions:
         return make_heatmaps(recording, self.layers, self.steps, self.mode, self.temperature, kind)
 
     def mask_of(self, shares: Heatmaps, name: str) -> Tensor:
-        """(H, W) mask of one concept at the picture's size; (T, H, W) of a video."""
+        """Mask of one concept at the image's size, (H, W), or (T, H, W) for a video; float, 0-1."""
         masks = make_masks(
             shares, name, self.mask, threshold=self.threshold, percentile=self.percentile, blur=self.blur
         )
         return masks[0]
 
     def as_dict(self) -> dict[str, Any]:
-        """The options, ready for JSON, except for those a recording resolves (layers, steps, mode)."""
+        """The options, ready for JSON, without those that the recording resolves (layers, steps, mode)."""
         return {name: value for name, value in asdict(self).items() if name not in ("layers", "steps", "mode")}
 
 
 def heatmap_options(arguments: Namespace) -> HeatmapOptions:
-    """The reading that the command line asks for."""
+    """The options given on the command line."""
     names = ("layers", "temperature", "kind", "colormap", "opacity", "mask", "threshold", "percentile", "blur")
     check_colormap(arguments.colormap)
     return HeatmapOptions(steps=arguments.heatmap_steps, **{name: getattr(arguments, name) for name in names})
 
 
 def check_options(
-    reading: HeatmapOptions,
+    options: HeatmapOptions,
     model: Architecture,
     mode: str,
     concepts: Sequence[Concept],
     steps: int,
     keep: Keep = "every step",
 ) -> None:
-    """Read an empty recording of the shape the run will have, so that an option that cannot be met is an error now.
+    """Apply the options to an empty recording like that of the coming run, so that errors come before the work.
 
     Args:
-        reading: what will be made of the recording.
-        model: the model of the run.
-        mode: its fidelity mode, or `auto`.
-        concepts: what it looks for.
-        steps: how many steps will be recorded.
-        keep: every one of them, or their running mean.
+        options: to check.
+        model: architecture of the run's model.
+        mode: scoring rule of the run, or `auto`.
+        concepts: of the run.
+        steps: number of steps to be recorded.
+        keep: every step, or their running mean.
 
     Raises:
-        ValueError: as `make_heatmaps` and `make_masks`.
+        UserError: see `make_heatmaps` and `make_masks`.
     """
     resolved = resolve_mode(mode, model.name)
-    pads = max(0, resolved.padded_tokens - len(concepts))
+    pad_count = max(0, resolved.padded_tokens - len(concepts))
     averaged = None
     if keep == "running mean":
-        averaged = AveragingBuilder((0,), ShareRule(resolved, resolved.temperature, pads), len(concepts)).averaged
+        averaged = AveragingBuilder((0,), ShareRule(resolved, resolved.temperature, pad_count), len(concepts)).averaged
         steps = 1
     scores = torch.zeros(steps, model.joint_blocks, 1, len(concepts), 1)
     recording = Recording(
@@ -101,9 +101,9 @@ def check_options(
         architecture=model.name,
         mode=resolved.name,
         concepts=tuple(concepts),
-        pad_scores=scores[..., 0, :] if pads else None,
-        pad_count=pads,
+        pad_scores=scores[..., 0, :] if pad_count else None,
+        pad_count=pad_count,
         averaged=averaged,
     )
-    reading.mask_of(reading.heatmaps(recording, "share"), concepts[0].name)
-    reading.heatmaps(recording, reading.kind)
+    options.mask_of(options.heatmaps(recording, "share"), concepts[0].name)
+    options.heatmaps(recording, options.kind)

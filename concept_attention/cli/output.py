@@ -1,4 +1,4 @@
-"""What `generate`, `analyze` and `heatmaps` leave behind: pictures, the recording, a summary, and a report."""
+"""The results of `generate`, `analyze` and `heatmaps`: images, the recording, a summary, and a report on stdout."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .options import HeatmapOptions
 from .progress import Clock
 
 SUMMARY = "summary.json"
-FRAME_RATE = 8.0  # frames per second where nothing says otherwise
+FRAME_RATE = 8.0  # frames per second of a video whose rate is unknown
 FILES = {
     "image": "image.png",
     "overlay": "overlay.png",
@@ -45,12 +45,12 @@ _OWN_FILE = re.compile(r"((heatmap|mask)_[^/\\]*|image|video|overlay|segmentatio
 
 @dataclass(frozen=True)
 class Results:
-    """What was written, and what is said about it.
+    """The results that were written.
 
     Attributes:
-        folder: where.
-        summary: what summary.json holds.
-        table: the concepts' figures, for people.
+        folder: where they are.
+        summary: the content of summary.json.
+        table: statistics of the concepts, as text.
     """
 
     folder: Path
@@ -60,39 +60,39 @@ class Results:
 
 def write_results(
     folder: Path,
-    pictures: Sequence[Tensor],
+    images: Sequence[Tensor],
     recording: Recording,
-    reading: HeatmapOptions,
+    options: HeatmapOptions,
     facts: Mapping[str, Any],
     clock: Clock,
     sources: Collection[Path] = (),
     frame_rate: float = FRAME_RATE,
 ) -> Results:
-    """Write every file; the summary, which describes the others, comes last.
+    """Write all files; the summary, which describes the others, comes last.
 
     Args:
-        folder: an existing folder; files of the same names are replaced, and pictures of an earlier run that have no
-            successor are removed.
-        pictures: (H, W, 3) float, 0-1 each: the recording's picture, or the frames of its video.
-        recording: of this one picture or video.
-        reading: what to make of it.
-        facts: of the run, for the summary.
-        clock: its times go into the summary.
-        sources: files the run has read; one that lies where a result would go is left as it is.
+        folder: an existing folder; files of the same names are replaced, and other images of an earlier run are
+            removed.
+        images: the recorded image or the frames of the recorded video, each (H, W, 3) float, 0-1.
+        recording: of one image or video.
+        options: of the heatmaps and masks.
+        facts: about the run, for the summary.
+        clock: durations, for the summary.
+        sources: files that the run has read; they are never overwritten or removed.
         frame_rate: frames per second of a video.
     """
-    shares = reading.heatmaps(recording, "share")
-    drawn = shares if reading.kind == "share" else reading.heatmaps(recording, reading.kind)
+    shares = options.heatmaps(recording, "share")
+    drawn = shares if options.kind == "share" else options.heatmaps(recording, options.kind)
     earlier = _earlier_files(folder)
-    (folder / SUMMARY).unlink(missing_ok=True)  # it would describe files that are being replaced
+    (folder / SUMMARY).unlink(missing_ok=True)  # outdated as soon as a file is replaced
 
-    full = shares.resized()  # once for all: this is what takes time with large pictures
+    full = shares.resized()  # only once: slow for large images
     names = VIDEO_FILES if recording.video else FILES
-    files = _write_concepts(folder, full, drawn, reading, frame_rate)
-    _write_overlays(folder, pictures, full, drawn, reading, names, frame_rate)
-    picture_name = names["video" if recording.video else "image"]
-    if not _is_among(folder / picture_name, sources):
-        _save(pictures, folder / picture_name, frame_rate)
+    files = _write_concepts(folder, full, drawn, options, frame_rate)
+    _write_overlays(folder, images, full, drawn, options, names, frame_rate)
+    image_name = names["video" if recording.video else "image"]
+    if not _is_among(folder / image_name, sources):
+        _save(images, folder / image_name, frame_rate)
     if not _is_among(folder / names["recording"], sources):
         save_recording(recording, folder / names["recording"])
     written = {*names.values(), *(name for pair in files for name in pair.values())}
@@ -101,40 +101,40 @@ def write_results(
             (folder / name).unlink(missing_ok=True)
     clock.lap("write")
 
-    figures = summarise(shares)
+    statistics = summarise(shares)
     concepts = [
-        {**one.as_dict(), "text": concept.text, "files": pair}
-        for one, concept, pair in zip(figures, recording.concepts, files, strict=True)
+        {**statistic.as_dict(), "text": concept.text, "files": pair}
+        for statistic, concept, pair in zip(statistics, recording.concepts, files, strict=True)
     ]
-    summary = {**facts, **_describe(recording, reading), "concepts": concepts, "files": names}
+    summary = {**facts, **_describe(recording, options), "concepts": concepts, "files": names}
     summary["seconds"] = clock.seconds
     write_json(summary, folder / SUMMARY)
-    return Results(folder, summary, summary_text(figures))
+    return Results(folder, summary, summary_text(statistics))
 
 
-def show(results: Results, title: str, as_json: bool, note: str = "") -> None:
-    """Say on stdout what was found and where it lies.
+def print_report(results: Results, title: str, as_json: bool, note: str = "") -> None:
+    """Print the concepts' statistics and the written files on stdout.
 
     Args:
-        results: what was written.
-        title: one line on what was done.
-        as_json: print the summary and nothing else.
-        note: a line to end with, if any.
+        results: to report.
+        title: first line.
+        as_json: print the summary instead.
+        note: last paragraph, if any.
     """
     if as_json:
-        print(json.dumps(results.summary, indent=2))  # ASCII only: it survives every pipe and terminal
+        print(json.dumps(results.summary, indent=2))  # ASCII only: safe for every pipe and terminal
         return
     count = len(results.summary["concepts"])
-    names, what = results.summary["files"], "video" if "video" in results.summary["files"] else "picture"
+    names, what = results.summary["files"], "video" if "video" in results.summary["files"] else "image"
     suffix = Path(names["overlay"]).suffix
     files = (
-        (names["video" if what == "video" else "image"], f"the {what}"),
+        (names[what], f"the {what}"),
         (names["overlay"], f"the heatmaps over the {what}, side by side"),
-        (names["segmentation"], "which concept wins where"),
+        (names["segmentation"], "the concept with the highest share at each pixel"),
         (f"heatmap_*{suffix}", f"{count}, one per concept ({results.summary['settings']['kind']})"),
         (f"mask_*{suffix}", f"{count}, one per concept ({results.summary['settings']['mask']})"),
         (names["recording"], "all scores, for `concept-attention heatmaps`"),
-        (SUMMARY, "these figures and all settings"),
+        (SUMMARY, "these statistics and all settings"),
     )
     width = max(len(name) for name, _ in files)
     lines = [title, "", results.table, "", f"Wrote to {results.folder}:"]
@@ -144,26 +144,26 @@ def show(results: Results, title: str, as_json: bool, note: str = "") -> None:
 
 def _write_overlays(
     folder: Path,
-    pictures: Sequence[Tensor],
+    images: Sequence[Tensor],
     shares: Heatmaps,
     drawn: Heatmaps,
-    reading: HeatmapOptions,
+    options: HeatmapOptions,
     names: Mapping[str, str],
     frame_rate: float,
 ) -> None:
-    """The heatmaps side by side over the picture, and which concept wins where; of a video for every frame."""
-    frames = list(zip(pictures, shares.frames, strict=True))
-    look: dict[str, Any] = {"opacity": reading.opacity}
-    overlays = (overlay_grid(one, drawn, frame=place, colormap=reading.colormap, **look) for one, place in frames)
+    """Write the heatmaps over the image, side by side, and the segmentation; for a video, of every frame."""
+    frames = list(zip(images, shares.frames, strict=True))
+    opacity, colormap = options.opacity, options.colormap
+    overlays = (overlay_grid(image, drawn, frame=t, colormap=colormap, opacity=opacity) for image, t in frames)
     _save(overlays, folder / names["overlay"], frame_rate)
-    segmentations = (overlay_segmentation(one, shares, frame=place, **look) for one, place in frames)
+    segmentations = (overlay_segmentation(image, shares, frame=t, opacity=opacity) for image, t in frames)
     _save(segmentations, folder / names["segmentation"], frame_rate)
 
 
 def _write_concepts(
-    folder: Path, shares: Heatmaps, drawn: Heatmaps, reading: HeatmapOptions, frame_rate: float
+    folder: Path, shares: Heatmaps, drawn: Heatmaps, options: HeatmapOptions, frame_rate: float
 ) -> list[dict[str, str]]:
-    """Heatmap and mask of every concept, from shares at the picture's size; the names of the files."""
+    """Write heatmap and mask of every concept, from shares at the image's size; return the file names."""
     drawn = shares if drawn.kind == "share" else drawn
     maps = drawn.values[0]  # (C, H, W), or (C, T, H, W)
     low, high = (float(maps.min()), float(maps.max())) if drawn.kind == "score" else (0.0, 1.0)
@@ -171,34 +171,35 @@ def _write_concepts(
     names = slugs([concept.name for concept in shares.concepts])
     files = [{"heatmap": f"heatmap_{slug}{suffix}", "mask": f"mask_{slug}{suffix}"} for slug in names]
     for concept, values, pair in zip(shares.concepts, maps, files, strict=True):
-        sized = resize_maps(values, drawn.image_size, drawn.visible)
-        mask = reading.mask_of(shares, concept.name)
-        planes = (sized, mask) if shares.video else (sized[None], mask[None])
-        colours = [colorize(plane, reading.colormap, low, high) for plane in planes[0]]
-        _save([colours[place] for place in shares.frames], folder / pair["heatmap"], frame_rate)
-        _save([planes[1][place] for place in shares.frames], folder / pair["mask"], frame_rate)
+        heatmap = resize_maps(values, drawn.image_size, drawn.visible)
+        mask = options.mask_of(shares, concept.name)
+        if not shares.video:
+            heatmap, mask = heatmap[None], mask[None]
+        colours = [colorize(plane, options.colormap, low, high) for plane in heatmap]
+        _save([colours[t] for t in shares.frames], folder / pair["heatmap"], frame_rate)
+        _save([mask[t] for t in shares.frames], folder / pair["mask"], frame_rate)
     return files
 
 
-def _save(pictures: Iterable[Tensor], path: Path, frame_rate: float) -> None:
-    """A picture, or several as an animation, as the path's suffix says."""
-    images = [to_pil(one) for one in pictures]
+def _save(images: Iterable[Tensor], path: Path, frame_rate: float) -> None:
+    """Write an animation if the path's suffix is `.gif`, else one image."""
+    converted = [to_pil(image) for image in images]
     if path.suffix == ".gif":
-        save_animation(images, path, frame_rate)
+        save_animation(converted, path, frame_rate)
     else:
-        save_image(images[0], path)
+        save_image(converted[0], path)
 
 
-def _describe(recording: Recording, reading: HeatmapOptions) -> dict[str, Any]:
-    """The recording's side of the summary; `layers` and `steps` are what the heatmaps are made of."""
-    positions = parse_steps(reading.steps, len(recording.steps))
+def _describe(recording: Recording, options: HeatmapOptions) -> dict[str, Any]:
+    """The recording's part of the summary; `layers` and `steps` are those that the heatmaps average."""
+    positions = parse_steps(options.steps, len(recording.steps))
     return {
         "width": recording.image_size[1],
         "height": recording.image_size[0],
         "grid": recording.grid,
         "architecture": recording.architecture,
-        "mode": recording.mode if reading.mode == "auto" else reading.mode,
-        "layers": select_layers(recording, reading.layers),
+        "mode": recording.mode if options.mode == "auto" else options.mode,
+        "layers": select_layers(recording, options.layers),
         "steps": [recording.steps[position] for position in positions],
         "sigmas": [recording.sigmas[position] for position in positions],
         "recorded": {
@@ -216,11 +217,11 @@ def _is_among(path: Path, files: Collection[Path]) -> bool:
 
 
 def _earlier_files(folder: Path) -> set[str]:
-    """Pictures that the summary of an earlier run in this folder lists."""
+    """Names of the images that the summary of an earlier run in this folder lists."""
     try:
         listed = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         names = {str(name) for concept in listed["concepts"] for name in concept["files"].values()}
         names |= {str(name) for name in listed["files"].values()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return set()  # there was none, or it is not ours
+        return set()  # no summary, or not one of ours
     return {name for name in names if _OWN_FILE.fullmatch(name)}

@@ -1,4 +1,4 @@
-"""Types of single arguments: each turns a text into a value, or says what it expected."""
+"""Types of single arguments: each converts a text to a value, or says what was expected."""
 
 from __future__ import annotations
 
@@ -9,61 +9,60 @@ from pathlib import Path
 
 def path(text: str) -> Path:
     if not text:
-        raise ArgumentTypeError("expected a path, got an empty text")
+        raise ArgumentTypeError("must be a path, got an empty text")
     return Path(text)
 
 
-def whole(text: str) -> int:
-    """Any whole number."""
+def integer(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+        raise ArgumentTypeError(f"must be an integer, got {text!r}") from None
 
 
 def count(text: str) -> int:
-    value = whole(text)
+    value = integer(text)
     if value < 1:
-        raise ArgumentTypeError(f"expected a whole number from 1 on, got {text}")
+        raise ArgumentTypeError(f"must be an integer >= 1, got {text}")
     return value
 
 
 def seed(text: str) -> int:
-    """A seed that torch takes."""
-    value = whole(text)
+    """A seed that torch accepts."""
+    value = integer(text)
     if not 0 <= value < 2**63:
-        raise ArgumentTypeError(f"expected a whole number from 0 to 2^63 - 1, got {text}")
+        raise ArgumentTypeError(f"must be an integer from 0 to 2^63 - 1, got {text}")
     return value
 
 
 def side(text: str) -> int:
-    """Pixels along one side of a picture, whole tokens."""
-    value = whole(text)
+    """Width or height of an image in pixels, a whole number of tokens."""
+    value = integer(text)
     if value < 16 or value % 16:
-        raise ArgumentTypeError(f"expected a multiple of 16 pixels from 16 on, got {text}")
+        raise ArgumentTypeError(f"must be a multiple of 16 pixels, at least 16, got {text}")
     return value
 
 
 def number(low: float, high: float | None = None) -> Callable[[str], float]:
-    """The type of numbers from `low` to `high`; nan and infinity are no numbers."""
-    limits = f"from {low:g} on" if high is None else f"from {low:g} to {high:g}"
-    most = 1e30 if high is None else high
+    """The type of numbers from `low` to `high`, without nan and infinity."""
+    expected = f"must be a number >= {low:g}" if high is None else f"must be a number from {low:g} to {high:g}"
+    greatest = 1e30 if high is None else high
 
-    def read(text: str) -> float:
+    def convert(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
-            raise ArgumentTypeError(f"expected a number, got {text!r}") from None
-        if not low <= value <= most:
-            raise ArgumentTypeError(f"expected a number {limits}, got {text}")
+            raise ArgumentTypeError(f"must be a number, got {text!r}") from None
+        if not low <= value <= greatest:
+            raise ArgumentTypeError(f"{expected}, got {text}")
         return value
 
-    return read
+    return convert
 
 
 def noise(text: str) -> float:
-    """A noise level to look at a picture with."""
+    """A noise level at which an image is analyzed."""
     value = number(0, 1)(text)
     if value == 0:
-        raise ArgumentTypeError("expected a noise level above 0: no model was trained on pictures without noise")
+        raise ArgumentTypeError("must be above 0: no model was trained on images without noise")
     return value

@@ -1,4 +1,4 @@
-"""Figures about a whole recording."""
+"""Figures of a whole recording: one concept over layers and steps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TITLE, _TEXT = 17, 12  # font sizes in pixels
 def layer_step_figure(
     recording: Recording,
     concept: str,
-    picture: int = 0,
+    index: int = 0,
     *,
     frame: int = 0,
     mode: str = "auto",
@@ -43,30 +43,33 @@ def layer_step_figure(
     Args:
         recording: what one sampling run recorded.
         concept: name of one of its concepts.
-        picture: which picture of the batch.
+        index: which image of the batch.
         frame: which latent frame, for a video.
-        mode: see `make_heatmaps`, as for `temperature`.
-        temperature: divides scores before the softmax over concepts.
+        mode, temperature: see `make_heatmaps`.
         colormap: see `colorize`.
 
     Returns:
         (H, W, 3) float32, 0-1, on white.
 
     Raises:
-        ValueError: an unknown concept, mode or colormap; a picture or frame that does not exist.
+        UserError: an unknown concept, mode or colour map; an image or frame that does not exist.
+
+    >>> from concept_attention.recording.example import example_recording
+    >>> layer_step_figure(example_recording(), "house").shape
+    torch.Size([404, 586, 3])
     """
-    index = concept_index(recording.concepts, concept)
+    position = concept_index(recording.concepts, concept)
     check_colormap(colormap)
     layers, steps = _thin(len(recording.layers)), _thin(len(recording.steps))
 
     def share(layer: int, step: int) -> np.ndarray:
         maps = make_heatmaps(recording, [recording.layers[layer]], [step], mode, temperature)
-        return select_maps(maps, picture, frame)[index].numpy()
+        return select_maps(maps, index, frame)[position].numpy()
 
     counts = _of(layers, len(recording.layers), "layer"), _of(steps, len(recording.steps), "step")
     height, width = recording.covered_size or recording.image_size
     sheet = _Sheet(len(layers), len(steps), width / height)
-    sheet.title(recording.concepts[index].name, f"share by layer and noise level σ: {', '.join(counts)}")
+    sheet.title(recording.concepts[position].name, f"share by layer and noise level σ: {', '.join(counts)}")
     for row, layer in enumerate(layers):
         for column, step in enumerate(steps):
             sheet.tile(row, column, share(layer, step), colormap)
@@ -143,13 +146,9 @@ class _Sheet:
         box = (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
         axes = self.figure.add_axes(box)
         axes.set_axis_off()
-        axes.imshow(
-            values, cmap=colormap, vmin=0, vmax=1, aspect="auto", interpolation="nearest", origin="upper"
-        )
+        axes.imshow(values, cmap=colormap, vmin=0, vmax=1, aspect="auto", interpolation="nearest", origin="upper")
 
-    def _text(
-        self, text: str, x: float, baseline: float, size: int, colour: Colour, align: str = "left"
-    ) -> None:
+    def _text(self, text: str, x: float, baseline: float, size: int, colour: Colour, align: str = "left") -> None:
         from matplotlib.font_manager import FontProperties
 
         label = make_label(text)

@@ -1,4 +1,4 @@
-"""Strips of text around pictures: the legend of a segmentation, the caption and colour scale of heatmaps."""
+"""Legends, captions and colour scales, drawn as strips that go around images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Entry:
 
 
 def draw_legend(groups: Sequence[tuple[str, Sequence[Entry]]], width: int, size: int) -> Tensor:
-    """Draw a legend on white, to go below a picture of any brightness.
+    """Draw a legend on white, to go below an image of any brightness.
 
     Args:
         groups: (heading, entries) from top to bottom, one entry at least; no heading is drawn for "", and

@@ -1,4 +1,4 @@
-"""Text in pictures: any Unicode name, one font for it, never wider than its place."""
+"""Text in images: a font that can write a name, shortened to the room there is."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SYSTEM_FONTS = (
     "NotoSans-Regular.ttf",
 )
 _MISSING = "□"
-_LONGEST = 200  # characters ever measured; far more than any picture has room for
+_LONGEST = 200  # characters; far more than any image has room for
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Label:
 
 
 def text_size(width: int, height: int, part: float = 0.035) -> int:
-    """Font size in pixels for a picture of this size: readable on small ones, in proportion on large ones."""
+    """Font size in pixels for an image of this size: readable on small ones, in proportion on large ones."""
     return max(11, round(part * min(width, 1.5 * height)))
 
 

@@ -1,4 +1,4 @@
-"""Heatmaps on top of the picture they belong to: one concept, all of them side by side, or a segmentation."""
+"""Overlays of heatmaps on their image: one per concept, all side by side, or a segmentation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from ..errors import UserError
 from ..heatmaps.heatmaps import Heatmaps
 from ..heatmaps.resize import resize_maps
 from ..images import check_aspect, check_image
@@ -16,46 +17,13 @@ from .legend import Entry, draw_caption, draw_legend, draw_scale
 from .lettering import make_label, text_size
 
 _LARGEST_TILE = 512  # pixels, long side
-_LEGEND_TEXT = 0.027  # of the picture's width
-
-
-def overlay_concept(
-    image: Tensor,
-    heatmap: Tensor,
-    colormap: str = "viridis",
-    opacity: float = 0.7,
-    vmin: float = 0.0,
-    vmax: float = 1.0,
-) -> Tensor:
-    """Draw one heatmap over its picture.
-
-    Args:
-        image: (H, W, 3) float, 0-1.
-        heatmap: (h, w) float, at any resolution of the same aspect; resized bilinearly to the picture.
-        colormap: see `colorize`.
-        opacity: 0 (only the picture) to 1 (only the colours).
-        vmin: heatmap value drawn in the first colour. The default 0-1 is right for shares.
-        vmax: heatmap value drawn in the last colour.
-
-    Returns:
-        image * (1 - opacity) + colour * opacity, (H, W, 3) float32, 0-1.
-
-    Raises:
-        ValueError: shapes, an aspect that is not the picture's, an opacity outside 0-1, an unknown colormap.
-    """
-    image = check_image(image)
-    if heatmap.ndim != 2 or heatmap.numel() == 0:
-        raise ValueError(f"Only one (height, width) heatmap can be drawn, got {tuple(heatmap.shape)}.")
-    height, width = image.shape[:2]
-    check_aspect((height, width), (heatmap.shape[0], heatmap.shape[1]))
-    values = resize_maps(heatmap.detach().to("cpu", torch.float32), (height, width))
-    return _blend(image, colorize(values, colormap, vmin, vmax), opacity)
+_LEGEND_TEXT = 0.027  # of the image's width
 
 
 def overlay_grid(
     image: Tensor,
     heatmaps: Heatmaps,
-    picture: int = 0,
+    index: int = 0,
     *,
     frame: int = 0,
     colormap: str = "viridis",
@@ -64,48 +32,54 @@ def overlay_grid(
     tile_size: int | None = None,
     legend: bool = True,
 ) -> Tensor:
-    """Draw the picture and one labelled tile per concept side by side.
+    """Draw the image and one labelled tile per concept side by side.
 
     All tiles share one colour scale, so that they can be compared: 0-1 for shares and stretched maps, the
-    lowest to the highest score of any concept in this picture, or video, for scores.
+    lowest to the highest score of any concept in this image, or video, for scores.
 
     Args:
         image: (H, W, 3) float, 0-1.
-        heatmaps: of this picture, among others.
-        picture: which picture of the heatmaps' batch.
+        heatmaps: of this image, among others.
+        index: which image of the heatmaps' batch.
         frame: which frame of the heatmaps, for a video.
         colormap: see `colorize`.
-        opacity: 0 (only the picture) to 1 (only the colours).
+        opacity: 0 (only the image) to 1 (only the colours).
         columns: tiles per row; by default what makes the sheet a well-filled landscape.
-        tile_size: long side of a tile in pixels; by default the picture's own, at most 512.
+        tile_size: long side of a tile in pixels; by default the image's own, at most 512.
         legend: add a line below that shows the colour scale.
 
     Returns:
-        (height, width, 3) float32, 0-1. The size depends on the picture's size and on how many concepts there
+        (height, width, 3) float32, 0-1. The size depends on the image's size and on how many concepts there
         are, not on the values, so the grids of a batch stack.
 
     Raises:
-        ValueError: as `overlay_concept`; no such picture or frame; columns or tile_size below 1.
+        UserError: a different aspect ratio, an unknown colour map, no such image or frame, or a number out of range.
+        ValueError: an image of another shape or dtype.
+
+    >>> from concept_attention import make_heatmaps
+    >>> from concept_attention.recording.example import example_recording
+    >>> overlay_grid(torch.zeros(64, 96, 3), make_heatmaps(example_recording()), columns=2, legend=False).shape
+    torch.Size([182, 219, 3])
     """
     image = check_image(image)
     check_aspect((image.shape[0], image.shape[1]), heatmaps.image_size)
     tile = _to_tile(image, tile_size)
     height, width = tile.shape[:2]
-    maps = resize_maps(select_maps(heatmaps, picture, frame), (height, width), heatmaps.visible)
-    low, high = _value_range(heatmaps, picture, maps)
+    maps = resize_maps(select_maps(heatmaps, index, frame), (height, width), heatmaps.visible)
+    low, high = _value_range(heatmaps, index, maps)
     size = text_size(width, height)
 
-    cells = [torch.cat([draw_caption(make_label("picture"), width, size, muted=True), tile])]
+    tiles = [torch.cat([draw_caption(make_label("image"), width, size, muted=True), tile])]
     for number, (concept, values) in enumerate(zip(heatmaps.concepts, maps, strict=True), start=1):
         drawn = _blend(tile, colorize(values, colormap, low, high), opacity)
         note = "background" if width >= 14 * size else "bg"
         label = make_label(concept.name, number)
         caption = draw_caption(label, width, size, note if concept.role == "background" else "")
-        cells.append(torch.cat([caption, drawn]))
+        tiles.append(torch.cat([caption, drawn]))
 
     margin = round(0.8 * size)
-    columns = _choose_columns(len(cells), width, height) if columns is None else columns
-    sheet = _arrange(cells, columns, margin)
+    columns = _choose_columns(len(tiles), width, height) if columns is None else columns
+    sheet = _arrange(tiles, columns, margin)
     if not legend:
         return sheet
     scale = draw_scale(heatmaps.kind, low, high, colormap, sheet.shape[1] - 2 * margin, size)
@@ -115,51 +89,56 @@ def overlay_grid(
 def overlay_each(
     image: Tensor,
     heatmaps: Heatmaps,
-    picture: int = 0,
+    index: int = 0,
     *,
     frame: int = 0,
     colormap: str = "viridis",
     opacity: float = 0.7,
     legend: bool = True,
 ) -> Tensor:
-    """Draw one overlay of the picture per concept, on one colour scale as `overlay_grid` does.
+    """Draw one overlay of the image per concept, on one colour scale as `overlay_grid` does.
 
     Args:
         image: (H, W, 3) float, 0-1.
-        heatmaps: of this picture, among others.
-        picture: which picture of the heatmaps' batch.
+        heatmaps: of this image, among others.
+        index: which image of the heatmaps' batch.
         frame: which frame of the heatmaps, for a video.
         colormap: see `colorize`.
-        opacity: 0 (only the picture) to 1 (only the colours).
+        opacity: 0 (only the image) to 1 (only the colours).
         legend: add a line above with the concept's name and one below that shows the colour scale.
 
     Returns:
-        (C, height, width, 3) float32, 0-1, at the picture's size; taller with a legend, the same for all.
+        (C, height, width, 3) float32, 0-1, at the image's size; taller with a legend, the same for all.
 
     Raises:
-        ValueError: as `overlay_grid`.
+        UserError, ValueError: as `overlay_grid`.
+
+    >>> from concept_attention import make_heatmaps
+    >>> from concept_attention.recording.example import example_recording
+    >>> overlay_each(torch.zeros(64, 96, 3), make_heatmaps(example_recording()), legend=False).shape
+    torch.Size([3, 64, 96, 3])
     """
     image = check_image(image)
     height, width = image.shape[:2]
     check_aspect((height, width), heatmaps.image_size)
-    maps = resize_maps(select_maps(heatmaps, picture, frame), (height, width), heatmaps.visible)
-    low, high = _value_range(heatmaps, picture, maps)
+    maps = resize_maps(select_maps(heatmaps, index, frame), (height, width), heatmaps.visible)
+    low, high = _value_range(heatmaps, index, maps)
     drawn = [_blend(image, colorize(values, colormap, low, high), opacity) for values in maps]
     if legend:
         size = text_size(width, height, _LEGEND_TEXT)
         margin = round(0.5 * size)
         scale = _inset(draw_scale(heatmaps.kind, low, high, colormap, width - 2 * margin, size), margin, margin, margin)
-        for index, concept in enumerate(heatmaps.concepts):
+        for position, concept in enumerate(heatmaps.concepts):
             note = "background" if concept.role == "background" else ""
-            caption = draw_caption(make_label(concept.name, index + 1), width - 2 * margin, size, note)
-            drawn[index] = torch.cat([_inset(caption, margin, margin, margin), drawn[index], scale])
+            caption = draw_caption(make_label(concept.name, position + 1), width - 2 * margin, size, note)
+            drawn[position] = torch.cat([_inset(caption, margin, margin, margin), drawn[position], scale])
     return torch.stack(drawn)
 
 
 def overlay_segmentation(
     image: Tensor,
     heatmaps: Heatmaps,
-    picture: int = 0,
+    index: int = 0,
     opacity: float = 0.6,
     legend: bool = True,
     *,
@@ -169,11 +148,11 @@ def overlay_segmentation(
 
     Args:
         image: (H, W, 3) float, 0-1.
-        heatmaps: of this picture, among others; resized to the picture before the highest is taken.
-        picture: which picture of the heatmaps' batch.
-        opacity: 0 (only the picture) to 1 (only the colours).
-        legend: add a white strip below the picture with every concept's colour, name and the part of the
-            picture's pixels it wins; background concepts stand under a heading of their own.
+        heatmaps: of this image, among others; resized to the image before the highest is taken.
+        index: which image of the heatmaps' batch.
+        opacity: 0 (only the image) to 1 (only the colours).
+        legend: add a white strip below the image with every concept's colour, name and the part of the
+            image's pixels it wins; background concepts stand under a heading of their own.
         frame: which frame of the heatmaps, for a video.
 
     Returns:
@@ -181,39 +160,45 @@ def overlay_segmentation(
         The height depends on the names, not on the values, so the overlays of a batch stack.
 
     Raises:
-        ValueError: as `overlay_grid`.
+        UserError, ValueError: as `overlay_grid`.
 
-    Convention: concept i has colour `concept_colors(n)[i]`; where concepts are level, the first of them wins.
+    Convention: concept i has colour `concept_colors(n)[i]`; if concepts are level, the first of them wins.
+
+    >>> from concept_attention import make_heatmaps
+    >>> from concept_attention.recording.example import example_recording
+    >>> drawn = overlay_segmentation(torch.zeros(4, 6, 3), make_heatmaps(example_recording()), 0, 1.0, legend=False)
+    >>> (255 * drawn[0, 0]).round().int().tolist()  # the first concept's colour
+    [230, 159, 0]
     """
     image = check_image(image)
     height, width = image.shape[:2]
     check_aspect((height, width), heatmaps.image_size)
-    winner = resize_maps(select_maps(heatmaps, picture, frame), (height, width), heatmaps.visible).argmax(dim=0)
+    winner = resize_maps(select_maps(heatmaps, index, frame), (height, width), heatmaps.visible).argmax(dim=0)
     colours = concept_colors(len(heatmaps.concepts))
     painted = _blend(image, colours[winner], opacity)
     if not legend:
         return painted
     counts = torch.bincount(winner.flatten(), minlength=len(heatmaps.concepts)).tolist()
     entries: dict[str, list[Entry]] = {"concept": [], "background": []}
-    for index, concept in enumerate(heatmaps.concepts):
-        red, green, blue = (colours[index] * 255).round().int().tolist()
-        area = _percent(counts[index], height * width)
-        entries[concept.role].append(Entry(make_label(concept.name, index + 1), (red, green, blue), area))
+    for position, concept in enumerate(heatmaps.concepts):
+        red, green, blue = (colours[position] * 255).round().int().tolist()
+        area = _percent(counts[position], height * width)
+        entries[concept.role].append(Entry(make_label(concept.name, position + 1), (red, green, blue), area))
     groups = [("", entries["concept"]), ("background", entries["background"])]
     return torch.cat([painted, draw_legend(groups, width, text_size(width, height, _LEGEND_TEXT))])
 
 
 def _blend(image: Tensor, colours: Tensor, opacity: float) -> Tensor:
     if not 0 <= opacity <= 1:
-        raise ValueError(f"Opacity is 0 (only the picture) to 1 (only the colours), got {opacity:g}.")
+        raise UserError(f"Opacity is 0 (only the image) to 1 (only the colours), got {opacity:g}.")
     return image * (1 - opacity) + colours * opacity
 
 
-def _value_range(heatmaps: Heatmaps, picture: int, maps: Tensor) -> tuple[float, float]:
+def _value_range(heatmaps: Heatmaps, index: int, maps: Tensor) -> tuple[float, float]:
     """Values drawn in the first and the last colour, the same in all frames of a video."""
     if heatmaps.kind != "score":
         return 0.0, 1.0
-    shown = heatmaps.values[picture] if heatmaps.video else maps
+    shown = heatmaps.values[index] if heatmaps.video else maps
     return float(shown.min()), float(shown.max())
 
 
@@ -225,30 +210,30 @@ def _inset(strip: Tensor, margin: int, above: int = 0, below: int = 0) -> Tensor
     return paper
 
 
-def select_maps(heatmaps: Heatmaps, picture: int, frame: int) -> Tensor:
-    """(C, h, w) maps of one picture, or of one frame of one video; a ValueError says what there is."""
-    maps = _select("Picture", heatmaps.values, picture)
+def select_maps(heatmaps: Heatmaps, index: int, frame: int) -> Tensor:
+    """(C, h, w) maps of one image, or of one frame of one video; a UserError says what there is."""
+    maps = _select("image", heatmaps.values, index)
     if heatmaps.video:
-        return _select("Frame", rearrange(maps, "c t h w -> t c h w"), frame)
+        return _select("frame", rearrange(maps, "c t h w -> t c h w"), frame)
     if frame:
-        raise ValueError(f"Frame {frame} does not exist: a picture has only frame 0.")
+        raise UserError(f"Frame {frame} does not exist: an image has only frame 0.")
     return maps
 
 
 def _select(what: str, values: Tensor, index: int) -> Tensor:
     count = values.shape[0]
     if not 0 <= index < count:
-        raise ValueError(
-            f"{what} {index} does not exist: these heatmaps have {count} (0-{count - 1}). "
-            f"Choose another `{what.lower()}`."
+        raise UserError(
+            f"{what.capitalize()} {index} does not exist: these heatmaps have {count} (0-{count - 1}). "
+            f"Choose another {what}."
         )
     return values[index]
 
 
 def _to_tile(image: Tensor, tile_size: int | None) -> Tensor:
-    """The picture at the size of a tile."""
+    """The image at the size of a tile."""
     if tile_size is not None and tile_size < 1:
-        raise ValueError(f"A tile is at least 1 pixel, got {tile_size}.")
+        raise UserError(f"A tile is at least 1 pixel, got {tile_size}.")
     height, width = image.shape[:2]
     long_side = min(max(height, width), _LARGEST_TILE) if tile_size is None else tile_size
     ratio = long_side / max(height, width)
@@ -267,19 +252,19 @@ def _choose_columns(count: int, width: int, height: int) -> int:
     return min(range(1, count + 1), key=cost)
 
 
-def _arrange(cells: list[Tensor], columns: int, margin: int) -> Tensor:
-    """Place cells of one size row by row on white."""
+def _arrange(tiles: list[Tensor], columns: int, margin: int) -> Tensor:
+    """Place tiles of one size row by row on white."""
     if columns < 1:
-        raise ValueError(f"A grid has at least 1 column, got {columns}.")
-    columns = min(columns, len(cells))
-    rows = math.ceil(len(cells) / columns)
-    height, width = cells[0].shape[:2]
+        raise UserError(f"A grid has at least 1 column, got {columns}.")
+    columns = min(columns, len(tiles))
+    rows = math.ceil(len(tiles) / columns)
+    height, width = tiles[0].shape[:2]
     # the caption's own height keeps rows apart; only half a margin goes between them
     step_y, step_x = height + margin // 2, width + margin
     sheet = torch.ones(rows * step_y - margin // 2 + 2 * margin, columns * step_x + margin, 3)
-    for index, cell in enumerate(cells):
+    for index, tile in enumerate(tiles):
         top, left = margin + (index // columns) * step_y, margin + (index % columns) * step_x
-        sheet[top : top + height, left : left + width] = cell
+        sheet[top : top + height, left : left + width] = tile
     return sheet
 
 

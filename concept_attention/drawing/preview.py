@@ -1,4 +1,4 @@
-"""A picture of one step while it is being sampled: small, drawn in a blink, and no file of it."""
+"""Previews of one step while it is being sampled: small and fast to draw."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from PIL import Image
 from torch import Tensor
 
 from ..concepts import Concept, concept_index
+from ..errors import UserError
 from ..recording.shares import ShareRule
 from .colormaps import colorize, concept_colors
 
 SEGMENTATION = "segmentation"
-OPACITY = 0.6  # of the colours over a picture
-SIZE = 256  # pixels, long side, of a picture of colours alone
+OPACITY = 0.6  # of the colours over an image
+SIZE = 256  # pixels, long side, of an image of colours alone
 
 
 def check_preview(wanted: str, concepts: Sequence[Concept]) -> None:
-    """Refuse what `StepPainter` could not draw.
+    """Check that `StepPainter` can draw what is wanted.
 
     Raises:
-        ValueError: if `wanted` is neither a concept's name nor `segmentation`.
+        UserError: if `wanted` is neither a concept's name nor `segmentation`.
     """
     names = [concept.name for concept in concepts]
     if wanted != SEGMENTATION and wanted.casefold() not in [name.casefold() for name in names]:
-        raise ValueError(
-            f'`live_preview` cannot show "{wanted}". Write one of {", ".join(names)}, or {SEGMENTATION}; '
+        raise UserError(
+            f'The live preview cannot show "{wanted}". Write one of {", ".join(names)}, or {SEGMENTATION}; '
             "leave it empty for none."
         )
 
@@ -37,18 +38,18 @@ class StepPainter:
     """Draws the shares of single steps.
 
     Args:
-        concepts: what was looked for.
-        wanted: name of one of them, whose share is drawn in viridis from 0 to 1; or `segmentation`, every token in the
-            colour of the concept that wins it, as `overlay_segmentation` draws it.
-        reading: how scores become shares.
+        concepts: of the recording.
+        wanted: name of one of them, whose share is drawn in viridis from 0 to 1; or `segmentation`: every token in the
+            colour of the concept that wins it, see `overlay_segmentation`.
+        rule: how scores become shares.
 
     Raises:
-        ValueError: if `wanted` is none of these.
+        UserError: if `wanted` is none of these.
     """
 
-    def __init__(self, concepts: Sequence[Concept], wanted: str, reading: ShareRule) -> None:
+    def __init__(self, concepts: Sequence[Concept], wanted: str, rule: ShareRule) -> None:
         check_preview(wanted, concepts)
-        self._reading = reading
+        self._rule = rule
         self._concept = None if wanted == SEGMENTATION else concept_index(concepts, wanted)
         colours = concept_colors(len(concepts)) if self._concept is None else colorize(torch.linspace(0, 1, 256)[None])
         self._table = (colours.reshape(-1, 3) * 255).round().to(torch.uint8).numpy()
@@ -61,21 +62,21 @@ class StepPainter:
         visible: tuple[float, float] = (1.0, 1.0),
         under: Image.Image | None = None,
     ) -> Image.Image:
-        """The mean share over layers in colour, over a picture or alone.
+        """Draw the mean share over layers in colour, over an image or alone.
 
         Args:
-            scores: scores (L, C, N), norms (L, C) and, where there are any, pad scores (L, N), of the layers that
-                count; of videos the first frame is drawn.
+            scores: scores (L, C, N), norms (L, C) and, where there are any, pad scores (L, N), of the layers to
+                average; of a video the first frame is drawn.
             grid: tokens (H, W).
-            visible: share of the grid's height and width that lies in the picture, as of `Heatmaps`.
-            under: the picture, RGB, or None.
+            visible: fraction of the grid's height and width that lies in the image, see `Heatmaps`.
+            under: the image, RGB, or None.
 
         Returns:
             RGB, as large as `under`, or `SIZE` pixels on the long side.
         """
         (rows, columns), (high, wide) = grid, visible
         first = [part[..., : rows * columns] if index != 1 else part for index, part in enumerate(scores)]
-        shares = self._reading.shares(self._reading.values(*first).mean(dim=0))
+        shares = self._rule.shares(self._rule.values(*first).mean(dim=0))
         tokens = Image.fromarray(self._table[self._levels(shares)].reshape(rows, columns, 3))
         size = _contained(columns * wide, rows * high) if under is None else under.size
         resample = Image.Resampling.NEAREST if self._concept is None else Image.Resampling.BILINEAR
@@ -90,7 +91,7 @@ class StepPainter:
 
 
 def shrink(image: Image.Image, size: int | None) -> Image.Image:
-    """An RGB picture whose long side is at most `size` pixels, and more than half of that; itself where it is small."""
+    """An RGB image whose long side is at most `size` pixels, and more than half of that; itself where it is small."""
     if size is not None and max(image.size) > size:
         image = image.reduce(math.ceil(max(image.size) / size))  # by a whole number: ten times as fast as resizing
     return image.convert("RGB")

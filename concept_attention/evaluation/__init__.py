@@ -1,1 +1,1 @@
-"""How well maps agree with label maps."""
+"""Metrics and evaluation protocols."""

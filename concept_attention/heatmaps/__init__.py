@@ -1,1 +1,1 @@
-"""From a recording to heatmaps, and from heatmaps to masks and figures in numbers."""
+"""Heatmaps of recordings, and the masks and summaries of heatmaps."""

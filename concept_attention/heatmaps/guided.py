@@ -1,4 +1,4 @@
-"""Edge-aware refinement: coarse maps take over the edges of the picture they belong to."""
+"""Edge-aware refinement: coarse maps take over the edges of the image they belong to."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
+from ..errors import UserError
 from ..images import check_aspect, check_image
 from .heatmaps import Heatmaps
 from .resize import resize_maps
@@ -17,55 +18,61 @@ from .resize import resize_maps
 # A token does not say where in it an edge lies, and bilinear resizing spreads the edge over half of both neighbours. On
 # the landscape model's maps of drawn scenes this radius raises the mean IoU of pixels from 0.86 to 0.96.
 RADIUS_IN_TOKENS = 1.5
-_LOW_RADIUS = 6  # of the smaller pictures on which large ones are worked out
+_LOW_RADIUS = 6  # at which a large image is filtered, shrunk; see `guided_filter`
 EPSILON = 1e-3  # a standard deviation of 0.03: the grain of a photograph is no edge
 
 
 def sharpen_heatmaps(
     heatmaps: Heatmaps,
-    pictures: Tensor,
+    images: Tensor,
     size: tuple[int, int] | None = None,
     *,
     radius: int | None = None,
     epsilon: float = EPSILON,
 ) -> Heatmaps:
-    """Resize heatmaps to pixels so that their edges follow those of the pictures.
+    """Resize heatmaps to pixels so that their edges follow those of the images.
 
     Args:
         heatmaps: at token resolution.
-        pictures: one per picture of the heatmaps, or a single one for all, (B, H, W, 3) float, 0-1, at any resolution
-            of the same aspect. Of videos, one after the other, one per T or per picture frame.
-        size: (height, width) wanted in pixels; the heatmaps' own picture size unless given.
+        images: guides, one per image of the heatmaps, or a single one for all, (B, H, W, 3) float, 0-1, at any
+            resolution of the same aspect ratio. For videos, video by video, one guide per T or per video frame.
+        size: (height, width) wanted in pixels; `heatmaps.image_size` unless given.
         radius: see `guided_filter`; one and a half tokens unless given.
         epsilon: see `guided_filter`.
 
     Returns:
-        Heatmaps of that size and of the same kind, with one T for each picture of a video's guide. Shares and
-        stretched maps stay in 0-1, scores within the range they had; shares sum to one but for what the filter
-        overshoots next to an edge.
+        Heatmaps of that size and of the same kind, with one T for each guide of a video. Shares and stretched maps
+        stay in 0-1, scores within the range they had; shares sum to one except for what the filter overshoots next
+        to an edge.
 
     Raises:
-        ValueError: for another number of pictures, another aspect, or a radius or epsilon out of range.
+        UserError: for a wrong number of images, a different aspect ratio, or a radius or epsilon out of range.
+
+    >>> from concept_attention import make_heatmaps
+    >>> from concept_attention.recording.example import example_recording
+    >>> images = torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(0))
+    >>> sharpen_heatmaps(make_heatmaps(example_recording()), images).values.shape
+    torch.Size([1, 3, 64, 96])
     """
     size = heatmaps.image_size if size is None else size
-    if len(pictures) == heatmaps.batch * len(heatmaps.frames):
+    if len(images) == heatmaps.batch * len(heatmaps.frames):
         heatmaps = heatmaps.per_frame()
     values = heatmaps.values
     layers = rearrange(values, "b c t h w -> (b t) c h w") if heatmaps.video else values
-    if len(pictures) not in (1, len(layers)):
-        what = "frames" if heatmaps.video else "pictures"
-        raise ValueError(
-            f"Heatmaps of {len(layers)} {what} need a guide of as many pictures, or of one, got {len(pictures)}."
+    if len(images) not in (1, len(layers)):
+        what = "frames" if heatmaps.video else "images"
+        raise UserError(
+            f"Heatmaps of {len(layers)} {what} need a guide of as many images, or of one, got {len(images)}."
         )
     if radius is None:
         height, width = values.shape[-2:]
         radius = max(1, round(RADIUS_IN_TOKENS * max(size[0] / height, size[1] / width)))
     refined = torch.empty((*layers.shape[:2], *size))
     for index, maps in enumerate(layers):
-        if index < len(pictures):
-            picture = check_image(pictures[index])
-            check_aspect((picture.shape[0], picture.shape[1]), heatmaps.image_size)
-            guide = _resize_picture(picture, size)
+        if index < len(images):
+            image = check_image(images[index])
+            check_aspect((image.shape[0], image.shape[1]), heatmaps.image_size)
+            guide = rearrange(resize_maps(rearrange(image, "h w c -> c h w"), size), "c h w -> h w c")
         if heatmaps.covered_size is not None:
             maps = resize_maps(maps, size, heatmaps.visible)
         low, high = maps.aminmax()
@@ -78,7 +85,7 @@ def sharpen_heatmaps(
 def guided_filter(values: Tensor, guide: Tensor, radius: int, epsilon: float, shrink: int = 1) -> Tensor:
     """Filter maps so that they are, around every pixel, a linear function of the guide's colours.
 
-    The cost does not depend on the radius. What is constant stays so, and the filter is linear in `values`: maps
+    The cost does not depend on the radius. Constant maps stay constant, and the filter is linear in `values`: maps
     that sum to one still do.
 
     Args:
@@ -87,20 +94,20 @@ def guided_filter(values: Tensor, guide: Tensor, radius: int, epsilon: float, sh
         radius: pixels of the guide on each side of a window's centre, 1 or more; windows end at the border.
         epsilon: variance of the guide's colours (0-1 scale, squared) below which a window counts as flat and its map
             is smoothed; greater than 0. Less follows fainter edges.
-        shrink: the linear functions are found on pictures this many times smaller in width and height, and applied
-            to the guide itself: that many times squared faster, and nearly the same up to a fourth of the radius.
+        shrink: the linear functions are fitted on images this many times smaller in width and height, and applied to
+            the guide itself: faster by this factor squared, and nearly the same up to a fourth of the radius.
 
     Returns:
         Maps, (..., H, W), float32. Next to an edge they can overshoot the range of `values` a little.
 
     Raises:
-        ValueError: if a number is out of range.
+        UserError: if a number is out of range.
 
     Source: He, Sun, Tang: Guided Image Filtering, ECCV 2010, eq. 19-21 (colour guide); `shrink` is He, Sun: Fast
         Guided Filter, arXiv:1505.00996.
     """
     if radius < 1 or shrink < 1 or not epsilon > 0:
-        raise ValueError(
+        raise UserError(
             f"A guide needs a radius and a shrink of 1 or more and an epsilon above 0, got {radius}, {shrink} "
             f"and {epsilon}."
         )
@@ -150,14 +157,10 @@ def _window_mean(values: Tensor, radius: int) -> Tensor:
     """Mean over the window of 2 radius + 1 pixels a side around every pixel, (..., H, W)."""
     for axis in (-2, -1):
         length = values.shape[axis]
-        place = torch.arange(length)
-        count = (place + radius + 1).clamp(max=length) - (place - radius).clamp(min=0)
+        centre = torch.arange(length)
+        count = (centre + radius + 1).clamp(max=length) - (centre - radius).clamp(min=0)
         before_and_after = (radius + 1, radius)
         sums = F.pad(values, before_and_after if axis == -1 else (0, 0, *before_and_after)).cumsum(axis)
         total = sums.narrow(axis, 2 * radius + 1, length) - sums.narrow(axis, 0, length)
         values = total / (count if axis == -1 else rearrange(count, "h -> h 1"))
     return values
-
-
-def _resize_picture(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    return rearrange(resize_maps(rearrange(picture, "h w c -> c h w"), size), "c h w -> h w c")

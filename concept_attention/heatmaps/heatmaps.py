@@ -1,4 +1,4 @@
-"""From a recording to heatmaps: which layers and steps count, and how scores become shares."""
+"""Heatmaps, and how a recording becomes them: which layers and steps count, and which share rule."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from torch import Tensor
 
 from ..choices import KINDS, Kind, check_choice
 from ..concepts import Concept, concept_index
+from ..errors import UserError
 from ..recording.recording import Recording
-from ..recording.shares import refuse_lost, share_rule
+from ..recording.shares import check_mean_suffices, share_rule
 from ..selection import parse_layers, parse_steps, usual_layers
-from .resize import check_size, frame_places, repeat_frames, resize_maps, stretch, visible_share
+from .resize import check_size, latent_frame_indices, repeat_frames, resize_maps, stretch, visible_share
 
 
 @dataclass(frozen=True, eq=False)
 class Heatmaps:
-    """Float saliency of every concept over a batch of pictures or videos.
+    """Float saliency of every concept over a batch of images or videos.
 
     Attributes:
         values: (B, C, H, W), or (B, C, T, H, W) for video, float32 on the CPU, finite; at token resolution or
             resized.
         concepts: the C concepts, in the order of `values`.
         kind: `share` (0-1, sums to one over concepts), `score` (any range) or `stretched` (min-max, 0-1).
-        image_size: (height, width) in pixels of the picture they belong to.
-        covered_size: (height, width) in pixels that the values cover where that is more than the picture, of which
-            they begin at the upper left; None where they end with it.
-        frame_counts: picture frames that each T of a video stands for, such as (1, 4, 4); None where that is one each.
+        image_size: (height, width) in pixels of the image they belong to.
+        covered_size: (height, width) in pixels that the values cover, from the image's upper left, if that is more
+            than the image; else None.
+        frame_counts: video frames that each T of a video stands for, such as (1, 4, 4); None is one each.
 
     Raises:
+        UserError: for an unknown kind or an impossible size.
         ValueError: if these do not fit each other.
 
     Convention: T counts the frames of the token grid: latent frames, or pairs of them where a token covers two.
@@ -60,9 +62,7 @@ class Heatmaps:
         if self.covered_size is not None:
             check_size(self.covered_size)
             if any(whole < size for whole, size in zip(self.covered_size, self.image_size, strict=True)):
-                raise ValueError(
-                    f"Heatmaps cover at least their picture of {self.image_size}, got {self.covered_size}."
-                )
+                raise ValueError(f"Heatmaps cover at least their image of {self.image_size}, got {self.covered_size}.")
         if self.frame_counts is not None and (values.ndim != 5 or len(self.frame_counts) != values.shape[2]):
             raise ValueError(
                 f"Heatmaps of a video have one frame count for each of its T, got {self.frame_counts} for values of "
@@ -80,25 +80,31 @@ class Heatmaps:
 
     @property
     def frames(self) -> tuple[int, ...]:
-        """For every picture frame of a video, the T it belongs to; (0,) for a picture."""
-        return frame_places(self.frame_counts or (1,) * (self.values.shape[2] if self.video else 1))
+        """The T of every video frame; (0,) for an image."""
+        return latent_frame_indices(self.frame_counts or (1,) * (self.values.shape[2] if self.video else 1))
 
     @property
     def visible(self) -> tuple[float, float]:
-        """Share (0-1] of the values' height and width that lies in the picture, as `resize_maps` takes it."""
+        """Fraction (0-1] of the values' height and width that lies in the image, see `resize_maps`."""
         return visible_share(self.image_size, self.covered_size)
 
     def index(self, name: str) -> int:
-        """Position of the concept called `name`; a ValueError lists the names there are."""
+        """Position of the concept called `name`; a UserError lists the names there are."""
         return concept_index(self.concepts, name)
 
     def resized(self, size: tuple[int, int] | None = None) -> Heatmaps:
-        """The same heatmaps at (height, width) `size`, or at `image_size`, as `resize_maps` makes them."""
+        """The same heatmaps at (height, width) `size` in pixels, or at `image_size`; see `resize_maps`.
+
+        >>> from concept_attention.recording.example import example_recording
+        >>> heatmaps = make_heatmaps(example_recording())
+        >>> heatmaps.resized().values.shape, heatmaps.resized((32, 48)).values.shape
+        (torch.Size([1, 3, 64, 96]), torch.Size([1, 3, 32, 48]))
+        """
         values = resize_maps(self.values, self.image_size if size is None else size, self.visible)
         return replace(self, values=values, covered_size=None)
 
     def per_frame(self) -> Heatmaps:
-        """The same heatmaps with one T for each picture frame of a video, as `repeat_frames` makes them."""
+        """The same heatmaps with one T for each video frame; see `repeat_frames`."""
         return replace(self, values=repeat_frames(self.values, self.frame_counts), frame_counts=None)
 
 
@@ -119,7 +125,7 @@ def make_heatmaps(
         steps: positions among the recorded steps, e.g. "3-7", "-1"; "all" means all of them.
         mode: a key of `MODES`; "auto" is the mode the recording was made for.
         temperature: divides scores before the softmax over concepts, 1e-6 to 1e9; None is the mode's own.
-        kind: `share`; `score`, the mean of the mode's scores; or `stretched`, the shares of a picture
+        kind: `share`; `score`, the mean of the mode's scores; or `stretched`, the shares of an image
             min-maxed over all its concepts (and frames) together.
 
     Returns:
@@ -128,45 +134,52 @@ def make_heatmaps(
         everywhere, and stretched it is its raw score that is min-maxed. What is flat stretches to zeros.
 
     Raises:
-        ValueError: for layers or steps that are not in the recording, an unknown mode or kind, a mode whose
-            scores the recording does not hold, a temperature out of range; for what a recording of the mean over
-            its steps does not tell any more.
+        UserError: for layers or steps that are not in the recording, an unknown mode or kind, a mode whose
+            scores the recording lacks, a temperature out of range, or a request that a recording of the mean over
+            its steps cannot answer.
 
     Source: arXiv:2502.04320, Sec. 4; the modes are named after the published implementations they follow.
+
+    >>> from concept_attention.recording.example import example_recording
+    >>> heatmaps = make_heatmaps(example_recording(), layers="3", steps="-1")
+    >>> heatmaps.values.shape  # batch, concepts, height, width
+    torch.Size([1, 3, 4, 6])
+    >>> (100 * heatmaps.values[0, heatmaps.index("house")]).round().int().tolist()
+    [[2, 2, 2, 2, 2, 2], [2, 2, 96, 96, 2, 2], [2, 2, 96, 96, 2, 2], [2, 2, 2, 2, 2, 2]]
     """
     check_choice("Kind of heatmap", kind, KINDS)
-    reading = share_rule(recording, mode, temperature)
+    rule = share_rule(recording, mode, temperature)
     some_steps = isinstance(steps, str) and steps.strip().casefold() != "all"
     lacks_scores = recording.averaged == "share" and kind == "score"
-    refuse_lost(recording, {f"steps {steps}": some_steps, f"kind {kind}": lacks_scores})
+    check_mean_suffices(recording, {f"steps {steps}": some_steps, f"kind {kind}": lacks_scores})
     kept = [recording.layers.index(layer) for layer in select_layers(recording, layers)]
     pairs = [(step, layer) for step in parse_steps(steps, len(recording.steps)) for layer in kept]
 
-    alone = len(recording.concepts) == 1 and not reading.mode.padded_tokens
+    alone = len(recording.concepts) == 1 and not rule.mode.padded_tokens
     if kind == "score" or (kind == "stretched" and alone):
-        tokens = _mean(reading.scores(*_scores(recording, *pair)[:2]) for pair in pairs)
+        tokens = _mean(rule.scores(*_scores(recording, *pair)[:2]) for pair in pairs)
     else:
-        tokens = reading.shares(_mean(reading.values(*_scores(recording, *pair)) for pair in pairs))
+        tokens = rule.shares(_mean(rule.values(*_scores(recording, *pair)) for pair in pairs))
 
     frames, height, width = recording.grid
     values = rearrange(tokens, "b c (t h w) -> b c t h w", t=frames, h=height, w=width)
     values = values if recording.video else rearrange(values, "b c 1 h w -> b c h w")
     if kind == "stretched":
-        values = torch.stack([stretch(picture) for picture in values])
+        values = torch.stack([stretch(image) for image in values])
     return Heatmaps(
         values, recording.concepts, kind, recording.image_size, recording.covered_size, recording.frame_counts
     )
 
 
 def select_layers(recording: Recording, layers: str | Sequence[int]) -> tuple[int, ...]:
-    """The model's layers, among those the recording kept, that `layers` stands for in `make_heatmaps`."""
+    """The model's layers that `layers` selects in `make_heatmaps`; a UserError names one that was not kept."""
     kept = recording.layers
     usual = usual_layers(kept, recording.default_layers)
     everything = isinstance(layers, str) and layers.strip().casefold() == "all"
     wanted = kept if everything else parse_layers(layers, recording.layer_count, usual)
     missing = [layer for layer in wanted if layer not in kept]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"Layer {missing[0]} was not recorded: this recording keeps {', '.join(map(str, kept))}. "
             "Choose among those, or record again with more layers."
         )

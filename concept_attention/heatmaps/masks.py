@@ -1,4 +1,4 @@
-"""From heatmaps to masks: where a concept is, as a picture between 0 and 1."""
+"""Masks from heatmaps: where a concept is, 0 to 1."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..choices import METHODS, Method, check_choice
+from ..errors import UserError
 from .heatmaps import Heatmaps
 from .resize import gaussian_blur, is_flat, repeat_frames, resize_maps, rounding
 
@@ -26,10 +27,10 @@ def make_masks(
     size: tuple[int, int] | None = None,
     per_frame: bool = False,
 ) -> Tensor:
-    """Make one mask per picture for a concept, or for several taken together.
+    """Make one mask per image for a concept, or for several taken together.
 
     Heatmaps are resized first and thresholded there, so that edges lie where they belong. The shares of
-    several concepts are summed; under `argmax` it is enough that any of them wins. Every picture of the batch
+    several concepts are summed; under `argmax` it is enough that any of them wins. Every image of the batch
     is treated on its own, all frames of a video together.
 
     Args:
@@ -44,30 +45,35 @@ def make_masks(
         threshold: level for `threshold`, 0-1.
         percentile: level for `percentile`, 0-100: 90 keeps the highest tenth.
         blur: standard deviation in pixels of a Gaussian over the finished mask, 0 or more.
-        size: (height, width) of the masks in pixels; the picture's own unless given.
-        per_frame: of a video, repeat the mask of every T for each picture frame it stands for.
+        size: (height, width) of the masks in pixels; the image's own unless given.
+        per_frame: of a video, repeat the mask of every T for each video frame it stands for.
 
     Returns:
         Masks, (B, height, width), or for video (B, T, height, width), with `per_frame` (B, F, height, width) for its
-        F picture frames; float32 in [0, 1].
+        F video frames; float32 in [0, 1].
 
     Raises:
-        ValueError: for unknown or missing names, an unknown method, numbers out of range, or a kind of
+        UserError: for unknown or missing names, an unknown method, numbers out of range, or a kind of
             heatmap the method is not defined for.
+
+    >>> from concept_attention import make_heatmaps
+    >>> from concept_attention.recording.example import example_recording
+    >>> make_masks(make_heatmaps(example_recording()), "house", "argmax", size=(4, 6))[0].int().tolist()
+    [[0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0]]
     """
     _check_options(heatmaps, method, threshold, percentile)
     names = [concepts] if isinstance(concepts, str) else concepts
     chosen = sorted({heatmaps.index(name) for name in names})
     if not chosen:
-        raise ValueError(f"No concept to mask. Name at least one of {_names(heatmaps)}.")
+        raise UserError(f"No concept to mask. Name at least one of {_names(heatmaps)}.")
     size = heatmaps.image_size if size is None else size
 
     masks = []
-    for picture in heatmaps.values:  # (C, H, W) or (C, T, H, W)
+    for image in heatmaps.values:  # (C, H, W) or (C, T, H, W)
         if method == "argmax":
-            masks.append(wins(resize_maps(picture, size, heatmaps.visible), chosen))
+            masks.append(wins(resize_maps(image, size, heatmaps.visible), chosen))
         else:  # resizing is linear: the sum resized is the resized sum
-            together = resize_maps(picture[chosen].sum(dim=0), size, heatmaps.visible)
+            together = resize_maps(image[chosen].sum(dim=0), size, heatmaps.visible)
             masks.append(_cut(together, method, threshold, percentile))
     finished = gaussian_blur(torch.stack([mask.float() for mask in masks]), blur).clamp(0, 1)
     return repeat_frames(finished, heatmaps.frame_counts) if per_frame else finished
@@ -107,7 +113,7 @@ def otsu_level(values: Tensor) -> float:
 
 
 def _cut(values: Tensor, method: Method, threshold: float, percentile: float) -> Tensor:
-    """One picture's map, (H, W) or (T, H, W), cut by any method but `argmax`."""
+    """One image's map, (H, W) or (T, H, W), cut by any method except `argmax`."""
     if method == "soft":
         return values
     if method == "threshold":
@@ -126,14 +132,14 @@ def _cut(values: Tensor, method: Method, threshold: float, percentile: float) ->
 def _check_options(heatmaps: Heatmaps, method: str, threshold: float, percentile: float) -> None:
     check_choice("Mask method", method, METHODS)
     if heatmaps.kind != "share" and method not in RELATIVE:
-        raise ValueError(
+        raise UserError(
             f"Mask method {method} needs heatmaps of kind share, got kind {heatmaps.kind}. "
             f"Make them with kind=share, or use one of {', '.join(RELATIVE)}."
         )
     if not 0 <= threshold <= 1:
-        raise ValueError(f"A threshold is a share, 0 to 1; got {threshold}.")
+        raise UserError(f"A threshold is a share, 0 to 1; got {threshold}.")
     if not 0 <= percentile <= 100:
-        raise ValueError(f"A percentile lies in 0 to 100, got {percentile}.")
+        raise UserError(f"A percentile lies in 0 to 100, got {percentile}.")
 
 
 def _names(heatmaps: Heatmaps) -> str:

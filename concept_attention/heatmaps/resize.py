@@ -1,4 +1,4 @@
-"""Resizing, blurring and levelling of maps, whatever they mean: any tensor whose last two axes are (H, W)."""
+"""Resizing, blurring and min-max stretching of maps: any tensor whose last two axes are (H, W)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from ..errors import UserError
+
 ROUNDING = 1e-6  # relative: float32 softmax, means and resizing leave differences of a few 1e-7 in a flat map
 
 
@@ -20,22 +22,23 @@ def resize_maps(values: Tensor, size: tuple[int, int], visible: tuple[float, flo
     Args:
         values: maps, (..., H, W), float.
         size: (height, width) wanted, in pixels.
-        visible: share (0-1] of the maps' height and width, from the upper left, that lies in the picture. The rest
-            is cut off; the picture's border is exact to half a pixel of the result.
+        visible: fraction (0-1] of the maps' height and width, from the upper left, that lies in the image. The rest
+            is cropped; the image's border is exact to half a pixel of the result.
 
     Returns:
         Maps, (..., height, width), same dtype, within the range of `values`; maps that sum to one still do.
         `values` itself if it already has that size and all of it is visible.
 
     Raises:
-        ValueError: if `size` is not two positive whole numbers, or `visible` out of range.
+        UserError: if `size` is not two positive integers.
+        ValueError: if `visible` is out of range.
 
-    Convention: half-pixel centres (align_corners=False): sample i covers [i, i + 1) / H of the picture, so an
+    Convention: half-pixel centres (align_corners=False): sample i covers [i, i + 1) / H of the image, so an
     edge between two samples stays where it is. Shrinking averages (antialias), enlarging interpolates.
     """
     check_size(size)
     if not all(0 < share <= 1 for share in visible):
-        raise ValueError(f"The visible shares of a map are above 0 and at most 1, got {visible}.")
+        raise ValueError(f"The visible fractions of a map are above 0 and at most 1, got {visible}.")
     whole = [max(wanted, round(wanted / share)) for wanted, share in zip(size, visible, strict=True)]
     if tuple(values.shape[-2:]) == tuple(whole):
         return values[..., : size[0], : size[1]] if whole != list(size) else values
@@ -45,27 +48,27 @@ def resize_maps(values: Tensor, size: tuple[int, int], visible: tuple[float, flo
 
 
 def visible_share(image_size: tuple[int, int], covered_size: tuple[int, int] | None) -> tuple[float, float]:
-    """Share (0-1] of the height and width that maps cover which lies in the picture, as `resize_maps` takes it.
+    """The fraction (0-1] of the maps' height and width that lies in the image, see `resize_maps`.
 
     Args:
-        image_size: (height, width) of the picture.
-        covered_size: that of the maps, beginning at the picture's upper left; None is the picture's own.
+        image_size: (height, width) of the image.
+        covered_size: (height, width) that the maps cover, from the image's upper left; None is the image's own.
     """
     (height, width), (rows, columns) = image_size, covered_size or image_size
     return height / rows, width / columns
 
 
 def repeat_frames(values: Tensor, frame_counts: Sequence[int] | None) -> Tensor:
-    """Maps per latent frame as maps per picture frame: each is repeated for the picture frames it stands for.
+    """Repeat the map of every latent frame for each video frame it stands for.
 
     Args:
         values: (..., T, H, W).
-        frame_counts: picture frames of every T; None is one each.
+        frame_counts: video frames of every T; None is one each.
 
     Returns:
-        (..., F, H, W), F the sum of the counts; `values` itself if there are none.
+        (..., F, H, W), F the sum of the counts; `values` itself without counts.
 
-    Convention: nothing is blended in between. A causal video VAE gives the first picture frame a latent frame of its
+    Convention: no blending in between. A causal video VAE gives the first video frame a latent frame of its
     own, so a video of T latent frames has counts such as (1, 4, 4, ...).
     """
     if frame_counts is None:
@@ -73,9 +76,9 @@ def repeat_frames(values: Tensor, frame_counts: Sequence[int] | None) -> Tensor:
     return values.repeat_interleave(torch.tensor(frame_counts, device=values.device), dim=-3)
 
 
-def frame_places(frame_counts: Sequence[int]) -> tuple[int, ...]:
-    """For every picture frame the T it belongs to, where every T stands for so many picture frames."""
-    return tuple(place for place, count in enumerate(frame_counts) for _ in range(count))
+def latent_frame_indices(frame_counts: Sequence[int]) -> tuple[int, ...]:
+    """The T that each video frame belongs to, from how many video frames each T stands for."""
+    return tuple(index for index, count in enumerate(frame_counts) for _ in range(count))
 
 
 def gaussian_blur(
@@ -96,10 +99,10 @@ def gaussian_blur(
         Maps, (..., H, W), same dtype.
 
     Raises:
-        ValueError: if `sigma` is negative or not finite.
+        UserError: if `sigma` is negative or not finite.
     """
     if not (math.isfinite(sigma) and sigma >= 0):
-        raise ValueError(f"Blur is a standard deviation in pixels, 0 or more; got {sigma}. 0 does not blur.")
+        raise UserError(f"Blur is a standard deviation in pixels, 0 or more; got {sigma}. 0 does not blur.")
     if sigma == 0:
         return values
     radius = math.ceil(3 * sigma) if radius is None else radius
@@ -131,6 +134,6 @@ def rounding(values: Tensor) -> Tensor:
 
 
 def check_size(size: tuple[int, int]) -> None:
-    """Refuse a picture size that is not (height, width) in whole, positive pixels."""
+    """Check that a size is (height, width) in positive integers; a UserError says what is wrong."""
     if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
-        raise ValueError(f"A size is (height, width) in pixels, two positive whole numbers; got {size}.")
+        raise UserError(f"A size is (height, width) in pixels, two positive integers; got {size}.")

@@ -1,4 +1,4 @@
-"""What a set of heatmaps says about each concept, in numbers and in a few lines of text."""
+"""Summaries of heatmaps: figures per concept, and a table of them for people."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ..concepts import Role
+from ..errors import UserError
 from .heatmaps import Heatmaps
 from .masks import wins
 
 
 @dataclass(frozen=True)
 class ConceptSummary:
-    """One concept over all pictures, frames and places of a set of heatmaps.
+    """Figures of one concept over all images, frames and positions of a set of heatmaps.
 
     Attributes:
         name, role: of the concept.
         mean_share, peak_share: mean and greatest share, 0-1.
-        area: fraction of places where its share is greater than that of every other concept, 0-1.
-        absent: whether it wins no place in any picture.
+        area: fraction of positions where its share is greater than that of every other concept, 0-1.
+        absent: whether it wins no position in any image.
     """
 
     name: str
@@ -43,10 +44,15 @@ def summarise(heatmaps: Heatmaps) -> list[ConceptSummary]:
         One summary per concept. One concept alone wins everywhere: it is compared with nothing.
 
     Raises:
-        ValueError: if the heatmaps are not of kind `share`.
+        UserError: if the heatmaps are not of kind `share`.
+
+    >>> from concept_attention import make_heatmaps
+    >>> from concept_attention.recording.example import example_recording
+    >>> [(one.name, round(one.area, 2)) for one in summarise(make_heatmaps(example_recording()))]
+    [('sky', 0.42), ('house', 0.17), ('grass', 0.42)]
     """
     if heatmaps.kind != "share":
-        raise ValueError(f"A summary needs heatmaps of kind share, got {heatmaps.kind}. Use kind=share.")
+        raise UserError(f"A summary needs heatmaps of kind share, got {heatmaps.kind}. Use kind=share.")
     by_concept = heatmaps.values.transpose(0, 1)  # (C, B, ...)
     summaries = []
     for position, (concept, shares) in enumerate(zip(heatmaps.concepts, by_concept, strict=True)):
@@ -65,7 +71,16 @@ def summarise(heatmaps: Heatmaps) -> list[ConceptSummary]:
 
 
 def summary_text(summaries: Sequence[ConceptSummary]) -> str:
-    """A short table for people; absent concepts are named below it, and so is a concept without a rival."""
+    """A short table for people; absent concepts are named below it, and so is a concept without a rival.
+
+    >>> from concept_attention import make_heatmaps
+    >>> from concept_attention.recording.example import example_recording
+    >>> print(summary_text(summarise(make_heatmaps(example_recording()))))
+    concept             mean share  peak share    area
+    sky                       0.39        0.81   41.7%
+    house                     0.21        0.81   16.7%
+    grass (background)        0.39        0.81   41.7%
+    """
     if not summaries:
         raise ValueError("There is no concept to report on. Pass what `summarise` returned.")
     labels = [item.name + (" (background)" if item.role == "background" else "") for item in summaries]
@@ -74,9 +89,7 @@ def summary_text(summaries: Sequence[ConceptSummary]) -> str:
     for label, item in zip(labels, summaries, strict=True):
         lines.append(f"{label:<{width}}  {item.mean_share:10.2f}  {item.peak_share:10.2f}  {item.area:6.1%}")
     lines += [
-        f"{item.name}: absent (wins no token; peak share {item.peak_share:.2f})"
-        for item in summaries
-        if item.absent
+        f"{item.name}: absent (wins no token; peak share {item.peak_share:.2f})" for item in summaries if item.absent
     ]
     if len(summaries) == 1:
         lines.append(f"{summaries[0].name}: the only concept, compared with nothing. Add others to compare.")

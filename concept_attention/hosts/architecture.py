@@ -1,4 +1,4 @@
-"""What a host's adapter tells about a model: the sizes the rest of the library needs, read from the live model."""
+"""Sizes of a joint-attention model, read from the live model by a host's adapter."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ AUTHORS_COGVIDEOX_LAYERS = 30 / 42  # the first 30 of CogVideoX-5B's 42
 class Architecture:
     """Sizes of one joint-attention model.
 
+    A joint block is a block in which text and image tokens attend to each other in one attention call: Flux's
+    double-stream block, SD3's MM-DiT block.
+
     Attributes:
         name: family, also the key of the family's fidelity mode ("flux", "sd3", ...).
-        joint_blocks: number of joint (double-stream) blocks.
-        heads: attention heads of a joint block.
-        head_dim: width of one head.
-        text_width: width of the text encoder's embeddings the model takes in.
-        patch: latent cells per token along height and width.
+        joint_blocks: number of joint blocks.
+        text_width: width of the text encoder's embeddings that the model takes.
+        patch: latent pixels per token along height and width.
         default_layers: joint blocks that `auto` stands for.
         frame_patch: latent frames per token.
-        frames_per_latent: picture frames that a latent frame of a video stands for, but for the first, which stands
-            for one; 0 in models of pictures, even if their latents have a time axis.
-        concept_position: number of the text token whose position embedding every concept takes, in models that rotate
-            text tokens by their place in the prompt.
-        pooled_text: whether concepts are modulated by the prompt's pooled text, where the model has one; if not, a
-            picture that exists already is looked at without it as well.
+        frames_per_latent: video frames per latent frame, except the first, which stands for one; 0 in image models,
+            even if their latents have a time axis.
+        concept_position: index of the text token whose position embedding every concept takes, in models that rotate
+            text tokens by their position in the prompt.
+        pooled_text: whether concepts are modulated by the prompt's pooled text, where the model has one; if not, an
+            existing image is analysed without it as well.
     """
 
     name: str
     joint_blocks: int
-    heads: int
-    head_dim: int
     text_width: int
     patch: int
     default_layers: tuple[int, ...]
@@ -45,29 +44,27 @@ class Architecture:
 
 @dataclass(frozen=True)
 class TokenSlices:
-    """Where the streams lie in a joint block's token sequence.
+    """Slices of a joint block's token sequence.
 
     Attributes:
-        text: the prompt's tokens.
         image: all image tokens.
-        picture: those of the picture being made, where `image` may hold those of reference pictures as well; None if
-            they are the same.
+        target: tokens of the generated image, where `image` may also hold those of reference images; None if they are
+            the same.
     """
 
-    text: slice
     image: slice
-    picture: slice | None = None
+    target: slice | None = None
 
     @classmethod
-    def text_first(cls, image: int, keys: int, picture: int) -> TokenSlices:
-        """Of `keys` tokens the last `image` ones are the image's, and the picture's come first among these."""
+    def text_first(cls, image: int, keys: int, target: int) -> TokenSlices:
+        """The last `image` of `keys` tokens are image tokens; the first `target` of these are the generated image's."""
         start = keys - image
-        return cls(slice(0, start), slice(start, keys), slice(start, start + picture))
+        return cls(slice(start, keys), slice(start, start + target))
 
     @classmethod
-    def image_first(cls, image: int, keys: int, picture: int) -> TokenSlices:
-        """Of `keys` tokens the first `image` ones are the image's, and the picture's come first among these."""
-        return cls(slice(image, keys), slice(0, image), slice(0, picture))
+    def image_first(cls, image: int, target: int) -> TokenSlices:
+        """The first `image` tokens are image tokens; the first `target` of these are the generated image's."""
+        return cls(slice(0, image), slice(0, target))
 
 
 def last_layers(joint_blocks: int, share: float) -> tuple[int, ...]:
@@ -81,24 +78,24 @@ def first_layers(joint_blocks: int, share: float) -> tuple[int, ...]:
     return tuple(range(max(1, round(joint_blocks * share))))
 
 
+def last_read_layers(joint_blocks: int, share: float) -> tuple[int, ...]:
+    """`last_layers` without the last joint block, for a model that drops its text after that block.
+
+    The text output of that block never reaches the image, so training has left its text queries as they were. Concepts
+    share those queries and would attend to random tokens.
+    """
+    return last_layers(max(1, joint_blocks - 1), share)
+
+
 def frame_counts(latent_frames: int, frame_patch: int, frames_per_latent: int) -> tuple[int, ...]:
-    """Picture frames that each token along the time axis of a video stands for.
+    """Number of video frames per token along the time axis.
 
     Args:
         latent_frames: of the video; the last token may cover fewer than `frame_patch` of them.
-        frame_patch, frames_per_latent: as of `Architecture`.
+        frame_patch, frames_per_latent: see `Architecture`.
 
-    Convention: a causal video VAE makes one latent frame of the first picture frame and one of every
-    `frames_per_latent` further ones: (T - 1) * frames_per_latent + 1 picture frames are T latent frames.
+    Convention: a causal video VAE makes one latent frame of the first video frame and one of every
+    `frames_per_latent` further ones: (T - 1) * frames_per_latent + 1 video frames are T latent frames.
     """
     each = [1, *[frames_per_latent] * (latent_frames - 1)]
     return tuple(sum(each[first : first + frame_patch]) for first in range(0, latent_frames, frame_patch))
-
-
-def last_read_layers(joint_blocks: int, share: float) -> tuple[int, ...]:
-    """As `last_layers`, for a model that has no use for its text after the last joint block.
-
-    What that block's text rows attend to never reaches the picture, so training has left their queries as they were;
-    they are the concepts' queries, and would look at random tokens.
-    """
-    return last_layers(max(1, joint_blocks - 1), share)

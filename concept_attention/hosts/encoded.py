@@ -1,4 +1,4 @@
-"""Concepts with their embeddings, as every host's text encoder delivers them."""
+"""Concepts with their text embeddings."""
 
 from __future__ import annotations
 
@@ -16,52 +16,53 @@ from ..concepts import Concept
 
 @dataclass(frozen=True, eq=False)
 class EncodedConcepts:
-    """Concepts with their embeddings.
+    """Concepts with their text embeddings.
 
     Attributes:
-        concepts: in the order of the rows.
-        embeddings: (C, E), dtype and device of the text encoder's output.
-        token_counts: tokens of each concept's text, special tokens not counted.
-        pooling: how several tokens became one vector.
-        empty: the text encoder's output for an empty prompt, in the host's own form (ComfyUI's CONDITIONING); None
-            in a host that encodes it itself.
-        context_tokens: embeddings that go with the concepts through the model and are not looked for, (K, E): the start
-            token of a line that all concepts were read in.
-        read_by: the text encoder as the host calls it, or the `Reader` "clip"; "" where there is no choice.
+        concepts: C concepts.
+        embeddings: one row per concept, (C, E), dtype and device of the text encoder's output.
+        token_counts: number of tokens of each concept's text, without special tokens.
+        pooling: how the tokens of a concept became one embedding.
+        empty_conditioning: ComfyUI's CONDITIONING of the empty prompt; None on diffusers.
+        context_tokens: embeddings that go through the model with the concepts but are not scored, (K, E), such as the
+            start token of a line in which all concepts were encoded; None if there are none.
+        read_by: name of the text encoder, or the `Reader` "clip"; "" if the model has only one.
     """
 
     concepts: tuple[Concept, ...]
     embeddings: Tensor
     token_counts: tuple[int, ...]
     pooling: Pooling
-    empty: Any = None
+    empty_conditioning: Any = None
     context_tokens: Tensor | None = None
     read_by: str = ""
 
     def rows(self) -> Tensor:
-        """All that goes through the model: the concepts, then their context_tokens, (C + K, E)."""
+        """Everything that goes through the model: the concepts, then the context tokens, (C + K, E)."""
         return self.embeddings if self.context_tokens is None else torch.cat([self.embeddings, self.context_tokens])
 
     def fingerprint(self) -> str:
-        """SHA-256 of what the model is asked: names, texts and roles in order, and the embeddings' bytes."""
-        said = [[concept.name, concept.text, concept.role] for concept in self.concepts]
-        numbers = self.rows().detach().cpu().contiguous()
-        header = json.dumps([said, str(numbers.dtype), list(numbers.shape)])
-        raw = numbers.view(torch.uint8).numpy().tobytes()
-        return hashlib.sha256(header.encode() + b"\0" + raw).hexdigest()
+        """SHA-256 of the names, texts and roles of the concepts, in order, and of the bytes of all rows."""
+        concepts = [[concept.name, concept.text, concept.role] for concept in self.concepts]
+        rows = self.rows().detach().cpu().contiguous()
+        header = json.dumps([concepts, str(rows.dtype), list(rows.shape)])
+        return hashlib.sha256(header.encode() + b"\0" + rows.view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 def resolve_pooling(pooling: Pooling, causal: bool) -> Pooling:
-    """What `auto` stands for: the last token where only it has read the whole text (`causal`), else the mean."""
+    """Replace `auto`: the last token for a causal text encoder, where only it attends to the whole text, else the mean.
+
+    Other values are returned unchanged.
+    """
     if pooling != "auto":
         return pooling
     return "last" if causal else "mean"
 
 
 def pool(states: Tensor, pooling: Pooling) -> Tensor:
-    """The tokens of one text, (n, E), to one vector (E,).
+    """Pool the tokens of one text, (n, E), to one embedding (E,).
 
-    `first` is the authors' choice ("skyscraper" becomes "sky"); `auto` is the only token or the mean.
+    `first` is the authors' rule, which turns "skyscraper" into "sky"; `auto` is the mean.
     """
     if pooling == "first":
         return states[0]

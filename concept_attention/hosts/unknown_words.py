@@ -1,4 +1,4 @@
-"""What a small tokenizer, such as the landscape model's, has no word for, and what it knows instead."""
+"""Messages about words that a tokenizer with a small vocabulary, such as the landscape model's, does not know."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ logger = logging.getLogger("concept_attention")
 
 
 def known_words(tokenizer: Any, limit: int = 100) -> str:
-    """A sentence with the words a small tokenizer knows; other advice for a real tokenizer."""
+    """A sentence that lists the vocabulary; if it has more than `limit` tokens, other advice."""
     vocabulary = tokenizer.get_vocab()
     if len(vocabulary) > limit:
         return "Use other characters."
@@ -19,17 +19,17 @@ def known_words(tokenizer: Any, limit: int = 100) -> str:
 
 
 def unknown_words_message(tokenizer: Any, text: str) -> str:
-    """Why a concept's text cannot be read: one error message for both hosts."""
-    return f'The text encoder has no word for all of "{text}". {known_words(tokenizer)}'
+    """The error message for a concept whose text has unknown words."""
+    return f'The text encoder does not know every word in "{text}". {known_words(tokenizer)}'
 
 
 def warn_of_unknown_words(tokenizer: Any, prompts: Sequence[str]) -> None:
-    """Log the first prompt that a small tokenizer has no word for all of; the model reads around what is missing."""
+    """Log a warning for the first prompt with unknown words; the model sees them as its unknown token."""
     unknown = [prompt for prompt in prompts if tokenizer.unk_token_id in tokenizer(prompt).input_ids]
     if unknown:
         log_unknown_words(tokenizer, unknown[0])
 
 
 def log_unknown_words(tokenizer: Any, prompt: str) -> None:
-    """The warning itself, for hosts that have found the unknown words."""
-    logger.warning('The model has no word for all of "%s". %s', prompt, known_words(tokenizer))
+    """Log the warning for a prompt with unknown words."""
+    logger.warning('The model does not know every word in "%s". %s', prompt, known_words(tokenizer))

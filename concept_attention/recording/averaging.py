@@ -7,19 +7,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .recording import RecordingBuilder
+from .builder import RecordingBuilder
 from .shares import ShareRule
 
 
 class AveragingBuilder(RecordingBuilder):
-    """Keep the mean over the steps of exactly what a mode takes the mean of: shares, or scores.
+    """Keeps the mean over the steps of exactly what a mode averages: shares, or scores.
 
     Heatmaps in that mode, at its own temperature, are those of a recording of every step; `make_heatmaps` refuses what
-    a mean does not tell. One concept alone has share 1 everywhere, so the mean of its scores is kept.
+    a mean cannot answer. One concept alone has share 1 everywhere, so the mean of its scores is kept.
 
     Args:
         layers: joint block indices to keep.
-        reading: the mode the recording is made for, at its own temperature.
+        rule: of the mode the recording is made for, at its own temperature.
         concepts: how many there are.
         dtype: of the result, float32 or float16; sums are float32.
 
@@ -28,37 +28,37 @@ class AveragingBuilder(RecordingBuilder):
     """
 
     def __init__(
-        self, layers: Sequence[int], reading: ShareRule, concepts: int, dtype: torch.dtype = torch.float32
+        self, layers: Sequence[int], rule: ShareRule, concepts: int, dtype: torch.dtype = torch.float32
     ) -> None:
         super().__init__(layers, dtype)
-        self._reading = reading
-        of_scores = reading.averages_scores or (concepts == 1 and not reading.mode.padded_tokens)
+        self._rule = rule
+        of_scores = rule.averages_scores or (concepts == 1 and not rule.mode.padded_tokens)
         self.averaged = "score" if of_scores else "share"
         self._sum = torch.zeros(())  # becomes (L, B, C, N)
-        self._taken: list[tuple[int, float]] = []  # steps and their sigmas
+        self._averaged_steps: list[tuple[int, float]] = []  # steps and their sigmas
         self._latest: tuple[Tensor, ...] = ()
 
     @property
     def committed(self) -> int:
-        return len(self._taken)
+        return len(self._averaged_steps)
 
     @property
     def latest(self) -> tuple[Tensor, ...]:
         return self._latest
 
-    def _keep(self, step: int, sigma: float, scores: Tensor, norms: Tensor, *pads: Tensor) -> None:
+    def _store(self, step: int, sigma: float, scores: Tensor, norms: Tensor, *pads: Tensor) -> None:
         if self.averaged == "score":
-            values = self._reading.scores(scores, norms)
+            values = self._rule.scores(scores, norms)
         else:
-            values = self._reading.values(scores, norms, *pads)
+            values = self._rule.values(scores, norms, *pads)
         self._sum = self._sum + values  # never in place: the values may be a view of all that the step delivered
-        self._taken.append((step, sigma))
+        self._averaged_steps.append((step, sigma))
         self._latest = (scores, norms, *pads)
 
-    def _take(self) -> tuple[tuple[int, ...], tuple[float, ...], list[Tensor]]:
-        steps, sigmas = zip(*self._taken, strict=True)
+    def _pop_steps(self) -> tuple[tuple[int, ...], tuple[float, ...], list[Tensor]]:
+        steps, sigmas = zip(*self._averaged_steps, strict=True)
         mean = self._sum / len(steps)
-        self._sum, self._taken, self._latest = torch.zeros(()), [], ()
+        self._sum, self._averaged_steps, self._latest = torch.zeros(()), [], ()
         tensors = [mean]
         if self.averaged == "share":
             tensors = [self._score_like(share) for share in (mean, *self._pad_shares(mean))]
@@ -68,10 +68,10 @@ class AveragingBuilder(RecordingBuilder):
 
     def _pad_shares(self, mean: Tensor) -> list[Tensor]:
         """What the concepts leave to each pad token, (L, B, N), if there are any."""
-        count = self._reading.pad_count
+        count = self._rule.pad_count
         return [(1 - mean.sum(dim=-2)) / count] if count else []
 
     def _score_like(self, share: Tensor) -> Tensor:
         """Scores whose softmax, at the mode's temperature, is the share."""
         least = torch.finfo(torch.float32).tiny  # shares can round to zero
-        return self._reading.temperature * share.clamp_min(least).log()
+        return self._rule.temperature * share.clamp_min(least).log()

@@ -1,4 +1,4 @@
-"""What must hold inside a recording, whether a host made it or a file claims it."""
+"""Consistency checks of a recording, whether a host made it or a file claims it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from ..scores import MODES, Averaged
 
 if TYPE_CHECKING:
@@ -23,10 +24,11 @@ _MAX_FRAMES_PER_TOKEN = 1024
 
 
 def check_recording(recording: Recording) -> None:
-    """Hold every field against every other.
+    """Check every field against every other.
 
     Raises:
-        ValueError: if they do not fit together.
+        UserError: if a score is not finite.
+        ValueError: if the fields do not fit together.
     """
     _check_selection(recording)
     _check_geometry(recording)
@@ -65,8 +67,7 @@ def _check_geometry(recording: Recording) -> None:
         raise ValueError(f"grid must be (T, H, W), image_size (height, width), got {grid} and {image_size}.")
     if any(size > _MAX_PIXELS_PER_TOKEN * tokens for size, tokens in zip(image_size, grid[1:], strict=True)):
         raise ValueError(
-            f"image_size must be at most {_MAX_PIXELS_PER_TOKEN} pixels per token of the grid {grid}, "
-            f"got {image_size}."
+            f"image_size must be at most {_MAX_PIXELS_PER_TOKEN} pixels per token of the grid {grid}, got {image_size}."
         )
     if recording.covered_size is not None:
         _check_covered(recording.covered_size, image_size, grid)
@@ -77,7 +78,7 @@ def _check_geometry(recording: Recording) -> None:
 
 
 def _check_covered(covered: tuple[int, ...], image_size: tuple[int, int], grid: tuple[int, int, int]) -> None:
-    """Every row and column of tokens must cover at least something of the picture."""
+    """Every row and column of tokens must cover at least something of the image."""
     _check_integers("covered_size", covered, 1, sys.maxsize)
     fits = len(covered) == 2 and all(
         size <= whole and whole * (tokens - 1) < size * tokens
@@ -85,7 +86,7 @@ def _check_covered(covered: tuple[int, ...], image_size: tuple[int, int], grid: 
     )
     if not fits:
         raise ValueError(
-            f"covered_size must be at least the picture's {image_size} and less than one token of the grid {grid} "
+            f"covered_size must be at least the image's {image_size} and less than one token of the grid {grid} "
             f"more, got {covered}."
         )
 
@@ -105,8 +106,7 @@ def _check_tensors(recording: Recording) -> None:
     scores, norms, pads = recording.scores, recording.norms, recording.pad_scores
     if scores.ndim != 5 or scores.dtype not in (torch.float32, torch.float16):
         raise ValueError(
-            "scores must be (S, L, B, C, N) in float32 or float16, "
-            f"got {tuple(scores.shape)} in {scores.dtype}."
+            f"scores must be (S, L, B, C, N) in float32 or float16, got {tuple(scores.shape)} in {scores.dtype}."
         )
     leading = (len(recording.steps), len(recording.layers), recording.batch)
     concepts, tokens = len(recording.concepts), math.prod(recording.grid)
@@ -126,10 +126,10 @@ def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torc
         )
     # One NaN makes both extremes NaN; unlike isfinite, aminmax needs no memory.
     if not all(math.isfinite(extreme) for extreme in torch.aminmax(tensor)):
-        raise ValueError(f"{name} must be finite, got NaN or infinity. Run the model in another precision.")
+        raise UserError(f"{name} must be finite, got NaN or infinity. Run the model in another precision.")
 
 
 def _check_integers(name: str, values: Sequence[int], low: int, high: int) -> None:
     for value in values:
         if type(value) is not int or not low <= value <= high:
-            raise ValueError(f"{name} must be whole numbers from {low} to {high}, got {value!r}.")
+            raise ValueError(f"{name} must be integers from {low} to {high}, got {value!r}.")

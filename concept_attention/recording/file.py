@@ -1,4 +1,4 @@
-"""Recordings as files: one safetensors file each, described by a JSON text in its header; never pickle."""
+"""Recording files: one safetensors file each, described by JSON text in its header; never pickle."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..concepts import Concept
+from ..errors import UserError
 from ..files import atomic_write
 from .recording import Recording
 
@@ -19,7 +20,7 @@ _FORMAT = "concept-attention-recording"
 _VERSION = 1
 _MAX_HEADER = 2**24  # bytes; names and prompts take thousands
 _TENSORS = ("scores", "norms", "pad_scores")
-# Left out where they say nothing, so that files stay readable by older versions; these refuse what they cannot know.
+# Omitted where unset, so that files stay readable by older versions, which refuse fields they do not know.
 _OPTIONAL = ("covered_size", "frame_counts", "averaged")
 _DESCRIPTION = tuple(field.name for field in fields(Recording) if field.name not in (*_TENSORS, *_OPTIONAL))
 
@@ -35,14 +36,21 @@ def save_recording(recording: Recording, path: str | Path) -> Path:
         The path.
 
     Raises:
-        ValueError: if names and metadata are too long for the header.
+        UserError: if names and metadata are too long for the header.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from concept_attention.recording.example import example_recording
+    >>> with TemporaryDirectory() as folder:
+    ...     path = save_recording(example_recording(), f"{folder}/house.safetensors")
+    ...     print(path.name, load_recording(path).grid)
+    house.safetensors (1, 4, 6)
     """
     description = {name: getattr(recording, name) for name in _DESCRIPTION}
     description |= {name: value for name in _OPTIONAL if (value := getattr(recording, name)) is not None}
     description["concepts"] = [asdict(concept) for concept in recording.concepts]
     header = {"format": _FORMAT, "version": str(_VERSION), "recording": json.dumps(description)}
     if len(json.dumps(header)) > _MAX_HEADER // 2:
-        raise ValueError(f"Names and metadata take more than {_MAX_HEADER // 2} bytes. Shorten the metadata.")
+        raise UserError(f"Names and metadata take more than {_MAX_HEADER // 2} bytes. Shorten the metadata.")
     path = Path(path)
     tensors = {name: getattr(recording, name) for name in _TENSORS}
     with atomic_write(path) as temporary:
@@ -70,18 +78,25 @@ def load_recording(path: str | Path) -> Recording:
         The recording.
 
     Raises:
-        ValueError: if the file is cut short, damaged, of another or a newer format, or contradicts itself.
+        UserError: if the file is cut short, damaged, of another or a newer format, or contradicts itself.
         OSError: if it cannot be opened.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from concept_attention.recording.example import example_recording
+    >>> with TemporaryDirectory() as folder:
+    ...     recording = load_recording(save_recording(example_recording(), f"{folder}/house.safetensors"))
+    >>> [concept.name for concept in recording.concepts]
+    ['sky', 'house', 'grass']
     """
     path = Path(path)
     try:
         _check_header_length(path)
-        with safe_open(path, framework="pt") as file:  # holds the declared sizes against the file's size
+        with safe_open(path, framework="pt") as file:  # compares the declared sizes with the file's
             description = _parse_description(file.metadata() or {})
             return Recording(**description, **_read_tensors(file))
     except (SafetensorError, TypeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{path} is not a recording that can be read: {reason}") from error
+        raise UserError(f"{path} is not a recording that can be read: {reason}") from error
 
 
 def _check_header_length(path: Path) -> None:
@@ -106,7 +121,7 @@ def _parse_description(header: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(description, dict) or set(description) - set(_OPTIONAL) != set(_DESCRIPTION):
         raise ValueError(f"its description must have exactly the fields {', '.join(_DESCRIPTION)}.")
     if any(description.get(name, "absent") is None for name in _OPTIONAL):
-        raise ValueError(f"its description must leave out what says nothing of {', '.join(_OPTIONAL)}.")
+        raise ValueError(f"its description must omit unset fields among {', '.join(_OPTIONAL)}.")
     description["concepts"] = [Concept(**concept) for concept in description["concepts"]]
     return description
 

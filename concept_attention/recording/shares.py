@@ -1,4 +1,4 @@
-"""How the scores of a recording are read: what is averaged over steps and layers, and what that mean becomes."""
+"""Share rules: how scores become shares, what is averaged over steps and layers, and what that mean becomes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from ..scores import MODES, Mode, resolve_mode
 from .recording import Recording
 
@@ -17,10 +18,10 @@ TEMPERATURES = (1e-6, 1e9)  # least and greatest: beyond them float32 has no use
 
 @dataclass(frozen=True)
 class ShareRule:
-    """One way of turning scores into shares.
+    """A rule that turns scores into shares.
 
     Attributes:
-        mode: whose rule it is.
+        mode: the published variant it follows.
         temperature: divides scores before the softmax over concepts.
         pad_count: how many equal pad tokens compete with the concepts.
 
@@ -61,50 +62,56 @@ class ShareRule:
 
 
 def share_rule(recording: Recording, mode: str = "auto", temperature: float | None = None) -> ShareRule:
-    """The reading of a recording in a mode, "auto" being the one it was made for; None is the mode's own temperature.
+    """The share rule of a recording.
+
+    Args:
+        recording: what the rule will be applied to.
+        mode: a key of `MODES`; "auto" is the mode the recording was made for.
+        temperature: 1e-6 to 1e9; None is the mode's own.
 
     Raises:
-        ValueError: for an unknown mode, one whose scores the recording does not hold, a temperature out of range, or
-            one of these that a recording of a mean cannot be read with.
+        UserError: for an unknown mode, a mode whose scores the recording lacks, a temperature out of range, or a mode
+            or temperature that a recording of the mean over steps cannot be read with.
     """
     recorded = MODES[recording.mode]
     wanted = recorded if mode == "auto" else resolve_mode(mode, recording.architecture)
     lacks_vectors = (wanted.vectors == "linear") != (recorded.vectors == "linear")
     lacks_pads = wanted.padded_tokens > len(recording.concepts) and recording.pad_scores is None
     if lacks_vectors or lacks_pads:
-        raise ValueError(
+        raise UserError(
             f"Mode {wanted.name} cannot be read from a recording made for mode {recorded.name}: "
             f"it lacks the scores that mode needs. Record again with mode={wanted.name}."
         )
     temperature = wanted.temperature if temperature is None else temperature
     least, greatest = TEMPERATURES
     if not least <= temperature <= greatest:
-        raise ValueError(
+        raise UserError(
             f"Temperature must lie in {least:g} to {greatest:g}, got {temperature}. The modes use 1 or 1000."
         )
     other_shares = recording.averaged == "share" and temperature != recorded.temperature
-    refuse_lost(recording, {f"mode {wanted.name}": wanted != recorded, f"temperature {temperature:g}": other_shares})
+    needs_steps = {f"mode {wanted.name}": wanted != recorded, f"temperature {temperature:g}": other_shares}
+    check_mean_suffices(recording, needs_steps)
     return ShareRule(wanted, temperature, recording.pad_count)
 
 
-def refuse_lost(recording: Recording, asked: Mapping[str, bool]) -> None:
-    """Refuse what a recording of the mean over its steps does not tell any more.
+def check_mean_suffices(recording: Recording, needs_steps: Mapping[str, bool]) -> None:
+    """Check that a recording which may keep only the mean over its steps can answer a request.
 
     Args:
         recording: any.
-        asked: what is asked of it, in words, to whether that takes more than the mean.
+        needs_steps: by each part of the request, in words, whether it needs more than the mean.
 
     Raises:
-        ValueError: if something does, and the recording keeps no more than the mean.
+        UserError: if one does, and the recording keeps only the mean.
     """
     if recording.averaged is None:
         return
     mode = MODES[recording.mode]
     shares = f"shares in mode {mode.name} at temperature {mode.temperature:g}"
     mean = shares if recording.averaged == "share" else "scores"
-    for what in (what for what, takes_more in asked.items() if takes_more):
-        raise ValueError(
-            f"This recording keeps only the mean of its {mean} over all steps; {what} cannot be made of that. "
+    for what in (what for what, needed in needs_steps.items() if needed):
+        raise UserError(
+            f"This recording keeps only the mean of its {mean} over all steps; {what} cannot be computed from it. "
             "Leave it at its default, or record again with keep=every step."
         )
 

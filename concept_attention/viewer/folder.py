@@ -1,4 +1,4 @@
-"""The folder that the viewer's files lie in: named by their content, and never more than a bound."""
+"""The folder of the viewer's files, which are named by their content and limited in total size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GENERATION = "generation"
 
 
 class ViewerFolder:
-    """A folder of files that anybody may remove at any time.
+    """A folder of files that may be removed by others at any time.
 
     Args:
         path: of the folder; it is made when it is first needed.
@@ -28,11 +28,11 @@ class ViewerFolder:
         self._limit = limit
 
     def put(self, content: bytes, suffix: str, write: Callable[[Path], object]) -> str:
-        """A file with this content, written unless there is one.
+        """Write a file with this content, unless there is one.
 
         Args:
             content: what the file's name is made from; the same content is the same file.
-            suffix: of the name, with its point.
+            suffix: of the name, with its dot.
             write: writes the file to a path.
 
         Returns:
@@ -42,14 +42,14 @@ class ViewerFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / name
         try:
-            os.utime(path)  # wanted again: among the last to be removed
+            os.utime(path)  # used again: among the last to be removed
         except FileNotFoundError:
             with atomic_write(path) as temporary:
                 write(temporary)
         return name
 
     def tidy(self, keep: Collection[str]) -> None:
-        """Remove the oldest files, but for those to keep, while all together take more than the limit."""
+        """Remove the oldest files, except those to keep, until the rest fits within the limit."""
         files = []
         for entry in os.scandir(self.path):
             with contextlib.suppress(FileNotFoundError):
@@ -60,14 +60,14 @@ class ViewerFolder:
             if total <= self._limit:
                 break
             if name not in keep and name != _GENERATION:
-                with contextlib.suppress(OSError):  # another system does not let go of a file that is being read
+                with contextlib.suppress(OSError):  # some systems do not remove a file that is being read
                     (self.path / name).unlink()
                     total -= size
                     generation = uuid4().hex
         self._note(generation)
 
     def generation(self) -> str:
-        """Stays the same until a file is missed that was there after the last `tidy`, whoever removed it."""
+        """A text that changes when a file of the last `tidy` is missing, whoever removed it."""
         try:
             generation, *known = (self.path / _GENERATION).read_text(encoding="utf-8").split()
         except FileNotFoundError:
@@ -75,7 +75,7 @@ class ViewerFolder:
         return generation if self._names().issuperset(known) else self._note(uuid4().hex)
 
     def _note(self, generation: str) -> str:
-        """Write down a generation, and the files that it has."""
+        """Store a generation and its files."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_text("\n".join([generation, *sorted(self._names())]), self.path / _GENERATION)
         return generation

@@ -1,4 +1,4 @@
-"""What the viewer averages: maps of every kept step and layer as 16-bit numbers, reduced where they are too many."""
+"""The maps that the viewer averages: every kept step and layer in 16 bits, joined in groups if there are too many."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ..recording.recording import Recording
 from ..recording.shares import ShareRule, share_rule
 
 LEVELS = 2**16 - 1  # greatest of the stored numbers
-PICTURE_LIMIT = 2**25  # bytes of stored numbers per picture
-RUN_LIMIT = 2**29  # and of all pictures together
+IMAGE_LIMIT = 2**25  # bytes of stored numbers per image
+RUN_LIMIT = 2**29  # and of all images together
 
 
 class StoredMaps(NamedTuple):
-    """One picture's maps as whole numbers: value = offset + scale * stored, rounded to the nearest.
+    """One image's maps as integers: value = offset + scale * stored, rounded to the nearest.
 
     Attributes:
         stored: (S, L, C, T, H, W), uint16.
@@ -38,46 +38,46 @@ class StoredMaps(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ViewerMaps:
-    """All that can be looked at of a recording or of heatmaps, but for the pictures.
+    """Everything the viewer shows of a recording or of heatmaps, except the images.
 
     Attributes:
         concepts: one per C.
         kind: of the finished map.
+        grid: (T, H, W).
+        visible: see `Heatmaps`.
+        image_size: (height, width) in pixels.
+        batch: images (or videos).
+        frame_counts: see `Heatmaps`.
+        of_image: makes the maps of one image (or video).
         average: `values`, the weighted mean over the chosen steps and layers is the map; `softmax`, it is of scores,
-            and softmax(mean / temperature) over concepts is the map. These scores are relative to the mean over
-            concepts at their place, which the softmax does not see.
+            and softmax(mean / temperature) over concepts is the map. These scores are relative to their token's mean
+            over concepts, which the softmax ignores.
         temperature: of that softmax.
-        step_groups: positions among the recorded steps that every S stands for, and whose mean its maps are. How many
-            they are is its weight in a mean. Empty for heatmaps, whose S and L are 1.
+        step_groups: positions among the recorded steps that every S is the mean of. Their number is its weight in a
+            mean. Empty for heatmaps, whose S and L are 1.
         layer_groups: the same for every L, as indices of the model's layers.
         steps: sampler step numbers of all recorded steps.
         sigmas: their noise levels.
-        default_layers: what `auto` stands for.
-        grid: (T, H, W).
-        visible: as of `Heatmaps`.
-        image_size: (height, width) in pixels.
-        batch: pictures (or videos).
-        frame_counts: as of `Heatmaps`.
-        averaged: whether a recording keeps only the mean over its steps, which is the one S.
-        of_picture: makes the maps of one of them.
+        default_layers: what `auto` selects.
+        reduced: whether steps or layers are joined: in groups, or because a recording keeps only the mean over steps.
     """
 
     concepts: tuple[Concept, ...]
     kind: Kind
-    average: Literal["values", "softmax"]
-    temperature: float
-    step_groups: tuple[tuple[int, ...], ...]
-    layer_groups: tuple[tuple[int, ...], ...]
-    steps: tuple[int, ...]
-    sigmas: tuple[float, ...]
-    default_layers: tuple[int, ...]
     grid: tuple[int, int, int]
     visible: tuple[float, float]
     image_size: tuple[int, int]
     batch: int
     frame_counts: tuple[int, ...] | None
-    averaged: bool
-    of_picture: Callable[[int], StoredMaps]
+    of_image: Callable[[int], StoredMaps]
+    average: Literal["values", "softmax"] = "values"
+    temperature: float = 1.0
+    step_groups: tuple[tuple[int, ...], ...] = ()
+    layer_groups: tuple[tuple[int, ...], ...] = ()
+    steps: tuple[int, ...] = ()
+    sigmas: tuple[float, ...] = ()
+    default_layers: tuple[int, ...] = ()
+    reduced: bool = False
 
 
 def maps_of_recording(
@@ -85,37 +85,37 @@ def maps_of_recording(
     mode: str = "auto",
     temperature: float | None = None,
     *,
-    picture_limit: int = PICTURE_LIMIT,
+    image_limit: int = IMAGE_LIMIT,
     run_limit: int = RUN_LIMIT,
 ) -> ViewerMaps:
-    """Every kept step and layer; where a picture's are more than the limits allow, means of neighbouring ones.
+    """Maps of every kept step and layer; means of neighbouring ones if they exceed the limits.
 
     Steps are joined first, in groups of sizes that differ by one at most, then layers.
 
     Args:
         recording: what one sampling run recorded.
-        mode, temperature: as of `make_heatmaps`.
-        picture_limit, run_limit: bytes of stored numbers per picture, and of all together. One map is always stored.
+        mode, temperature: see `make_heatmaps`.
+        image_limit, run_limit: bytes of stored numbers per image, and of all together. One map is always stored.
 
     Raises:
-        ValueError: as `share_rule`.
+        UserError: as `share_rule`.
     """
-    reading = share_rule(recording, mode, temperature)
-    limit = min(picture_limit, run_limit // recording.batch)
+    rule = share_rule(recording, mode, temperature)
+    limit = min(image_limit, run_limit // recording.batch)
     most = max(1, limit // (2 * len(recording.concepts) * math.prod(recording.grid)))
     step_groups = split_evenly(range(len(recording.steps)), max(1, most // len(recording.layers)))
-    layer_groups = split_evenly(range(len(recording.layers)), most)  # fewer than there are only of a single step
+    layer_groups = split_evenly(range(len(recording.layers)), most)  # joined only once a single step is left
 
-    def of_picture(picture: int) -> StoredMaps:
-        values = _group_means(recording, reading, picture, step_groups, layer_groups)
-        stored = _quantise_scores(values) if reading.averages_scores else _quantise(values, 0.0, 1.0)
+    def of_image(index: int) -> StoredMaps:
+        values = _group_means(recording, rule, index, step_groups, layer_groups)
+        stored = _quantise_scores(values) if rule.averages_scores else _quantise(values, 0.0, 1.0)
         return stored._replace(stored=stored.stored.reshape(*values.shape[:3], *recording.grid))
 
     return ViewerMaps(
         concepts=recording.concepts,
         kind="share",
-        average="softmax" if reading.averages_scores else "values",
-        temperature=reading.temperature,
+        average="softmax" if rule.averages_scores else "values",
+        temperature=rule.temperature,
         step_groups=step_groups,
         layer_groups=tuple(tuple(recording.layers[index] for index in group) for group in layer_groups),
         steps=recording.steps,
@@ -126,42 +126,34 @@ def maps_of_recording(
         image_size=recording.image_size,
         batch=recording.batch,
         frame_counts=recording.frame_counts,
-        averaged=recording.averaged is not None,
-        of_picture=of_picture,
+        reduced=recording.averaged is not None or any(len(group) > 1 for group in (*step_groups, *layer_groups)),
+        of_image=of_image,
     )
 
 
 def maps_of_heatmaps(heatmaps: Heatmaps) -> ViewerMaps:
-    """Heatmaps that are finished: one step, one layer, and nothing to choose among."""
+    """Maps of finished heatmaps: one step, one layer, nothing to choose."""
     values = heatmaps.values if heatmaps.video else heatmaps.values[:, :, None]
 
-    def of_picture(picture: int) -> StoredMaps:
-        maps = values[picture][None, None]
+    def of_image(index: int) -> StoredMaps:
+        maps = values[index][None, None]
         low, high = (0.0, 1.0) if heatmaps.kind != "score" else map(float, maps.aminmax())
         return _quantise(maps, low, high)
 
     return ViewerMaps(
         concepts=heatmaps.concepts,
         kind=heatmaps.kind,
-        average="values",
-        temperature=1.0,
-        step_groups=(),
-        layer_groups=(),
-        steps=(),
-        sigmas=(),
-        default_layers=(),
         grid=(values.shape[2], values.shape[3], values.shape[4]),
         visible=heatmaps.visible,
         image_size=heatmaps.image_size,
         batch=heatmaps.batch,
         frame_counts=heatmaps.frame_counts,
-        averaged=False,
-        of_picture=of_picture,
+        of_image=of_image,
     )
 
 
 def split_evenly(numbers: Sequence[int], most: int) -> tuple[tuple[int, ...], ...]:
-    """Neighbouring numbers in `most` groups, or one group each; the groups' sizes differ by one at most."""
+    """Split numbers into at most `most` groups of neighbours, whose sizes differ by one at most."""
     count = len(numbers)
     groups = min(most, count)
     ends = [index * count // groups for index in range(groups + 1)]
@@ -170,27 +162,27 @@ def split_evenly(numbers: Sequence[int], most: int) -> tuple[tuple[int, ...], ..
 
 def _group_means(
     recording: Recording,
-    reading: ShareRule,
-    picture: int,
+    rule: ShareRule,
+    index: int,
     step_groups: Sequence[Sequence[int]],
     layer_groups: Sequence[Sequence[int]],
 ) -> Tensor:
-    """One picture's maps, (S, L, C, N), float32: of every pair of groups, the mean of what the reading averages."""
+    """One image's maps, (S, L, C, N), float32: for every pair of groups, the mean of what the rule averages."""
     concepts, tokens = recording.scores.shape[-2:]
     means = torch.empty(len(step_groups), len(layer_groups), concepts, tokens)
     for row, steps in zip(means, step_groups, strict=True):
-        total = _values(recording, reading, steps[0], picture)
+        total = _values(recording, rule, steps[0], index)
         for step in steps[1:]:
-            total = total + _values(recording, reading, step, picture)
-        for place, layers in zip(row, layer_groups, strict=True):
-            place.copy_(total[layers[0] : layers[-1] + 1].mean(dim=0) / len(steps))
+            total = total + _values(recording, rule, step, index)
+        for mean, layers in zip(row, layer_groups, strict=True):
+            mean.copy_(total[layers[0] : layers[-1] + 1].mean(dim=0) / len(steps))
     return means
 
 
-def _values(recording: Recording, reading: ShareRule, step: int, picture: int) -> Tensor:
-    """What is averaged, at one step in every layer, (L, C, N)."""
-    pads = None if recording.pad_scores is None else recording.pad_scores[step, :, picture]
-    return reading.values(recording.scores[step, :, picture], recording.norms[step, :, picture], pads)
+def _values(recording: Recording, rule: ShareRule, step: int, index: int) -> Tensor:
+    """The averaged quantity at one step in every layer, (L, C, N)."""
+    pads = None if recording.pad_scores is None else recording.pad_scores[step, :, index]
+    return rule.values(recording.scores[step, :, index], recording.norms[step, :, index], pads)
 
 
 def _quantise_scores(values: Tensor) -> StoredMaps:
@@ -200,7 +192,7 @@ def _quantise_scores(values: Tensor) -> StoredMaps:
 
 
 def _quantise(values: Tensor, low: float, high: float) -> StoredMaps:
-    """Whole numbers, 0 for `low` to LEVELS for `high`; what is flat is all 0."""
+    """Integers from 0 for `low` to LEVELS for `high`; all 0 if the values are flat."""
     scale = (high - low) / LEVELS or 1.0
     levels = (values - low).div_(scale).round_().clamp_(0, LEVELS)
     return StoredMaps(levels.numpy().astype("<u2"), low, scale)

@@ -44,7 +44,7 @@ def test_ratios_and_sizes_are_printed_and_written(
 
 
 @pytest.mark.parametrize("name", ["Stable Diffusion 3.5 medium", "CogVideoX 2B"])
-def test_tables_of_positions_grow_with_the_picture(benchmark: Any, name: str) -> None:
+def test_tables_of_positions_grow_with_the_image(benchmark: Any, name: str) -> None:
     runs = importlib.import_module("benchmarks.architectures_runs")
     (row,) = runs.rows_named(name) or [None]
     if row is None:

@@ -1,4 +1,4 @@
-"""The prompts that the landscape models' pictures are looked at with ask for what their world can show."""
+"""The prompts of the contact sheets ask only for what the landscape world can show."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 import pytest
 
 from benchmarks.landscape import PROMPTS
+from concept_attention.tiny.world.contents import Time, color_words, may_appear
 from concept_attention.tiny.world.scenes import COLORS, GROUNDS, OBJECTS, SKY
-from concept_attention.tiny.world.world import Time, color_words, may_appear
 
 TIMES: tuple[Time, ...] = ("day", "sunset", "night")
 

@@ -54,7 +54,7 @@ def test_quick_start_opens_and_shows_its_images(editor: Editor, comfyui: Client)
     queued = {number: {key: node[key] for key in ("class_type", "inputs")} for number, node in editor.prompt().items()}
     assert queued == expected
     run = editor.run()
-    for title in ("The picture", "The second picture", "A heatmap for each concept"):
+    for title in ("The image", "The second image", "A heatmap for each concept"):
         node = titled(workflow, title)
         sizes = [(image.shape[1], image.shape[0]) for image in comfyui.images(run, node)]
         assert editor.images_of(node, len(sizes)) == sizes

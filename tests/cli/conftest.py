@@ -1,4 +1,4 @@
-"""What the tests of the command line share: a way to run it in this process with the random model."""
+"""Fixtures that run the command line in this process with the random model."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pytest
 
 from concept_attention.cli import main
 
-# Without the host there is nothing to test here.
+# All tests here need diffusers.
 collect_ignore_glob = [] if importlib.util.find_spec("diffusers") else ["test_*.py"]
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a command returned and printed."""
+class Output:
+    """Exit code of a command, and what it printed on stdout and stderr."""
 
     code: int
     out: str
@@ -31,21 +31,21 @@ class Said:
         return json.loads(self.out)
 
 
-Run = Callable[..., Said]
+Run = Callable[..., Output]
 
 
 @pytest.fixture
 def run(
     random_pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
-    """Run a command in an empty folder, with the random model in place of the one it names."""
+    """Run a command in an empty folder, with the random model instead of the one it names."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("concept_attention.cli.model.load_pipeline", lambda *_: random_pipeline)
 
-    def run(*arguments: object) -> Said:
+    def run(*arguments: object) -> Output:
         capsys.readouterr()
         code = main([str(argument) for argument in arguments])
-        return Said(code, *capsys.readouterr())
+        return Output(code, *capsys.readouterr())
 
     return run
 
@@ -58,7 +58,7 @@ GENERATE = [
 
 @pytest.fixture
 def arguments() -> list[str]:
-    """The arguments that `generated` was made with, without --out."""
+    """The arguments of `generated`, without --out."""
     return list(GENERATE)
 
 
@@ -73,5 +73,5 @@ def generated_once(random_pipeline: Any, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def generated(run: Run, tmp_path: Path, generated_once: Path) -> Path:
-    """A folder of its own as `generate` fills it: three steps, 96 x 64 pixels, four joint blocks, four concepts."""
+    """A fresh folder with results of `generate`: three steps, 96 x 64 pixels, four joint blocks, four concepts."""
     return shutil.copytree(generated_once, tmp_path / "generated")

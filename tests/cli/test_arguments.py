@@ -1,4 +1,4 @@
-"""The command line as it is written: what is offered, and that every mistake is one line."""
+"""The arguments of the command line: help texts, defaults, and one-line errors for mistakes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from concept_attention.cli import arguments, main
 ROOT = Path(__file__).parents[2]
 CONCEPTS = ["--concepts", "sky", "house"]
 GENERATE = ["generate", "a house", *CONCEPTS, "--out", "out"]
-ANALYZE = ["analyze", "picture.png", *CONCEPTS, "--out", "out"]
+ANALYZE = ["analyze", "image.png", *CONCEPTS, "--out", "out"]
 
 
-def test_the_help_names_every_model_that_has_a_short_name() -> None:
+def test_the_help_lists_every_model_with_a_short_name() -> None:
     from concept_attention.hosts.diffusers.loading import names
 
     help_of_model = next(
@@ -30,7 +30,7 @@ def test_the_help_names_every_model_that_has_a_short_name() -> None:
     assert all(f"{name}," in help_of_model or f"{name} (" in help_of_model for name in names())
 
 
-def test_the_defaults_are_those_that_the_help_names() -> None:
+def test_the_defaults_are_those_in_the_help() -> None:
     parsed = arguments.parse_arguments(GENERATE)
     assert (parsed.model, parsed.device, parsed.dtype, parsed.offload) == ("tiny", "auto", "auto", "none")
     assert (parsed.layers, parsed.heatmap_steps, parsed.kind, parsed.mask) == ("auto", "all", "share", "argmax")
@@ -80,17 +80,17 @@ def test_every_command_explains_every_option(command: str, capsys: pytest.Captur
         (["generate", "a house", "--concepts", "sky", "Sky", "--out", "out"], '"Sky" is already on line 1'),
         (["generate", "a house", "--concepts", "sky,,tree", "--out", "out"], "empty concept"),
         ([*GENERATE, "--background", "House"], '"House" is already'),
-        (["generate", "a house", *CONCEPTS, "--out", ""], "--out: expected a path"),
+        (["generate", "a house", *CONCEPTS, "--out", ""], "--out: must be a path"),
         ([*GENERATE, "--width", "100"], "multiple of 16"),
         ([*GENERATE, "--height", "0"], "multiple of 16"),
         ([*GENERATE, "--width", "-64"], "multiple of 16"),
-        ([*GENERATE, "--steps", "0"], "from 1 on"),
-        ([*GENERATE, "--steps", "few"], "whole number, got 'few'"),
+        ([*GENERATE, "--steps", "0"], "integer >= 1, got 0"),
+        ([*GENERATE, "--steps", "few"], "must be an integer, got 'few'"),
         ([*GENERATE, "--seed", "-1"], "from 0 to"),
         ([*GENERATE, "--seed", str(2**63)], "from 0 to"),
-        ([*GENERATE, "--cfg", "0.5"], "from 1 on"),
-        ([*GENERATE, "--cfg", "inf"], "from 1 on"),
-        ([*GENERATE, "--guidance", "nan"], "from 0 on"),
+        ([*GENERATE, "--cfg", "0.5"], "number >= 1, got 0.5"),
+        ([*GENERATE, "--cfg", "inf"], "number >= 1, got inf"),
+        ([*GENERATE, "--guidance", "nan"], "number >= 0, got nan"),
         ([*GENERATE, "--opacity", "1.1"], "from 0 to 1"),
         ([*GENERATE, "--blur", "-1"], "from 0"),
         ([*GENERATE, "--mask", "crisp"], "argmax"),
@@ -103,14 +103,14 @@ def test_every_command_explains_every_option(command: str, capsys: pytest.Captur
         ([*ANALYZE, "--noise", "-0.1"], "from 0 to 1"),
         ([*ANALYZE, "--noise", "nan"], "from 0 to 1"),
         ([*ANALYZE, "--noise", "0"], "above 0"),
-        ([*ANALYZE, "--noise", "much"], "expected a number"),
-        ([*ANALYZE, "--samples", "0"], "from 1 on"),
-        (["evaluate", "--count", "0"], "from 1 on"),
+        ([*ANALYZE, "--noise", "much"], "must be a number, got 'much'"),
+        ([*ANALYZE, "--samples", "0"], "integer >= 1"),
+        (["evaluate", "--count", "0"], "integer >= 1"),
         (["evaluate", "--dataset", "photos"], "landscapes"),
         (["evaluate", "--prompt", "a house"], "caption"),
     ],
 )
-def test_a_mistake_is_one_line_and_leaves_nothing(
+def test_a_mistake_is_one_line_and_leaves_no_files(
     words: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""`evaluate`: the table and the JSON file hold what the measurement found."""
+"""`evaluate`: the table and the JSON file hold the measured metrics."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from concept_attention.tiny.world.scenes import LABELS
 SMALL = ["evaluate", "--count", 2, "--width", 64, "--height", 80, "--quiet"]
 
 
-def test_the_file_holds_the_figures_and_the_settings(run: Any, random_pipeline: Any) -> None:
-    said = run(*SMALL, "--seed", -7, "--layers", "1,3", "--noise", 0.6, "--samples", 2, "--prompt", "caption",
+def test_the_file_holds_the_metrics_and_the_settings(run: Any, random_pipeline: Any) -> None:
+    output = run(*SMALL, "--seed", -7, "--layers", "1,3", "--noise", 0.6, "--samples", 2, "--prompt", "caption",
                "--mode", "sd3", "--json", "deep/figures.json")  # fmt: skip
-    assert said.code == 0 and said.err == ""
-    figures = json.loads(Path("deep/figures.json").read_text(encoding="utf-8"))
+    assert output.code == 0 and output.err == ""
+    report = json.loads(Path("deep/figures.json").read_text(encoding="utf-8"))
     expected = evaluate_landscapes(
         random_pipeline, 2, -7, noise=0.6, samples=2, prompt="caption", layers="1,3", mode="sd3", width=64, height=80
     )
     for name in ("pixel_accuracy", "mean_iou", "average_precision", "absent_rate"):
-        assert figures[name] == getattr(expected, name)
-        assert f"{figures[name]:.3f}" in said.out
+        assert report[name] == getattr(expected, name)
+        assert f"{report[name]:.3f}" in output.out
     by_class = {label: None if math.isnan(iou) else iou for label, iou in expected.per_class_iou.items()}
-    assert figures["per_class_iou"] == by_class and list(by_class) == list(LABELS)
-    assert (figures["dataset"], figures["count"], figures["seed"], figures["model"]) == ("landscapes", 2, -7, "tiny")
-    assert (figures["layers"], figures["mode"], figures["noise"], figures["samples"]) == ([1, 3], "sd3", 0.6, 2)
-    assert (figures["prompt"], figures["width"], figures["height"]) == ("caption", 64, 80)
-    assert figures["seconds"] > 0 and "torch" in figures["versions"]
+    assert report["per_class_iou"] == by_class and list(by_class) == list(LABELS)
+    assert (report["dataset"], report["count"], report["seed"], report["model"]) == ("landscapes", 2, -7, "tiny")
+    assert (report["layers"], report["mode"], report["noise"], report["samples"]) == ([1, 3], "sd3", 0.6, 2)
+    assert (report["prompt"], report["width"], report["height"]) == ("caption", 64, 80)
+    assert report["seconds"] > 0 and "torch" in report["versions"]
 
 
 def test_the_table_names_every_class_and_the_settings(run: Any) -> None:
-    said = run(*SMALL)
-    assert all(label in said.out for label in LABELS)
-    assert "landscapes: 2 scenes (seed 0) of 64 x 80 pixels" in said.out and "no prompt" in said.out
-    assert "layers 2, 3; mode flux; 1 noise sample at sigma 0.3" in said.out
+    output = run(*SMALL)
+    assert all(label in output.out for label in LABELS)
+    assert "landscapes: 2 scenes (seed 0) of 64 x 80 pixels" in output.out and "no prompt" in output.out
+    assert "layers 2, 3; mode flux; 1 noise sample at sigma 0.3" in output.out
 
 
 @pytest.mark.parametrize("tiny", [False, True])
-def test_only_of_the_landscape_model_it_says_that_its_maps_are_taught(run: Any, monkeypatch: Any, tiny: bool) -> None:
+def test_the_note_on_taught_maps_is_for_the_landscape_models_only(run: Any, monkeypatch: Any, tiny: bool) -> None:
     monkeypatch.setattr("concept_attention.cli.model.is_tiny", lambda _: tiny)
     assert ("concept maps are taught" in run(*SMALL).out) == tiny
 
@@ -57,19 +57,21 @@ def test_a_bar_shows_progress_on_a_terminal_unless_quiet(run: Any, monkeypatch: 
 @pytest.mark.parametrize(
     "options, expected",
     [
-        (["--count", 100_001], "up to 100000"),
+        (["--count", 100_001], "--count must be at most 100000, got 100001."),
         (["--layers", "9"], "Layer 9 does not exist"),
-        (["--width", 48], "from 64 on, got 48"),
+        (["--width", 48], "at least 64, got 48"),
         (["--temperature", 0], "Temperature must lie in"),
         (["--json", "taken"], "taken is a folder"),
-        (["--json", "file/figures.json"], "file is a file"),
+        (["--json", "file/report.json"], "file is a file"),
     ],
 )
-def test_what_cannot_be_measured_is_one_line(run: Any, tmp_path: Path, options: list[Any], expected: str) -> None:
+def test_what_cannot_be_measured_is_a_one_line_error(
+    run: Any, tmp_path: Path, options: list[Any], expected: str
+) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "file").write_text("a file")
-    said = run(*SMALL, *(["--json", "new/figures.json"] if "--json" not in options else []), *options)
-    assert said.code == 2 and said.out == "" and said.err.count("\n") == 1 and expected in said.err
+    output = run(*SMALL, *(["--json", "new/report.json"] if "--json" not in options else []), *options)
+    assert output.code == 2 and output.out == "" and output.err.count("\n") == 1 and expected in output.err
     assert {path.name for path in tmp_path.iterdir()} == {"taken", "file"} and not any((tmp_path / "taken").iterdir())
 
 
@@ -78,4 +80,4 @@ def test_ctrl_c_leaves_no_file(run: Any, tmp_path: Path, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr("concept_attention.tiny.evaluation.landscapes.analyze", interrupted)
-    assert run(*SMALL, "--json", "new/figures.json").code == 130 and not list(tmp_path.iterdir())
+    assert run(*SMALL, "--json", "new/report.json").code == 130 and not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""`heatmaps`: a recording is read again, in another way, without a model."""
+"""`heatmaps`: results from a recording, without a model."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ def same(one: Path, two: Path) -> bool:
 
 def test_the_same_options_give_the_same_files(run: Any, generated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("concept_attention.cli.model.load_pipeline", lambda *_: 1 / 0)
-    said = run("heatmaps", generated / "recording.safetensors", "--out", "again", "--json")
-    assert said.code == 0, said.err
+    output = run("heatmaps", generated / "recording.safetensors", "--out", "again", "--json")
+    assert output.code == 0, output.err
     assert {path.name for path in Path("again").iterdir()} == {path.name for path in generated.iterdir()}
     for path in generated.glob("*.png"):
         assert same(path, Path("again") / path.name)
     one, two = (load_recording(folder / "recording.safetensors") for folder in (generated, Path("again")))
     assert torch.equal(one.scores, two.scores)
-    assert (said.json["command"], said.json["prompt"], said.json["seed"]) == ("heatmaps", "a red house on grass", "5")
+    summary = output.json
+    assert (summary["command"], summary["prompt"], summary["seed"]) == ("heatmaps", "a red house on grass", "5")
 
 
-def test_nobody_reading_the_report_is_no_error(generated: Path) -> None:
+def test_a_closed_pipe_is_no_error(generated: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "concept_attention", "heatmaps", str(generated / "recording.safetensors")]
@@ -50,9 +51,9 @@ def test_nobody_reading_the_report_is_no_error(generated: Path) -> None:
 def test_other_options_give_other_heatmaps_in_the_same_folder(run: Any, generated: Path) -> None:
     shutil.copytree(generated, "before")
     recording = (generated / "recording.safetensors").read_bytes()
-    said = run("heatmaps", generated / "recording.safetensors", "--out", generated, "--layers", "0", "--mode", "sd3",
+    output = run("heatmaps", generated / "recording.safetensors", "--out", generated, "--layers", "0", "--mode", "sd3",
                "--heatmap-steps", "1-2", "--mask", "percentile", "--json")  # fmt: skip
-    assert (said.json["layers"], said.json["steps"], said.json["mode"]) == ([0], [1, 2], "sd3")
+    assert (output.json["layers"], output.json["steps"], output.json["mode"]) == ([0], [1, 2], "sd3")
     assert same(generated / "image.png", Path("before/image.png"))
     assert not same(generated / "heatmap_house.png", Path("before/heatmap_house.png"))
     assert (generated / "recording.safetensors").read_bytes() == recording
@@ -64,33 +65,34 @@ def test_other_options_give_other_heatmaps_in_the_same_folder(run: Any, generate
         (["--layers", "7"], "Layer 7 does not exist"),
         (["--heatmap-steps", "5"], "Step 5 does not exist"),
         (["--mode", "paper"], "Record again with mode=paper"),
-        (["--image", "none.png"], "There is no picture none.png"),
-        (["--image", "other.png"], "other.png is 64 x 64 pixels, the recording is of a picture of 96 x 64"),
+        (["--image", "none.png"], "There is no image none.png"),
+        (["--image", "other.png"], "other.png is 64 x 64 pixels, but the recorded image is 96 x 64."),
     ],
 )
-def test_what_the_recording_does_not_hold_is_one_line(
+def test_what_the_recording_does_not_hold_is_a_one_line_error(
     run: Any, generated: Path, options: list[str], expected: str
 ) -> None:
     Image.new("RGB", (64, 64)).save("other.png")
-    said = run("heatmaps", generated / "recording.safetensors", "--out", "out", *options)
-    assert said.code == 2 and said.err.startswith("error: ") and said.err.count("\n") == 1 and expected in said.err
+    output = run("heatmaps", generated / "recording.safetensors", "--out", "out", *options)
+    assert output.code == 2 and output.err.startswith("error: ")
+    assert output.err.count("\n") == 1 and expected in output.err
     assert not Path("out").exists()
 
 
-def test_a_recording_that_cannot_be_read_is_one_line(run: Any, generated: Path) -> None:
+def test_an_unreadable_recording_is_a_one_line_error(run: Any, generated: Path) -> None:
     whole = (generated / "recording.safetensors").read_bytes()
     Path("cut.safetensors").write_bytes(whole[:-100])
     Path("empty.safetensors").write_bytes(b"")
     Path("foreign.safetensors").write_bytes(b"PK\x03\x04" + bytes(100))
     for path in ("cut.safetensors", "empty.safetensors", "foreign.safetensors", "none.safetensors", "generated"):
-        said = run("heatmaps", path, "--image", generated / "image.png", "--out", "out")
-        assert said.code == 2 and said.out == "" and not Path("out").exists()
-        assert said.err.startswith(f"error: {path}") and said.err.count("\n") == 1
+        output = run("heatmaps", path, "--image", generated / "image.png", "--out", "out")
+        assert output.code == 2 and output.out == "" and not Path("out").exists()
+        assert output.err.startswith(f"error: {path}") and output.err.count("\n") == 1
 
 
-def test_a_recording_of_several_pictures_is_refused(run: Any, generated: Path) -> None:
+def test_a_recording_of_several_images_is_refused(run: Any, generated: Path) -> None:
     recording = load_recording(generated / "recording.safetensors")
     both = replace(recording, scores=recording.scores.repeat(1, 1, 2, 1, 1), norms=recording.norms.repeat(1, 1, 2, 1))
     save_recording(both, generated / "both.safetensors")
-    said = run("heatmaps", generated / "both.safetensors", "--out", "out")
-    assert said.code == 2 and "2 pictures" in said.err and not Path("out").exists()
+    output = run("heatmaps", generated / "both.safetensors", "--out", "out")
+    assert output.code == 2 and "2 images, expected 1" in output.err and not Path("out").exists()

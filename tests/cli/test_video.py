@@ -1,4 +1,4 @@
-"""Videos on the command line: animations of the video, of the overlays and of every concept, and looking at one."""
+"""Videos on the command line: animations of the video, the overlays and every concept; analysis of a video."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def cogvideox(random_pipeline: Any) -> Any:
 
 @pytest.fixture
 def video(run: Any, cogvideox: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run a command with a small random CogVideoX in place of the model it names."""
+    """Run a command with a small random CogVideoX instead of the model it names."""
     monkeypatch.setattr("concept_attention.cli.model.load_pipeline", lambda *_: cogvideox)
     return run
 
 
 def frames(path: Path) -> list[np.ndarray]:
-    """What is to be seen at every eighth of a second; equal frames in a row are kept as one that lasts."""
+    """The image shown at every eighth of a second; a GIF stores equal frames in a row as one longer frame."""
     shown: list[np.ndarray] = []
     with Image.open(path) as image:
         for one in ImageSequence.Iterator(image):
@@ -42,9 +42,9 @@ def frames(path: Path) -> list[np.ndarray]:
 
 
 def test_a_generated_video_comes_with_animations(video: Any, tmp_path: Path) -> None:
-    said = video("generate", "a red house", *CONCEPTS, *SIZE, "--frames", "9", "--steps", "2", "--out", "out")
-    assert said.code == 0, said.err
-    assert "the video" in said.out and "video.gif" in said.out
+    output = video("generate", "a red house", *CONCEPTS, *SIZE, "--frames", "9", "--steps", "2", "--out", "out")
+    assert output.code == 0, output.err
+    assert "the video" in output.out and "video.gif" in output.out
     folder = tmp_path / "out"
     names = {
         "video",
@@ -73,22 +73,22 @@ def test_a_generated_video_comes_with_animations(video: Any, tmp_path: Path) -> 
     assert summary["files"]["video"] == "video.gif"
 
 
-def test_pictures_of_an_earlier_run_make_way(video: Any, run: Any, tmp_path: Path, random_pipeline: Any) -> None:
+def test_images_of_an_earlier_run_are_removed(video: Any, run: Any, tmp_path: Path, random_pipeline: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("concept_attention.cli.model.load_pipeline", lambda *_: random_pipeline)
         assert run("generate", "a red house", *CONCEPTS, *SIZE, "--steps", "1", "--out", "out").code == 0
     (tmp_path / "out" / "notes.png").write_bytes(b"mine")
     assert video("generate", "a red house", *CONCEPTS, *SIZE, "--frames", "1", "--steps", "1", "--out", "out").code == 0
-    assert (tmp_path / "out" / "image.png").exists()  # a video of one frame is a picture
+    assert (tmp_path / "out" / "image.png").exists()  # a video of one frame is an image
     assert video("generate", "a red house", *CONCEPTS, *SIZE, "--frames", "9", "--steps", "1", "--out", "out").code == 0
     assert [one.name for one in (tmp_path / "out").glob("*.png")] == ["notes.png"]
 
 
-def test_a_recording_of_a_video_is_read_again(video: Any, run: Any, tmp_path: Path) -> None:
+def test_heatmaps_of_a_recorded_video_are_made_again(video: Any, run: Any, tmp_path: Path) -> None:
     assert video("generate", "a red house", *CONCEPTS, *SIZE, "--frames", "9", "--steps", "2", "--out", "out").code == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    said = run("heatmaps", "out/recording.safetensors", "--out", "again", "--json")
-    assert said.code == 0, said.err
+    output = run("heatmaps", "out/recording.safetensors", "--out", "again", "--json")
+    assert output.code == 0, output.err
     assert {path.name for path in (tmp_path / "again").iterdir()} == set(before)
     for name in (name for name in before if name.endswith(".gif")):
         again, first = (frames(tmp_path / folder / name) for folder in ("again", "out"))
@@ -100,8 +100,7 @@ def test_a_recording_of_a_video_is_read_again(video: Any, run: Any, tmp_path: Pa
     assert (tmp_path / "out" / "heatmap_house.gif").read_bytes() != before["heatmap_house.gif"]
 
 
-def test_a_video_in_which_nothing_moves_keeps_its_frames(video: Any, run: Any, tmp_path: Path) -> None:
-    # A GIF holds equal frames as one that lasts.
+def test_a_video_without_motion_keeps_its_frames(video: Any, run: Any, tmp_path: Path) -> None:
     grey = Image.new("RGB", (64, 48), "grey")
     save_animation([Image.new("RGB", (64, 48), "red"), *[grey] * 8], tmp_path / "still.gif", 8)
     assert video("analyze", "still.gif", *CONCEPTS, *SIZE, "--out", "out").code == 0
@@ -112,33 +111,33 @@ def test_a_video_in_which_nothing_moves_keeps_its_frames(video: Any, run: Any, t
 @pytest.mark.parametrize(
     ("frames", "size", "message"),
     [
-        (5, (64, 48), "other.gif has 5 frames, the recording is of a video of 9."),
-        (9, (48, 48), "other.gif is 48 x 48 pixels, the recording is of a video of 64 x 48."),
+        (5, (64, 48), "other.gif has 5 frames, but the recorded video has 9."),
+        (9, (48, 48), "other.gif is 48 x 48 pixels, but the recorded video is 64 x 48."),
     ],
 )
-def test_another_video_than_the_recording_s_is_one_line(
+def test_a_video_other_than_the_recorded_one_is_a_one_line_error(
     video: Any, run: Any, tmp_path: Path, frames: int, size: tuple[int, int], message: str
 ) -> None:
     assert video("generate", "a red house", *CONCEPTS, *SIZE, "--frames", "9", "--steps", "1", "--out", "out").code == 0
-    pictures = [Image.new("RGB", size, (20 * n, 0, 0)) for n in range(frames)]
-    save_animation(pictures, tmp_path / "other.gif", 8)
-    said = run("heatmaps", "out/recording.safetensors", "--image", "other.gif", "--out", "again")
-    assert (said.code, said.err) == (2, f"error: {message} Name the right one with --image.\n")
+    images = [Image.new("RGB", size, (20 * n, 0, 0)) for n in range(frames)]
+    save_animation(images, tmp_path / "other.gif", 8)
+    output = run("heatmaps", "out/recording.safetensors", "--image", "other.gif", "--out", "again")
+    assert (output.code, output.err) == (2, f"error: {message} Give the recording's video with --image.\n")
     assert not (tmp_path / "again").exists()
 
 
 @pytest.mark.parametrize("form", ["gif", "folder"])
-def test_an_existing_video_is_analysed(video: Any, tmp_path: Path, form: str) -> None:
-    pictures = [Image.fromarray(np.full((48, 64, 3), 25 * n, dtype=np.uint8)) for n in range(9)]
+def test_an_existing_video_is_analyzed(video: Any, tmp_path: Path, form: str) -> None:
+    images = [Image.fromarray(np.full((48, 64, 3), 25 * n, dtype=np.uint8)) for n in range(9)]
     source = tmp_path / ("clip.gif" if form == "gif" else "clip")
     if form == "gif":
-        pictures[0].save(source, save_all=True, append_images=pictures[1:])
+        images[0].save(source, save_all=True, append_images=images[1:])
     else:
         source.mkdir()
-        for number, one in enumerate(pictures):
+        for number, one in enumerate(images):
             one.save(source / f"{number}.png")
-    said = video("analyze", source, *CONCEPTS, *SIZE, "--out", "out")
-    assert said.code == 0, said.err
+    output = video("analyze", source, *CONCEPTS, *SIZE, "--out", "out")
+    assert output.code == 0, output.err
     shown = frames(tmp_path / "out" / "video.gif")
     assert [round(float(one.mean())) for one in shown] == pytest.approx([25 * n for n in range(9)], abs=2)
     assert load_recording(tmp_path / "out" / "recording.safetensors").frame_counts == (1, 4, 4)
@@ -153,27 +152,29 @@ def test_an_existing_video_is_analysed(video: Any, tmp_path: Path, form: str) ->
         ),
         (
             ["analyze", "empty"],
-            "error: Cannot read empty: the folder is empty. Give a picture, or a folder with a video's frames.",
+            "error: Cannot read empty: the folder is empty. Give an image, or a folder with a video's frames.",
         ),
     ],
 )
-def test_what_is_no_video_is_one_line(video: Any, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_an_impossible_video_is_a_one_line_error(
+    video: Any, tmp_path: Path, arguments: list[str], message: str
+) -> None:
     (tmp_path / "empty").mkdir()
-    said = video(*arguments, *CONCEPTS, *SIZE, "--out", "out")
-    assert (said.code, said.err.strip(), said.out) == (2, message, "")
+    output = video(*arguments, *CONCEPTS, *SIZE, "--out", "out")
+    assert (output.code, output.err.strip(), output.out) == (2, message, "")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_of_pictures_takes_neither_frames_nor_folders(run: Any, tmp_path: Path) -> None:
+def test_an_image_model_takes_neither_frames_nor_folders(run: Any, tmp_path: Path) -> None:
     (tmp_path / "clip").mkdir()
     Image.new("RGB", (64, 48)).save(tmp_path / "clip" / "0.png")
-    said = run("analyze", "clip", *CONCEPTS, *SIZE, "--out", "out")
-    assert said.err.startswith("error: clip is a folder, expected a picture: this model makes no videos.")
-    said = run("generate", "a house", *CONCEPTS, *SIZE, "--frames", "9", "--out", "out")
-    assert said.err.startswith("error: This model makes pictures, not videos: 9 frames are not possible.")
+    output = run("analyze", "clip", *CONCEPTS, *SIZE, "--out", "out")
+    assert output.err.startswith("error: clip is a folder, expected an image file: this is not a video model.")
+    output = run("generate", "a house", *CONCEPTS, *SIZE, "--frames", "9", "--out", "out")
+    assert output.err.startswith("error: This model makes images, not videos: 9 frames are not possible.")
 
 
-def test_a_running_mean_draws_the_same_and_keeps_one_step(video: Any, tmp_path: Path) -> None:
+def test_a_running_mean_has_one_step_and_the_same_heatmaps(video: Any, tmp_path: Path) -> None:
     made = ["generate", "a red house", *CONCEPTS, *SIZE, "--frames", "9", "--steps", "3"]
     assert video(*made, "--out", "every").code == 0
     assert video(*made, "--keep", "running mean", "--out", "mean").code == 0
@@ -181,5 +182,5 @@ def test_a_running_mean_draws_the_same_and_keeps_one_step(video: Any, tmp_path: 
     assert (len(every.steps), len(mean.steps), mean.averaged) == (3, 1, "share")
     assert np.allclose(make_heatmaps(mean).values, make_heatmaps(every).values, rtol=1e-5, atol=1e-6)
     assert (tmp_path / "every" / "video.gif").read_bytes() == (tmp_path / "mean" / "video.gif").read_bytes()
-    said = video(*made, "--keep", "running mean", "--heatmap-steps", "1", "--out", "none")
-    assert said.code == 2 and said.err.count("\n") == 1 and not (tmp_path / "none").exists()
+    output = video(*made, "--keep", "running mean", "--heatmap-steps", "1", "--out", "none")
+    assert output.code == 2 and output.err.count("\n") == 1 and not (tmp_path / "none").exists()

@@ -90,13 +90,11 @@ def test_twelve_concepts_stay_apart_for_colour_blind_readers(vision: str) -> Non
 
 
 def test_many_concepts_get_different_colours_that_are_neither_black_grey_nor_white() -> None:
-    colours = concept_colors(300)
-    assert len({tuple(colour) for colour in colours.tolist()}) == 300
+    colours = concept_colors(64)
+    assert len({tuple(colour) for colour in colours.tolist()}) == 64
     assert ((colours >= 0) & (colours <= 1)).all()
     assert (colours.amax(dim=1) - colours.amin(dim=1)).min() > 0.1
 
 
-def test_an_impossible_number_of_colours_is_refused() -> None:
-    for count in (-1, 1001):
-        with pytest.raises(ValueError, match=str(count)):
-            concept_colors(count)
+def test_beyond_that_colours_repeat() -> None:
+    assert torch.equal(concept_colors(130), concept_colors(64).repeat(3, 1)[:130])

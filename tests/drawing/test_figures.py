@@ -4,37 +4,30 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import pytest
 import torch
 
-from concept_attention.concepts import Concept
 from concept_attention.drawing.colormaps import colorize
 from concept_attention.drawing.figures import layer_step_figure
+from concept_attention.errors import UserError
 from concept_attention.recording.recording import Recording
+
+from ..support.recordings import make_recording
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["tree", "$5 bill_$", "山水", "a very long name " * 9]
 
 
-def _recording(steps: int, layers: list[int], grid=(1, 2, 3), batch: int = 2, names=NAMES) -> Recording:
-    tokens = grid[0] * grid[1] * grid[2]
-    shape = (steps, len(layers), batch, len(names), tokens)
-    return Recording(
-        scores=torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 2,
-        norms=torch.ones(shape[:-1]),
-        layers=tuple(layers),
-        layer_count=max(layers) + 1,
-        default_layers=(layers[-1],),
-        steps=tuple(range(steps)),
-        sigmas=tuple(1 - step / steps for step in range(steps)),
-        grid=grid,
-        image_size=(grid[1] * 16, grid[2] * 16),
-        architecture="flux",
-        mode="flux",
-        concepts=tuple(Concept(name.strip(), name.strip()) for name in names),
+def _recording(
+    steps: int, layers: tuple[int, ...], grid: tuple[int, int, int] = (1, 2, 3), names: Sequence[str] = NAMES
+) -> Recording:
+    names = [name.strip() for name in names]
+    return make_recording(
+        grid=grid, concepts=len(names), steps=steps, layers=layers, default_layers=layers[-1:], names=names
     )
 
 
@@ -51,16 +44,16 @@ def _tiles(figure: torch.Tensor, width: int, height: int) -> list[list[torch.Ten
     return tiles
 
 
-@pytest.mark.parametrize("picture", [0, 1])
-def test_every_tile_shows_the_share_of_its_layer_and_step(picture: int) -> None:
-    recording = _recording(3, [2, 5])
-    figure = layer_step_figure(recording, "$5 bill_$", picture)
+@pytest.mark.parametrize("image", [0, 1])
+def test_every_tile_shows_the_share_of_its_layer_and_step(image: int) -> None:
+    recording = _recording(3, (2, 5))
+    figure = layer_step_figure(recording, "$5 bill_$", image)
     assert figure.dtype == torch.float32 and figure.min() >= 0 and figure.max() == 1
     tiles = _tiles(figure, 220, 147)
     assert [len(row) for row in tiles] == [3, 3]
     for layer in range(2):
         for step in range(3):
-            share = recording.scores[step, layer, picture].softmax(dim=0)[1].reshape(2, 3)
+            share = recording.scores[step, layer, image].softmax(dim=0)[1].reshape(2, 3)
             expected = colorize(share)
             for y in range(2):
                 for x in range(3):
@@ -69,7 +62,7 @@ def test_every_tile_shows_the_share_of_its_layer_and_step(picture: int) -> None:
 
 
 def test_more_than_eight_are_thinned_out_with_both_ends_kept() -> None:
-    recording = _recording(28, list(range(19)), grid=(1, 1, 1), batch=1, names=["a", "b"])
+    recording = _recording(28, tuple(range(19)), (1, 1, 1), ["a", "b"])
     tiles = _tiles(layer_step_figure(recording, "a"), 125, 125)
     assert [len(row) for row in tiles] == [8] * 8
     for layer, row in ((0, tiles[0]), (18, tiles[-1])):
@@ -80,17 +73,17 @@ def test_more_than_eight_are_thinned_out_with_both_ends_kept() -> None:
 
 @pytest.mark.parametrize("name", [name.strip() for name in NAMES])
 def test_any_name_is_a_title_without_warnings(name: str, recwarn) -> None:
-    assert layer_step_figure(_recording(1, [0]), name).shape[1] >= 420
+    assert layer_step_figure(_recording(1, (0,)), name).shape[1] >= 420
     assert not recwarn.list
 
 
 @pytest.mark.parametrize("grid", [(1, 16, 1), (1, 1, 16), (1, 1, 60), (1, 60, 1)])
 def test_extreme_shapes_are_drawn(grid: tuple[int, int, int]) -> None:
-    assert layer_step_figure(_recording(2, [0, 1], grid), "tree").ndim == 3
+    assert layer_step_figure(_recording(2, (0, 1), grid), "tree").ndim == 3
 
 
 def test_a_frame_of_a_video_is_chosen() -> None:
-    video = _recording(1, [0], (2, 2, 2))
+    video = _recording(1, (0,), (2, 2, 2))
     first, second = (layer_step_figure(video, "tree", frame=frame) for frame in range(2))
     assert not torch.equal(first, second)
     share = video.scores[0, 0, 0].softmax(dim=0)[0].reshape(2, 2, 2)[1, 0, 0]
@@ -101,18 +94,18 @@ def test_a_frame_of_a_video_is_chosen() -> None:
     ("concept", "options", "message"),
     [
         ("moon", {}, "moon.*tree"),
-        ("tree", {"picture": 2}, "Picture 2"),
+        ("tree", {"index": 2}, "Image 2"),
         ("tree", {"colormap": "none such"}, "none such"),
         ("tree", {"temperature": 0}, "0"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(concept: str, options: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        layer_step_figure(_recording(1, [0]), concept, **options)
+    with pytest.raises(UserError, match=message):
+        layer_step_figure(_recording(1, (0,)), concept, **options)
 
 
 def test_a_users_style_does_not_change_the_figure_and_nothing_is_left_behind() -> None:
-    recording = _recording(2, [0, 1])
+    recording = _recording(2, (0, 1))
     plain = layer_step_figure(recording, "tree")
     odd = {"axes.facecolor": "red", "text.color": "white", "figure.facecolor": "black", "font.size": 30.0}
     with matplotlib.rc_context({**odd, "image.origin": "lower", "image.cmap": "gray", "savefig.dpi": 300}):
@@ -126,20 +119,20 @@ def test_matplotlib_is_imported_by_drawing_only() -> None:
     program = """
 import sys
 import torch
-from concept_attention import colormaps, figures, heatmaps, images, legend, lettering, overlay
-assert "matplotlib" not in sys.modules, "importing"
+from concept_attention import images
 from concept_attention.concepts import Concept
-maps = heatmaps.Heatmaps(torch.rand(1, 2, 2, 2), (Concept("a", "a"), Concept("b", "b")), "share", (32, 32))
+from concept_attention.drawing import colormaps, figures, legend, lettering, overlay
+from concept_attention.heatmaps.heatmaps import Heatmaps
+assert "matplotlib" not in sys.modules, "importing"
+maps = Heatmaps(torch.rand(1, 2, 2, 2), (Concept("a", "a"), Concept("b", "b")), "share", (32, 32))
 overlay.overlay_segmentation(torch.zeros(32, 32, 3), maps, legend=False)
 images.to_pil(colormaps.concept_colors(12)[None])
 assert "matplotlib" not in sys.modules, "painting without text or colour map"
-overlay.overlay_concept(torch.zeros(32, 32, 3), maps.values[0, 0])
+overlay.overlay_each(torch.zeros(32, 32, 3), maps, legend=False)
 assert "matplotlib" in sys.modules, "drawing"
 assert "matplotlib.pyplot" not in sys.modules, "pyplot"
 """
-    result = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 
 
@@ -147,17 +140,10 @@ def test_figures_are_drawn_without_pyplot() -> None:
     program = """
 import sys
 import torch
-from concept_attention.concepts import Concept
 from concept_attention.drawing.figures import layer_step_figure
-from concept_attention.recording.recording import Recording
-scores, norms = torch.zeros(1, 1, 1, 2, 1), torch.ones(1, 1, 1, 2)
-concepts = (Concept("a", "a"), Concept("b", "b"))
-one = (0,)
-recording = Recording(scores, norms, one, 1, one, one, (1.0,), (1, 1, 1), (16, 16), "flux", "flux", concepts)
-layer_step_figure(recording, "a")
+from concept_attention.recording.example import example_recording
+layer_step_figure(example_recording(), "house")
 assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
 """
-    result = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

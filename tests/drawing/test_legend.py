@@ -57,9 +57,7 @@ def test_background_entries_stand_below_under_their_heading() -> None:
 
 
 def test_size_does_not_depend_on_the_numbers() -> None:
-    shapes = {
-        draw_legend([("", _entries(["tree", "sky"], n))], 200, 11).shape for n in ("0 %", "100 %", "<1 %")
-    }
+    shapes = {draw_legend([("", _entries(["tree", "sky"], n))], 200, 11).shape for n in ("0 %", "100 %", "<1 %")}
     assert len(shapes) == 1
 
 

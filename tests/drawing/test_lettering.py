@@ -83,15 +83,13 @@ def test_a_font_of_the_system_is_used_for_other_scripts(monkeypatch) -> None:
     last_resort = str(FONTS / "LastResortHE-Regular.ttf")  # has a glyph for everything
     if not Path(last_resort).exists():
         pytest.skip("this matplotlib comes without a font for other scripts")
-    monkeypatch.setattr(
-        lettering, "SYSTEM_FONTS", ("no-such-font.ttf", str(FONTS / "cmr10.ttf"), last_resort)
-    )
+    monkeypatch.setattr(lettering, "SYSTEM_FONTS", ("no-such-font.ttf", str(FONTS / "cmr10.ttf"), last_resort))
     label = make_label("山水", 3)
     assert (label.text, label.font_file) == ("山水", last_resort)
     assert label.width(12) > 0
 
 
-def test_text_grows_with_the_picture_but_stays_readable() -> None:
+def test_text_grows_with_the_image_but_stays_readable() -> None:
     sizes = [text_size(side, side) for side in (64, 128, 256, 512, 1024, 2048)]
     assert sizes[0] == 11 and sizes == sorted(sizes) and sizes[-1] > 60
     assert text_size(4096, 256) < text_size(4096, 4096)  # a panorama's captions do not outgrow it

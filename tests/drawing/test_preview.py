@@ -1,4 +1,4 @@
-"""Pictures of single steps: every token has the colour that its share has."""
+"""Images of single steps: every token has the colour that its share has."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from PIL import Image
 from concept_attention.concepts import Concept
 from concept_attention.drawing.colormaps import colorize, concept_colors
 from concept_attention.drawing.preview import OPACITY, SIZE, StepPainter, check_preview, shrink
+from concept_attention.errors import UserError
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.recording.recording import Recording
 from concept_attention.recording.shares import share_rule
 
-from ..heatmaps.test_heatmaps import MODE_NAMES, make_recording
+from ..support.recordings import MODE_NAMES, make_recording
 
 GRID = (3, 5)
 
 
-def scores_of(recording: Recording, step: int = 1, layers: slice = slice(None), picture: int = 0) -> tuple:
+def scores_of(recording: Recording, step: int = 1, layers: slice = slice(None), image: int = 0) -> tuple:
     tensors = (recording.scores, recording.norms, recording.pad_scores)
-    return tuple(tensor[step, layers, picture] for tensor in tensors if tensor is not None)
+    return tuple(tensor[step, layers, image] for tensor in tensors if tensor is not None)
 
 
 def painter(recording: Recording, wanted: str) -> StepPainter:
@@ -71,7 +72,7 @@ def test_alone_it_has_the_tokens_aspect_and_full_colours() -> None:
     assert tall.size == (SIZE // 4, SIZE)
 
 
-def test_tokens_beyond_the_picture_are_left_out() -> None:
+def test_tokens_beyond_the_image_are_left_out() -> None:
     recording = make_recording()
     whole = painter(recording, "sky").paint(scores_of(recording), GRID, under=black())
     part = painter(recording, "sky").paint(scores_of(recording), GRID, (2 / 3, 4 / 5), black((2, 4)))
@@ -100,7 +101,7 @@ def test_a_share_of_one_has_the_last_colour() -> None:
     assert np.abs(got - blended(colorize(torch.ones(3, 5)))).max() <= 1
 
 
-def test_a_large_picture_is_made_small_and_a_small_one_is_not_touched() -> None:
+def test_a_large_image_is_made_small_and_a_small_one_is_not_touched() -> None:
     assert shrink(Image.new("RGB", (1024, 512)), 512).size == (512, 256)
     assert shrink(Image.new("RGB", (1030, 512)), 512).size == (344, 171)
     small = Image.fromarray(np.arange(30, dtype=np.uint8).reshape(2, 5, 3))
@@ -113,7 +114,7 @@ def test_only_concepts_and_the_segmentation_can_be_shown() -> None:
     concepts = (Concept("House", "House"), Concept("sky", "sky"))
     for wanted in ("house", "SKY", "segmentation"):
         check_preview(wanted, concepts)
-    with pytest.raises(ValueError, match='cannot show "moon". Write one of House, sky, or segmentation'):
+    with pytest.raises(UserError, match='cannot show "moon". Write one of House, sky, or segmentation'):
         check_preview("moon", concepts)
-    with pytest.raises(ValueError, match="cannot show"):
+    with pytest.raises(UserError, match="cannot show"):
         StepPainter(concepts, "moon", share_rule(make_recording()))

@@ -15,82 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from concept_attention.choices import Kind
 from concept_attention.concepts import Concept
+from concept_attention.errors import UserError
 from concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps
 from concept_attention.recording.recording import Recording
 
-MODE_NAMES = ("paper", "flux", "flux2", "sd3", "cogvideox")
-NAMES = ("sky", "house", "tree", "lake")
-
-
-def make_recording(
-    mode: str = "flux",
-    grid: tuple[int, int, int] = (1, 3, 5),
-    concepts: int = 3,
-    batch: int = 2,
-    steps: int = 3,
-    layers: tuple[int, ...] = (2, 5, 6, 7),
-    default_layers: tuple[int, ...] = (6, 7),
-    seed: int = 0,
-    dtype: torch.dtype = torch.float32,
-) -> Recording:
-    generator = torch.Generator().manual_seed(seed)
-    tokens = math.prod(grid)
-    spread = {"paper": 1.0, "flux2": 2000.0, "sd3": 20.0}.get(mode, 3.0)
-    scores = spread * torch.randn(steps, len(layers), batch, concepts, tokens, generator=generator)
-    pads = torch.randn(steps, len(layers), batch, tokens, generator=generator)
-    return Recording(
-        scores=scores.to(dtype),
-        norms=1 + 9 * torch.rand(steps, len(layers), batch, concepts, generator=generator),
-        layers=layers,
-        layer_count=8,
-        default_layers=default_layers,
-        steps=tuple(range(4, 4 + steps)),
-        sigmas=tuple(1 - 0.1 * step for step in range(steps)),
-        grid=grid,
-        image_size=(16 * grid[1], 16 * grid[2]),
-        architecture=mode if mode != "paper" else "flux",
-        mode=mode,
-        concepts=tuple(Concept(name, name) for name in NAMES[:concepts]),
-        pad_scores=pads.to(dtype) if mode == "cogvideox" else None,
-        pad_count=226 - concepts if mode == "cogvideox" else 0,
-    )
-
-
-def naive_softmax(logits: Sequence[float]) -> list[float]:
-    top = max(logits)
-    weights = [math.exp(logit - top) for logit in logits]
-    return [weight / sum(weights) for weight in weights]
-
-
-def naive_shares(
-    recording: Recording, mode: str, steps: Sequence[int], layers: Sequence[int], temperature: float
-) -> Tensor:
-    """Shares (B, C, T, H, W), one token at a time; `layers` are positions on the recording's layer axis."""
-    _, _, batch, concepts, tokens = recording.scores.shape
-    result = torch.zeros(batch, concepts, tokens)
-    for b in range(batch):
-        for n in range(tokens):
-            shares, means = [0.0] * concepts, [0.0] * concepts
-            for s in steps:
-                for ell in layers:
-                    scores = recording.scores[s, ell, b, :, n].tolist()
-                    if mode == "sd3":
-                        norms = recording.norms[s, ell, b].tolist()
-                        scores = [score / norm for score, norm in zip(scores, norms, strict=True)]
-                    logits = [score / temperature for score in scores]
-                    if mode == "cogvideox":
-                        assert recording.pad_scores is not None
-                        pad = float(recording.pad_scores[s, ell, b, n]) / temperature
-                        logits += [pad] * recording.pad_count
-                    softmax = naive_softmax(logits)
-                    count = len(steps) * len(layers)
-                    for c in range(concepts):
-                        shares[c] += softmax[c] / count
-                        means[c] += scores[c] / count
-            if mode == "flux2":
-                shares = naive_softmax([mean / temperature for mean in means])
-            result[b, :, n] = torch.tensor(shares)
-    return result.reshape(batch, concepts, *recording.grid)
+from ..support.recordings import MODE_NAMES, make_recording, naive_shares
 
 
 @pytest.mark.parametrize("grid", [(1, 3, 5), (3, 2, 4)])
@@ -135,14 +64,12 @@ def test_a_raw_recording_can_be_read_in_any_raw_mode() -> None:
         expected = naive_shares(recording, mode, [0, 1, 2], [0, 1, 2, 3], temperature)
         torch.testing.assert_close(values, expected[:, :, 0])
     videos = make_recording("cogvideox")
-    assert torch.equal(
-        make_heatmaps(videos, mode="flux").values, make_heatmaps(replace(videos, mode="flux")).values
-    )
+    assert torch.equal(make_heatmaps(videos, mode="flux").values, make_heatmaps(replace(videos, mode="flux")).values)
 
 
 @pytest.mark.parametrize(("recorded", "mode"), [("paper", "flux"), ("flux", "paper"), ("flux", "cogvideox")])
 def test_a_mode_whose_scores_were_not_recorded_is_an_error(recorded: str, mode: str) -> None:
-    with pytest.raises(ValueError, match=f"Record again with mode={mode}"):
+    with pytest.raises(UserError, match=f"Record again with mode={mode}"):
         make_heatmaps(make_recording(recorded), mode=mode)
 
 
@@ -160,12 +87,12 @@ def test_scores_are_the_mean_of_the_modes_scores(mode: str) -> None:
 
 
 @pytest.mark.parametrize("grid", [(1, 3, 5), (3, 2, 4)])
-def test_stretching_spans_all_concepts_of_each_picture(grid: tuple[int, int, int]) -> None:
+def test_stretching_spans_all_concepts_of_each_image(grid: tuple[int, int, int]) -> None:
     recording = make_recording(grid=grid)
     shares = make_heatmaps(recording).values
     stretched = make_heatmaps(recording, kind="stretched").values
-    for share, picture in zip(shares, stretched, strict=True):
-        torch.testing.assert_close(picture, (share - share.min()) / (share.max() - share.min()))
+    for share, image in zip(shares, stretched, strict=True):
+        torch.testing.assert_close(image, (share - share.min()) / (share.max() - share.min()))
 
 
 @pytest.mark.parametrize("mode", ["paper", "flux", "flux2", "sd3"])
@@ -216,8 +143,8 @@ def test_one_concept_alone_has_share_one_and_stretches_its_score() -> None:
     assert torch.equal(make_heatmaps(recording).values, torch.ones(2, 1, 3, 5))
     scores = make_heatmaps(recording, kind="score").values
     stretched = make_heatmaps(recording, kind="stretched").values
-    for score, picture in zip(scores, stretched, strict=True):
-        torch.testing.assert_close(picture, (score - score.min()) / (score.max() - score.min()))
+    for score, image in zip(scores, stretched, strict=True):
+        torch.testing.assert_close(image, (score - score.min()) / (score.max() - score.min()))
 
 
 def test_one_concept_among_padding_tokens_has_something_to_compare_with() -> None:
@@ -225,8 +152,8 @@ def test_one_concept_among_padding_tokens_has_something_to_compare_with() -> Non
     shares = make_heatmaps(recording).values
     stretched = make_heatmaps(recording, kind="stretched").values
     assert float(shares.max()) < 1
-    for share, picture in zip(shares, stretched, strict=True):
-        torch.testing.assert_close(picture, (share - share.min()) / (share.max() - share.min()))
+    for share, image in zip(shares, stretched, strict=True):
+        torch.testing.assert_close(image, (share - share.min()) / (share.max() - share.min()))
 
 
 @pytest.mark.parametrize("concepts", [1, 3])
@@ -307,17 +234,17 @@ def test_no_copy_of_the_recording_is_made(mode: str, kind: Kind, dtype: torch.dt
         ({"layers": "5-8"}, "Layer 8 does not exist"),
         ({"steps": "3"}, "3"),
         ({"mode": "foggy"}, "foggy"),
-        ({"kind": "heat"}, "Unknown kind of heatmap 'heat'"),
+        ({"kind": "heat"}, "Kind of heatmap 'heat' does not exist"),
         ({"temperature": 0.0}, "Temperature must lie in 1e-06 to 1e\\+09"),
         ({"temperature": math.nan}, "Temperature must lie in"),
     ],
 )
 def test_a_choice_that_cannot_be_made_is_an_error(choice: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         make_heatmaps(make_recording(), **choice)
 
 
-def test_resized_defaults_to_the_picture_and_keeps_the_rest() -> None:
+def test_resized_defaults_to_the_image_and_keeps_the_rest() -> None:
     heatmaps = make_heatmaps(make_recording(grid=(2, 3, 5)))
     resized = heatmaps.resized()
     assert resized.values.shape == (2, 3, 2, 48, 80)
@@ -326,7 +253,7 @@ def test_resized_defaults_to_the_picture_and_keeps_the_rest() -> None:
     assert not make_heatmaps(make_recording()).video
 
 
-def test_what_lies_outside_of_the_picture_is_cut_off_when_resizing() -> None:
+def test_what_lies_outside_of_the_image_is_cut_off_when_resizing() -> None:
     recording = make_recording(grid=(1, 3, 5))
     height, width = recording.image_size
     smaller = dataclasses.replace(recording, image_size=(height - 8, width), covered_size=(height, width))
@@ -335,7 +262,7 @@ def test_what_lies_outside_of_the_picture_is_cut_off_when_resizing() -> None:
     resized = heatmaps.resized()
     assert torch.equal(resized.values, make_heatmaps(recording).resized().values[:, :, : height - 8])
     assert resized.covered_size is None and torch.equal(resized.resized().values, resized.values)
-    with pytest.raises(ValueError, match="cover at least their picture"):
+    with pytest.raises(ValueError, match="cover at least their image"):
         dataclasses.replace(heatmaps, covered_size=(height, width - 1))
 
 
@@ -354,7 +281,7 @@ def test_values_that_do_not_fit_are_refused(values: Tensor, message: str) -> Non
         Heatmaps(values, (Concept("sky", "sky"), Concept("tree", "tree")), "share", (32, 32))
 
 
-def test_a_video_has_heatmaps_per_latent_frame_and_per_picture_frame() -> None:
+def test_a_video_has_heatmaps_per_latent_frame_and_per_video_frame() -> None:
     recording = replace(make_recording(grid=(3, 2, 4)), frame_counts=(1, 4, 4))
     heatmaps = make_heatmaps(recording)
     assert heatmaps.values.shape == (2, 3, 3, 2, 4) and heatmaps.frame_counts == (1, 4, 4)

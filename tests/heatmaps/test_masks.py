@@ -13,6 +13,7 @@ from torch import Tensor
 
 from concept_attention.choices import Kind, Method
 from concept_attention.concepts import Concept
+from concept_attention.errors import UserError
 from concept_attention.heatmaps.heatmaps import Heatmaps
 from concept_attention.heatmaps.masks import make_masks, otsu_level
 
@@ -41,12 +42,10 @@ def naive_otsu_level(values: list[float]) -> float:
     return level
 
 
-def naive_mask(
-    picture: Tensor, chosen: list[int], method: str, threshold: float, percentile: float
-) -> Tensor:
-    """One picture (C, H, W) at its own size, pixel by pixel."""
-    concepts, height, width = picture.shape
-    together = [[sum(float(picture[c, i, j]) for c in chosen) for j in range(width)] for i in range(height)]
+def naive_mask(image: Tensor, chosen: list[int], method: str, threshold: float, percentile: float) -> Tensor:
+    """One image (C, H, W) at its own size, pixel by pixel."""
+    concepts, height, width = image.shape
+    together = [[sum(float(image[c, i, j]) for c in chosen) for j in range(width)] for i in range(height)]
     values = [value for row in together for value in row]
     level = {
         "threshold": threshold,
@@ -61,7 +60,7 @@ def naive_mask(
             if method == "soft":
                 mask[i, j] = value
             elif method == "argmax":
-                mask[i, j] = max(range(concepts), key=lambda c: float(picture[c, i, j])) in chosen
+                mask[i, j] = max(range(concepts), key=lambda c: float(image[c, i, j])) in chosen
             elif method == "percentile":
                 mask[i, j] = value >= level - 1e-6
             else:
@@ -75,8 +74,8 @@ def test_masks_are_what_the_rule_says_pixel_by_pixel(method: Method, names: list
     heatmaps = heatmaps_of(random_shares())
     masks = make_masks(heatmaps, names, method, threshold=0.4, percentile=75)
     chosen = [heatmaps.index(name) for name in names]
-    for picture, mask in zip(heatmaps.values, masks, strict=True):
-        torch.testing.assert_close(mask, naive_mask(picture, chosen, method, 0.4, 75))
+    for image, mask in zip(heatmaps.values, masks, strict=True):
+        torch.testing.assert_close(mask, naive_mask(image, chosen, method, 0.4, 75))
 
 
 @pytest.mark.parametrize("method", RELATIVE)
@@ -90,12 +89,12 @@ def test_relative_methods_take_scores_of_any_scale(method: Method) -> None:
 @pytest.mark.parametrize("method", ["soft", "threshold", "argmax"])
 @pytest.mark.parametrize("kind", ["score", "stretched"])
 def test_absolute_methods_refuse_anything_but_shares(kind: Kind, method: Method) -> None:
-    with pytest.raises(ValueError, match=f"method {method} needs heatmaps of kind share, got kind {kind}"):
+    with pytest.raises(UserError, match=f"method {method} needs heatmaps of kind share, got kind {kind}"):
         make_masks(heatmaps_of(random_shares(), kind), "sky", method)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_masks_are_floats_in_range_at_the_pictures_size(method: Method) -> None:
+def test_masks_are_floats_in_range_at_the_images_size(method: Method) -> None:
     heatmaps = heatmaps_of(random_shares(), factor=16)
     masks = make_masks(heatmaps, "sky", method, blur=2.5)
     assert masks.shape == (2, 96, 144) and masks.dtype == torch.float32
@@ -104,21 +103,21 @@ def test_masks_are_floats_in_range_at_the_pictures_size(method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_video_is_one_picture_with_frames(method: Method) -> None:
+def test_a_video_is_one_image_with_frames(method: Method) -> None:
     values = random_shares(2, (2, 3, 4, 3, 5))
     masks = make_masks(heatmaps_of(values), "house", method)
     assert masks.shape == (2, 4, 3, 5)
-    one_picture = make_masks(heatmaps_of(values.flatten(2, 3)), "house", method)  # frames below each other
-    assert torch.equal(masks.flatten(1, 2), one_picture)
+    one_image = make_masks(heatmaps_of(values.flatten(2, 3)), "house", method)  # frames below each other
+    assert torch.equal(masks.flatten(1, 2), one_image)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_pictures_of_a_batch_do_not_influence_each_other(method: Method) -> None:
+def test_images_of_a_batch_do_not_influence_each_other(method: Method) -> None:
     values = random_shares(3)
     together = make_masks(heatmaps_of(values), "sky", method)
-    for picture in range(2):
-        alone = make_masks(heatmaps_of(values[picture : picture + 1]), "sky", method)
-        assert torch.equal(together[picture], alone[0])
+    for image in range(2):
+        alone = make_masks(heatmaps_of(values[image : image + 1]), "sky", method)
+        assert torch.equal(together[image], alone[0])
 
 
 @pytest.mark.parametrize("method", ["threshold", "argmax", "mean", "otsu"])
@@ -130,7 +129,7 @@ def test_edges_of_hard_masks_lie_where_the_tokens_meet(method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_masks_of_maps_larger_than_their_picture_are_cut_off(method: Method) -> None:
+def test_masks_of_maps_larger_than_their_image_are_cut_off(method: Method) -> None:
     shares = random_shares(seed=5)
     whole = heatmaps_of(shares, factor=16)
     cut = dataclasses.replace(whole, image_size=(88, 136), covered_size=whole.image_size)
@@ -180,7 +179,7 @@ def test_a_flat_map_gives_an_empty_mask(method: Method, level: float) -> None:
 
 
 @pytest.mark.parametrize("method", RELATIVE)
-def test_a_flat_picture_beside_another_is_empty_alone(method: Method) -> None:
+def test_a_flat_image_beside_another_is_empty_alone(method: Method) -> None:
     shares = torch.cat([torch.full((1, 3, 6, 9), 1 / 3), random_shares(4)[:1]])
     masks = make_masks(heatmaps_of(shares), "sky", method)
     assert float(masks[0].sum()) == 0 < float(masks[1].sum())
@@ -237,26 +236,26 @@ def test_blur_comes_after_the_threshold() -> None:
     [
         ({"concepts": "moon"}, "moon"),
         ({"concepts": []}, "Name at least one of sky, house, wall"),
-        ({"method": "magic"}, "Unknown mask method 'magic'. Choose one of soft, threshold"),
+        ({"method": "magic"}, "Mask method 'magic' does not exist. Choose one of soft, threshold"),
         ({"threshold": 1.5}, "threshold"),
         ({"threshold": math.nan}, "threshold"),
         ({"percentile": -1.0}, "percentile"),
         ({"blur": -1.0}, "Blur"),
-        ({"size": (0, 5)}, "two positive whole numbers"),
+        ({"size": (0, 5)}, "two positive integers"),
     ],
 )
 def test_a_choice_that_cannot_be_made_is_an_error(choice: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         make_masks(heatmaps_of(random_shares()), **{"concepts": "sky", **choice})
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_each_picture_frame_has_the_mask_of_its_latent_frame(method: Method) -> None:
+def test_each_video_frame_has_the_mask_of_its_latent_frame(method: Method) -> None:
     video = dataclasses.replace(heatmaps_of(random_shares(shape=(2, 3, 3, 4, 5))), frame_counts=(1, 4, 4))
     latent = make_masks(video, "house", method, size=(9, 8), blur=1)
     frames = make_masks(video, "house", method, size=(9, 8), blur=1, per_frame=True)
     assert latent.shape == (2, 3, 9, 8) and frames.shape == (2, 9, 9, 8)
     for frame, latent_frame in enumerate(video.frames):
         assert torch.equal(frames[:, frame], latent[:, latent_frame])
-    picture = heatmaps_of(random_shares())
-    assert torch.equal(make_masks(picture, "house", method, per_frame=True), make_masks(picture, "house", method))
+    image = heatmaps_of(random_shares())
+    assert torch.equal(make_masks(image, "house", method, per_frame=True), make_masks(image, "house", method))

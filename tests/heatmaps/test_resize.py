@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from concept_attention.heatmaps.resize import frame_places, gaussian_blur, is_flat, repeat_frames, resize_maps, stretch
+from concept_attention.errors import UserError
+from concept_attention.heatmaps.resize import (
+    gaussian_blur,
+    is_flat,
+    latent_frame_indices,
+    repeat_frames,
+    resize_maps,
+    stretch,
+)
 
 
 def naive_bilinear(plane: Tensor, height: int, width: int) -> Tensor:
@@ -94,8 +102,8 @@ def test_the_same_size_returns_the_same_map() -> None:
 
 @pytest.mark.parametrize("edge", [1, 3, 7])
 @pytest.mark.parametrize("size", [(120, 184), (60, 92), (240, 368)])
-def test_a_map_larger_than_its_picture_is_cut_off_and_not_squeezed(edge: int, size: tuple[int, int]) -> None:
-    """Tokens of 16 pixels; the last row and column lie half outside of a picture of 120 x 184."""
+def test_a_map_larger_than_its_image_is_cut_off_and_not_squeezed(edge: int, size: tuple[int, int]) -> None:
+    """Tokens of 16 pixels; the last row and column lie half outside of an image of 120 x 184."""
     values = torch.zeros(1, 1, 8, 12)
     values[..., edge:] = 1
     visible = (120 / 128, 184 / 192)
@@ -116,13 +124,13 @@ def test_a_map_with_one_sample_per_pixel_is_cut_off_as_it_is() -> None:
 
 @pytest.mark.parametrize("visible", [(0.0, 1.0), (1.0, 1.5), (float("nan"), 1.0)])
 def test_a_share_that_is_none_is_refused(visible: tuple[float, float]) -> None:
-    with pytest.raises(ValueError, match="visible shares"):
+    with pytest.raises(ValueError, match="visible fractions"):
         resize_maps(torch.zeros(1, 2, 2), (4, 4), visible)
 
 
 @pytest.mark.parametrize("size", [(0, 4), (4, -1), (4.0, 4), (4,), (4, 4, 4)])
 def test_a_size_that_is_none_is_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="two positive whole numbers"):
+    with pytest.raises(UserError, match="two positive integers"):
         resize_maps(torch.zeros(1, 2, 2), size)
 
 
@@ -145,7 +153,7 @@ def test_blur_wider_than_the_map_keeps_the_range() -> None:
 
 @pytest.mark.parametrize("sigma", [-1.0, math.nan, math.inf])
 def test_a_blur_that_is_none_is_refused(sigma: float) -> None:
-    with pytest.raises(ValueError, match="Blur"):
+    with pytest.raises(UserError, match="Blur"):
         gaussian_blur(torch.ones(2, 2), sigma)
 
 
@@ -169,11 +177,11 @@ def test_a_faint_map_is_not_flat() -> None:
     assert float(stretch(values)[2, 2]) == 1.0
 
 
-def test_frames_are_repeated_for_the_picture_frames_they_stand_for() -> None:
-    """Thirteen latent frames of a causal video VAE are 49 picture frames: the first one, then four each."""
+def test_frames_are_repeated_for_the_video_frames_they_stand_for() -> None:
+    """Thirteen latent frames of a causal video VAE are 49 video frames: the first one, then four each."""
     known = torch.arange(13.0)[None, :, None, None].expand(2, 13, 1, 1)
     found = repeat_frames(known, (1, *[4] * 12))
     assert found.shape == (2, 49, 1, 1)
     assert found[1].flatten().tolist() == [math.ceil(frame / 4) for frame in range(49)]
-    assert frame_places((1, *[4] * 12)) == tuple(found[1].flatten().tolist())
+    assert latent_frame_indices((1, *[4] * 12)) == tuple(found[1].flatten().tolist())
     assert repeat_frames(known, None) is known

@@ -14,7 +14,7 @@ from concept_attention.heatmaps.summary import summarise, summary_text
 CONCEPTS = (Concept("sky", "sky"), Concept("moon", "the moon"), Concept("wall", "wall", "background"))
 
 
-def two_pictures() -> Heatmaps:
+def two_images() -> Heatmaps:
     """Sky wins 3 + 1 of 8 tokens, wall 1 + 2, one is tied; moon wins none and peaks at 0.07."""
     sky = torch.tensor([[0.9, 0.9, 0.9, 0.1], [0.6, 0.2, 0.1, 0.48]])
     moon = torch.tensor([[0.01, 0.01, 0.02, 0.0], [0.07, 0.0, 0.03, 0.04]])
@@ -24,7 +24,7 @@ def two_pictures() -> Heatmaps:
 
 
 def test_numbers_are_those_counted_by_hand() -> None:
-    sky, moon, wall = summarise(two_pictures())
+    sky, moon, wall = summarise(two_images())
     assert (sky.name, sky.role, wall.role) == ("sky", "concept", "background")
     assert sky.mean_share == pytest.approx((0.9 * 3 + 0.1 + 0.6 + 0.2 + 0.1 + 0.48) / 8)
     assert sky.peak_share == pytest.approx(0.9)
@@ -33,7 +33,7 @@ def test_numbers_are_those_counted_by_hand() -> None:
     assert moon.peak_share == pytest.approx(0.07)
 
 
-def test_a_concept_in_one_picture_of_the_batch_is_not_absent() -> None:
+def test_a_concept_in_one_image_of_the_batch_is_not_absent() -> None:
     values = torch.full((3, 2, 2, 2), 0.5)
     values[:, 0], values[:, 1] = 0.9, 0.1
     values[2, :, 0, 0] = torch.tensor([0.2, 0.8])
@@ -43,19 +43,19 @@ def test_a_concept_in_one_picture_of_the_batch_is_not_absent() -> None:
 
 
 def test_all_frames_of_a_video_count() -> None:
-    still = two_pictures()
+    still = two_images()
     video = Heatmaps(still.values.transpose(0, 1)[None], CONCEPTS, "share", (32, 32))
     assert summarise(video) == summarise(still)
 
 
 def test_summaries_survive_json() -> None:
-    summaries = [item.as_dict() for item in summarise(two_pictures())]
+    summaries = [item.as_dict() for item in summarise(two_images())]
     assert json.loads(json.dumps(summaries)) == summaries
     assert set(summaries[0]) == {"name", "role", "mean_share", "peak_share", "area", "absent"}
 
 
 def test_the_text_names_absent_concepts() -> None:
-    text = summary_text(summarise(two_pictures()))
+    text = summary_text(summarise(two_images()))
     assert "moon: absent (wins no token; peak share 0.07)" in text
     assert "sky: absent" not in text
     assert [line.split()[-1] for line in text.splitlines()[1:4]] == ["50.0%", "0.0%", "37.5%"]
@@ -73,11 +73,11 @@ def test_the_text_says_that_one_concept_alone_is_compared_with_nothing() -> None
     alone = summarise(Heatmaps(torch.ones(1, 1, 2, 2), CONCEPTS[:1], "share", (32, 32)))
     assert alone[0].area == alone[0].mean_share == 1 and not alone[0].absent
     assert "sky: the only concept, compared with nothing" in summary_text(alone)
-    assert "compared with nothing" not in summary_text(summarise(two_pictures()))
+    assert "compared with nothing" not in summary_text(summarise(two_images()))
 
 
 def test_anything_but_shares_is_refused() -> None:
-    heatmaps = two_pictures()
+    heatmaps = two_images()
     scores = Heatmaps(heatmaps.values, CONCEPTS, "score", heatmaps.image_size)
     with pytest.raises(ValueError, match="kind share, got score"):
         summarise(scores)

@@ -1,4 +1,4 @@
-"""Encoded concepts: pooling and what tells two questions apart."""
+"""Encoded concepts: pooling and fingerprints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def encoded(text: str = "sky, a: b", background: str = "", dtype: torch.dtype = 
     return EncodedConcepts(concepts, numbers, (1,) * len(concepts), "auto")
 
 
-def test_tokens_are_pooled_as_named() -> None:
+def test_tokens_are_pooled_by_the_named_rule() -> None:
     states = torch.tensor([[1.0, 2.0], [3.0, 4.0], [8.0, 0.0]])
     found: dict[str, Any] = {name: pool(states, name).tolist() for name in ("first", "last", "mean", "auto")}  # type: ignore[arg-type]
     assert found == {"first": [1, 2], "last": [8, 0], "mean": [4, 2], "auto": [4, 2]}
@@ -35,12 +35,12 @@ def test_an_unknown_reader_is_refused() -> None:
         check_choice("Reader", "both", READERS)
 
 
-def test_auto_is_the_last_token_only_where_no_other_has_read_the_whole_text() -> None:
+def test_auto_is_the_last_token_only_for_causal_encoders() -> None:
     assert [resolve_pooling("auto", causal) for causal in (True, False)] == ["last", "mean"]
     assert resolve_pooling("first", True) == "first"
 
 
-def test_companions_go_behind_the_concepts() -> None:
+def test_context_tokens_follow_the_concepts() -> None:
     one = encoded()
     with_start = dataclasses.replace(one, context_tokens=torch.full((1, 4), 9.0))
     assert torch.equal(one.rows(), one.embeddings)
@@ -48,12 +48,12 @@ def test_companions_go_behind_the_concepts() -> None:
     assert with_start.fingerprint() != one.fingerprint()
 
 
-def test_the_fingerprint_is_the_same_for_the_same_question() -> None:
+def test_equal_concepts_have_equal_fingerprints() -> None:
     assert encoded().fingerprint() == encoded().fingerprint()
-    assert len(encoded(dtype=torch.bfloat16).fingerprint()) == 64  # a type that numpy does not have
+    assert len(encoded(dtype=torch.bfloat16).fingerprint()) == 64  # a dtype that numpy lacks
 
 
-def test_the_fingerprint_tells_everything_apart_that_the_model_is_asked() -> None:
+def test_the_fingerprint_depends_on_names_texts_roles_order_values_and_dtype() -> None:
     one = encoded()
     moved = EncodedConcepts(one.concepts, one.embeddings + 1, one.token_counts, one.pooling)
     others = [encoded("sky, a: c"), encoded("sky, b"), encoded("a: b, sky"), encoded("sky", "a: b"), moved]
@@ -61,7 +61,7 @@ def test_the_fingerprint_tells_everything_apart_that_the_model_is_asked() -> Non
     assert len({case.fingerprint() for case in [one, *others]}) == 1 + len(others)
 
 
-def test_the_fingerprint_reads_numbers_and_not_memory() -> None:
+def test_the_fingerprint_does_not_depend_on_the_memory_layout() -> None:
     one = encoded()
-    turned = EncodedConcepts(one.concepts, one.embeddings.T.contiguous().T, one.token_counts, one.pooling)
-    assert turned.fingerprint() == one.fingerprint()
+    transposed = EncodedConcepts(one.concepts, one.embeddings.T.contiguous().T, one.token_counts, one.pooling)
+    assert transposed.fingerprint() == one.fingerprint()

@@ -1,4 +1,4 @@
-"""The pack as ComfyUI loads it: by its path, under a name that nothing else has, by ComfyUI's own function."""
+"""The pack, loaded by its path with ComfyUI's own function under a unique module name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words become concepts, and the node says what became of them."""
+"""ConceptEncode: encoded concepts and the report on their tokens."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_auto_and_the_reader_are_told_by_the_encoder(pack: Pack) -> None:
         ("house,, tree", 'Line 1 has an empty concept: "house,, tree". Remove the comma.'),
         ("house\nHouse", 'Line 2: "House" is already on line 1. Use every name once.'),
         ("house:", 'Line 1: "house:" has no phrase after the colon.'),
-        ("zeppelin", 'Concept "zeppelin": The text encoder has no word for all of "zeppelin". It knows: '),
+        ("zeppelin", 'Concept "zeppelin": The text encoder does not know every word in "zeppelin". It knows: '),
     ],
 )
 def test_bad_concepts_are_refused(pack: Pack, landscape: Landscape, text: str, words: str) -> None:

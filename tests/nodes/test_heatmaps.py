@@ -1,4 +1,4 @@
-"""Heatmaps of a recording, and what the node says about them."""
+"""ConceptHeatmaps: heatmaps of a recording and the report on them."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def test_the_temperature_shown_is_the_one_used(pack: Pack, recording: Any) -> No
         ({"steps": "4"}, "Step 4 does not exist: there are 4 steps (0-3, or -1 for the last)."),
         ({"steps": "3-1"}, "runs backwards"),
         ({"mode": "paper"}, "Mode paper cannot be read from a recording made for mode flux"),
-        ({"mode": "sd4"}, 'Mode "sd4" does not exist.'),
+        ({"mode": "sd4"}, "Mode 'sd4' does not exist."),
         ({"temperature": 1e-9}, "Temperature must lie in 1e-06 to 1e+09, got 1e-09."),
-        ({"kind": "heat"}, "Unknown kind of heatmap 'heat'."),
+        ({"kind": "heat"}, "Kind of heatmap 'heat' does not exist. Choose one of share"),
     ],
 )
 def test_bad_choices_are_refused(pack: Pack, recording: Any, options: dict[str, Any], words: str) -> None:

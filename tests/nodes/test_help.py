@@ -1,4 +1,4 @@
-"""A help page per node and language, where ComfyUI's front end looks for it, that names every input and output."""
+"""Help pages: one per node and language, where ComfyUI's front end looks for them, naming every input and output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every text of every node in every language: nothing missing, nothing left over."""
+"""Locale files: every text of every node in every language, nothing missing, nothing left over."""
 
 from __future__ import annotations
 

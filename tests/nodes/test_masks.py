@@ -1,4 +1,4 @@
-"""Masks of concepts, at any size and along the edges of a picture."""
+"""ConceptHeatmapToMask: masks at any size, and along the edges of a guide image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_mask_has_the_picture_s_size_and_one_entry_per_picture(pack: Pack, hea
     expected = pack.module("concept_attention.heatmaps.masks").make_masks(heatmaps, "sun", "argmax")
     assert mask.shape == (2, 64, 96) and torch.equal(mask, expected)
     areas = ", ".join(f"{float(one.mean()):.1%}" for one in mask)
-    assert pack.text(output) == f"sun: {areas} of the pictures"
+    assert pack.text(output) == f"sun: {areas} of the images"
 
 
 def test_without_a_name_the_first_concept_is_masked(pack: Pack, heatmaps: Any) -> None:
@@ -113,16 +113,16 @@ def test_every_frame_of_a_video_has_a_mask_and_latents_can_have_theirs(pack: Pac
         ({"concepts": "mountain"}, 'There is no concept "mountain". Choose one of: house, sun, sky, grass.'),
         ({"concepts": "house, house"}, "Use every name once."),
         ({"concepts": "house,,sun"}, "has an empty concept"),
-        ({"method": "best"}, "Unknown mask method 'best'."),
+        ({"method": "best"}, "Mask method 'best' does not exist."),
         ({"threshold": 1.5}, "A threshold is a share, 0 to 1; got 1.5."),
         ({"percentile": 101.0}, "A percentile lies in 0 to 100, got 101.0."),
         ({"blur": -1.0}, "Blur is a standard deviation in pixels, 0 or more; got -1.0."),
         (
             {"guide": torch.rand(3, 64, 96, 3)},
-            "Heatmaps of 2 pictures need a guide of as many pictures, or of one, got 3",
+            "Heatmaps of 2 images need a guide of as many images, or of one, got 3",
         ),
-        ({"guide": torch.rand(2, 64, 64, 3)}, "The picture is 64 x 64 (width x height) but the heatmaps are 96 x 64"),
-        ({"guide": torch.rand(64, 96, 3)}, "An IMAGE is (batch, height, width, 3 colours), got (64, 96, 3)."),
+        ({"guide": torch.rand(2, 64, 64, 3)}, "The image is 64 x 64 (width x height) but the heatmaps are 96 x 64"),
+        ({"guide": torch.rand(64, 96, 3)}, "has the shape (batch, height, width, 3 colours), got (64, 96, 3)."),
     ],
 )
 def test_bad_input_is_refused(pack: Pack, heatmaps: Any, options: dict[str, Any], words: str) -> None:

@@ -1,4 +1,4 @@
-"""Loading the pack: what it costs, what an old ComfyUI says, and what is published."""
+"""Loading the pack: imported modules, the message for an old ComfyUI, and published files."""
 
 from __future__ import annotations
 

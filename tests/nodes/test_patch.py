@@ -1,4 +1,4 @@
-"""A patched MODEL with core's KSampler, and what can be collected of it."""
+"""A patched MODEL with core's KSampler, and the recording that is collected from it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_core_s_sampler_records_with_a_patched_model(pack: Pack, landscape: Land
     assert pack.run("ConceptAttentionCollect", latent=latent, model=patched)[0] is output[0]
     assert pack.text(output).splitlines() == [
         "4 of 4 steps recorded, layers 1-2 of 4, 4 concepts",
-        "1 picture of 6 x 4 tokens, 3 KiB",
+        "1 image of 6 x 4 tokens, 3 KiB",
     ]
 
 
@@ -52,7 +52,7 @@ def test_a_latent_of_another_model_is_refused(pack: Pack) -> None:
         ({"layers": "two"}, '`layers` cannot be "two". Write auto, all, 15-18 or 3,7,9-11.'),
         ({"start_percent": 0.6, "end_percent": 0.4}, "The range 0.6 to 0.4 selects no step."),
         ({"start_percent": 0.5, "end_percent": 0.5}, "selects no step."),
-        ({"mode": "sd4"}, 'Mode "sd4" does not exist. Choose one of auto, paper, flux'),
+        ({"mode": "sd4"}, "Mode 'sd4' does not exist. Choose one of auto, paper, flux"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_sampled(
@@ -67,7 +67,7 @@ def test_concepts_of_another_text_encoder_are_refused_with_both_widths(
     pack: Pack, landscape: Landscape, tiny_clip: Any
 ) -> None:
     foreign = pack.run("ConceptEncode", clip=tiny_clip, concepts="house")[0]
-    with pytest.raises(ValueError, match=r"encoded 48 wide, this model's text input is \d+ wide. Encode them with"):
+    with pytest.raises(ValueError, match=r"have width 48, but this model expects \d+\. Encode the concepts with"):
         pack.run("ConceptAttentionPatchModel", model=landscape[0], concepts=foreign)
 
 

@@ -1,4 +1,4 @@
-"""Our samplers give core's latents and a recording."""
+"""The recording samplers: core's latents and a recording."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_ksampler_gives_core_s_latent_and_a_recording(pack: Pack, landscape: Lan
     assert [concept.name for concept in recording.concepts] == ["house", "sun", "sky", "grass"]
     assert pack.text(sampled).splitlines() == [
         "4 of 4 steps recorded, layers 0-3 of 4, 4 concepts",
-        "2 pictures of 6 x 4 tokens, 12 KiB",
+        "2 images of 6 x 4 tokens, 12 KiB",
     ]
 
 
@@ -41,12 +41,12 @@ def test_the_running_mean_makes_the_same_heatmaps(
     assert torch.equal(output[0]["samples"], sampled[0]["samples"])
     assert pack.text(output).splitlines() == [
         "4 of 4 steps recorded as their mean, layers 0-3 of 4, 4 concepts",
-        "2 pictures of 6 x 4 tokens, 3 KiB",
+        "2 images of 6 x 4 tokens, 3 KiB",
     ]
     made = pack.run("ConceptHeatmaps", recording=output[1], layers="all")
     assert float((made[0].values - heatmaps.values).abs().max()) < 1e-6
     assert pack.text(made).splitlines()[0] == "layers 0-3 of 4, mean of all recorded steps"
-    with pytest.raises(ValueError, match="only the mean of its shares in mode flux.*; steps 0-1 cannot be made"):
+    with pytest.raises(ValueError, match="only the mean of its shares in mode flux.*; steps 0-1 cannot"):
         pack.run("ConceptHeatmaps", recording=output[1], steps="0-1")
 
 

@@ -1,4 +1,4 @@
-"""What a person sees of the nodes before running them, and that every way of calling them means the same."""
+"""Node schemas: sockets of record, texts, ranges and defaults."""
 
 from __future__ import annotations
 
@@ -10,33 +10,18 @@ from typing import Any
 
 import pytest
 
-from ..support.nodes.locales import NODES, read
+from ..support.nodes import locales
+from ..support.nodes.contract import NODES
 from .conftest import Pack
 
 ROOT = Path(__file__).resolve().parents[2]
-IDS = (
-    "ConceptEncode",
-    "ConceptAttentionPatchModel",
-    "ConceptAttentionCollect",
-    "ConceptAttentionKSampler",
-    "ConceptAttentionSamplerCustom",
-    "ConceptAttentionEncodeImage",
-    "ConceptHeatmaps",
-    "ConceptHeatmapToMask",
-    "ConceptHeatmapOverlay",
-    "ConceptHeatmapPlot",
-    "ConceptHeatmapViewer",
-    "ConceptRecordingSave",
-    "ConceptRecordingLoad",
-    "ConceptAttentionTinyModel",
-)
 SOCKETS = {"CA_CONCEPTS", "CA_RECORDING", "CA_HEATMAPS"}
 CORE_SOCKETS = set("IMAGE MASK LATENT MODEL CLIP VAE CONDITIONING NOISE GUIDER SAMPLER SIGMAS".split())  # noqa: SIM905
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 # Taken by other packs.
 FOREIGN = {"ConceptAttentionNode", "ConceptSaliencyMapNode", "ConceptAttentionVisualizerNode"}
 
-every_node = pytest.mark.parametrize("node_id", IDS)
+every_node = pytest.mark.parametrize("node_id", NODES)
 
 
 def schema_of(pack: Pack, node_id: str) -> Any:
@@ -44,8 +29,16 @@ def schema_of(pack: Pack, node_id: str) -> Any:
 
 
 def test_the_nodes_are_those_of_the_contract(pack: Pack) -> None:
-    assert set(pack.nodes) == set(IDS) and not set(IDS) & FOREIGN
+    assert set(pack.nodes) == set(NODES) and not set(NODES) & FOREIGN
     assert all(node.GET_SCHEMA().node_id == node_id for node_id, node in pack.nodes.items())
+
+
+@every_node
+def test_inputs_and_outputs_are_those_of_the_contract_in_order(pack: Pack, node_id: str) -> None:
+    schema = schema_of(pack, node_id)
+    inputs = tuple(f"{item.id}:{item.io_type}{'?' if item.optional else ''}" for item in schema.inputs)
+    outputs = tuple(f"{item.display_name}:{item.io_type}" for item in schema.outputs)
+    assert (inputs, outputs) == NODES[node_id]
 
 
 @every_node
@@ -146,7 +139,7 @@ def test_execute_is_short() -> None:
                 last = part.body[-1].end_lineno
                 assert last is not None
                 lengths[f"{file.name}:{part.lineno}"] = last - part.body[0].lineno + 1
-    assert len(lengths) == len(IDS) and max(lengths.values()) < 15, lengths
+    assert len(lengths) == len(NODES) and max(lengths.values()) < 15, lengths
 
 
 def test_nodes_import_nothing_dangerous() -> None:
@@ -168,4 +161,4 @@ def test_nodes_import_nothing_dangerous() -> None:
 
 
 def test_the_locale_files_know_the_same_nodes() -> None:
-    assert set(read("en", NODES)) == set(IDS)
+    assert set(locales.read("en", locales.NODES)) == set(NODES)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from concept_attention.tiny.world.contents import LABELS
 from concept_attention.tiny.world.scenes import draw_scene
-from concept_attention.tiny.world.world import LABELS
 
 from ..support.server.client import Client
 from ..support.server.graph import Graph, Node
@@ -151,14 +151,18 @@ def show(graph: Graph, picture: list[Any], recording: list[Any]) -> list[Node]:
     return [graph.add("PreviewImage", images=node[0]) for node in drawn]
 
 
-def test_nodes_say_what_they_found(comfyui: Client) -> None:
+def test_nodes_report_what_they_did(comfyui: Client) -> None:
     start = Landscape(concepts="house, the sun: sun in the sky")
-    _, saved = start.recorded()
+    sampler = start.sample(start.patch()[0])
+    collected = start.graph.add("ConceptAttentionCollect", latent=sampler[0])
+    saved = start.save_recording(collected[0])
     run = comfyui.run(start.graph)
     assert comfyui.text(run, start.encoded) == "house: 1 token\nthe sun: 4 tokens, mean of all"
     assert comfyui.text(run, saved).startswith("Saved as test_0")
-    collected = next(text for node, text in run.outputs.items() if "layers" in str(text))
-    assert collected
+    assert comfyui.text(run, collected).splitlines() == [
+        "4 of 4 steps recorded, layers 0-3 of 4, 2 concepts",
+        "1 image of 8 x 8 tokens, 8 KiB",
+    ]
 
 
 def test_a_saved_picture_can_be_looked_at(comfyui: Client) -> None:

@@ -1,4 +1,4 @@
-"""Live previews in a running ComfyUI: a client sees the concepts of every step, and gets the same picture."""
+"""Live previews in a running ComfyUI: a client sees the concepts of every step, and the latent stays the same."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ def test_without_a_wish_a_client_sees_what_it_always_saw(comfyui: Client) -> Non
 def test_a_name_that_is_no_concept_is_refused(comfyui: Client) -> None:
     start = Landscape()
     start.save_latent(start.sample(start.patch(live_preview="moon")[0])[0])
-    with pytest.raises(NodeError, match='^ConceptAttentionPatchModel: `live_preview` cannot show "moon"'):
+    with pytest.raises(NodeError, match='^ConceptAttentionPatchModel: The live preview cannot show "moon"'):
         comfyui.run(start.graph)

@@ -1,4 +1,4 @@
-"""The pack as a running ComfyUI sees it: what it registers, and what loading it costs."""
+"""The pack in a running ComfyUI: registered nodes and import time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from ..support.nodes.contract import NODES
 from ..support.server.client import Client
 from ..support.server.process import PROJECT
 
@@ -23,36 +24,6 @@ began = time.process_time()
 assert asyncio.run(nodes.load_custom_node(str(project), set()))
 print(time.process_time() - began)
 """
-# Final, as graphs and scripts name them: inputs that must be there and outputs, by node.
-NODES = {
-    "ConceptEncode": ("clip concepts background pooling", "CA_CONCEPTS"),
-    "ConceptAttentionPatchModel": ("model concepts layers start_percent end_percent mode live_preview", "MODEL"),
-    "ConceptAttentionCollect": ("latent model", "CA_RECORDING"),
-    "ConceptAttentionKSampler": (
-        "model seed steps cfg sampler_name scheduler positive negative latent_image denoise "
-        "concepts layers start_percent end_percent mode live_preview",
-        "LATENT CA_RECORDING",
-    ),
-    "ConceptAttentionSamplerCustom": (
-        "noise guider sampler sigmas latent_image concepts layers start_percent end_percent mode live_preview",
-        "LATENT LATENT CA_RECORDING",
-    ),
-    "ConceptAttentionEncodeImage": (
-        "model concepts latent positive noise samples seed layers mode live_preview",
-        "CA_RECORDING",
-    ),
-    "ConceptHeatmaps": ("recording layers steps mode temperature kind", "CA_HEATMAPS"),
-    "ConceptHeatmapToMask": ("heatmaps concepts method width height blur guide", "MASK"),
-    "ConceptHeatmapOverlay": ("image heatmaps layout colormap opacity legend", "IMAGE"),
-    "ConceptHeatmapPlot": ("recording concept", "IMAGE"),
-    "ConceptHeatmapViewer": (
-        "image recording heatmaps concepts layers steps method threshold percentile mode temperature",
-        "IMAGE CA_HEATMAPS MASK",
-    ),
-    "ConceptRecordingSave": ("recording filename_prefix", ""),
-    "ConceptRecordingLoad": ("file", "CA_RECORDING"),
-    "ConceptAttentionTinyModel": ("", "MODEL CLIP VAE"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +31,20 @@ def infos(comfyui: Client) -> dict[str, dict]:
     return comfyui.object_info()
 
 
+def sockets(info: dict) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A node's inputs and outputs in the server's order, written as the contract writes them."""
+    inputs = tuple(
+        f"{name}:{entry[0] if isinstance(entry[0], str) else 'COMBO'}{mark}"
+        for part, mark in (("required", ""), ("optional", "?"))
+        for name, entry in info["input"].get(part, {}).items()
+    )
+    outputs = tuple(f"{name}:{kind}" for name, kind in zip(info["output_name"], info["output"], strict=True))
+    return inputs, outputs
+
+
 @pytest.mark.parametrize("name", NODES)
-def test_every_node_has_its_sockets(infos: dict[str, dict], name: str) -> None:
-    inputs, outputs = NODES[name]
-    info = infos[name]
-    given = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
-    assert set(inputs.split()) <= set(given)
-    assert info["output"] == outputs.split()
+def test_every_node_has_the_sockets_of_the_contract_in_order(infos: dict[str, dict], name: str) -> None:
+    assert sockets(infos[name]) == (NODES[name].server_inputs, NODES[name].outputs)
 
 
 @pytest.mark.parametrize("name", NODES)
@@ -83,8 +61,8 @@ def test_every_node_explains_itself(infos: dict[str, dict], name: str) -> None:
     assert all(info["output_tooltips"])
 
 
-def test_every_node_of_the_pack_is_listed_here(infos: dict[str, dict]) -> None:
-    """The log's complaints would not show a node that nobody put into the pack's list."""
+def test_the_pack_has_the_nodes_of_the_contract(infos: dict[str, dict]) -> None:
+    """The log would not mention a node that is missing from the pack's list."""
     ours = {name for name, info in infos.items() if info["category"].startswith("ConceptAttention")}
     assert ours == set(NODES)
 

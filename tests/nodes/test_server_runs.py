@@ -1,4 +1,4 @@
-"""Run after run in one ComfyUI: each has its own recording, whatever is cached, interrupted or repeated."""
+"""Repeated, cached and interrupted runs in one ComfyUI: each has its own recording."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_many_runs_leave_memory_flat(comfyui: Client) -> None:
     start = Landscape(batch=4, concepts=WORDS)
     sampler, saved = start.recorded(steps=8)
     used = []
-    for seed in range(8 + 16):  # the first eight fill the shelf of recordings
+    for seed in range(8 + 16):  # the first eight fill the cache of recordings
         start.graph.set(sampler, seed=seed)
         assert comfyui.recording(comfyui.run(start.graph), saved).nbytes > 0.35 * MEBIBYTE
         comfyui.server.ask("POST", "/history", {"clear": True})  # ComfyUI keeps that of ten thousand runs

@@ -1,4 +1,4 @@
-"""A video's recording in a running ComfyUI: masks and overlays as batches that core's nodes for videos take."""
+"""Video recordings in a running ComfyUI: masks and overlays as batches for core's video nodes."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ def test_one_per_concept_gives_every_concept_of_every_picture(
     options = {"layout": "one per concept", "colormap": "magma", "opacity": 0.4, "legend": False}
     image = pack.run("ConceptHeatmapOverlay", image=pictures, heatmaps=heatmaps, **options)[0]
     assert image.shape == (8, 64, 96, 3)
-    draw = pack.module("concept_attention.drawing.overlay").overlay_concept
-    assert torch.equal(image[5], draw(pictures[1], heatmaps.resized().values[1, 1], "magma", 0.4))
+    draw = pack.module("concept_attention.drawing.overlay").overlay_each
+    assert torch.equal(image[5], draw(pictures[1], heatmaps, 1, colormap="magma", opacity=0.4, legend=False)[1])
 
 
 def test_a_segmentation_has_its_own_colours(pack: Pack, heatmaps: Any, pictures: torch.Tensor) -> None:
@@ -70,11 +70,11 @@ def test_all_frames_of_a_video_are_drawn(pack: Pack) -> None:
 
 
 def test_pictures_that_do_not_fit_are_refused(pack: Pack, heatmaps: Any) -> None:
-    with pytest.raises(ValueError, match="There are 1 pictures, but heatmaps of 2 pictures. Connect the IMAGE that"):
+    with pytest.raises(ValueError, match=r"Got 1 image\(s\), but heatmaps of 2 image\(s\)\. Connect the IMAGE"):
         pack.run("ConceptHeatmapOverlay", image=torch.rand(1, 64, 96, 3), heatmaps=heatmaps)
-    with pytest.raises(ValueError, match="64 x 96 .width x height. but the heatmaps are 96 x 64, another aspect"):
+    with pytest.raises(ValueError, match="64 x 96 .width x height. but the heatmaps are 96 x 64, a different"):
         pack.run("ConceptHeatmapOverlay", image=torch.rand(2, 96, 64, 3), heatmaps=heatmaps)
-    with pytest.raises(ValueError, match="There are 2 pictures, but heatmaps of 2 x 3 frames"):
+    with pytest.raises(ValueError, match=r"Got 2 image\(s\), but heatmaps of 2 x 3 frames"):
         pack.run("ConceptHeatmapOverlay", image=torch.rand(2, 64, 96, 3), heatmaps=video_heatmaps(pack))
     with pytest.raises(ValueError, match="Unknown colour map 'jets'"):
         pack.run("ConceptHeatmapOverlay", image=torch.rand(2, 64, 96, 3), heatmaps=heatmaps, colormap="jets")
@@ -92,8 +92,8 @@ def test_a_figure_is_drawn_for_every_picture(pack: Pack, recording: Any) -> None
     ("options", "words"),
     [
         ({"concept": "boat"}, 'There is no concept "boat". Choose one of: house, sun, sky, grass.'),
-        ({"concept": "house, sun"}, "Only one concept can be drawn here, got house, sun."),
-        ({"frame": 1}, "Frame 1 does not exist: a picture has only frame 0."),
+        ({"concept": "house, sun"}, "This node draws one concept, got house, sun."),
+        ({"frame": 1}, "Frame 1 does not exist: an image has only frame 0."),
     ],
 )
 def test_a_figure_of_what_is_not_there_is_refused(

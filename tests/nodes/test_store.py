@@ -1,4 +1,4 @@
-"""Recordings in ComfyUI's folders: there and back, and nowhere else."""
+"""Saving and loading recordings inside ComfyUI's folders, and refusing every path that leads out of them."""
 
 from __future__ import annotations
 

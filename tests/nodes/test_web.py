@@ -1,4 +1,4 @@
-"""The scripts that browsers load: colours that can be told apart, and text below nodes, with a stand-in front end."""
+"""The scripts that browsers load, in a stand-in front end: slot colours and reports below nodes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from concept_attention.drawing.colormaps import _distance, _seen
+from ..support.nodes.colour_vision import least_distance
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 STAND_IN = Path(__file__).with_name("front_end.mjs")
@@ -40,10 +39,6 @@ def colours() -> dict[str, str]:
     return dict(re.findall(r'^  (CA_\w+): "(#\w{6})",$', text, re.MULTILINE))
 
 
-def rgb(code: str) -> np.ndarray:
-    return np.array([int(code[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-
-
 def test_every_socket_type_has_a_colour() -> None:
     assert set(colours()) == {"CA_CONCEPTS", "CA_RECORDING", "CA_HEATMAPS"}
 
@@ -51,9 +46,9 @@ def test_every_socket_type_has_a_colour() -> None:
 @pytest.mark.parametrize("name", ["CA_CONCEPTS", "CA_RECORDING", "CA_HEATMAPS"])
 def test_a_colour_is_told_from_all_others_in_every_kind_of_vision(name: str) -> None:
     others = {**CORE, **colours(), "the canvas": "#222222"}
-    own = rgb(others.pop(name))
+    own = others.pop(name)
     for other, code in others.items():
-        distance = float(_distance(_seen(own[None]), rgb(code))[0])
+        distance = least_distance(own, code)
         assert distance > LEAST_DISTANCE, (other, distance)
 
 

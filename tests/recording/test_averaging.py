@@ -12,10 +12,12 @@ from torch import Tensor
 from concept_attention.choices import KEEPS, check_choice
 from concept_attention.concepts import Concept
 from concept_attention.drawing.figures import layer_step_figure
+from concept_attention.errors import UserError
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.recording.averaging import AveragingBuilder
+from concept_attention.recording.builder import RecordingBuilder
 from concept_attention.recording.file import load_recording, save_recording
-from concept_attention.recording.recording import Recording, RecordingBuilder, in_float16, recording_nbytes
+from concept_attention.recording.recording import Recording, in_float16, recording_nbytes
 from concept_attention.recording.shares import ShareRule, share_rule
 from concept_attention.scores import MODES
 
@@ -25,7 +27,7 @@ LAYERS = (1, 4, 5)
 SPREAD = {"paper": 1.0, "flux2": 3000.0, "sd3": 40.0}
 
 
-def reading_of(mode: str, pad_count: int = 0) -> ShareRule:
+def rule_of(mode: str, pad_count: int = 0) -> ShareRule:
     return ShareRule(MODES[mode], MODES[mode].temperature, pad_count)
 
 
@@ -44,7 +46,7 @@ def record(
     spread = SPREAD.get(mode, 4.0) if spread is None else spread
     builders = (
         RecordingBuilder(LAYERS, dtype),
-        AveragingBuilder(LAYERS, reading_of(mode, pad_count), concepts, dtype),
+        AveragingBuilder(LAYERS, rule_of(mode, pad_count), concepts, dtype),
     )
     for step in range(steps):
         for layer in LAYERS:
@@ -142,10 +144,11 @@ def test_shares_are_kept_as_their_logarithm() -> None:
 def test_what_a_mean_does_not_tell_is_refused(mode: str, options: dict[str, Any], lost: str) -> None:
     full, mean = record(mode)
     make_heatmaps(full, **options)
-    with pytest.raises(ValueError, match=rf"only the mean of its (shares|scores).*; {lost} cannot be made.*every step"):
+    refusal = rf"only the mean of its (shares|scores).*; {lost} cannot be computed.*every step"
+    with pytest.raises(UserError, match=refusal):
         make_heatmaps(mean, **options)
     if "mode" in options:
-        with pytest.raises(ValueError, match="only the mean"):
+        with pytest.raises(UserError, match="only the mean"):
             share_rule(mean, options["mode"])
 
 
@@ -157,10 +160,10 @@ def test_a_mean_of_scores_tells_scores_at_any_temperature() -> None:
 
 
 def test_other_steps_must_have_all_layers() -> None:
-    builder = AveragingBuilder(LAYERS, reading_of("flux"), 2)
+    builder = AveragingBuilder(LAYERS, rule_of("flux"), 2)
     builder.add_layer(1, torch.zeros(1, 2, 6), torch.ones(1, 2))
     assert not builder.commit(0, 1.0) and builder.committed == 0
-    with pytest.raises(ValueError, match="Nothing was recorded"):
+    with pytest.raises(UserError, match="Nothing was recorded"):
         builder.build(
             layer_count=8,
             default_layers=(4,),
@@ -187,14 +190,14 @@ def test_a_figure_of_a_mean_has_one_column() -> None:
 
 
 def test_an_unknown_keep_is_refused() -> None:
-    with pytest.raises(ValueError, match='"all".*Choose one of every step, running mean'):
+    with pytest.raises(UserError, match="'all'.*Choose one of every step, running mean"):
         check_choice("keep", "all", KEEPS)
 
 
 def test_the_mean_of_a_cogvideox_5b_run_takes_at_most_64_mib() -> None:
     """49 frames of 720 x 480, all 42 layers, 50 steps, 5 concepts; every step kept would be 40 times as large."""
     layers, tokens = range(42), 13 * 30 * 45
-    builder = AveragingBuilder(layers, reading_of("cogvideox", 221), 5)
+    builder = AveragingBuilder(layers, rule_of("cogvideox", 221), 5)
     generator = torch.Generator().manual_seed(0)
     scores, pads = torch.randn(1, 5, tokens, generator=generator), torch.randn(1, tokens, generator=generator)
     for step in range(2):

@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 
 from concept_attention.concepts import parse_concepts
-from concept_attention.embedded import MODEL_FOLDER
+from concept_attention.embedded import FLUX_FOLDER
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.heatmaps.masks import make_masks
 from concept_attention.heatmaps.summary import summarise
@@ -44,7 +44,7 @@ PROMPTS = (
 )
 
 
-def test_maps_while_generating_agree_with_maps_of_the_finished_picture(pipeline: Any) -> None:
+def test_maps_while_generating_agree_with_maps_of_the_finished_image(pipeline: Any) -> None:
     agreements = []
     for prompt, present, absent in PROMPTS:
         concepts = parse_concepts(present, absent)
@@ -75,7 +75,7 @@ def test_padding_as_far_as_plain_pipelines_do_changes_little(pipeline: Any) -> N
 
 def test_stock_loaders_find_what_they_look_for_in_a_flux() -> None:
     """Head size 128 and the axes 16/56/56 are not in the file: a loader infers them from these shapes."""
-    with safe_open(MODEL_FOLDER / "transformer" / "diffusion_pytorch_model.safetensors", "pt") as tensors:
+    with safe_open(FLUX_FOLDER / "transformer" / "diffusion_pytorch_model.safetensors", "pt") as tensors:
         shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     assert shapes["transformer_blocks.0.attn.norm_added_k.weight"] == (128,)
     assert shapes["transformer_blocks.0.attn.add_q_proj.weight"] == (128, 128)

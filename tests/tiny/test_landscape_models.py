@@ -116,10 +116,10 @@ def test_a_transposed_grid_shows_at_once(pipeline: Any, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_masks_are_empty_for_absent_concepts(case: Case, pipeline: Any, index: int) -> None:
     scene = draw_landscape(unseen_seed(4, index), *case.shape)
-    pictures = [Image.fromarray(one) for one in scene.image.reshape(-1, *scene.image.shape[-3:])]
+    images = [Image.fromarray(one) for one in scene.image.reshape(-1, *scene.image.shape[-3:])]
     absent = [label for label in LABELS if label not in scene.words][:2]
     concepts = parse_concepts(", ".join([*scene.words, *absent]))
-    heatmaps = make_heatmaps(analyze(pipeline, pictures, concepts, noise=0.3))
+    heatmaps = make_heatmaps(analyze(pipeline, images, concepts, noise=0.3))
     figures = {one.name: one for one in summarise(heatmaps)}
     for name in absent:
         assert figures[name].absent and make_masks(heatmaps, name, "argmax").mean() <= 0.01

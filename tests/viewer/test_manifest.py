@@ -13,31 +13,30 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from concept_attention.errors import UserError
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.viewer.folder import ViewerFolder
-from concept_attention.viewer.manifest import Choice, write_view
+from concept_attention.viewer.manifest import write_view
 from concept_attention.viewer.maps import ViewerMaps, maps_of_heatmaps, maps_of_recording
 
-from ..heatmaps.test_heatmaps import make_recording
+from ..support.recordings import make_recording
 
 ADDRESS = {"subfolder": "concept_attention", "type": "temp"}
-CHOICE = Choice(["sky"], (6, 7), (0, 1, 2), "soft", 0.5, 90.0)
 
 
-def pictures(count: int = 2, height: int = 48, width: int = 80) -> Tensor:
+def images(count: int = 2, height: int = 48, width: int = 80) -> Tensor:
     return torch.rand(count, height, width, 3, generator=torch.Generator().manual_seed(1))
 
 
-def write(maps: ViewerMaps, image: Tensor, path: Path, choice: Choice = CHOICE) -> dict[str, Any]:
-    return write_view(maps, image, choice, ViewerFolder(path), ADDRESS)
+def write(maps: ViewerMaps, image: Tensor, path: Path) -> dict[str, Any]:
+    return write_view(maps, image, ViewerFolder(path), ADDRESS)
 
 
 def test_the_manifest_says_all_that_a_viewer_needs(tmp_path: Path) -> None:
-    manifest = write(maps_of_recording(make_recording()), pictures(), tmp_path)
+    manifest = write(maps_of_recording(make_recording()), images(), tmp_path)
     assert json.loads(json.dumps(manifest, allow_nan=False)) == manifest
     entries = manifest.pop("pictures")
     assert manifest == {
-        "version": 1,
         "concepts": [{"name": name, "role": "concept"} for name in ("sky", "house", "tree")],
         "kind": "share",
         "average": "values",
@@ -51,11 +50,7 @@ def test_the_manifest_says_all_that_a_viewer_needs(tmp_path: Path) -> None:
         "grid": [1, 3, 5],
         "visible": [1.0, 1.0],
         "image_size": [48, 80],
-        "reduced": "",
-        "choice": {
-            **{"concepts": ["sky"], "layers": [6, 7], "steps": [0, 1, 2]},
-            **{"method": "soft", "threshold": 0.5, "percentile": 90.0},
-        },
+        "reduced": False,
     }
     for entry in entries:
         assert set(entry) == {"frames", "values", "dtype", "offset", "scale", "shape"}
@@ -66,8 +61,8 @@ def test_the_manifest_says_all_that_a_viewer_needs(tmp_path: Path) -> None:
             assert {**file, **ADDRESS} == file and (tmp_path / file["filename"]).is_file()
 
 
-def test_the_files_hold_numbers_and_pictures_of_each_of_a_batch(tmp_path: Path) -> None:
-    recording, image = make_recording(), pictures()
+def test_the_files_hold_numbers_and_images_of_each_of_a_batch(tmp_path: Path) -> None:
+    recording, image = make_recording(), images()
     manifest = write(maps_of_recording(recording), image, tmp_path)
     for index, entry in enumerate(manifest["pictures"]):
         raw = np.frombuffer((tmp_path / entry["values"]["filename"]).read_bytes(), "<u2").reshape(entry["shape"])
@@ -79,14 +74,14 @@ def test_the_files_hold_numbers_and_pictures_of_each_of_a_batch(tmp_path: Path) 
 
 
 def test_the_same_again_is_the_same_files(tmp_path: Path) -> None:
-    first = write(maps_of_recording(make_recording()), pictures(), tmp_path)
+    first = write(maps_of_recording(make_recording()), images(), tmp_path)
     before = {path: path.stat().st_ino for path in tmp_path.glob("*.*")}
-    assert write(maps_of_recording(make_recording()), pictures(), tmp_path) == first
+    assert write(maps_of_recording(make_recording()), images(), tmp_path) == first
     assert {path: path.stat().st_ino for path in tmp_path.glob("*.*")} == before and len(before) == 4
 
 
-def test_pictures_of_another_size_are_other_files(tmp_path: Path) -> None:
-    """Black pictures of the same number of pixels."""
+def test_images_of_another_size_are_other_files(tmp_path: Path) -> None:
+    """Black images of the same number of pixels."""
     tall, wide = (maps_of_recording(make_recording(grid=grid, batch=1)) for grid in ((1, 4, 2), (1, 2, 4)))
     names = {
         write(maps, torch.zeros(1, *maps.image_size, 3), tmp_path)["pictures"][0]["frames"][0]["filename"]
@@ -95,14 +90,14 @@ def test_pictures_of_another_size_are_other_files(tmp_path: Path) -> None:
     assert len(names) == 2
 
 
-def test_what_was_joined_is_said_in_a_sentence(tmp_path: Path) -> None:
+def test_it_says_whether_steps_or_layers_were_joined(tmp_path: Path) -> None:
     recording = make_recording()
-    manifest = write(maps_of_recording(recording, picture_limit=2 * 4 * 3 * 15 * 2), pictures(), tmp_path)
+    manifest = write(maps_of_recording(recording, image_limit=2 * 4 * 3 * 15 * 2), images(), tmp_path)
     assert manifest["step_groups"] == [[0], [1, 2]] and manifest["steps"] == [4, 5] and manifest["sigmas"] == [1.0, 0.9]
-    assert manifest["reduced"] == "Averaged to be small enough for a browser: steps 4, 5-6."
-    manifest = write(maps_of_recording(recording, picture_limit=2 * 3 * 15 * 2), pictures(), tmp_path)
+    assert manifest["reduced"] is True
+    manifest = write(maps_of_recording(recording, image_limit=2 * 3 * 15 * 2), images(), tmp_path)
     assert manifest["layer_groups"] == [[2, 5], [6, 7]] and manifest["layers"] == [2, 6]
-    assert manifest["reduced"] == "Averaged to be small enough for a browser: steps 4-6 and layers 2-5, 6-7."
+    assert manifest["reduced"] is True
 
 
 @pytest.mark.parametrize(
@@ -118,7 +113,7 @@ def test_every_frame_of_every_video_names_its_latent_frame(
     tmp_path: Path, counts: tuple[int, ...] | None, expected: list[int]
 ) -> None:
     recording = dataclasses.replace(make_recording(grid=(3, 3, 5)), frame_counts=counts)
-    each, image = len(expected), pictures(2 * len(expected))
+    each, image = len(expected), images(2 * len(expected))
     for maps in (maps_of_recording(recording), maps_of_heatmaps(make_heatmaps(recording))):
         for video, entry in enumerate(write(maps, image, tmp_path)["pictures"]):
             assert entry["shape"][3:] == [3, 3, 5]
@@ -129,31 +124,30 @@ def test_every_frame_of_every_video_names_its_latent_frame(
 
 def test_all_frames_of_one_token_are_shown(tmp_path: Path) -> None:
     maps = maps_of_recording(dataclasses.replace(make_recording(), frame_counts=(5,)))
-    entries = write(maps, pictures(10), tmp_path)["pictures"]
+    entries = write(maps, images(10), tmp_path)["pictures"]
     assert [[frame["t"] for frame in entry["frames"]] for entry in entries] == [[0] * 5] * 2
 
 
 def test_a_mean_over_steps_says_that_it_is_one(tmp_path: Path) -> None:
     recording = dataclasses.replace(make_recording(steps=1), averaged="share")
-    manifest = write(maps_of_recording(recording), pictures(), tmp_path)
-    assert manifest["reduced"] == "This recording keeps only the mean over its steps."
+    manifest = write(maps_of_recording(recording), images(), tmp_path)
+    assert manifest["reduced"] is True
     assert manifest["step_groups"] == [[0]] and manifest["pictures"][0]["shape"][0] == 1
 
 
 def test_finished_heatmaps_have_nothing_to_choose(tmp_path: Path) -> None:
     heatmaps = make_heatmaps(make_recording(), kind="score")
-    choice = Choice(["sky", "tree"], (), (), "otsu", 0.5, 90.0)
-    manifest = write(maps_of_heatmaps(heatmaps), pictures(), tmp_path, choice)
+    manifest = write(maps_of_heatmaps(heatmaps), images(), tmp_path)
     for key in ("layers", "layer_groups", "default_layers", "steps", "step_groups", "sigmas"):
         assert manifest[key] == []
-    assert manifest["kind"] == "score" and manifest["choice"]["layers"] == []
+    assert manifest["kind"] == "score" and manifest["reduced"] is False
     assert [entry["shape"] for entry in manifest["pictures"]] == [[1, 1, 3, 1, 3, 5]] * 2
 
 
 def test_older_files_go_and_none_of_this_run(tmp_path: Path) -> None:
     folder = ViewerFolder(tmp_path, limit=1)
-    write_view(maps_of_recording(make_recording(seed=1)), pictures(), CHOICE, folder, ADDRESS)
-    manifest = write_view(maps_of_recording(make_recording(seed=2)), pictures(), CHOICE, folder, ADDRESS)
+    write_view(maps_of_recording(make_recording(seed=1)), images(), folder, ADDRESS)
+    manifest = write_view(maps_of_recording(make_recording(seed=2)), images(), folder, ADDRESS)
     named = {entry["values"]["filename"] for entry in manifest["pictures"]}
     named |= {frame["filename"] for entry in manifest["pictures"] for frame in entry["frames"]}
     assert {path.name for path in tmp_path.iterdir()} == named | {"generation"}
@@ -162,16 +156,16 @@ def test_older_files_go_and_none_of_this_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("grid", "image", "message"),
     [
-        ((1, 3, 5), (3, 48, 80), "There are 3 pictures, but heatmaps of 2 pictures. Connect the IMAGE that was"),
-        ((1, 3, 5), (4, 48, 80), "There are 4 pictures, but heatmaps of 2 pictures"),
-        ((3, 3, 5), (2, 48, 80), "There are 2 pictures, but heatmaps of 2 x 3 frames"),
-        ((3, 3, 5), (18, 48, 80), "There are 18 pictures, but heatmaps of 2 x 3 frames"),
-        ((1, 3, 5), (2, 80, 48), "another aspect"),
+        ((1, 3, 5), (3, 48, 80), r"Got 3 image\(s\), but heatmaps of 2 image\(s\)\. Connect the IMAGE that was"),
+        ((1, 3, 5), (4, 48, 80), r"Got 4 image\(s\), but heatmaps of 2 image\(s\)"),
+        ((3, 3, 5), (2, 48, 80), r"Got 2 image\(s\), but heatmaps of 2 x 3 frames"),
+        ((3, 3, 5), (18, 48, 80), r"Got 18 image\(s\), but heatmaps of 2 x 3 frames"),
+        ((1, 3, 5), (2, 80, 48), "a different aspect ratio"),
     ],
 )
-def test_pictures_that_do_not_belong_to_the_maps_are_refused(
+def test_images_that_do_not_belong_to_the_maps_are_refused(
     tmp_path: Path, grid: tuple[int, int, int], image: tuple[int, int, int], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=message):
-        write(maps_of_recording(make_recording(grid=grid)), pictures(*image), tmp_path)
+    with pytest.raises(UserError, match=message):
+        write(maps_of_recording(make_recording(grid=grid)), images(*image), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -16,7 +16,7 @@ from concept_attention.concepts import Concept
 from concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps
 from concept_attention.viewer.maps import StoredMaps, ViewerMaps, maps_of_heatmaps, maps_of_recording, split_evenly
 
-from ..heatmaps.test_heatmaps import MODE_NAMES, make_recording, naive_shares, naive_softmax
+from ..support.recordings import MODE_NAMES, make_recording, naive_shares, naive_softmax
 
 STEP = 1 / 65535  # between two neighbouring stored shares
 
@@ -59,17 +59,17 @@ def test_means_of_what_is_stored_are_the_heatmaps(mode: str, grid: tuple[int, in
     temperature = 1000.0 if mode == "flux2" else 1.0
     for steps, layers in (([0, 1, 2], [0, 1, 2, 3]), ([1], [3]), ([0, 2], [1, 2])):
         expected = naive_shares(recording, mode, steps, layers, temperature)
-        for picture in range(2):
-            stored = maps.of_picture(picture)
+        for image in range(2):
+            stored = maps.of_image(image)
             got = naive_map(maps, stored, steps, layers)
-            torch.testing.assert_close(got, expected[picture], rtol=0, atol=tolerance(maps, stored))
+            torch.testing.assert_close(got, expected[image], rtol=0, atol=tolerance(maps, stored))
 
 
 def test_another_mode_and_temperature_are_stored_as_they_are_read() -> None:
     recording = make_recording("flux")
     maps = maps_of_recording(recording, "flux2", 3.0)
     assert (maps.average, maps.temperature) == ("softmax", 3.0)
-    stored = maps.of_picture(1)
+    stored = maps.of_image(1)
     expected = make_heatmaps(recording, "5,6", "0-1", "flux2", 3.0).values[1]
     got = naive_map(maps, stored, [0, 1], [1, 2])[:, 0]
     torch.testing.assert_close(got, expected, rtol=0, atol=tolerance(maps, stored))
@@ -78,7 +78,7 @@ def test_another_mode_and_temperature_are_stored_as_they_are_read() -> None:
 
 def test_shares_use_all_levels_from_0_to_1() -> None:
     maps = maps_of_recording(make_recording())
-    stored = maps.of_picture(0)
+    stored = maps.of_image(0)
     assert (stored.offset, stored.scale) == (0.0, STEP)
     assert stored.stored.dtype == "<u2" and stored.stored.shape == (3, 4, 3, 1, 3, 5)
 
@@ -111,9 +111,9 @@ def test_too_many_maps_are_joined_and_their_weighted_means_stay_exact(
     mode: str, most: int, step_groups: tuple[tuple[int, ...], ...], layer_groups: tuple[tuple[int, ...], ...]
 ) -> None:
     recording = make_recording(mode, steps=7)
-    maps = maps_of_recording(recording, picture_limit=most * MAP_BYTES)
+    maps = maps_of_recording(recording, image_limit=most * MAP_BYTES)
     assert maps.step_groups == step_groups and maps.layer_groups == layer_groups
-    stored = maps.of_picture(1)
+    stored = maps.of_image(1)
     assert stored.stored.nbytes <= max(1, most) * MAP_BYTES
     everything = naive_map(maps, stored, range(len(maps.step_groups)), range(len(maps.layer_groups)))
     expected = make_heatmaps(recording, "all").values[1]
@@ -123,7 +123,7 @@ def test_too_many_maps_are_joined_and_their_weighted_means_stay_exact(
     torch.testing.assert_close(one[:, 0], expected, rtol=0, atol=tolerance(maps, stored))
 
 
-def test_all_pictures_of_a_large_batch_have_a_limit_together() -> None:
+def test_all_images_of_a_large_batch_have_a_limit_together() -> None:
     recording = make_recording(batch=3)
     assert len(maps_of_recording(recording, run_limit=3 * 12 * MAP_BYTES).step_groups) == 3
     assert len(maps_of_recording(recording, run_limit=3 * 12 * MAP_BYTES - 1).step_groups) == 2
@@ -145,27 +145,25 @@ def test_finished_heatmaps_are_one_step_and_one_layer(kind: Kind, frames: int) -
     maps = maps_of_heatmaps(heatmaps)
     assert (maps.kind, maps.average) == (kind, "values") and maps.grid == (frames, 3, 5)
     assert maps.step_groups == maps.layer_groups == maps.steps == maps.sigmas == maps.default_layers == ()
-    for picture in range(2):
-        stored = maps.of_picture(picture)
+    for image in range(2):
+        stored = maps.of_image(image)
         assert stored.stored.shape == (1, 1, 3, frames, 3, 5)
         if kind != "score":
             assert (stored.offset, stored.scale) == (0.0, STEP)
         for place in itertools.product(range(3), range(frames), range(3), range(5)):
-            expected = (
-                heatmaps.values[(picture, *place)] if frames > 1 else heatmaps.values[picture, place[0]][place[2:]]
-            )
+            expected = heatmaps.values[(image, *place)] if frames > 1 else heatmaps.values[image, place[0]][place[2:]]
             assert abs(value(stored, 0, 0, *place) - float(expected)) <= stored.scale / 2 + 1e-6
 
 
 def test_a_flat_map_is_stored_and_comes_back() -> None:
     flat = Heatmaps(torch.full((1, 1, 2, 2), -7.5), (Concept("sky", "sky"),), "score", (32, 32))
-    stored = maps_of_heatmaps(flat).of_picture(0)
+    stored = maps_of_heatmaps(flat).of_image(0)
     assert stored.scale > 0 and value(stored, 0, 0, 0, 0, 0, 0) == -7.5
 
 
 def test_scores_of_absurd_size_are_stored_as_finite_numbers() -> None:
     recording = make_recording("flux2")
-    stored = maps_of_recording(dataclasses.replace(recording, scores=recording.scores * 1e33)).of_picture(0)
+    stored = maps_of_recording(dataclasses.replace(recording, scores=recording.scores * 1e33)).of_image(0)
     assert math.isfinite(stored.offset) and math.isfinite(stored.scale)
 
 

@@ -1,8 +1,8 @@
-"""Where the recordings of patched models wait until the graph asks for them.
+"""Cache of the recordings of patched models, looked up by the sampled latent.
 
-A patched MODEL has no edge back into the graph. Its runs therefore lay their recordings here, each under the content of
-the latent that the run returned, and whoever holds that latent finds it again: the sampler may have been served from
-the host's cache, and two samplers may share one MODEL.
+A patched MODEL has no edge back into the graph. Its runs therefore put their recordings here, under a digest of the
+latent that the run returned, and the node that gets this latent looks them up. That works also if the sampler's output
+comes from the host's cache, or two samplers share one MODEL.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ import comfy.model_management
 import torch
 from comfy_execution.utils import get_executing_context
 
+from ...errors import UserError
 from ...recording.recording import Recording
 
 MEBIBYTE = 1 << 20
-MOST_REMEMBERED = 256  # runs whose recording is gone, kept for the sake of a good error
+MAX_EMPTY_RUNS = 256  # runs without a recording that are remembered for the error message
 SHAPES_NAMED = 4  # in an error
 
 
 def digest(samples: Any) -> str:
-    """Hash of what a latent holds, as the host hands it on.
+    """Hash of a latent's content, the same before and after the host moves it.
 
-    KSampler moves a latent to the host's intermediate device and dtype, which comes after a patched model has seen it;
-    SamplerCustomAdvanced leaves the dtype alone. Both end at the same digest.
+    KSampler moves a latent to the host's intermediate device and dtype after the patched model's run has ended;
+    SamplerCustomAdvanced leaves the dtype alone. Both get the same digest.
 
     Args:
         samples: a LATENT's `samples`: a tensor of any shape and dtype, or a nested one.
@@ -36,9 +37,9 @@ def digest(samples: Any) -> str:
     nested = getattr(samples, "is_nested", False)
     content = hashlib.sha256()
     for part in samples.unbind() if nested else (samples,):
-        kept = part.detach().to("cpu", comfy.model_management.intermediate_dtype())
-        content.update(repr(tuple(kept.shape)).encode())
-        content.update(kept.contiguous().flatten().view(torch.uint8).numpy().data)
+        moved = part.detach().to("cpu", comfy.model_management.intermediate_dtype())
+        content.update(repr(tuple(moved.shape)).encode())
+        content.update(moved.contiguous().flatten().view(torch.uint8).numpy().data)
     return content.hexdigest()
 
 
@@ -47,13 +48,13 @@ class _Run:
     """A finished run of a patched model."""
 
     number: int
-    digests: tuple[str, ...]  # the first is the run's result
+    digests: tuple[str, ...]  # the first is that of the sampled latent
     shape: tuple[int, ...]
     settings: str
-    place: tuple[Any, ...] | None
+    node: tuple[Any, ...] | None  # see `_executing_node`
     recording: Recording | None
     reason: str  # why nothing was recorded
-    evicted: int = 0  # bytes of the recording that had to go
+    evicted: int = 0  # bytes of the evicted recording
 
     @property
     def nbytes(self) -> int:
@@ -61,12 +62,12 @@ class _Run:
 
 
 class RecordingCache:
-    """The recordings of the latest runs, bounded, the least recently used out first. Safe to use from several threads.
+    """The latest recordings, up to a limit; the least recently used is evicted first. Safe to use from several threads.
 
     Args:
-        max_runs: recordings to keep, at least 1.
-        max_bytes: memory they may take together. The newest recording stays in any case, as it is about to be asked
-            for; alone, it may be larger.
+        max_runs: recordings to hold, at least 1.
+        max_bytes: memory they may take together. The newest recording always stays, as it will be needed next; alone,
+            it may be larger.
     """
 
     def __init__(self, max_runs: int = 8, max_bytes: int = 512 * MEBIBYTE) -> None:
@@ -76,74 +77,62 @@ class RecordingCache:
         self._runs: list[_Run] = []  # least recently used first
         self._count = 0
 
-    @property
-    def kept(self) -> int:
-        """Recordings there are."""
-        with self._lock:
-            return sum(run.recording is not None for run in self._runs)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory they take."""
-        with self._lock:
-            return sum(run.nbytes for run in self._runs)
-
     def put(self, latents: Sequence[Any], settings: str, recording: Recording | None, reason: str = "") -> None:
-        """Keep what a run recorded.
+        """Add the recording of a run.
 
-        A run takes the place of an earlier one that returned the same latent, if it had the same settings, or if the
-        same node of the graph ran again with others: the picture does not depend on the concepts.
+        It replaces an earlier run that returned the same latent, if that had the same settings, or if the same node of
+        the graph ran again with others: the latent does not depend on the concepts.
 
         Args:
-            latents: `samples` of the run's result, then of whatever else it returned and shall be found by.
-            settings: fingerprint of the settings it was recorded with.
+            latents: `samples` of the sampled latent, then of other outputs to find the recording by.
+            settings: fingerprint of the run's settings.
             recording: None if nothing was recorded.
             reason: why nothing was recorded.
         """
         digests = tuple(digest(latent) for latent in latents)
-        place = _place()
+        node = _executing_node()
         with self._lock:
-            self._runs = [run for run in self._runs if not _replaces(digests[0], settings, place, run)]
+            self._runs = [run for run in self._runs if not _replaces(digests[0], settings, node, run)]
             self._count += 1
             shape = tuple(latents[0].shape)
-            self._runs.append(_Run(self._count, digests, shape, settings, place, recording, reason))
-            self._make_room()
+            self._runs.append(_Run(self._count, digests, shape, settings, node, recording, reason))
+            self._evict()
 
     def find(self, samples: Any, settings: str | None = None) -> Recording:
         """The recording of the run that returned this latent.
 
         Args:
             samples: a LATENT's `samples`.
-            settings: fingerprint of the settings to choose by where several runs returned the same latent.
+            settings: fingerprint to choose by if several runs returned the same latent.
 
         Raises:
-            ValueError: if there is none, or more than one to choose from; it says which of the possible reasons it is.
+            UserError: if there is none, or more than one to choose from; it says why.
         """
-        wanted = digest(samples)
+        sought = digest(samples)
         with self._lock:
-            same = [run for run in self._runs if wanted in run.digests]
+            same = [run for run in self._runs if sought in run.digests]
             fitting = [run for run in same if settings in (None, run.settings)]
             if len({run.settings for run in fitting}) > 1:
-                raise ValueError(
+                raise UserError(
                     f"This latent was sampled {len(fitting)} times, with different concepts or settings each time. "
                     "Connect the patched MODEL as well, which says what to collect."
                 )
             if not fitting:
-                raise ValueError(self._why_unknown(samples, bool(same)))
+                raise UserError(self._why_unknown(samples, bool(same)))
             run = max(fitting, key=lambda run: run.number)
             if run.recording is None:
-                raise ValueError(self._why_without(run))
+                raise UserError(self._why_without(run))
             self._runs.remove(run)
             self._runs.append(run)
             return run.recording
 
-    def _make_room(self) -> None:
-        kept = [run for run in self._runs if run.recording is not None]
-        while len(kept) > 1 and (len(kept) > self._max_runs or sum(run.nbytes for run in kept) > self._max_bytes):
-            oldest = kept.pop(0)
+    def _evict(self) -> None:
+        held = [run for run in self._runs if run.recording is not None]
+        while len(held) > 1 and (len(held) > self._max_runs or sum(run.nbytes for run in held) > self._max_bytes):
+            oldest = held.pop(0)
             oldest.evicted, oldest.recording = oldest.nbytes, None
-        gone = [run for run in self._runs if run.recording is None]
-        forgotten = {run.number for run in gone[: max(0, len(gone) - MOST_REMEMBERED)]}
+        empty = [run for run in self._runs if run.recording is None]
+        forgotten = {run.number for run in empty[: max(0, len(empty) - MAX_EMPTY_RUNS)]}
         self._runs = [run for run in self._runs if run.number not in forgotten]
 
     def _why_without(self, run: _Run) -> str:
@@ -171,24 +160,24 @@ class RecordingCache:
         if shape in known:
             return (
                 f"This latent of shape {shape} is not what a patched MODEL returned: latents of that shape were "
-                "sampled, but their content is another. Another MODEL sampled it, or a node changed it since. "
+                "sampled, but their content differs. It came from another MODEL, or a later node changed it. "
                 "Connect the sampler's own LATENT, and the patch node's MODEL to that sampler."
             )
         latest = ", ".join(map(str, known[-SHAPES_NAMED:]))
         return (
-            f"No patched MODEL returned a latent of shape {shape}; the latest were of {latest}. Another MODEL sampled "
-            "it, or it was scaled, cropped or split since. Connect the sampler's own LATENT."
+            f"No patched MODEL returned a latent of shape {shape}; the latest were of {latest}. It came from another "
+            "MODEL, or a later node scaled, cropped or split it. Connect the sampler's own LATENT."
         )
 
 
-def _place() -> tuple[Any, ...] | None:
-    """The node of the graph that is being executed, and which item of a list it works on; None outside of a graph."""
+def _executing_node() -> tuple[Any, ...] | None:
+    """Id of the node that is being executed, and the index of its list item; None outside of a graph."""
     context = get_executing_context()
     return None if context is None else (context.node_id, context.list_index)
 
 
-def _replaces(result: str, settings: str, place: tuple[Any, ...] | None, older: _Run) -> bool:
-    return result == older.digests[0] and (settings == older.settings or (place is not None and place == older.place))
+def _replaces(result: str, settings: str, node: tuple[Any, ...] | None, older: _Run) -> bool:
+    return result == older.digests[0] and (settings == older.settings or (node is not None and node == older.node))
 
 
 RECORDING_CACHE = RecordingCache()

@@ -1,4 +1,4 @@
-"""Sampling with concepts through core's own functions, so that widgets, previews, masks and results are core's."""
+"""Sampling with concepts through ComfyUI's own functions, so that previews, masks and latents are ComfyUI's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import nodes
 from comfy_extras.nodes_custom_sampler import SamplerCustomAdvanced
 
+from ...errors import UserError
 from ...recording.recording import Recording
 from .engine.run import RunResult
 from .engine.settings import Settings
@@ -14,7 +15,7 @@ from .patching import patch_guider, patch_model
 
 
 class ResultHolder:
-    """An `on_result` that keeps what the latest run recorded."""
+    """An `on_result` that holds the latest run's result."""
 
     def __init__(self) -> None:
         self._result: RunResult | None = None
@@ -23,15 +24,15 @@ class ResultHolder:
         self._result = result
 
     def recording(self) -> Recording:
-        """What was recorded.
+        """The latest run's recording.
 
         Raises:
-            ValueError: if nothing was; it says why.
+            UserError: if nothing was recorded; it says why.
         """
         if self._result is None:
-            raise ValueError("Nothing was recorded: no step was sampled. Give the sampler steps, and denoise above 0.")
+            raise UserError("Nothing was recorded: no step was sampled. Give the sampler steps, and denoise above 0.")
         if self._result.recording is None:
-            raise ValueError(f"Nothing was recorded: {self._result.reason}")
+            raise UserError(f"Nothing was recorded: {self._result.reason}")
         return self._result.recording
 
 
@@ -48,43 +49,43 @@ def sample(
     latent: dict[str, Any],
     denoise: float = 1.0,
 ) -> tuple[dict[str, Any], Recording]:
-    """What KSampler does, and the recording of it.
+    """Sample as KSampler does, and record.
 
     Args:
         model: a MODEL without concept attention; it is not changed.
         settings: what to record.
-        seed, steps, cfg, sampler_name, scheduler, positive, negative, latent, denoise: as of KSampler.
+        seed, steps, cfg, sampler_name, scheduler, positive, negative, latent, denoise: see KSampler.
 
     Returns:
         KSampler's LATENT, bit for bit, and the recording.
 
     Raises:
-        ValueError: as `patch_model`, and if nothing was recorded.
+        UserError: see `patch_model`, and if nothing was recorded.
     """
-    kept = ResultHolder()
-    patched = patch_model(model, settings, kept)
+    holder = ResultHolder()
+    patched = patch_model(model, settings, holder)
     (output,) = nodes.common_ksampler(
         patched, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent, denoise=denoise
     )
-    return output, kept.recording()
+    return output, holder.recording()
 
 
 def sample_custom(
     noise: Any, guider: Any, sampler: Any, sigmas: Any, latent: dict[str, Any], settings: Settings
 ) -> tuple[dict[str, Any], dict[str, Any], Recording]:
-    """What SamplerCustomAdvanced does, and the recording of it.
+    """Sample as SamplerCustomAdvanced does, and record.
 
     Args:
-        noise, guider, sampler, sigmas, latent: as of SamplerCustomAdvanced; the guider is not changed.
+        noise, guider, sampler, sigmas, latent: see SamplerCustomAdvanced; the guider is not changed.
         settings: what to record.
 
     Returns:
         Both LATENTs of SamplerCustomAdvanced, bit for bit, and the recording.
 
     Raises:
-        ValueError: as `patch_guider`, and if nothing was recorded.
+        UserError: see `patch_guider`, and if nothing was recorded.
     """
-    kept = ResultHolder()
-    patched = patch_guider(guider, settings, kept)
+    holder = ResultHolder()
+    patched = patch_guider(guider, settings, holder)
     output, denoised = SamplerCustomAdvanced.execute(noise, patched, sampler, sigmas, latent).result
-    return output, denoised, kept.recording()
+    return output, denoised, holder.recording()

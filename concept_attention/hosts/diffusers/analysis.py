@@ -1,4 +1,4 @@
-"""The concepts of existing pictures: noise them, look once, stop after the last joint block that is kept."""
+"""The concepts of existing images: add noise, evaluate the model once, stop after the last kept joint block."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from torch import Tensor
 
 from ...choices import Pooling, Reader
 from ...concepts import Concept
+from ...errors import UserError
 from ...images import from_pil, to_pil
 from ...recording.recording import Recording
 from ..unknown_words import warn_of_unknown_words
 from .encode import encode_concepts
 from .loading import defaults_for
-from .pipelines.request import model_name
+from .pipelines.request import check_side, model_name
 from .recorder import Recorder
 from .registry import family_of
 from .stream import StopForward
@@ -45,28 +46,41 @@ def analyze(
     dtype: torch.dtype = torch.float32,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Recording:
-    """Record where the concepts are in existing pictures, or in a video.
+    """Record where the concepts are in existing images, or in a video.
 
     Args:
-        pipeline: as `load_pipeline` gives it.
-        image: a picture, or several of one size; of any kind that `from_pil` converts. A model of videos takes them for
-            the frames of one video, as many as its VAE makes: 8 n + 1 for CogVideoX.
+        pipeline: from `load_pipeline`.
+        image: an image, or several of one size; of any kind that `from_pil` converts. A video model takes several as
+            the frames of one video: 8 n + 1 for CogVideoX.
         concepts: what to look for.
-        prompt: what the picture shows; may be empty.
-        noise: sigma at which the model looks, above 0 (the picture) up to 1 (only noise).
+        prompt: what the image shows; may be empty.
+        noise: noise level (sigma) that is added, above 0 (the image) up to 1 (only noise).
         samples: independent noises; they are the recording's steps and are averaged by `make_heatmaps`.
-        width, height: pixels to look at, multiples of 16. One of them keeps the picture's aspect; none keeps it at
-            about the model's own size.
-        seed: of the first noise; noise i has seed + i and is the same for every picture.
-        layers, mode, pooling, reader, max_tokens, dtype: as in `generate`.
+        width, height: pixels the model gets, multiples of 16. With one of them the aspect ratio is kept; with none it
+            is kept at about the model's own size.
+        seed: of the first noise; noise i has seed + i and is the same for every image.
+        layers, mode, pooling, reader, max_tokens, dtype: see `generate`.
         on_step: called after each sample with (samples done, samples in all).
 
     Returns:
-        A recording whose grid covers the whole picture and whose image size is the original's.
+        A recording whose grid covers the whole image and whose image size is the original's.
 
     Raises:
-        ValueError: for a noise level or number of samples out of range, pictures of different sizes, sides that
-            are not multiples of 16, and as `encode_concepts` and `Recorder`.
+        UserError: for a noise level or number of samples out of range, no image, images of different sizes, a number
+            of frames that the model cannot take, sides that are not multiples of 16, and as `encode_concepts` and
+            `Recorder`.
+
+    Example:
+        >>> from PIL import Image
+        >>> from concept_attention.concepts import parse_concepts
+        >>> from concept_attention.hosts.diffusers import analyze, load_pipeline
+        >>> pipeline = load_pipeline("tiny", device="cpu")
+        >>> image = Image.new("RGB", (128, 64), "skyblue")
+        >>> recording = analyze(pipeline, image, parse_concepts("sky, grass"), width=64, samples=2)
+        >>> recording.grid, recording.image_size, recording.sigmas
+        ((1, 2, 4), (64, 128), (0.5, 0.5))
+        >>> recording.scores.shape  # samples, layers, images, concepts, image tokens
+        torch.Size([2, 4, 1, 2, 8])
 
     Source: the authors' `encode_image`.
     """
@@ -76,15 +90,14 @@ def analyze(
     max_tokens = defaults.max_tokens if max_tokens is None else max_tokens
     rows, columns = image_to_tokens(images[0].size, width, height, defaults.side)
     width, height = 16 * columns, 16 * rows
-    batch, frames = (1, len(images)) if family.VIDEO else (len(images), 1)
-    layout = family.layout(pipeline, width, height, frames)
+    layout = family.layout(pipeline, width, height, len(images) if family.video else 1)
     warn_of_unknown_words(family.tokenizer(pipeline), [prompt])
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
     recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, dtype)
-    latents = family.encode_pictures(pipeline, _pixels(images, width, height))
-    inputs = family.conditions(pipeline, prompt, batch, width, height, noise, latents, max_tokens)
+    latents = family.encode_images(pipeline, _pixels(images, width, height))
+    inputs = family.conditions(pipeline, prompt, latents, width, height, noise, max_tokens)
 
-    with recorder.watching(stop=True):
+    with recorder.watching(stop_after_last_layer=True):
         for sample in range(samples):
             generator = torch.Generator().manual_seed(seed + sample)
             fresh = torch.randn(latents.shape[1:], generator=generator).to(latents)
@@ -102,30 +115,31 @@ def analyze(
 
 def _check(images: Sequence[Image.Image], noise: float, samples: int) -> None:
     if not images:
-        raise ValueError("There is no picture. Give at least one.")
+        raise UserError("There is no image. Give at least one.")
     if not 0 < noise <= 1:
-        raise ValueError(f"Noise must be above 0 and at most 1, got {noise:g}. 0.3 to 0.6 works best.")
+        raise UserError(f"Noise must be above 0 and at most 1, got {noise:g}. 0.3 to 0.6 works best.")
     if samples < 1:
-        raise ValueError(f"There must be at least one noise sample, got {samples}.")
+        raise UserError(f"There must be at least one noise sample, got {samples}.")
     sizes = sorted({one.size for one in images})
     if len(sizes) > 1:
-        raise ValueError(f"Pictures of a batch must have one size, got {sizes}. Analyze them one by one.")
+        raise UserError(f"Images of a batch must have one size, got {sizes}. Analyze them one by one.")
 
 
 def image_to_tokens(size: tuple[int, int], width: int | None, height: int | None, side: int) -> tuple[int, int]:
-    """Token rows and columns that a picture of `size` (width, height) is looked at with.
+    """Token rows and columns of the grid that an image is analyzed with.
 
     Args:
-        size: of the picture, pixels.
+        size: (width, height) of the image, pixels.
         width, height: pixels asked for, or None.
         side: the model's own, pixels.
 
     Raises:
-        ValueError: if `width` or `height` is no positive multiple of 16.
+        UserError: if `width` or `height` is no positive multiple of 16.
     """
-    for name, given in (("Width", width), ("Height", height)):
-        if given is not None and (given < 16 or given % 16):
-            raise ValueError(f"{name} must be a positive multiple of 16, got {given}.")
+    if width is not None:
+        check_side("Width", width)
+    if height is not None:
+        check_side("Height", height)
     scale = side / math.sqrt(size[0] * size[1])
     if width is not None:
         scale = width / size[0]
@@ -137,6 +151,6 @@ def image_to_tokens(size: tuple[int, int], width: int | None, height: int | None
 
 
 def _pixels(images: Sequence[Image.Image], width: int, height: int) -> Tensor:
-    """Pictures at the size the model looks at, (B, 3, H, W) float32, -1 to 1."""
+    """Images at the size that the model gets, (B, 3, H, W) float32, -1 to 1."""
     arrays = [np.asarray(one.resize((width, height), Image.Resampling.LANCZOS)) for one in images]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -1,4 +1,4 @@
-"""Pictures from prompts, with the recording of where their concepts were placed."""
+"""Images and videos from prompts, with the recording of their concepts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from PIL.Image import Image
 
 from ...choices import Keep, Pooling, Reader
 from ...concepts import Concept
+from ...errors import UserError
 from ...recording.recording import Recording
 from ..unknown_words import warn_of_unknown_words
 from .encode import encode_concepts
 from .loading import defaults_for
-from .pipelines.request import Request, model_name
+from .pipelines.request import Request, check_side, model_name
 from .recorder import Recorder
 from .registry import family_of
 
@@ -29,7 +30,8 @@ class Result:
     """What was generated and its recording.
 
     Attributes:
-        images: a picture per prompt; none where videos were made.
+        images: one per prompt; none if videos were made.
+        recording: of the concepts.
         videos: the frames of a video per prompt.
     """
 
@@ -60,34 +62,47 @@ def generate(
     keep: Keep = "every step",
     on_step: Callable[[int, int], None] | None = None,
 ) -> Result:
-    """Generate one picture, or video, per prompt and record its concepts at every step.
+    """Generate one image, or video, per prompt and record its concepts at every step.
 
-    They are bit-identical to those the pipeline makes without concepts; where its scheduler draws noise of its
-    own, to those it makes after `torch.manual_seed(seed)`.
+    They are bit-identical to what the pipeline makes without concepts; if its scheduler draws noise of its own, to
+    what it makes after `torch.manual_seed(seed)`.
 
     Args:
-        pipeline: as `load_pipeline` gives it.
+        pipeline: from `load_pipeline`.
         prompt: one prompt, or a batch.
-        concepts: what to look for, the same in every picture.
-        negative_prompt: used where `cfg` is above 1.
+        concepts: what to look for, the same in every image.
+        negative_prompt: used if `cfg` is above 1.
         width, height: pixels, multiples of 16; None is the model's own size.
-        frames: of a video, as many as the model's VAE makes: 8 n + 1 for CogVideoX; None is the model's own number.
-        steps: sampler steps.
-        guidance: distilled guidance, for models that embed it (dev).
-        cfg: classifier-free guidance scale; 1 is off. Only the conditional evaluation is recorded.
-        seed: of the first picture; picture i has seed + i and, unless the scheduler draws noise, is what it would be
+        frames: number of frames of a video: 8 n + 1 for CogVideoX; None is the model's own number.
+        steps: sampler steps; None is the model's own number.
+        guidance: distilled guidance, for models that embed it (dev); None is the model's own.
+        cfg: classifier-free guidance scale; 1 is off, None is the model's own. Only the conditional evaluation is
+            recorded.
+        seed: of the first image; image i has seed + i and, unless the scheduler draws noise, is what it would be
             alone.
         layers: joint blocks to keep: `all`, `auto`, `15-18`, `3,7`.
         mode: fidelity mode, a key of `scores.MODES`.
         pooling, reader: see `encode_concepts`.
         max_tokens: length that prompts and concepts are padded to; None is the model's own.
-        dtype: of the kept scores.
-        keep: every step, or one map per layer, the running mean of what the mode averages: for long runs and videos. A
-            recording that will pass 1 GiB is warned of.
+        dtype: of the kept scores, float32 or float16.
+        keep: every step, or one map per layer: the running mean of what the mode averages, for long runs and videos.
+            A warning is logged if the recording will pass 1 GiB.
         on_step: called after each step with (steps done, steps in all).
 
     Raises:
-        ValueError: for sizes that are not multiples of 16, and as `encode_concepts` and `Recorder`.
+        UserError: for sizes that are not multiples of 16, no prompt, fewer than one step, frames or guidance that the
+            model does not have, and as `encode_concepts` and `Recorder`.
+
+    Example:
+        >>> from concept_attention.concepts import parse_concepts
+        >>> from concept_attention.hosts.diffusers import generate, load_pipeline
+        >>> pipeline = load_pipeline("tiny", device="cpu")
+        >>> concepts = parse_concepts("house, tree", background="sky")
+        >>> result = generate(pipeline, "a red house and a tree", concepts, width=64, height=64, steps=2)
+        >>> result.images[0].size
+        (64, 64)
+        >>> result.recording.scores.shape  # steps, layers, images, concepts, image tokens
+        torch.Size([2, 4, 1, 3, 16])
 
     Source: arXiv:2502.04320, Sec. 4.
     """
@@ -103,7 +118,7 @@ def generate(
     )
     steps = defaults.steps if steps is None else steps
     max_tokens = defaults.max_tokens if max_tokens is None else max_tokens
-    _check(prompts, request, steps)
+    _check(prompts, request, steps, family.max_steps(pipeline))
     layout = family.layout(pipeline, request.width, request.height, request.frames)
     arguments = family.call_arguments(pipeline, request, len(prompts))
     warn_of_unknown_words(family.tokenizer(pipeline), prompts)
@@ -132,23 +147,24 @@ def generate(
     notes = {"prompt": "\n".join(prompts), "seed": str(seed), "model": model_name(pipeline)}
     recording = recorder.build(layout.grid, (request.height, request.width), notes, layout.frame_counts)
     made = family.outputs(output)
-    return Result([], recording, made) if family.VIDEO else Result(made, recording)
+    return Result([], recording, made) if family.video else Result(made, recording)
 
 
 @contextmanager
 def _seeded(pipeline: Any, seed: int) -> Iterator[None]:
-    """Seed the noise a stochastic scheduler draws: pipelines hand it no generator, so torch's own is lent to it."""
+    """Seed the noise that a stochastic scheduler draws: pipelines give it no generator, so it uses torch's own."""
     device = pipeline._execution_device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
 
-def _check(prompts: Sequence[str], request: Request, steps: int) -> None:
+def _check(prompts: Sequence[str], request: Request, steps: int, max_steps: int | None) -> None:
     if not prompts:
-        raise ValueError("There is no prompt. Give at least one.")
-    for name, side in (("Width", request.width), ("Height", request.height)):
-        if side < 16 or side % 16:
-            raise ValueError(f"{name} must be a positive multiple of 16, got {side}. Try {max(1, side // 16) * 16}.")
+        raise UserError("There is no prompt. Give at least one.")
+    check_side("Width", request.width)
+    check_side("Height", request.height)
     if steps < 1:
-        raise ValueError(f"There must be at least one step, got {steps}.")
+        raise UserError(f"There must be at least one step, got {steps}.")
+    if max_steps is not None and steps > max_steps:
+        raise UserError(f"This model's scheduler makes at most {max_steps} steps, got {steps}. Ask for fewer.")

@@ -15,12 +15,13 @@ from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from ...choices import OFFLOADS, Offload, check_choice
+from ...choices import DTYPE_NAMES, OFFLOADS, Offload, check_choice
 from ...embedded import EMBEDDED
+from ...errors import UserError
 from .pipelines.request import TINY, Defaults
 from .registry import FAMILIES, family_named, family_of, supported_pipelines
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES if name != "auto"}
 # What diffusers and transformers raise on folders that lack something, hold something else, or are damaged.
 UNREADABLE = (OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeError, ImportError, SafetensorError)
 
@@ -28,16 +29,16 @@ UNREADABLE = (OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeE
 def names() -> dict[str, str]:
     """What can be loaded by a short name: the embedded models' folders, and hub ids."""
     embedded = {name: str(folder) for name, folder in EMBEDDED.items()}
-    return {**embedded, **{name: hub for family in FAMILIES for name, hub in family.NAMES.items()}}
+    return {**embedded, **{name: hub for family in FAMILIES for name, hub in family.names.items()}}
 
 
 def defaults_for(pipeline: Any) -> Defaults:
-    """What to run a pipeline with; texts are padded no further than its own tokenizer says."""
+    """What to run a pipeline with if the user does not say."""
     return family_of(pipeline).defaults(pipeline)
 
 
 def pick_device(device: str) -> str:
-    """`auto` is the first of cuda, mps and cpu that there is."""
+    """The device that `auto` stands for: the first of cuda, mps and cpu that exists; other names stay."""
     if device != "auto":
         return device
     if torch.cuda.is_available():
@@ -55,11 +56,20 @@ def load_pipeline(model: str = TINY, device: str = "auto", dtype: str = "auto", 
         offload: `none`, `model` or `sequential`: diffusers' own offloading to the CPU. On the CPU there is nothing to
             offload, and all are `none`.
 
+    Returns:
+        The pipeline, on its device.
+
     Raises:
-        ValueError: if the model is of no supported family or cannot be read, or an option does not exist.
+        UserError: if the model is of no supported family, cannot be read or does not fit the device, or an option
+            does not exist.
+
+    Example:
+        >>> from concept_attention.hosts.diffusers import load_pipeline
+        >>> pipeline = load_pipeline("tiny", device="cpu")
+        >>> type(pipeline).__name__, pipeline.transformer.dtype
+        ('FluxPipeline', torch.float32)
     """
-    if dtype not in ("auto", *DTYPES):
-        raise ValueError(f"dtype {dtype!r} does not exist. Choose one of auto, {', '.join(DTYPES)}.")
+    check_choice("dtype", dtype, DTYPE_NAMES)
     check_choice("offload", offload, OFFLOADS)
     device = pick_device(device)
     _check_device(device)
@@ -70,7 +80,7 @@ def load_pipeline(model: str = TINY, device: str = "auto", dtype: str = "auto", 
         with _quiet():
             pipeline = DiffusionPipeline.from_pretrained(source, torch_dtype=wanted)
     except UNREADABLE as error:
-        raise ValueError(
+        raise UserError(
             f"Model {model!r} could not be loaded: {_reason(error)} "
             "Give `tiny`, a diffusers folder, or a hub id you have access to."
         ) from error
@@ -103,9 +113,7 @@ def _check_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"Device {device!r} cannot be used: {_reason(error)} Choose auto, cpu, cuda or mps."
-        ) from error
+        raise UserError(f"Device {device!r} cannot be used: {_reason(error)} Choose auto, cpu, cuda or mps.") from error
 
 
 def _place(pipeline: Any, device: str, offload: Offload) -> None:
@@ -119,7 +127,7 @@ def _place(pipeline: Any, device: str, offload: Offload) -> None:
     except torch.cuda.OutOfMemoryError:
         raise  # nothing is wrong with what was asked for
     except (RuntimeError, ImportError) as error:
-        raise ValueError(
+        raise UserError(
             f"The model cannot be put on {device!r}: {_reason(error)} Choose another `device` or `offload`."
         ) from error
 
@@ -136,10 +144,10 @@ def _check_folder(folder: Path) -> None:
         return  # a hub id
     index = folder / "model_index.json"
     if not index.is_file():
-        raise ValueError(f"{folder} is no diffusers model: it has no model_index.json. Give the folder that has.")
+        raise UserError(f"{folder} is no diffusers model: it has no model_index.json. Give the folder that has.")
     try:
         name = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
     except (ValueError, AttributeError) as error:
-        raise ValueError(f"{index} cannot be read: {error}. Get the model again.") from error
+        raise UserError(f"{index} cannot be read: {error}. Get the model again.") from error
     if family_named(name) is None:
-        raise ValueError(f"{folder} holds a {name}, expected one of {supported_pipelines()}. Choose another model.")
+        raise UserError(f"{folder} holds a {name}, expected one of {supported_pipelines()}. Choose another model.")

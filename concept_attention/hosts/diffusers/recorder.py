@@ -27,15 +27,15 @@ class Recorder:
     Args:
         pipeline: a diffusers pipeline with a joint-attention transformer.
         encoded: the concepts.
-        layers: joint blocks to keep, as `parse_layers` reads them.
+        layers: joint blocks to keep, see `parse_layers`.
         mode: key of `MODES`, or `auto`.
-        tokens: image tokens of the picture; what follows them (a reference picture's) is attended to, not mapped.
+        tokens: target image tokens; the tokens after them, of a reference image, are attended to and not recorded.
         dtype: of the kept scores, float32 or float16.
-        rows: pictures of the run, as of `ConceptStream`.
+        rows: images of the run, see `ConceptStream`.
         keep: every step, or their running mean.
 
     Raises:
-        ValueError: for an unsupported transformer, layers that do not exist, an unknown mode, or embeddings of
+        UserError: for an unsupported transformer, layers that do not exist, an unknown mode, or embeddings of
             another text encoder.
     """
 
@@ -64,15 +64,15 @@ class Recorder:
         """How much memory the recording of a run will take, if that is more than 1 GiB; else ""."""
         return self._collector.size_warning(steps, batch, self._tokens, self._keep, self._dtype)
 
-    def watching(self, stop: bool = False) -> ConceptStream:
-        """The concept stream to enter for the run; `stop` ends each forward pass after the last kept layer."""
+    def watching(self, stop_after_last_layer: bool = False) -> ConceptStream:
+        """The concept stream to enter for the run, which may end each forward pass after the last kept layer."""
         return ConceptStream(
             self._transformer,
             self._collector.embeddings,
             self._score,
             self._collector.layers[-1],
             wanted=self._begin,
-            stop=stop,
+            stop_after_last_layer=stop_after_last_layer,
             pad_count=self._collector.pad_count,
             rows=self._rows,
         )
@@ -89,7 +89,7 @@ class Recorder:
         notes: Mapping[str, str],
         frame_counts: tuple[int, ...] | None = None,
     ) -> Recording:
-        """The finished recording; `notes` go into its metadata, beside versions and token counts."""
+        """The finished recording; `notes` go into its metadata, with versions and token counts."""
         made_with = versions(*HOST)
         return self._collector.build(self._builder, grid, image_size, notes, made_with, frame_counts=frame_counts)
 

@@ -1,67 +1,64 @@
-"""The model families of diffusers that concepts can ride through.
+"""The model families of diffusers: an adapter of the transformer, and a description of the pipeline, for each.
 
-Each has two modules: an adapter of its transformer, and what is known of how its pipeline is run. Their functions are
-always the same, in the same order; a new family is two modules and a line in each tuple.
+A new family is one class in `transformers/`, one in `pipelines/`, and one entry in each tuple.
 """
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from torch import nn
 
-from .pipelines import (
-    cogvideox as cogvideox_pipeline,
-)
-from .pipelines import (
-    flux as flux_pipeline,
-)
-from .pipelines import (
-    flux2 as flux2_pipeline,
-)
-from .pipelines import (
-    sd3 as sd3_pipeline,
-)
-from .transformers import cogvideox, flux, flux2, sd3
+from ...errors import UserError
+from .pipelines.cogvideox import CogVideoXFamily
+from .pipelines.family import PipelineFamily
+from .pipelines.flux import FluxFamily
+from .pipelines.flux2 import Flux2Family
+from .pipelines.sd3 import SD3Family
+from .transformers.adapter import Adapter
+from .transformers.cogvideox import CogVideoX
+from .transformers.flux import Flux
+from .transformers.flux2 import Flux2
+from .transformers.sd3 import SD3
 
-ADAPTERS: tuple[ModuleType, ...] = (flux, flux2, sd3, cogvideox)
-FAMILIES: tuple[ModuleType, ...] = (flux_pipeline, flux2_pipeline, sd3_pipeline, cogvideox_pipeline)
+ADAPTERS: tuple[Adapter, ...] = (Flux(), Flux2(), SD3(), CogVideoX())
+FAMILIES: tuple[PipelineFamily, ...] = (FluxFamily(), Flux2Family(), SD3Family(), CogVideoXFamily())
 
 
-def adapter_for(transformer: nn.Module) -> ModuleType:
+def adapter_for(transformer: nn.Module) -> Adapter:
     """The adapter of a transformer.
 
     Raises:
-        ValueError: if no adapter knows it.
+        UserError: if no adapter knows it.
     """
     for adapter in ADAPTERS:
         if adapter.matches(transformer):
             return adapter
-    supported = ", ".join(adapter.__name__.rpartition(".")[2] for adapter in ADAPTERS)
-    raise ValueError(
-        f"{type(transformer).__name__} has no joint blocks that concepts can ride through here. "
-        f"Expected a transformer of one of these families: {supported}. Choose another model."
+    raise UserError(
+        f"{type(transformer).__name__} has no joint blocks that concepts can pass through here. "
+        f"Expected a transformer of one of these families: {', '.join(adapter.name for adapter in ADAPTERS)}. "
+        "Choose another model."
     )
 
 
-def family_of(pipeline: Any) -> ModuleType:
-    """The module that knows how a pipeline is run.
+def family_of(pipeline: Any) -> PipelineFamily:
+    """The family of a pipeline.
 
     Raises:
-        ValueError: if there is none.
+        UserError: if it is of none.
     """
     found = family_named(type(pipeline).__name__)
     if found is None:
-        raise ValueError(f"{type(pipeline).__name__} is not supported, expected {supported_pipelines()}.")
+        given = type(pipeline).__name__
+        raise UserError(f"{given} is not supported, expected one of {supported_pipelines()}. Choose another model.")
     return found
 
 
-def family_named(pipeline: str) -> ModuleType | None:
-    """The module that knows how pipelines of a class are run, by the class's name; None if there is none."""
-    return next((family for family in FAMILIES if pipeline in family.PIPELINES), None)
+def family_named(pipeline: str) -> PipelineFamily | None:
+    """The family of the pipelines of a class, by the class's name; None if there is none."""
+    return next((family for family in FAMILIES if pipeline in family.pipelines), None)
 
 
 def supported_pipelines() -> str:
-    """All that there are, in words."""
-    return ", ".join(f"{name} ({family.TITLE})" for family in FAMILIES for name in family.PIPELINES)
+    """The classes of pipelines that are supported, for messages."""
+    return ", ".join(f"{name} ({family.title})" for family in FAMILIES for name in family.pipelines)

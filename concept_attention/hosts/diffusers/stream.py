@@ -1,7 +1,7 @@
-"""The concept stream: hooks that let concept tokens ride through a transformer's joint blocks for one run.
+"""The concept stream: hooks that let concept tokens pass through a transformer's joint blocks during one run.
 
-Nothing of the model's own computation is replaced or repeated: the hooks read the image stream's keys, values and
-attention output where they pass, run the block's text weights on the concept tokens, and are removed on exit.
+The model's own computation is neither replaced nor repeated: the hooks read the image stream's keys, values and
+attention output, run the block's text weights on the concept tokens, and are removed on exit.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ...errors import UserError
 from ..collector import pad_bias
 from .registry import adapter_for
 
@@ -24,23 +25,23 @@ class StopForward(Exception):
 
 
 class ConceptStream:
-    """Concept tokens riding along one transformer, for the time of a `with` block.
+    """Concept tokens in the joint blocks of one transformer, during a `with` block.
 
     Args:
         transformer: a joint-attention transformer of diffusers.
-        embeddings: one text-encoder embedding per concept, (C, E), or (B, C, E) where they differ per picture.
+        embeddings: one text-encoder embedding per concept, (C, E), or (B, C, E) if they differ per image.
         on_layer: called in every joint block up to `last_layer` with (layer, image_out (B, N, D),
             concept_out (B, C, D)): both attention outputs before the projection, heads together. The tensors are
             the model's own: reduce them at once, do not keep or change them.
         last_layer: joint block after which the concepts are done.
-        wanted: asked at the start of each evaluation of the transformer; False lets it pass unobserved.
-        stop: end the forward pass with `StopForward` after `last_layer`.
+        wanted: called at the start of each evaluation of the transformer; False leaves it unobserved.
+        stop_after_last_layer: end the forward pass with `StopForward` after `last_layer`.
         pad_count: the last concept row is a pad token standing for this many identical ones.
-        rows: pictures that are looked at, the last so many of each evaluation; None is all. Where a pipeline
-            evaluates its prompt and its negative prompt in one batch, the prompt's rows are the last.
+        rows: number of observed images, the last of each evaluation; None is all. Where a pipeline evaluates its
+            prompt and its negative prompt in one batch, the prompt's rows are the last.
 
     Raises:
-        RuntimeError: on entering a transformer that carries a concept stream already.
+        UserError: for an unsupported transformer; on entering one that carries a concept stream already.
 
     Source: arXiv:2502.04320, Sec. 4.1.
     """
@@ -53,7 +54,7 @@ class ConceptStream:
         last_layer: int,
         *,
         wanted: Callable[[], bool] = lambda: True,
-        stop: bool = False,
+        stop_after_last_layer: bool = False,
         pad_count: int = 0,
         rows: int | None = None,
     ) -> None:
@@ -63,14 +64,11 @@ class ConceptStream:
         self._on_layer = on_layer
         self._last_layer = last_layer
         self._wanted = wanted
-        self._stop = stop
+        self._stop_after_last_layer = stop_after_last_layer
         self._rows = slice(None if rows is None else -rows, None)
         self._key_bias = pad_bias(self._embeddings.shape[1], pad_count) if pad_count else None
         self._handles: list[Any] = []
-        self._key: Tensor | None
-        self._value: Tensor | None
-        self._arguments: dict[str, Any] = {}
-        self._forget()
+        self._reset()
 
     def __enter__(self) -> ConceptStream:
         _refuse_double_entry(self._transformer)
@@ -86,67 +84,65 @@ class ConceptStream:
     ) -> None:
         self._remove()
 
+    def _reset(self) -> None:
+        """Forget the evaluation: its tensors are freed."""
+        self._active = False
+        self._vec: Any = None
+        self._concept: Any = None  # tokens, (B, C, D)
+        self._key: Any = None  # of the image, (B, heads, N, head_dim)
+        self._value: Any = None
+        self._arguments: dict[str, Any] = {}
+
     def _install(self) -> None:
+        self._handles.append(self._transformer.register_forward_pre_hook(self._on_evaluation))
         conditioning = self._adapter.conditioning_module(self._transformer)
-        self._keep(self._transformer.register_forward_pre_hook(self._before_evaluation))
         if conditioning is not None:
-            self._keep(conditioning.register_forward_pre_hook(self._before_conditioning))
+            self._handles.append(conditioning.register_forward_pre_hook(self._on_conditioning))
         blocks = list(self._transformer.transformer_blocks)[: self._last_layer + 1]  # type: ignore[arg-type]
         for layer, block in enumerate(blocks):
-            names = inspect.signature(block.forward)
-            points = self._adapter.hook_points(block)
+            self._install_in_block(layer, block)
 
-            def before(module: nn.Module, args: Any, kwargs: Any, names: inspect.Signature = names) -> None:
-                self._arguments = names.bind(*args, **kwargs).arguments
+    def _install_in_block(self, layer: int, block: nn.Module) -> None:
+        adapter, signature, points = self._adapter, inspect.signature(block.forward), self._adapter.hook_points(block)
 
-            def take_key(module: nn.Module, args: Any, output: Tensor, block: nn.Module = block) -> None:
-                if self._active:
-                    self._key = self._adapter.image_keys(block, output[self._rows], self._arguments)
+        def on_block(module: nn.Module, args: Any, kwargs: Any) -> None:
+            self._arguments = signature.bind(*args, **kwargs).arguments
 
-            def take_value(module: nn.Module, args: Any, output: Tensor, block: nn.Module = block) -> None:
-                if self._active:
-                    self._value = self._adapter.image_values(block, output[self._rows], self._arguments)
+        def on_key(module: nn.Module, args: Any, output: Tensor) -> None:
+            if self._active:
+                self._key = adapter.image_keys(block, output[self._rows], self._arguments)
 
-            def attended(
-                module: nn.Module, args: Any, layer: int = layer, block: nn.Module = block, joined: bool = points.joined
-            ) -> None:
-                if self._active:
-                    image_out = args[0][self._rows]
-                    image = self._adapter.token_slices(self._arguments).image if joined else slice(None)
-                    self._step(layer, block, image_out[:, image])
+        def on_value(module: nn.Module, args: Any, output: Tensor) -> None:
+            if self._active:
+                self._value = adapter.image_values(block, output[self._rows], self._arguments)
 
-            self._keep(block.register_forward_pre_hook(before, with_kwargs=True))
-            self._keep(points.image_key.register_forward_hook(take_key))
-            self._keep(points.image_value.register_forward_hook(take_value))
-            self._keep(points.image_out.register_forward_pre_hook(attended))
+        def on_image_out(module: nn.Module, args: Any) -> None:
+            if self._active:
+                image = adapter.image_slice(self._arguments) if adapter.joined_output else slice(None)
+                self._attend(layer, block, args[0][self._rows][:, image])
 
-    def _keep(self, handle: Any) -> None:
-        self._handles.append(handle)
+        self._handles.append(block.register_forward_pre_hook(on_block, with_kwargs=True))
+        self._handles.append(points.image_key.register_forward_hook(on_key))
+        self._handles.append(points.image_value.register_forward_hook(on_value))
+        self._handles.append(points.image_out.register_forward_pre_hook(on_image_out))
 
     def _remove(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
-        self._active = False
-        self._concept: Tensor | None = None
-        self._vec: Any = None
-        self._key = self._value = None
-        self._arguments = {}
-
-    def _before_evaluation(self, module: nn.Module, args: Any) -> None:
-        self._forget()
+    def _on_evaluation(self, module: nn.Module, args: Any) -> None:
+        self._reset()
         self._active = self._wanted()
 
-    def _before_conditioning(self, module: nn.Module, args: Any) -> None:
+    def _on_conditioning(self, module: nn.Module, args: Any) -> None:
         if self._active:
             self._vec = self._adapter.concept_conditioning(self._transformer, args)
 
-    def _step(self, layer: int, block: nn.Module, image_out: Tensor) -> None:
+    def _attend(self, layer: int, block: nn.Module, image_out: Tensor) -> None:
         """One joint block of the concept stream, run where the block's image attention has just finished."""
-        self._active = False  # in some models the modules that concepts go through are those it listens to
+        self._active = False  # in some models the concepts pass through modules that carry these hooks
         if layer == 0:
             embeddings = self._embeddings.to(image_out).expand(image_out.shape[0], -1, -1)
             self._concept = self._adapter.project_concepts(self._transformer, embeddings)
@@ -160,15 +156,15 @@ class ConceptStream:
             self._concept = self._adapter.update_concepts(block, self._concept, concept_out, modulation)
             self._active = True
             return
-        self._forget()
-        if self._stop:
+        self._reset()
+        if self._stop_after_last_layer:
             raise StopForward
 
 
 def _refuse_double_entry(transformer: nn.Module) -> None:
     hooks = transformer._forward_pre_hooks.values()
     if any(isinstance(getattr(hook, "__self__", None), ConceptStream) for hook in hooks):
-        raise RuntimeError(
+        raise UserError(
             "This transformer is recording concepts already. Leave the first recording's `with` block before "
             "entering another, or record both concept lists in one run."
         )

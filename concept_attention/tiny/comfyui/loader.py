@@ -1,8 +1,8 @@
-"""The embedded landscape model as ComfyUI's own MODEL, CLIP and VAE: a Flux like any other, only small.
+"""Loading of the embedded landscape model as ComfyUI's own MODEL, CLIP and VAE.
 
-ComfyUI's loaders read files; what they lack for this folder (encoders of other sizes, a tokenizer of words, a smaller
-autoencoder) is said to its classes here. Everything is computed in float32, as in the diffusers host: both give the
-same numbers.
+ComfyUI's loaders expect full-size files. What differs here (the sizes of the encoders, a tokenizer of words, a smaller
+autoencoder) is given to its classes directly. Everything is computed in float32, as in the diffusers host, so both give
+the same numbers.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from ...embedded import MODEL_FOLDER
+from ...embedded import FLUX_FOLDER
 from ...hosts.unknown_words import log_unknown_words
 from ..models.codec import CODEC, read_codec
 from .taesd import taesd_weights
 
-CLIP_WORDS = 49408  # rows of ComfyUI's CLIP embedding, whatever the configuration says
+CLIP_WORDS = 49408  # rows of ComfyUI's CLIP embedding, which no configuration changes
 T5_SIZES = ("d_model", "d_ff", "d_kv", "num_heads", "num_layers", "vocab_size")
 CLIP_SIZES = (
     "hidden_size",
@@ -44,14 +44,14 @@ def load_landscape() -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
     """Load the embedded landscape model, on whatever devices ComfyUI loads models to.
 
     Returns:
-        MODEL (with the shift of its own scheduler), CLIP and VAE, as a checkpoint loader gives them. Every call loads
-        them anew.
+        MODEL (with the shift of its own scheduler), CLIP and VAE, as from a checkpoint loader. Every call loads them
+        again.
     """
     return load_model(), load_clip(), load_vae()
 
 
 def load_model(disable_dynamic: bool = False) -> ModelPatcher:
-    """The transformer. Its LATENTs are those of Flux, so that it also goes with what was loaded by other nodes."""
+    """The transformer. Its LATENTs are those of Flux, so it also works with parts that other nodes loaded."""
     weights = _read("transformer/diffusion_pytorch_model.safetensors")
     model = comfy.sd.load_diffusion_model_state_dict(
         weights, model_options={"dtype": torch.float32}, disable_dynamic=disable_dynamic
@@ -77,7 +77,7 @@ def load_clip() -> comfy.sd.CLIP:
 
 
 def load_vae() -> comfy.sd.VAE:
-    """The autoencoder, between pictures and the LATENTs of Flux."""
+    """The autoencoder, between images and the LATENTs of Flux."""
     config, flux = _config("vae/config"), comfy.latent_formats.Flux()
     # The model's z is (LATENT - flux.shift_factor) * flux.scale_factor; the decoder reads z / own scale + own shift.
     scale = flux.scale_factor / config["scaling_factor"]
@@ -89,11 +89,11 @@ def load_vae() -> comfy.sd.VAE:
 
 
 class LandscapeLatents(comfy.latent_formats.Flux):
-    """Flux's LATENTs, previewed in this model's colours: the mean colour of each latent cell's patch."""
+    """Flux's LATENTs; the preview shows the mean colour of each latent pixel's patch."""
 
     def __init__(self) -> None:
         super().__init__()
-        codec = read_codec(MODEL_FOLDER / CODEC)
+        codec = read_codec(FLUX_FOLDER / CODEC)
         pixels = codec.basis.reshape(-1, 3, codec.basis.shape[1]) / codec.scale
         self.latent_rgb_factors = pixels.mean(0).T.tolist()
         self.latent_rgb_factors_bias = codec.mean.reshape(-1, 3).mean(0).tolist()
@@ -101,26 +101,26 @@ class LandscapeLatents(comfy.latent_formats.Flux):
 
 
 class LandscapeTokenizer(comfy.text_encoders.flux.FluxTokenizer):
-    """A word is a token. Prompts may have weights, as everywhere."""
+    """One token per word. Prompts may have weights, as in ComfyUI generally."""
 
     def __init__(self, embedding_directory: Any = None, tokenizer_data: Any = None) -> None:
         self.clip_l = comfy.sd1_clip.SDTokenizer(
-            str(MODEL_FOLDER / "tokenizer"), embedding_directory=embedding_directory, tokenizer_class=_Words
+            str(FLUX_FOLDER / "tokenizer"), embedding_directory=embedding_directory, tokenizer_class=_WordTokenizer
         )
         self.t5xxl = comfy.sd1_clip.SDTokenizer(
-            str(MODEL_FOLDER / "tokenizer_2"),
+            str(FLUX_FOLDER / "tokenizer_2"),
             embedding_directory=embedding_directory,
             embedding_key="t5xxl",
-            tokenizer_class=_Words,
+            tokenizer_class=_WordTokenizer,
             has_start_token=False,
             pad_with_end=False,
             pad_to_max_length=False,
-            max_length=99999999,  # as of Flux's own: longer prompts are read whole
+            max_length=99999999,  # as in Flux's tokenizer: longer prompts are read whole
             min_length=_config("tokenizer_2/tokenizer_config")["model_max_length"],
         )
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **options: Any) -> dict[str, Any]:
-        """Token ids and weights by encoder, after a warning where a word is unknown."""
+        """Token ids and weights by encoder; logs a warning if a word is unknown."""
         tokens: dict[str, Any] = super().tokenize_with_weights(text, return_word_ids, **options)
         words = self.t5xxl.tokenizer
         if any(token[0] == words.unk_token_id for batch in tokens["t5xxl"] for token in batch):
@@ -129,7 +129,7 @@ class LandscapeTokenizer(comfy.text_encoders.flux.FluxTokenizer):
 
 
 class LandscapeEncoders(comfy.text_encoders.flux.FluxClipModel):
-    """Flux's pair of encoders; its CLIP has other special tokens, which say where to read the pooled vector."""
+    """Flux's pair of encoders, with the special tokens of this CLIP, which mark the pooled vector."""
 
     def __init__(self, device: Any = "cpu", dtype: Any = None, model_options: Any = None) -> None:
         super().__init__(dtype_t5=dtype, device=device, dtype=dtype, model_options=model_options or {})
@@ -139,8 +139,8 @@ class LandscapeEncoders(comfy.text_encoders.flux.FluxClipModel):
         }
 
 
-class _Words:
-    """What ComfyUI's tokenizer takes for a tokenizer's class: every version of transformers reads this one file."""
+class _WordTokenizer:
+    """Stands in for a tokenizer class in ComfyUI's tokenizer; every version of transformers reads this one file."""
 
     @staticmethod
     def from_pretrained(folder: str) -> PreTrainedTokenizerFast:
@@ -151,7 +151,7 @@ class _Words:
 
 
 def _clip_weights() -> dict[str, Tensor]:
-    """CLIP-L's weights under the names and in the shapes ComfyUI expects."""
+    """CLIP-L's weights with the names and shapes that ComfyUI expects."""
     prefix = "text_model."
     weights = _read("text_encoder/model.safetensors")
     weights = {name if name.startswith(prefix) else prefix + name: tensor for name, tensor in weights.items()}
@@ -163,13 +163,13 @@ def _clip_weights() -> dict[str, Tensor]:
 
 
 def _read(name: str) -> dict[str, Tensor]:
-    """Weights in float32: with dynamic memory ComfyUI computes with the very tensors it is given."""
-    weights = comfy.utils.load_torch_file(str(MODEL_FOLDER / name), safe_load=True)
+    """Weights in float32; with dynamic memory ComfyUI computes in the data type it is given."""
+    weights = comfy.utils.load_torch_file(str(FLUX_FOLDER / name), safe_load=True)
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
 def _config(name: str) -> dict[str, Any]:
-    return dict(json.loads((MODEL_FOLDER / f"{name}.json").read_text(encoding="utf-8")))
+    return dict(json.loads((FLUX_FOLDER / f"{name}.json").read_text(encoding="utf-8")))
 
 
 def _sizes(name: str, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""The landscape model's autoencoder in TAESD's own size, which ComfyUI's VAE takes as it is.
+"""Conversion of the landscape model's autoencoder to the size of TAESD, which ComfyUI's VAE loads.
 
-Both have the same layout: convolutions with residual blocks behind them. Ours has fewer channels and blocks. A channel
-more that stays zero changes nothing, nor does a block more whose convolutions are zero, as it hands on what is not
-negative. A convolution that has no block behind it, but gets one, has its signs taken apart and put together again.
-Everything is exact.
+Both have the same layout: convolutions followed by residual blocks. Ours has fewer channels and blocks. An additional
+channel of zeros changes nothing. A block whose convolutions are zero passes on what is not negative. So where a
+convolution without a block gets one, positive and negative parts go through it in channels of their own. Everything is
+exact.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 WIDTH = 64  # channels of TAESD's layers
-# Each convolution of TAESD and the residual blocks behind it, as positions in `taesd_encoder` and `taesd_decoder`.
+# Each convolution of TAESD and the residual blocks after it, as positions in `taesd_encoder` and `taesd_decoder`.
 ENCODER = ((0, (1,)), (2, (3, 4, 5)), (6, (7, 8, 9)), (10, (11, 12, 13)), (14, ()))
 DECODER = ((1, (3, 4, 5)), (7, (8, 9, 10)), (12, (13, 14, 15)), (17, (18,)), (19, ()))
 BLOCK = ("conv.0", "conv.2", "conv.4")
 
 Weights = dict[str, Tensor]
-Stage = tuple[Weights, list[Weights]]  # a convolution, and the blocks behind it by the names of their parameters
+Stage = tuple[Weights, list[Weights]]  # a convolution and the blocks after it, each as parameters by name
 
 
 def taesd_weights(own: Mapping[str, Tensor], scale: float, shift: float) -> Weights:
@@ -36,18 +36,18 @@ def taesd_weights(own: Mapping[str, Tensor], scale: float, shift: float) -> Weig
     weights = {"vae_scale": torch.tensor(scale), "vae_shift": torch.tensor(shift)}
     for part, layout in (("encoder", ENCODER), ("decoder", DECODER)):
         stages = _stages(own, f"{part}.layers.")
-        depths, room = [len(blocks) for _, blocks in stages], [len(places) for _, places in layout]
-        if len(depths) != len(room) or any(depth > most for depth, most in zip(depths, room, strict=True)):
-            raise ValueError(f"The {part} has blocks {depths}, expected at most TAESD's {room}. Train it with fewer.")
+        depths, most = [len(blocks) for _, blocks in stages], [len(places) for _, places in layout]
+        if len(depths) != len(most) or any(depth > limit for depth, limit in zip(depths, most, strict=True)):
+            raise ValueError(f"The {part} has blocks {depths}, expected at most TAESD's {most}. Train it with fewer.")
         for index, (convolution, blocks) in enumerate(stages):
-            if room[index] and not blocks and not _never_negative(convolution):
-                _take_signs_apart(convolution, stages[index + 1][0])
+            if most[index] and not blocks and not _never_negative(convolution):
+                _split_signs(convolution, stages[index + 1][0])
         weights.update(_placed(stages, layout, f"taesd_{part}."))
     return weights
 
 
 def _stages(own: Mapping[str, Tensor], prefix: str) -> list[Stage]:
-    """The layers below `prefix` in their order, float32, each with the names its parameters have inside it."""
+    """The layers below `prefix` in order, float32, each with its own parameter names."""
     layers: dict[int, Weights] = {}
     for name, tensor in own.items():
         if name.startswith(prefix):
@@ -63,12 +63,12 @@ def _stages(own: Mapping[str, Tensor], prefix: str) -> list[Stage]:
 
 
 def _never_negative(convolution: Weights) -> bool:
-    """Whether what it makes of inputs that are not negative is not negative either, such as a mere rearrangement."""
+    """Whether inputs that are not negative give outputs that are not negative."""
     return all(bool((tensor >= 0).all()) for tensor in convolution.values())
 
 
-def _take_signs_apart(convolution: Weights, following: Weights) -> None:
-    """Let both signs of what the following convolution reads pass a ReLU, in channels of their own."""
+def _split_signs(convolution: Weights, following: Weights) -> None:
+    """Let both signs of what the following convolution reads pass a ReLU, in separate channels."""
     read = following["weight"].abs().sum((0, 2, 3)) > 0
     for name, tensor in convolution.items():
         convolution[name] = torch.cat([tensor[read], -tensor[read]])
@@ -77,7 +77,7 @@ def _take_signs_apart(convolution: Weights, following: Weights) -> None:
 
 
 def _placed(stages: Sequence[Stage], layout: Sequence[tuple[int, Sequence[int]]], prefix: str) -> Weights:
-    """All stages under TAESD's names and in its widths, blocks that are missing as zeros."""
+    """All stages with TAESD's names and widths, missing blocks as zeros."""
     placed: Weights = {}
     last = len(stages) - 1
     for stage, ((convolution, blocks), (place, block_places)) in enumerate(zip(stages, layout, strict=True)):
@@ -92,7 +92,7 @@ def _placed(stages: Sequence[Stage], layout: Sequence[tuple[int, Sequence[int]]]
 
 
 def _widened(tensor: Tensor, first: bool = False, last: bool = False) -> Tensor:
-    """A weight or bias with zeros for the channels that are missing; the outermost channels are everybody's."""
+    """A weight or bias with zeros for missing channels; the first and last layers keep their outer channels."""
     shape = list(tensor.shape)
     if not last:
         shape[0] = WIDTH

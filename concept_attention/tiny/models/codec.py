@@ -1,8 +1,7 @@
 """The landscape model's latent space: principal components of 8x8 pixel patches.
 
-A drawing keeps 99 % of its variance in 16 components, so no learned latent space is needed: the diffusion model is
-trained on these, and the small convolutional autoencoder that ships with it
-encodes to exactly them and has learned to decode from them.
+16 components keep 99 % of a drawing's variance, so no learned latent space is needed: the diffusion models are trained
+on these components, and the autoencoders that ship with them encode to exactly these and have learned to decode them.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ CHANNELS = 16
 CODEC = "codec.safetensors"
 LARGEST_STD = 1.25
 # Channel c's standard deviation becomes LARGEST_STD * (s_c / s_0) ** SPECTRUM. Whitening fully (0) makes the model
-# spend itself on the noise-like fine components; leaving them as they are (1) loses the edges.
+# spend its capacity on the noise-like fine components; leaving them as they are (1) loses the edges.
 SPECTRUM = 0.4
 
 Floats = NDArray[np.float32]
 
 
 def _patches(images: NDArray[np.uint8]) -> Floats:
-    """Pictures (..., H, W, 3) to patches (..., H/8, W/8, 192) in [-1, 1]."""
+    """Images (..., H, W, 3), 0-255, to patches (..., H/8, W/8, 192) in [-1, 1]."""
     *batch, height, width, _ = images.shape
     tiles = images.reshape(*batch, height // PATCH, PATCH, width // PATCH, PATCH, 3).swapaxes(-3, -4)
     return tiles.reshape(*batch, height // PATCH, width // PATCH, -1).astype(np.float32) / 127.5 - 1
@@ -36,7 +35,7 @@ def _patches(images: NDArray[np.uint8]) -> Floats:
 
 @dataclass(frozen=True)
 class LinearCodec:
-    """mean (192,), basis (192, 16) with orthonormal columns, scale (16,): latent = (patch - mean) @ basis * scale."""
+    """latent = (patch - mean) @ basis * scale, with mean (192,), orthonormal basis (192, 16) and scale (16,)."""
 
     mean: Floats
     basis: Floats
@@ -48,7 +47,7 @@ class LinearCodec:
         return np.moveaxis(latents, -1, -3)
 
     def decode(self, latents: Floats) -> NDArray[np.uint8]:
-        """(B, 16, H/8, W/8) to pictures (B, H, W, 3) uint8."""
+        """(B, 16, H/8, W/8) to images (B, H, W, 3) uint8."""
         batch, _, rows, columns = latents.shape
         patches = (latents.transpose(0, 2, 3, 1) / self.scale) @ self.basis.T + self.mean
         tiles = patches.reshape(batch, rows, columns, PATCH, PATCH, 3).transpose(0, 1, 3, 2, 4, 5)
@@ -57,7 +56,7 @@ class LinearCodec:
 
 
 def fit_codec(images: NDArray[np.uint8]) -> LinearCodec:
-    """Principal components of the patches of (B, H, W, 3) pictures."""
+    """Principal components of the patches of images (B, H, W, 3), 0-255."""
     patches = _patches(images).reshape(-1, PATCH * PATCH * 3)
     mean = patches.mean(0)
     variance, vectors = np.linalg.eigh(np.cov((patches - mean).T.astype(np.float64)))

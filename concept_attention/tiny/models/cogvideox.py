@@ -1,7 +1,7 @@
-"""The parts of the landscape model with CogVideoX's architecture: it makes clips, and its blocks share their weights
-between text and image.
+"""The parts of the landscape model with CogVideoX's architecture, which makes clips.
 
-As in CogVideoX-5B, positions in time and in the picture are rotated in, and text tokens have none.
+Its blocks share their weights between text and image. As in CogVideoX-5B, positions in time and space are rotary, and
+text tokens have none.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from diffusers import CogVideoXTransformer3DModel
 
 from .codec import CHANNELS
-from .flux import TEXT_WIDTH, Parts, build_t5
+from .parts import Parts
+from .text_encoders import TEXT_WIDTH, build_t5
 from .texts import TEXT_TOKENS
 
 BLOCKS = 4
 HEADS = 2  # of 64, as in CogVideoX
 TIME_WIDTH = 64
-CELLS = 16  # of latents along a side of the picture
+LATENT_SIDE = 16  # latent pixels along a side of an image
 FRAMES = 9
 
 
@@ -29,8 +30,8 @@ def build_cogvideox_parts(words: int) -> Parts:
         time_embed_dim=TIME_WIDTH,
         text_embed_dim=TEXT_WIDTH,
         num_layers=BLOCKS,
-        sample_width=CELLS,
-        sample_height=CELLS,
+        sample_width=LATENT_SIDE,
+        sample_height=LATENT_SIDE,
         sample_frames=FRAMES,
         patch_size=2,
         temporal_compression_ratio=1,

@@ -1,7 +1,7 @@
-"""The parts of the landscape model with Stable Diffusion 3's architecture: two CLIPs beside T5, no RoPE.
+"""The parts of the landscape model with Stable Diffusion 3's architecture: T5, two CLIPs, no RoPE.
 
-As in 3.5 medium, queries and keys are normalised, the first block has a second attention of the image alone, and in the
-last block the text path ends with its attention.
+As in 3.5 medium, queries and keys are normalised, the first block has a second attention among image tokens only, and
+in the last block the text stream ends with its attention.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from diffusers import SD3Transformer2DModel
 from transformers import CLIPTextModelWithProjection
 
 from .codec import CHANNELS
-from .flux import TEXT_WIDTH, Parts, build_t5, clip_config
+from .parts import Parts
+from .text_encoders import TEXT_WIDTH, build_t5, clip_config
 
 BLOCKS = 4
 HEADS = 2  # of 64, as in Stable Diffusion 3
 CLIP_L_WIDTH = 32
-CLIP_G_WIDTH = 64  # side by side they are narrower than T5 and padded with zeros, as the real ones are
+CLIP_G_WIDTH = 64  # together narrower than T5 and padded with zeros, as in Stable Diffusion 3
 
 
 @dataclass

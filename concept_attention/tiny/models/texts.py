@@ -1,4 +1,4 @@
-"""The landscape model's words: its vocabulary as token ids, and every text it was taught as a concept."""
+"""The vocabulary of the landscape models as token ids, and every text that they are taught as a concept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..world.scenes import COLORS, LABELS, vocabulary
 
-TEXT_TOKENS = 24  # what T5 is padded to; the model is shown up to 512 as well, FluxPipeline's own default
+TEXT_TOKENS = 24  # T5's padded length; the Flux is also trained with up to 512, FluxPipeline's default
 SPECIAL = 3  # both tokenizers begin with three special tokens
 
 
@@ -21,6 +21,7 @@ def word_ids(text: str, ids: dict[str, int]) -> list[int]:
 
 
 def token_table() -> dict[str, int]:
+    """Token id of every word."""
     return {word: index + SPECIAL for index, word in enumerate(words())}
 
 
@@ -37,7 +38,7 @@ def clip_row(ids: Sequence[int], length: int) -> list[int]:
 
 
 def concept_texts() -> tuple[tuple[str, int], ...]:
-    """Every (text, label index) the model is taught as a concept: a word bare, with an article, with a colour."""
+    """Every (text, label index) taught as a concept: a word alone, with an article, with a colour."""
     texts = []
     for index, label in enumerate(LABELS):
         texts += [(label, index), (f"a {label}", index), (f"the {label}", index)]

@@ -17,7 +17,7 @@ FOLDER = "checkpoint"
 
 
 def save(folder: Path, groups: Mapping[str, Mapping[str, Tensor]], progress: Mapping[str, Any]) -> None:
-    """Write `groups` (file name to tensors) and `progress`; the previous checkpoint stays until this one is whole."""
+    """Write `groups` (file name to tensors) and `progress`; the previous checkpoint stays until then."""
     fresh, current, old = folder / "checkpoint.new", folder / FOLDER, folder / "checkpoint.old"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -32,7 +32,7 @@ def save(folder: Path, groups: Mapping[str, Mapping[str, Tensor]], progress: Map
 
 
 def load(folder: Path, device: torch.device) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
-    """The newest whole checkpoint, or None."""
+    """The newest complete checkpoint, or None."""
     for name in (FOLDER, "checkpoint.old"):
         current = folder / name
         if (current / "progress.json").exists():
@@ -52,10 +52,9 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, flat: Mapping[str, Tensor]) -> None:
+    """Load what `optimizer_tensors` gave into an optimizer."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in flat.items():
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = tensor.float()
-    whole = optimizer.state_dict()
-    whole["state"] = state
-    optimizer.load_state_dict(whole)
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -1,4 +1,4 @@
-"""Training the landscape model with CogVideoX's architecture."""
+"""Training of the landscape model with CogVideoX's architecture."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_regi
 from torch import Tensor
 
 from ...hosts.architecture import AUTHORS_COGVIDEOX_LAYERS, first_layers
+from ...scores import MODES
 from ..models.autoencoders import linear_video_vae
 from ..models.cogvideox import BLOCKS, FRAMES, build_cogvideox_parts
-from ..models.flux import Parts, build_t5_tokenizer
+from ..models.parts import Parts
+from ..models.text_encoders import build_t5_tokenizer
 from ..models.texts import TEXT_TOKENS, t5_row, words
-from .family import Kind, Stage, encode_t5, some_emptied
+from .family import Family, Stage, drop_prompts, encode_t5
 from .pool import COARSE
 from .process import VARIANCE_PRESERVING
 
 
 def _scheduler() -> CogVideoXDPMScheduler:
-    """CogVideoX-5B's own, which draws fresh noise at every step."""
+    """CogVideoX-5B's scheduler, which draws fresh noise at every step."""
     return CogVideoXDPMScheduler(
         clip_sample=False,
         prediction_type="v_prediction",
@@ -34,23 +36,23 @@ _LEVELS = (1 - _scheduler().alphas_cumprod).clamp(min=0).sqrt()  # noise level o
 
 
 def _velocity(parts: Parts, noisy: Tensor, sigma: Tensor, t5: Tensor, clip: Tensor, chance: Tensor) -> Tensor:
-    if noisy.ndim == 4:  # pictures are clips of one frame
+    if noisy.ndim == 4:  # images are clips of one frame
         return _velocity(parts, noisy[:, None], sigma, t5, clip, chance)[:, 0]
     _, frames, _, height, width = noisy.shape
     timestep = (_LEVELS.to(sigma) - sigma[:, None]).abs().argmin(dim=1)
-    grid, made_for = (height // 2, width // 2), parts.transformer.config.sample_width // 2
-    rotation = get_3d_rotary_pos_embed(
+    grid, base = (height // 2, width // 2), parts.transformer.config.sample_width // 2
+    rotary = get_3d_rotary_pos_embed(
         embed_dim=parts.transformer.config.attention_head_dim,
-        crops_coords=get_resize_crop_region_for_grid(grid, made_for, made_for),
+        crops_coords=get_resize_crop_region_for_grid(grid, base, base),
         grid_size=grid,
         temporal_size=frames,
         device=noisy.device,
     )
     return parts.transformer(
         hidden_states=noisy,
-        encoder_hidden_states=encode_t5(parts, some_emptied(t5, chance, t5_row)),
+        encoder_hidden_states=encode_t5(parts, drop_prompts(t5, chance, t5_row)),
         timestep=timestep,
-        image_rotary_emb=rotation,
+        image_rotary_emb=rotary,
         return_dict=False,
     )[0]
 
@@ -59,15 +61,15 @@ def _assemble(**modules: Any) -> CogVideoXPipeline:
     return CogVideoXPipeline(tokenizer=build_t5_tokenizer(words()), **modules)
 
 
-COGVIDEOX = Kind(
+COGVIDEOX = Family(
     build=lambda: build_cogvideox_parts(len(words())),
     modules={"transformer": "transformer", "t5": "text_encoder"},
     assemble=_assemble,
     velocity=_velocity,
     unpack=lambda latents, rows: latents,
     map_layers=first_layers(BLOCKS, AUTHORS_COGVIDEOX_LAYERS),
-    mode="cogvideox",
-    # Single pictures first: what things look like is learned at a ninth of the price.
+    mode=MODES["cogvideox"],
+    # Images first: what things look like is learned at a ninth of the cost.
     stages=(Stage(0.3, COARSE), Stage(1.0, COARSE, FRAMES)),
     lengths=(TEXT_TOKENS,),
     process=VARIANCE_PRESERVING,

@@ -1,4 +1,4 @@
-"""The architectures that can be taught the landscape world, by name."""
+"""The architectures that can be trained on the landscape world, by name."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from .cogvideox import COGVIDEOX
-from .family import Kind
+from .family import Family
 from .flux import FLUX
 from .sd3 import SD3
 
-KINDS: Mapping[str, Kind] = MappingProxyType({"flux": FLUX, "sd3": SD3, "cogvideox": COGVIDEOX})
+FAMILIES: Mapping[str, Family] = MappingProxyType({"flux": FLUX, "sd3": SD3, "cogvideox": COGVIDEOX})

@@ -1,4 +1,4 @@
-"""Training the landscape model with Flux's architecture."""
+"""Training of the landscape model with Flux's architecture."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from diffusers import FluxPipeline
 from torch import Tensor
 
 from ...hosts.diffusers.transformers.flux import pack_latents, position_ids, unpack_latents
-from ..models.flux import JOINT_BLOCKS, FluxParts, build_clip_tokenizer, build_parts, build_t5_tokenizer
+from ...scores import MODES
+from ..models.flux import JOINT_BLOCKS, FluxParts, build_flux_parts
+from ..models.text_encoders import build_clip_tokenizer, build_t5_tokenizer
 from ..models.texts import TEXT_TOKENS, words
-from .family import Kind, Stage, encode_t5
+from .family import Family, Stage, encode_t5
 from .pool import COARSE, FINE
 
-POOLED = 0.5  # share of the pictures that get their prompt's pooled vector
+POOLED = 0.5  # share of the images shown with their prompt's pooled vector
 
 
 def _velocity(parts: FluxParts, noisy: Tensor, sigma: Tensor, t5: Tensor, clip: Tensor, chance: Tensor) -> Tensor:
@@ -23,7 +25,7 @@ def _velocity(parts: FluxParts, noisy: Tensor, sigma: Tensor, t5: Tensor, clip: 
     predicted = parts.transformer(
         hidden_states=pack_latents(noisy),
         encoder_hidden_states=encode_t5(parts, t5),
-        # Pictures are analysed with a zero pooled vector (the authors' way): the model must know it.
+        # Images are analysed with a zero pooled vector, as in the authors' code, so the model is trained on it.
         pooled_projections=pooled * (chance < POOLED),
         timestep=sigma,
         img_ids=position_ids(rows, columns, noisy.device),
@@ -37,15 +39,15 @@ def _assemble(**modules: Any) -> FluxPipeline:
     return FluxPipeline(tokenizer=build_clip_tokenizer(words()), tokenizer_2=build_t5_tokenizer(words()), **modules)
 
 
-FLUX = Kind(
-    build=lambda: build_parts(len(words())),
+FLUX = Family(
+    build=lambda: build_flux_parts(len(words())),
     modules={"transformer": "transformer", "t5": "text_encoder_2", "clip": "text_encoder"},
     assemble=_assemble,
     velocity=_velocity,
     unpack=unpack_latents,
     map_layers=tuple(range(JOINT_BLOCKS // 2, JOINT_BLOCKS)),  # the last half
-    mode="flux",
+    mode=MODES["flux"],
     stages=(Stage(0.45, COARSE), Stage(1.0, FINE)),  # a step on the 8x8 grid is cheap
-    # The model must not mind how far a pipeline pads.
+    # The result must not depend on how far a pipeline pads.
     lengths=(TEXT_TOKENS,) * 12 + (64, 128, 256, 512),
 )

@@ -1,6 +1,6 @@
-"""The training data: scenes drawn by worker processes while the model trains, kept as latents on the device.
+"""The training data: scenes drawn by worker processes during training, kept as latents on the device.
 
-Every scene is kept both as drawn and mirrored, with a few variants of its prompt and of the concepts to ask for.
+Every scene is kept as drawn and mirrored, with some variants of its prompt and of its list of concepts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..models.texts import TEXT_TOKENS, clip_row, concept_texts, t5_row, token_t
 from ..world.clips import draw_landscape
 from ..world.scenes import FIRST_UNSEEN_SEED, LABELS, SKY, Scene, token_coverage
 
-CONCEPTS = 8  # asked for per picture: those in the scene, the rest absent
+CONCEPTS = 8  # per scene: those it shows, the rest absent
 VARIANTS = 4  # prompts and concept lists per scene
 CHUNK = 32
 
@@ -37,24 +37,24 @@ _TEXT_INDEX = {text: index for index, (text, _) in enumerate(_TEXTS)}
 
 
 @dataclass
-class Rows:
-    """Some scenes of one size. Per scene: two latents (as drawn, mirrored), coverage, prompts, concepts.
+class SceneTensors:
+    """P scenes of one size. Per scene: two latents (as drawn, mirrored), coverage, and V prompts and concept lists.
 
-    Clips have an axis of frames, F, in front of the latents' channels and of the coverage's rows.
+    Clips have an axis of frames, F, before the latents' channels and before the coverage's rows.
     """
 
     latents: Tensor  # (P, 2, 16, h, w) float16
-    coverage: Tensor  # (P, labels, h/2, w/2) uint8, area share x 255
+    coverage: Tensor  # (P, labels, h/2, w/2) uint8, share of the area x 255
     t5: Tensor  # (P, V, TEXT_TOKENS) int16
     clip: Tensor  # (P, V, TEXT_TOKENS) int16
-    texts: Tensor  # (P, V, C) int16 index into concept_texts()
+    texts: Tensor  # (P, V, C) int16, indices into concept_texts()
 
     def tensors(self) -> tuple[Tensor, ...]:
         return self.latents, self.coverage, self.t5, self.clip, self.texts
 
 
 def training_prompt(scene: Scene, rng: random.Random) -> str:
-    """What the model reads with a scene: mostly its caption, else its words (the sky with its time), or nothing."""
+    """The prompt of a scene: mostly its caption, else its words (the sky with its time), or nothing."""
     chance = rng.random()
     if chance < 0.15:
         return ""
@@ -65,7 +65,7 @@ def training_prompt(scene: Scene, rng: random.Random) -> str:
 
 
 def _concepts(scene: Scene, rng: random.Random) -> list[int]:
-    """Text indices of the concepts to ask for: the scene's words (now and then one left out) and absent ones."""
+    """Text indices of the concepts of a scene: its words (sometimes without one of them) and absent ones."""
     present = list(scene.words)
     if len(present) > 2 and rng.random() < 0.2:
         present.pop(rng.randrange(len(present)))
@@ -84,14 +84,14 @@ def _concepts(scene: Scene, rng: random.Random) -> list[int]:
     return chosen
 
 
-def _step_back() -> None:
-    """Let the training process go first on a machine with few cores."""
+def _lower_priority() -> None:
+    """Give the training process precedence on a machine with few cores."""
     if hasattr(os, "nice"):
         os.nice(10)
 
 
 def _draw(job: tuple[int, int, int, int, LinearCodec]) -> tuple[np.ndarray, ...]:
-    """CHUNK scenes as plain arrays, in a worker process."""
+    """Draw CHUNK scenes in a worker process; returns the fields of `SceneTensors` as arrays."""
     first, width, height, frames, codec = job
     scenes = [draw_landscape(seed, width, height, frames) for seed in range(first, first + CHUNK)]
     both = np.stack([[codec.encode(image) for image in (s.image, s.image[..., ::-1, :])] for s in scenes])
@@ -122,13 +122,13 @@ class Pool:
     """A growing set of scenes, drawn in the background, sampled with replacement.
 
     Args:
-        codec: what turns pictures into latents.
-        sizes: (width, height) of the scenes, in pixels.
+        codec: encodes images to latents.
+        sizes: (width, height) of the scenes in pixels.
         first_seed: seed of the first scene.
-        workers: drawing processes.
-        limit: scenes after which drawing stops.
+        workers: number of drawing processes.
+        limit: number of scenes after which drawing stops.
         device: where the scenes are kept.
-        frames: of every scene; 1 is a picture.
+        frames: of every scene; 1 is an image.
     """
 
     def __init__(
@@ -142,22 +142,23 @@ class Pool:
         frames: int = 1,
     ) -> None:
         self._limit, self._device = limit, device
-        self._rows: dict[tuple[int, ...], Rows] = {}
+        self._rows: dict[tuple[int, ...], SceneTensors] = {}
         self.size = 0
         self._waiting: dict[tuple[int, ...], list[tuple[Tensor, ...]]] = {}
         start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-        self._processes = start.Pool(workers, _step_back)
-        # The workers run ahead of whoever takes their scenes in: only as many as fit may be asked for.
+        self._processes = start.Pool(workers, _lower_priority)
+        # The workers run ahead of `grow`, so no more jobs are given out than there is room for.
         jobs = islice(_jobs(first_seed, sizes, frames, codec), -(-limit // CHUNK))
         self._drawn = self._processes.imap_unordered(_draw, jobs)
         self._generator = torch.Generator().manual_seed(first_seed)
 
     def close(self) -> None:
+        """End the drawing processes."""
         self._processes.terminate()
         self._processes.join()
 
     def grow(self, wait: float = 0.001) -> None:
-        """Take in what has been drawn; wait up to `wait` seconds for the first of it."""
+        """Add the scenes that have been drawn; wait up to `wait` seconds for the first of them."""
         while self.size < self._limit:
             try:
                 arrays = self._drawn.next(wait)
@@ -168,16 +169,16 @@ class Pool:
             self.size += CHUNK
             wait = 0.0005
         for shape, chunks in list(self._waiting.items()):
-            # Joined in large pieces: growing by every chunk would copy the whole pool each time.
+            # Concatenated in large pieces, as every concatenation copies the whole pool.
             if shape in self._rows and len(chunks) * CHUNK * 8 < len(self._rows[shape].latents):
                 continue
             if shape in self._rows:
                 chunks = [self._rows[shape].tensors(), *chunks]
-            self._rows[shape] = Rows(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
+            self._rows[shape] = SceneTensors(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
             del self._waiting[shape]
 
     def sample(self, tokens: int) -> dict[str, Tensor]:
-        """A batch of one size, about `tokens` image tokens large; sizes come up as often as they were drawn.
+        """Draw a batch of one size with about `tokens` image tokens; sizes are as frequent as in the pool.
 
         Returns:
             latents (B, 16, h, w), of clips (B, F, 16, h, w), float32; coverage (B, labels, N) float32, 0-1; t5 and

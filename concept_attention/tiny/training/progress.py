@@ -1,4 +1,4 @@
-"""What a training run shows of itself: a sheet of generated pictures and the map accuracy on unseen scenes."""
+"""Progress of a training run: a contact sheet of generated images and the map accuracy on unseen scenes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...hosts.diffusers.registry import family_of
 from ..evaluation.landscapes import evaluate_landscapes
 from ..models.codec import CHANNELS, PATCH, LinearCodec
 from ..models.texts import TEXT_TOKENS
-from .family import Kind
+from .family import Family
 from .trainer import Trainer
 
 PROMPTS = (
@@ -34,31 +34,31 @@ SCENES = 48
 
 
 def show_progress(trainer: Trainer, codec: LinearCodec, grid: int, sheet: Path) -> float:
-    """Write a sheet of pictures, or clips, of PROMPTS, and measure the maps.
+    """Write a contact sheet of images, or clips, of PROMPTS, and measure the maps.
 
     Args:
-        trainer: whose moving average is looked at.
-        codec: decodes the pictures; the shipped decoder is trained apart.
+        trainer: its moving average is used.
+        codec: decodes the images; the shipped decoder is trained separately.
         grid: side of the token grid that is being trained.
         sheet: file to write.
 
     Returns:
         Share of tokens whose concept is the true one, 0-1, on unseen scenes of that grid.
     """
-    pipeline = trainer.kind.pipeline(trainer.averaged(), codec).to(trainer.device)
+    pipeline = trainer.family.pipeline(trainer.averaged(), codec).to(trainer.device)
     pipeline.set_progress_bar_config(disable=True)
     side = 16 * grid
-    _write_sheet(trainer.kind, pipeline, codec, side, sheet)
+    _write_sheet(trainer.family, pipeline, codec, side, sheet)
     return evaluate_landscapes(pipeline, SCENES, width=side, height=side).pixel_accuracy
 
 
-def _write_sheet(kind: Kind, pipeline: Any, codec: LinearCodec, side: int, path: Path) -> None:
-    """Every picture beside the others; of a clip its frames in a row."""
-    family, frames = family_of(pipeline), kind.stages[-1].frames
+def _write_sheet(family: Family, pipeline: Any, codec: LinearCodec, side: int, path: Path) -> None:
+    """Write all images side by side, or the frames of every clip in a row."""
+    host, frames = family_of(pipeline), family.stages[-1].frames
     request = Request(negative_prompt="", width=side, height=side, frames=frames, guidance=0.0, cfg=3.0)
     made = pipeline(
         list(PROMPTS),
-        **family.call_arguments(pipeline, request, len(PROMPTS)),
+        **host.call_arguments(pipeline, request, len(PROMPTS)),
         width=side,
         height=side,
         num_inference_steps=16,
@@ -66,7 +66,7 @@ def _write_sheet(kind: Kind, pipeline: Any, codec: LinearCodec, side: int, path:
         generator=torch.Generator().manual_seed(0),
         output_type="latent",
     )
-    latents = kind.unpack(family.outputs(made), side // 16).reshape(-1, CHANNELS, side // PATCH, side // PATCH)
-    pictures = codec.decode(latents.float().cpu().numpy())
-    sheet = rearrange(pictures, "(r c) h w k -> (r h) (c w) k", c=frames if kind.clips else COLUMNS)
+    latents = family.unpack(host.outputs(made), side // 16).reshape(-1, CHANNELS, side // PATCH, side // PATCH)
+    images = codec.decode(latents.float().cpu().numpy())
+    sheet = rearrange(images, "(r c) h w k -> (r h) (c w) k", c=frames if family.clips else COLUMNS)
     save_image(Image.fromarray(np.ascontiguousarray(sheet)), path)

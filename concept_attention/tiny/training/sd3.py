@@ -1,4 +1,4 @@
-"""Training the landscape model with Stable Diffusion 3's architecture."""
+"""Training of the landscape model with Stable Diffusion 3's architecture."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ import torch.nn.functional as F
 from diffusers import StableDiffusion3Pipeline
 from torch import Tensor
 
-from ..models.flux import TEXT_WIDTH, build_clip_tokenizer, build_t5_tokenizer
+from ...scores import MODES
 from ..models.sd3 import BLOCKS, SD3Parts, build_sd3_parts
+from ..models.text_encoders import TEXT_WIDTH, build_clip_tokenizer, build_t5_tokenizer
 from ..models.texts import TEXT_TOKENS, clip_row, t5_row, words
-from .family import Kind, Stage, encode_t5, some_emptied
+from .family import Family, Stage, drop_prompts, encode_t5
 from .pool import COARSE
 
-TRAIN_STEPS = 1000  # what noise levels are counted in
+TRAIN_STEPS = 1000  # timestep of sigma 1
 
 
 def _velocity(parts: SD3Parts, noisy: Tensor, sigma: Tensor, t5: Tensor, clip: Tensor, chance: Tensor) -> Tensor:
-    # All of a prompt goes: there is no other way to say nothing, as its pooled vector is always there.
-    t5, clip = some_emptied(t5, chance, t5_row), some_emptied(clip, chance, clip_row)
-    read = [encoder(input_ids=clip, output_hidden_states=True) for encoder in (parts.clip_l, parts.clip_g)]
-    tokens = torch.cat([one.hidden_states[-2] for one in read], dim=-1)
+    # A dropped prompt is dropped from all encoders: SD3 has no zero pooled vector.
+    t5, clip = drop_prompts(t5, chance, t5_row), drop_prompts(clip, chance, clip_row)
+    encoded = [encoder(input_ids=clip, output_hidden_states=True) for encoder in (parts.clip_l, parts.clip_g)]
+    tokens = torch.cat([one.hidden_states[-2] for one in encoded], dim=-1)
     tokens = F.pad(tokens, (0, TEXT_WIDTH - tokens.shape[-1]))
     return parts.transformer(
         hidden_states=noisy,
         encoder_hidden_states=torch.cat([tokens, encode_t5(parts, t5)], dim=1),
-        pooled_projections=torch.cat([one.text_embeds for one in read], dim=-1),
+        pooled_projections=torch.cat([one.text_embeds for one in encoded], dim=-1),
         timestep=sigma * TRAIN_STEPS,
         return_dict=False,
     )[0]
@@ -42,7 +43,7 @@ def _assemble(**modules: Any) -> StableDiffusion3Pipeline:
     )
 
 
-SD3 = Kind(
+SD3 = Family(
     build=lambda: build_sd3_parts(len(words())),
     modules={
         "transformer": "transformer",
@@ -54,7 +55,7 @@ SD3 = Kind(
     velocity=_velocity,
     unpack=lambda latents, rows: latents,
     map_layers=tuple(range(BLOCKS)),
-    mode="sd3",
+    mode=MODES["sd3"],
     stages=(Stage(1.0, COARSE),),
     lengths=(TEXT_TOKENS,),
 )

@@ -1,9 +1,8 @@
 """Training of a transformer and its text encoders: diffusion plus a small supervised term on concept maps.
 
-The concept tokens of the supervised term ride exactly as in ConceptAttention, through the same hooks the library uses
-on any model of the kind: the text stream's weights, concept and image keys only. The maps are taught; that is
-what makes the model an instrument (a wrong layer or a transposed grid shows as a fall in accuracy), and no evidence
-that the method works on models that were not taught.
+The concept tokens of the supervised term pass through the joint blocks exactly as in ConceptAttention, by the same
+hooks that the library uses on any model of the family. The maps are taught. That makes the model a test instrument (a
+wrong layer or a transposed grid lowers the accuracy), and no evidence that the method works on models not taught.
 """
 
 from __future__ import annotations
@@ -23,36 +22,36 @@ from ...hosts.collector import pad_bias
 from ...hosts.diffusers.stream import ConceptStream
 from ...scores import score_concepts
 from ..models.codec import LinearCodec
-from ..models.flux import Parts
+from ..models.parts import Parts
 from ..models.texts import TEXT_TOKENS, concept_texts, t5_row, token_table, word_ids
 from . import checkpoint
-from .family import Kind, encode_t5
+from .family import Family, Stage, encode_t5
 from .flux import FLUX
 from .pool import Pool
 from .process import Process
 
 MAP_WEIGHT = 0.1
-ANOTHER_RUN = 5_000_000  # first scene seed of a run that goes on from a finished model
+CONTINUED_SEED = 5_000_000  # first scene seed of a run that continues a finished model
 DECAY_FROM = 0.45  # of the time; then the rates fall linearly
-COARSE_CELLS = 16 * 16  # of latents
-# How much stronger than the latents the noise is, as a natural logarithm: centre and spread. On the fine grid what
-# stands where is decided between sigma 0.99 and 0.85 (there the unexplained share of the coarsest components falls from
-# 0.7 to 0.15): half the pictures are as noisy as that.
+COARSE_PIXELS = 16 * 16  # latent pixels of an image on the coarse grid
+# Natural logarithm of the ratio of noise to latents: mean and standard deviation. On the fine grid the layout is
+# decided between sigma 0.99 and 0.85 (there the unexplained share of the coarsest components falls from 0.7 to 0.15):
+# half of the images are that noisy.
 COARSE_SIGMAS = (0.3, 1.0)
 FINE_SIGMAS = (1.7, 1.4)
 CLIP_SIGMAS = (1.5, 1.7)
 REPORT_SECONDS = 300
-LONG_FROM = 0.75  # of the time; then some texts are padded further
+LONG_TEXTS_FROM = 0.75  # of the time; then some texts are padded further
 
 
 class Trainer:
     """Model, optimizers and moving average of one run, and one training step."""
 
-    def __init__(self, device: torch.device, seed: int = 0, kind: Kind = FLUX) -> None:
+    def __init__(self, device: torch.device, seed: int = 0, family: Family = FLUX) -> None:
         torch.manual_seed(seed)
         self.device = device
-        self.kind = kind
-        self.parts = kind.build()
+        self.family = family
+        self.parts = family.build()
         for module in self.parts.modules().values():
             module.to(device).train()
         torch.nn.init.zeros_(self.parts.transformer.proj_out.weight)
@@ -88,47 +87,47 @@ class Trainer:
         mean = (hidden * inside).sum(1) / counts[:, None]
         last = hidden[torch.arange(len(rows), device=self.device), counts - 1]
         pooled = torch.stack([hidden[:, 0], mean.to(hidden), last])
-        way = torch.randint(3, texts.shape, generator=self._generator, device=self.device)
-        return pooled[way, index]
+        choice = torch.randint(3, texts.shape, generator=self._generator, device=self.device)
+        return pooled[choice, index]
 
     def losses(self, batch: dict[str, Tensor], length: int) -> tuple[Tensor, Tensor]:
         """Diffusion loss and map loss of one batch with texts padded to `length` tokens, both scalars."""
         latents = batch["latents"]
         noise = torch.randn(latents.shape, generator=self._generator, device=self.device)
-        sigma = draw_sigmas(latents.shape, self.kind.process, self._generator)
-        everywhere = sigma.reshape(-1, *[1] * (latents.ndim - 1))
+        sigma = draw_sigmas(latents.shape, self.family.process, self._generator)
+        level = sigma.reshape(-1, *[1] * (latents.ndim - 1))
         chance = torch.rand(len(latents), 1, generator=self._generator, device=self.device)
-        delivered: dict[int, tuple[Tensor, Tensor]] = {}
+        outputs: dict[int, tuple[Tensor, Tensor]] = {}
 
-        def keep(layer: int, image_out: Tensor, concept_out: Tensor) -> None:
-            if layer in self.kind.map_layers:
-                delivered[layer] = (image_out, concept_out)
+        def on_outputs(layer: int, image_out: Tensor, concept_out: Tensor) -> None:
+            if layer in self.family.map_layers:
+                outputs[layer] = (image_out, concept_out)
 
         with torch.autocast(self.device.type, torch.bfloat16), _attention(self.device):
             concepts = self._concept_embeddings(batch["texts"], length)
-            pads = max(0, self.kind.reading().padded_tokens - concepts.shape[1])
+            pads = max(0, self.family.mode.padded_tokens - concepts.shape[1])
             if pads:
                 concepts = torch.cat([concepts, torch.zeros_like(concepts[:, :1])], dim=1)
-            last = max(self.kind.map_layers)
-            with ConceptStream(self.parts.transformer, concepts, keep, last, pad_count=pads):
-                predicted = self.kind.velocity(
+            last = max(self.family.map_layers)
+            with ConceptStream(self.parts.transformer, concepts, on_outputs, last, pad_count=pads):
+                predicted = self.family.velocity(
                     self.parts,
-                    self.kind.process.mix(latents, noise, everywhere),
+                    self.family.process.mix(latents, noise, level),
                     sigma,
                     _padded(batch["t5"], length),
                     batch["clip"],
                     chance,
                 )
-        diffusion = (predicted.float() - self.kind.process.target(latents, noise, everywhere)).pow(2).mean()
+        diffusion = (predicted.float() - self.family.process.target(latents, noise, level)).pow(2).mean()
         chosen = self._labels[batch["texts"]]
         target = batch["coverage"].gather(1, chosen[..., None].expand(-1, -1, batch["coverage"].shape[-1]))
-        # Cross-entropy against the share of each token's area that each concept covers; what none covers is left out.
-        maps = [-(target * self._log_shares(*outputs, pads)).sum() / target.sum() for outputs in delivered.values()]
+        # Cross-entropy against the share of each token's area that each concept covers; uncovered area is left out.
+        maps = [-(target * self._log_shares(*vectors, pads)).sum() / target.sum() for vectors in outputs.values()]
         return diffusion, torch.stack(maps).mean()
 
     def _log_shares(self, image_out: Tensor, concept_out: Tensor, pads: int) -> Tensor:
-        """Logarithm of the concepts' shares, (B, C, N); of C + 1 vectors the last one stands for `pads`."""
-        scores = score_concepts(image_out, concept_out, self.kind.reading().vectors)
+        """Logarithm of the concepts' shares, (B, C, N); the last of C + 1 vectors stands for `pads` pad tokens."""
+        scores = score_concepts(image_out, concept_out, self.family.mode.vectors)
         if not pads:
             return scores.log_softmax(1)
         return (scores + pad_bias(scores.shape[1], pads).to(scores)[:, None]).log_softmax(1)[:, :-1]
@@ -136,7 +135,7 @@ class Trainer:
     def step(self, batch: dict[str, Tensor], done: float) -> tuple[Tensor, Tensor]:
         """One update, after `done` (0-1) of the training time."""
         rate = rate_at(done, self.step_count)
-        length = self._random.choice(self.kind.lengths) if done > LONG_FROM else TEXT_TOKENS
+        length = self._random.choice(self.family.lengths) if done > LONG_TEXTS_FROM else TEXT_TOKENS
         diffusion, maps = self.losses(batch, length)
         for name, optimizer in self.optimizers.items():
             optimizer.zero_grad(set_to_none=True)
@@ -152,6 +151,7 @@ class Trainer:
         return diffusion.detach(), maps.detach()
 
     def save(self, folder: Path, minutes: float, next_seed: int) -> None:
+        """Write a checkpoint with the minutes trained and the next scene seed."""
         groups = {name: checkpoint.optimizer_tensors(optimizer) for name, optimizer in self.optimizers.items()}
         groups["weights"] = {name: p.detach() for name, p in self.parameters.items()}
         groups["average"] = self.average
@@ -159,7 +159,7 @@ class Trainer:
         checkpoint.save(folder, groups, progress)
 
     def restore(self, folder: Path) -> tuple[float, int]:
-        """Take up the checkpoint in `folder`, if there is one; (minutes trained, next scene seed)."""
+        """Load the checkpoint in `folder`, if there is one; returns the minutes trained and the next scene seed."""
         found = checkpoint.load(folder, self.device)
         if found is None:
             return 0.0, 0
@@ -179,7 +179,7 @@ class Trainer:
 
     def averaged(self) -> Parts:
         """A copy of the model with the moving average's weights, in eval mode."""
-        parts = self.kind.build()
+        parts = self.family.build()
         parts.fill(self.average)
         for module in parts.modules().values():
             module.to(self.device).eval()
@@ -187,17 +187,17 @@ class Trainer:
 
 
 def _padded(ids: Tensor, length: int) -> Tensor:
-    """T5's ids (B, T), padded to `length`."""
+    """Pad T5's ids (B, T) to `length`."""
     return torch.nn.functional.pad(ids, (0, length - ids.shape[1]))
 
 
 def draw_sigmas(shape: torch.Size, process: Process, generator: torch.Generator) -> Tensor:
-    """Noise levels (B,), 0-1, for latents (B, 16, h, w), of clips (B, F, 16, h, w)."""
+    """Noise levels (B,), 0-1, for latents (B, 16, h, w) or, of clips, (B, F, 16, h, w)."""
     if len(shape) == 5:
-        centre, spread = CLIP_SIGMAS
+        mean, std = CLIP_SIGMAS
     else:
-        centre, spread = COARSE_SIGMAS if shape[-2] * shape[-1] <= COARSE_CELLS else FINE_SIGMAS
-    return process.level(torch.randn(shape[0], generator=generator, device=generator.device) * spread + centre)
+        mean, std = COARSE_SIGMAS if shape[-2] * shape[-1] <= COARSE_PIXELS else FINE_SIGMAS
+    return process.level(torch.randn(shape[0], generator=generator, device=generator.device) * std + mean)
 
 
 def _attention(device: torch.device) -> AbstractContextManager[None]:
@@ -211,6 +211,17 @@ def rate_at(done: float, steps: int) -> float:
     return min(1.0, (steps + 1) / 100) * fall
 
 
+def _open_pool(
+    codec: LinearCodec, stage: Stage, first_seed: int, workers: int, scenes: int, device: torch.device
+) -> Pool:
+    """A pool for a stage, once enough scenes to begin with are drawn."""
+    limit = max(1, scenes // stage.frames)
+    pool = Pool(codec, stage.sizes, first_seed, workers, limit, device, stage.frames)
+    while pool.size < min(512, limit):
+        pool.grow(wait=60)
+    return pool
+
+
 def train(
     folder: Path,
     codec: LinearCodec,
@@ -221,45 +232,41 @@ def train(
     tokens: int,
     scenes: int,
     seed: int = 0,
-    kind: Kind = FLUX,
+    family: Family = FLUX,
     start: Parts | None = None,
     report: Callable[[Trainer, int, str], None] | None = None,
 ) -> Trainer:
     """Train until `minutes` of training are done, counting those of earlier runs in the same folder.
 
     Args:
-        folder: where checkpoints lie; a run there is taken up.
+        folder: for checkpoints; a run found there is continued.
         codec: the latent space.
-        minutes: training time in all; the learning rates are laid out over it.
+        minutes: total training time; the learning rates follow it.
         device: where to train.
         workers: processes that draw scenes.
         tokens: image tokens per batch.
-        scenes: pictures to hold at most, in each stage; a clip is as many as it has frames.
+        scenes: images to hold at most in each stage; every frame of a clip counts.
         seed: of weights, batches and noise.
-        kind: the architecture.
-        start: a finished model to go on from, in the last stage only; a checkpoint in `folder` comes first.
-        report: called with the trainer, the token grid's side and a line of figures at every checkpoint.
+        family: the architecture.
+        start: a finished model to continue in the last stage only; a checkpoint in `folder` takes precedence.
+        report: called at every checkpoint with the trainer, the side of the token grid and a line of figures.
     """
-    trainer = Trainer(device, seed, kind)
+    trainer = Trainer(device, seed, family)
     before, next_seed = trainer.restore(folder)
     if start and not before:
         trainer.start_from(start)
-        next_seed = ANOTHER_RUN
+        next_seed = CONTINUED_SEED
     began = last = time.monotonic()
     pool, stage = None, None
     figures: list[tuple[Tensor, Tensor]] = []
     with tqdm(total=round(minutes * 60), initial=round(before * 60), unit="s", desc="training") as bar:
         while (spent := before + (time.monotonic() - began) / 60) < minutes:
-            now = kind.stage(spent / minutes, going_on=start is not None)
-            if pool is None or stage != now:
+            current = family.stage(spent / minutes, continued=start is not None)
+            if pool is None or stage != current:
                 if pool is not None:
                     next_seed += pool.size
                     pool.close()
-                stage = now
-                limit = max(1, scenes // stage.frames)
-                pool = Pool(codec, stage.sizes, next_seed, workers, limit, device, stage.frames)
-                while pool.size < min(512, limit):
-                    pool.grow(wait=60)
+                stage, pool = current, _open_pool(codec, current, next_seed, workers, scenes, device)
             pool.grow()
             figures.append(trainer.step(pool.sample(tokens), spent / minutes))
             bar.update(round(spent * 60) - bar.n)
@@ -269,7 +276,7 @@ def train(
                 figures.clear()
                 trainer.save(folder, spent, next_seed + pool.size)
                 line = f"step {trainer.step_count} loss {diffusion:.4f} maps {maps:.4f} scenes {pool.size}"
-                report(trainer, now.sizes[0][0] // 16, line)
+                report(trainer, stage.sizes[0][0] // 16, line)
     if pool is not None:
         next_seed += pool.size
         pool.close()

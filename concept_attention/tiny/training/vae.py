@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from ..models.codec import LinearCodec
 from . import checkpoint
-from .family import Kind
+from .family import Family
 from .flux import FLUX
 
-CROP = 64  # of pictures; frames are decoded whole, for what a frame is divided by depends on all of it
-NOISE = 0.06  # on the decoder's latents, so that it forgives what a sampler leaves
+CROP = 64  # pixels; frames are decoded whole, as the decoder normalises over all of a frame
+NOISE = 0.06  # on the decoder's latents, so that it tolerates the noise a sampler leaves
 FOLDER = "vae"
 
 
@@ -37,26 +37,26 @@ def train_vae(
     device: torch.device,
     batch: int,
     seed: int = 0,
-    kind: Kind = FLUX,
+    family: Family = FLUX,
 ) -> Any:
-    """Teach an autoencoder to decode pictures from the codec's latents.
+    """Train an autoencoder to decode images from the codec's latents.
 
     Args:
-        folder: its checkpoint lies in `folder/vae`; a run there is taken up.
+        folder: the checkpoint goes to `folder/vae`; a run found there is continued.
         codec: the latent space.
-        images: pictures (P, H, W, 3) to learn from.
-        minutes: training time in all, earlier runs in the same folder included.
+        images: training images (P, H, W, 3), uint8.
+        minutes: total training time, earlier runs in the same folder included.
         device: where to train.
-        batch: pieces of CROP x CROP pixels per step.
+        batch: crops of CROP x CROP pixels per step.
         seed: of weights and batches.
-        kind: the architecture that the autoencoder is for.
+        family: the architecture that the autoencoder is for.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    vae = kind.vae(codec).to(device)
+    vae = family.vae(codec).to(device)
     vae.encoder.requires_grad_(False)
-    decoder = vae.decoder if kind.clips else vae.decoder.to(memory_format=torch.channels_last)
-    crop = images.shape[1] if kind.clips else CROP
+    decoder = vae.decoder if family.clips else vae.decoder.to(memory_format=torch.channels_last)
+    crop = images.shape[1] if family.clips else CROP
     batch = max(1, batch * CROP**2 // crop**2)
     average = {name: p.detach().clone() for name, p in decoder.named_parameters()}
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0)
@@ -82,7 +82,7 @@ def train_vae(
             target = torch.from_numpy(codec.encode(pixels)).to(device)
             image = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
             with torch.autocast(device.type, torch.bfloat16):
-                decoded = kind.decode(vae, target + NOISE * torch.randn_like(target))
+                decoded = family.decode(vae, target + NOISE * torch.randn_like(target))
             decoded = decoded.float()
             loss = F.l1_loss(decoded, image) + F.mse_loss(decoded, image) + F.l1_loss(_edges(decoded), _edges(image))
             optimizer.zero_grad(set_to_none=True)
@@ -103,11 +103,11 @@ def train_vae(
 
 
 def _crops(images: NDArray[np.uint8], rng: np.random.Generator, batch: int, crop: int) -> NDArray[np.uint8]:
-    """Random crop x crop pieces, half of them mirrored."""
+    """Random crops of `crop` x `crop` pixels, half of them mirrored."""
     pieces = []
     for index in rng.integers(len(images), size=batch):
-        picture = images[index]
-        top, left = (int(rng.integers(side - crop + 1)) for side in picture.shape[:2])
-        piece = picture[top : top + crop, left : left + crop]
+        image = images[index]
+        top, left = (int(rng.integers(side - crop + 1)) for side in image.shape[:2])
+        piece = image[top : top + crop, left : left + crop]
         pieces.append(piece[:, ::-1] if rng.random() < 0.5 else piece)
     return np.stack(pieces)

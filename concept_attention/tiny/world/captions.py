@@ -1,17 +1,17 @@
-"""Sentences about a landscape: what it shows, in words that are always true of the picture."""
+"""Captions of a landscape, in words that are always true of the image."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from .world import COLORS, FLYING, LABELS, SKY, Time
+from .contents import COLORS, FLYING, LABELS, SKY, Time
 
 MAX_WORDS = 14  # longer sentences become plain lists, which are shorter
 _SKY_WORDS: Mapping[Time, str] = {"day": "blue", "sunset": "sunset", "night": "night"}
 _TIME_WORDS: Mapping[Time, str] = {"day": "by day", "sunset": "at sunset", "night": "at night"}
-_NAMED: Mapping[Time, float] = {"day": 0.35, "sunset": 1.0, "night": 1.0}  # how often: what is not said is the day
-_NAMED_WITH_MOON = 0.8  # it says already that it is not day
+_NAMED: Mapping[Time, float] = {"day": 0.35, "sunset": 1.0, "night": 1.0}  # how often; unnamed is day
+_NAMED_WITH_MOON = 0.8  # a moon already says that it is not day
 _CONNECTIVES = ("a", "an", "and", "in", "of", "on", "over", "picture", "the", "under", "with")
 
 
@@ -28,7 +28,7 @@ def write_caption(
 
     Args:
         rng: source of every choice.
-        time: time of day the picture shows.
+        time: time of day that the image shows.
         ground: the ground's label.
         objects: labels of the visible objects.
         colors: colour words to name, by object.
@@ -68,13 +68,13 @@ def _sentence(order: Sequence[str], phrases: Mapping[str, str], ground: str) -> 
 
 
 def _short(order: Sequence[str], phrases: Mapping[str, str], ground: str) -> str:
-    """What people type: the sky goes without saying, and so does the day."""
+    """What people type, without sky and day."""
     standing = [name for name in order if name not in FLYING]
     return f"{_join(order, phrases)} {'on' if standing and _stands_on(order, ground) else 'over'} {ground}"
 
 
 def _stands_on(order: Sequence[str], ground: str) -> bool:
-    """No mountain stands on water."""
+    """Whether "on" is true: no mountain stands on water."""
     return bool({"mountain", "water"} - {*order, ground})
 
 

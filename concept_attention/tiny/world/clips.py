@@ -1,6 +1,6 @@
-"""Landscapes in which something moves: frames with an exact label map each.
+"""Clips of landscapes in which something moves, with an exact label map for every frame.
 
-The same world, words and captions as a picture's; nothing in a caption tells what moves, or where to.
+World, words and captions are those of images; a caption never says what moves, or where to.
 """
 
 from __future__ import annotations
@@ -11,38 +11,39 @@ from random import Random
 
 import numpy as np
 
-from .layout import MARGIN, Setting, Thing, make_things, place
+from ...errors import UserError
+from .layout import MARGIN, Setting, Thing, make_things, place_things
 from .painting import render
-from .scenes import Scene, draw_scene, make_setting, tell
+from .scenes import Scene, describe, draw_scene, make_setting
 
 MOVABLE = ("boat", "car", "sun", "moon", "cloud", "balloon")
-DRIVING = ("boat", "car")  # these go where they face
-MOVES = 0.75  # how often a movable thing moves where it is not the only one
-TRAVEL = (0.25, 0.55)  # of the picture's shorter side, from the first frame to the last
+DRIVING = ("boat", "car")  # move in the direction they face
+MOVES = 0.75  # how often a movable thing moves if it is not the only one
+TRAVEL = (0.25, 0.55)  # of the image's shorter side, from the first frame to the last
 RISE = 0.12  # of the shorter side, the most a balloon rises or sinks
-ATTEMPTS = 8  # to place what a landscape shows so that all of it can be seen in every frame
+ATTEMPTS = 8  # to place the things so that all are visible in every frame
 
-Path = tuple[Thing, Thing]  # a thing in the first frame and in the last
+Motion = tuple[Thing, Thing]  # a thing in the first and in the last frame
 
 
 @dataclass(frozen=True, eq=False)
 class Clip(Scene):
-    """One drawn landscape over some frames.
+    """One drawn landscape over several frames.
 
     Attributes:
-        moving: labels of the things that move, one at least.
+        moving: labels of the things that move, at least one.
     """
 
     moving: tuple[str, ...]
 
 
 def draw_landscape(seed: int, width: int, height: int, frames: int = 1) -> Scene:
-    """A scene, as `draw_scene` draws it; of more than one frame a clip."""
+    """Draw a scene of one frame, or a clip of several."""
     return draw_scene(seed, width, height) if frames == 1 else draw_clip(seed, width, height, frames)
 
 
 def draw_clip(seed: int, width: int = 128, height: int = 128, frames: int = 9) -> Clip:
-    """Draw a landscape in which one thing or more move evenly, in a straight line; the rest stays as it is.
+    """Draw a landscape in which one thing or more move evenly in a straight line; the rest does not change.
 
     Args:
         seed: chooses the clip; the same arguments always give the same one.
@@ -50,14 +51,14 @@ def draw_clip(seed: int, width: int = 128, height: int = 128, frames: int = 9) -
         frames: 2 or more.
 
     Returns:
-        The clip. Everything that is named can be seen in every frame.
+        The clip. Everything that is named is visible in every frame.
 
     Raises:
-        ValueError: for sides as `make_setting`, and for fewer than two frames.
+        UserError: if there are fewer than two frames; see also `make_setting`.
     """
     if frames < 2:
-        raise ValueError(f"A clip has at least 2 frames, got {frames}. Draw a scene where one picture is enough.")
-    rng = Random(seed)  # noqa: S311  # pictures, not secrets
+        raise UserError(f"A clip needs at least 2 frames, got {frames}. A scene has one.")
+    rng = Random(seed)  # noqa: S311  # reproducible, not secret
     while True:
         setting = make_setting(rng, width, height)
         things = make_things(rng, setting)
@@ -65,22 +66,22 @@ def draw_clip(seed: int, width: int = 128, height: int = 128, frames: int = 9) -
             continue
         texture_seed = rng.getrandbits(32)
         for _ in range(ATTEMPTS):
-            paths = _paths(rng, setting, place(rng, setting, things))
-            if drawn := _render(setting, paths, texture_seed, frames):
+            motions = _motions(rng, setting, place_things(rng, setting, things))
+            if drawn := _render(setting, motions, texture_seed, frames):
                 images, labels = drawn
-                moving = tuple(first.name for first, last in paths if first != last)
-                return Clip(images, labels, *tell(rng, setting, things, labels), seed, moving)
+                moving = tuple(first.name for first, last in motions if first != last)
+                return Clip(images, labels, *describe(rng, setting, things, labels), seed, moving)
 
 
-def _paths(rng: Random, setting: Setting, things: Sequence[Thing]) -> list[Path]:
+def _motions(rng: Random, setting: Setting, things: Sequence[Thing]) -> list[Motion]:
     movable = [thing.name for thing in things if thing.name in MOVABLE]
     always = rng.choice(movable)
     moving = [name for name in movable if rng.random() < MOVES or name == always]
-    return [_path(rng, setting, thing) if thing.name in moving else (thing, thing) for thing in things]
+    return [_motion(rng, setting, thing) if thing.name in moving else (thing, thing) for thing in things]
 
 
-def _path(rng: Random, setting: Setting, thing: Thing) -> Path:
-    """Across the picture, whole in it from the first frame to the last; balloons rise or sink as well."""
+def _motion(rng: Random, setting: Setting, thing: Thing) -> Motion:
+    """A motion across the image that stays inside it; balloons also rise or sink."""
     left, top, right, bottom = replace(thing, x=0.0, y=0.0).box()
     margin = MARGIN * setting.unit
     low, high = margin - left, setting.width - margin - right
@@ -97,16 +98,16 @@ def _path(rng: Random, setting: Setting, thing: Thing) -> Path:
 
 
 def _render(
-    setting: Setting, paths: Sequence[Path], texture_seed: int, frames: int
+    setting: Setting, motions: Sequence[Motion], texture_seed: int, frames: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Pictures and label maps of all frames; None if something is hidden in one of them."""
+    """Images and label maps of all frames; None if something is hidden in one of them."""
     images, labels = {}, {}
-    # Where two are in each other's way it shows soonest at the ends and in the middle.
+    # The ends and the middle come first: there things are most likely to hide each other.
     for frame in sorted(range(frames), key=lambda frame: frame not in (0, frames // 2, frames - 1)):
         done = frame / (frames - 1)
         things = [
             replace(first, x=first.x + done * (last.x - first.x), y=first.y + done * (last.y - first.y))
-            for first, last in paths
+            for first, last in motions
         ]
         images[frame], labels[frame], hidden = render(setting, things, texture_seed)
         if hidden:

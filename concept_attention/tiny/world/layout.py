@@ -1,4 +1,4 @@
-"""Which objects a landscape holds and where they stand."""
+"""Layout of a landscape: which objects it shows, and where."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from .contents import FLYING, NATURAL_COLORS, RGB, Time, choose_objects, color_words, jitter
 from .shapes import SHAPES, Part, bounds
-from .world import FLYING, NATURAL_COLORS, RGB, Time, choose_objects, color_words, jitter
 
-MARGIN = 0.02  # of the picture's shorter side, around what is whole in it
+MARGIN = 0.02  # of the image's shorter side, around objects that are fully visible
 GAP = 0.06  # of the shorter side, kept free between things where there is room: about one token
 
 
@@ -64,8 +64,8 @@ def make_things(rng: Random, setting: Setting) -> list[Thing]:
     return [replace(thing, scale=thing.scale * shrink) if thing in standing else thing for thing in things]
 
 
-def place(rng: Random, setting: Setting, things: Sequence[Thing]) -> list[Thing]:
-    """Give every object a place where it is least in the way of the others; returns them back to front."""
+def place_things(rng: Random, setting: Setting, things: Sequence[Thing]) -> list[Thing]:
+    """Place every object where it covers the others least; returns them back to front."""
     placed: list[Thing] = []
     gap = GAP * setting.unit
     for thing in sorted(things, key=_depth):
@@ -84,7 +84,7 @@ def _depth(thing: Thing) -> tuple[int, float]:
 
 
 def _candidate(rng: Random, setting: Setting, thing: Thing) -> Thing:
-    """A random place that suits the object: whole in the sky, or with its base on the ground."""
+    """A random place for the object: entirely in the sky, or with its base on the ground."""
     left, top, right, bottom = replace(thing, x=0.0, y=0.0).box()
     margin = MARGIN * setting.unit
     x = _between(rng, margin - left, setting.width - margin - right)
@@ -104,7 +104,7 @@ def _between(rng: Random, low: float, high: float) -> float:
 
 
 def _overlap(thing: Thing, others: Sequence[Thing], gap: float) -> float:
-    """Largest share of the smaller box that this object's, `gap` larger all around, has in common with another's."""
+    """Largest intersection of this object's box, enlarged by `gap`, with another's, as share of the smaller box."""
     worst = 0.0
     left, top, right, bottom = thing.box()
     a = left - gap, top - gap, right + gap, bottom + gap

@@ -1,4 +1,4 @@
-"""Paint a laid-out landscape: the picture and its label map, with the same shapes."""
+"""Paint a landscape: the image and its label map, from the same shapes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .contents import FLYING, LABELS, SKY, Color, Time, jitter, lit, shade
 from .layout import Setting, Thing
-from .world import FLYING, LABELS, SKY, Color, Time, jitter, lit, shade
 
 _Light = tuple[float, float, float]  # red, green and blue, 0 to 1
 
 SCALE = 2  # supersampling
 MIN_VISIBLE = 0.4  # share of an object's own area that must stay uncovered
-MIN_AREA = 0.006  # share of the picture every named object covers at least
+MIN_AREA = 0.006  # share of the image that every named object covers at least
 _INDEX = {name: index for index, name in enumerate(LABELS)}
 _SKIES: Mapping[Time, tuple[Color, Color]] = {
     "day": ((64, 138, 232), (164, 212, 248)),
@@ -36,12 +36,12 @@ _OBJECT_LIGHT: Mapping[Time, _Light] = {
 
 
 class _Canvas:
-    """A picture and its label map that are drawn together."""
+    """An image and its label map that are drawn together."""
 
     def __init__(self, setting: Setting) -> None:
-        self.picture = Image.new("RGB", (setting.width, setting.height))
+        self.image = Image.new("RGB", (setting.width, setting.height))
         self.labels = Image.new("L", (setting.width, setting.height), _INDEX[SKY])
-        self.brush = ImageDraw.Draw(self.picture)
+        self.brush = ImageDraw.Draw(self.image)
         self._label_brush = ImageDraw.Draw(self.labels)
 
     def draw(self, thing: Thing, light: _Light) -> int:
@@ -58,17 +58,17 @@ class _Canvas:
 
     def fill_rows(self, top: int, bottom: int, label: str, upper: Color, lower: Color) -> None:
         """Fill whole rows with a vertical gradient."""
-        width, height = self.picture.width, bottom - top
+        width, height = self.image.width, bottom - top
         steps = np.linspace(0, 1, height)[:, None, None]
         column = np.array(upper) * (1 - steps) + np.array(lower) * steps
         gradient = Image.fromarray(column.round().astype(np.uint8))
-        self.picture.paste(gradient.resize((width, height), Image.Resampling.NEAREST), (0, top))
+        self.image.paste(gradient.resize((width, height), Image.Resampling.NEAREST), (0, top))
         self.labels.paste(_INDEX[label], (0, top, width, bottom))
 
 
 def render(setting: Setting, things: Sequence[Thing], seed: int) -> tuple[np.ndarray, np.ndarray, set[str]]:
-    """Draw everything; returns picture, labels and the names of objects that are not visible enough."""
-    rng = Random(seed)  # noqa: S311  # its own source, so that the texture does not depend on the objects
+    """Draw everything; returns image, labels and the names of objects that are not visible enough."""
+    rng = Random(seed)  # noqa: S311  # separate, so that the texture does not depend on the objects
     light, night = _OBJECT_LIGHT[setting.time], setting.time == "night"
     canvas = _Canvas(setting)
     upper, lower = (jitter(rng, color, 12) for color in _SKIES[setting.time])
@@ -95,7 +95,7 @@ def render(setting: Setting, things: Sequence[Thing], seed: int) -> tuple[np.nda
         for name, full in drawn.items()
         if visible[_INDEX[name]] < MIN_VISIBLE * full or kept[_INDEX[name]] < MIN_AREA * labels.size
     }
-    return np.asarray(canvas.picture.reduce(SCALE)), labels, hidden
+    return np.asarray(canvas.image.reduce(SCALE)), labels, hidden
 
 
 def _draw_stars(rng: Random, setting: Setting, brush: ImageDraw.ImageDraw) -> None:
@@ -106,7 +106,7 @@ def _draw_stars(rng: Random, setting: Setting, brush: ImageDraw.ImageDraw) -> No
 
 
 def _draw_texture(rng: Random, setting: Setting, brush: ImageDraw.ImageDraw, ground: Color) -> None:
-    """Blades of grass, grains of sand, waves or drifts of snow."""
+    """Draw blades of grass, grains of sand, waves or drifts of snow."""
     unit, depth = setting.unit, setting.height - setting.horizon
     tones = (shade(ground, 0.86), shade(ground, 1.16))
     for _ in range(round(200 * setting.width * depth / unit**2)):
@@ -126,14 +126,14 @@ def _draw_texture(rng: Random, setting: Setting, brush: ImageDraw.ImageDraw, gro
 
 
 def _draw_shadow(brush: ImageDraw.ImageDraw, thing: Thing, color: Color) -> None:
-    """A flat shadow on the ground, which stays ground in the label map."""
+    """Draw a flat shadow on the ground; it is ground in the label map."""
     left, _, right, bottom = thing.box()
     height = 0.018 * thing.scale
     brush.ellipse((left, bottom - height, right, bottom + height), fill=color)
 
 
 def _majority(labels: np.ndarray) -> np.ndarray:
-    """Halve a label map: the most frequent label of every 2 x 2 block, the upper left one of a tie."""
+    """Halve a label map: the most frequent label of every 2 x 2 block, the upper left one for a tie."""
     a, b, c, d = labels[::2, ::2], labels[::2, 1::2], labels[1::2, ::2], labels[1::2, 1::2]
     agrees = (a == b) | (a == c) | (a == d)
     return np.where(agrees, a, np.where((b == c) | (b == d), b, np.where(c == d, c, a)))

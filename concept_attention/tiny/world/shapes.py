@@ -1,6 +1,6 @@
 """The objects of the landscape world as lists of filled polygons and ellipses.
 
-Convention: one unit is the picture's shorter side, y points down. The origin is the middle of the base for
+Convention: one unit is the image's shorter side, y points down. The origin is the middle of the base for
 things that stand on the ground and the centre for things in the sky.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from .world import Color, shade
+from .contents import Color, shade
 
 Point = tuple[float, float]
 WINDOW_DAY: Color = (164, 212, 240)
@@ -52,7 +52,7 @@ def arc(x: float, y: float, radius: float, start: float, stop: float, count: int
 
 
 def house(rng: Random, color: Color, night: bool) -> list[Part]:
-    roof = (104, 90, 102) if max(color) - min(color) > 50 else (164, 58, 44)  # red on pale walls
+    roof = (104, 90, 102) if max(color) - min(color) > 50 else (164, 58, 44)  # red for pale walls
     window = WINDOW_NIGHT if night else WINDOW_DAY
     parts = [
         rectangle(shade(roof, 0.8), 0.08, -0.40, 0.135, -0.27),
@@ -153,7 +153,7 @@ def car(rng: Random, color: Color, night: bool) -> list[Part]:
 
 def flower(rng: Random, color: Color, night: bool) -> list[Part]:
     x, y = 0.0, -0.34
-    green = (64, 168, 66) if night else (34, 112, 40)  # neither is that of the grass
+    green = (64, 168, 66) if night else (34, 112, 40)  # both differ from the grass
     middle = (120, 70, 30) if color[0] > 200 and color[1] > 180 and color[2] < 120 else (252, 206, 60)
     petals = arc(x, y, 0.112, -90, 270, 6)[:-1]
     return [

@@ -1,4 +1,4 @@
-"""Looking at existing pictures: what the model is shown, what is recorded, and how little of the model runs."""
+"""Analysis of existing images: what the model gets, what is recorded, and how little of the model runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from concept_attention.hosts.comfyui.analysis import (
     OneShotSampler,
     analyze,
     check_latent,
-    schedule_of,
+    make_schedule,
     seeded_noise,
     sigma_at,
 )
@@ -30,13 +30,13 @@ from concept_attention.hosts.comfyui.patching import patch_model
 from concept_attention.hosts.comfyui.sampling import sample_custom
 
 from ...support.comfyui.architectures import mochi, qwen_image
-from ...support.comfyui.expectations import make_settings
 from ...support.comfyui.recording_spy import make_encoded
+from ...support.comfyui.settings import make_settings
 from ...support.comfyui.tiny import POOLED_WIDTH, make_cond, make_flux, make_latent
 
 CLOSE = 1e-5
 SETTINGS = make_settings()
-PICTURES = {"samples": make_latent(2, 6, 8)}
+IMAGES = {"samples": make_latent(2, 6, 8)}
 ONE = {"samples": make_latent(1, 6, 8)}
 SHIFT, SCALE = 0.1159, 0.3611  # of Flux's latents
 
@@ -47,29 +47,29 @@ def model() -> Any:
 
 
 @pytest.fixture
-def shown(model: Any) -> list[dict[str, Any]]:
-    """What the model is called with, call by call."""
-    calls: list[dict[str, Any]] = []
+def calls(model: Any) -> list[dict[str, Any]]:
+    """Arguments of the model, call by call."""
+    made: list[dict[str, Any]] = []
 
     def note(executor: Any, x: Tensor, t: Tensor, *rest: Any, **options: Any) -> Tensor:
         names = ("c_concat", "c_crossattn", "control", "transformer_options")
-        calls.append({"x": x.clone(), "t": t.clone(), **dict(zip(names, rest, strict=False)), **options})
+        made.append({"x": x.clone(), "t": t.clone(), **dict(zip(names, rest, strict=False)), **options})
         return executor(x, t, *rest, **options)
 
     model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "test", note)
-    return calls
+    return made
 
 
 def noise_of(seed: int) -> Tensor:
     return torch.randn(16, 6, 8, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_model_is_shown_the_noised_pictures(model: Any, shown: list[dict[str, Any]]) -> None:
+def test_the_model_gets_the_noised_images(model: Any, calls: list[dict[str, Any]]) -> None:
     positive = make_cond(tokens=9, seed=5, guidance=3.5)
-    found = analyze(model, SETTINGS, PICTURES, positive, noise=0.3, samples=2, seed=11)
-    assert len(shown) == 2
-    for index, call in enumerate(shown):
-        latent = (PICTURES["samples"] - SHIFT) * SCALE
+    found = analyze(model, SETTINGS, IMAGES, positive, noise=0.3, samples=2, seed=11)
+    assert len(calls) == 2
+    for index, call in enumerate(calls):
+        latent = (IMAGES["samples"] - SHIFT) * SCALE
         assert torch.allclose(call["x"], 0.3 * noise_of(11 + index) + 0.7 * latent, atol=CLOSE)
         assert call["t"].tolist() == pytest.approx([0.3, 0.3])
         assert torch.equal(call["c_crossattn"], positive[0][0].expand(2, -1, -1))
@@ -80,12 +80,12 @@ def test_the_model_is_shown_the_noised_pictures(model: Any, shown: list[dict[str
     assert found.sigmas == pytest.approx((0.3, 0.3))
 
 
-def test_without_a_prompt_the_empty_text_is_shown(model: Any, shown: list[dict[str, Any]]) -> None:
+def test_without_a_prompt_the_model_gets_the_empty_text(model: Any, calls: list[dict[str, Any]]) -> None:
     analyze(model, SETTINGS, ONE)
-    assert torch.equal(shown[0]["c_crossattn"], SETTINGS.encoded.empty[0][0])
+    assert torch.equal(calls[0]["c_crossattn"], SETTINGS.encoded.empty_conditioning[0][0])
 
 
-def test_a_look_is_a_samplers_first_step_with_zero_pooled_text_and_guidance(model: Any) -> None:
+def test_an_evaluation_is_a_samplers_first_step_with_zero_pooled_text_and_guidance(model: Any) -> None:
     class SameNoise:
         seed = 0
 
@@ -96,30 +96,30 @@ def test_a_look_is_a_samplers_first_step_with_zero_pooled_text_and_guidance(mode
     bare = [[positive[0][0], {"pooled_output": torch.zeros(1, POOLED_WIDTH), "guidance": 0.0}]]
     guider, sampler = BasicGuider.execute(model, bare).result[0], KSamplerSelect.execute("euler").result[0]
     *_, sampled = sample_custom(SameNoise(), guider, sampler, torch.tensor((0.4, 0.0)), ONE, SETTINGS)
-    looked = analyze(model, SETTINGS, ONE, positive, noise=0.4, seed=3)
-    assert torch.allclose(looked.scores, sampled.scores, atol=CLOSE)
+    analyzed = analyze(model, SETTINGS, ONE, positive, noise=0.4, seed=3)
+    assert torch.allclose(analyzed.scores, sampled.scores, atol=CLOSE)
 
 
-def test_samples_are_independent_noises_shared_by_the_pictures(model: Any) -> None:
-    together = analyze(model, SETTINGS, PICTURES, samples=3, seed=7)
+def test_noise_samples_are_independent_and_shared_by_the_images(model: Any) -> None:
+    together = analyze(model, SETTINGS, IMAGES, samples=3, seed=7)
     for index in range(3):
-        alone = analyze(model, SETTINGS, PICTURES, seed=7 + index)
+        alone = analyze(model, SETTINGS, IMAGES, seed=7 + index)
         assert torch.allclose(together.scores[index], alone.scores[0], atol=CLOSE)
     for index in range(2):
-        picture = {"samples": PICTURES["samples"][index : index + 1]}
-        alone = analyze(model, SETTINGS, picture, samples=3, seed=7)
+        image = {"samples": IMAGES["samples"][index : index + 1]}
+        alone = analyze(model, SETTINGS, image, samples=3, seed=7)
         assert torch.allclose(together.scores[:, :, index], alone.scores[:, :, 0], atol=CLOSE)
     assert not torch.allclose(together.scores[0], together.scores[1], atol=0.01)
 
 
-def test_seeds_go_round_and_noise_does_not_depend_on_the_batch() -> None:
+def test_seeds_wrap_around_and_noise_does_not_depend_on_the_batch() -> None:
     largest = 2**64 - 1
     assert torch.equal(seeded_noise(ONE["samples"], largest + 1), seeded_noise(ONE["samples"], 0))
-    noise = seeded_noise(PICTURES["samples"], largest)
-    assert torch.equal(noise[0], noise[1]) and noise.shape == PICTURES["samples"].shape
+    noise = seeded_noise(IMAGES["samples"], largest)
+    assert torch.equal(noise[0], noise[1]) and noise.shape == IMAGES["samples"].shape
 
 
-def test_masks_ranges_and_guidance_are_of_no_matter(model: Any) -> None:
+def test_masks_ranges_and_guidance_are_ignored(model: Any) -> None:
     plain = analyze(model, SETTINGS, ONE)
     masked = {**ONE, "noise_mask": torch.zeros(1, 1, 48, 64), "batch_index": [4]}
     assert torch.equal(analyze(model, SETTINGS, masked).scores, plain.scores)
@@ -135,10 +135,10 @@ def test_masks_ranges_and_guidance_are_of_no_matter(model: Any) -> None:
     assert torch.equal(analyze(guided, SETTINGS, ONE).scores, plain.scores)
 
 
-def test_a_controlnet_is_left_out_and_areas_stay(model: Any, shown: list[dict[str, Any]]) -> None:
+def test_a_controlnet_is_left_out_and_areas_stay(model: Any, calls: list[dict[str, Any]]) -> None:
     positive = make_cond(control=object(), control_apply_to_uncond=True, area=(6, 4, 0, 4))
     found = analyze(model, SETTINGS, ONE, positive)
-    assert [call["x"].shape for call in shown] == [(1, 16, 6, 4)] and shown[0]["control"] is None
+    assert [call["x"].shape for call in calls] == [(1, 16, 6, 4)] and calls[0]["control"] is None
     assert found.grid == (1, 3, 4) and "control" in positive[0][1]
 
 
@@ -166,7 +166,7 @@ def test_the_model_is_as_it_was(model: Any) -> None:
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.model.modules())
 
 
-def test_progress_is_shown_and_an_interrupt_heeded(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_shown_and_an_interrupt_raised(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, int]] = []
 
     def hook(value: int, total: int, preview: Any, node_id: Any = None) -> None:
@@ -189,11 +189,11 @@ def test_progress_is_shown_and_an_interrupt_heeded(model: Any, monkeypatch: pyte
 
 @pytest.mark.parametrize("noise", [1e-3, 0.5, 1.0])
 def test_noise_is_a_flow_models_sigma(model: Any, noise: float) -> None:
-    assert schedule_of(model, noise, 2).tolist() == pytest.approx([noise] * 3)
+    assert make_schedule(model, noise, 2).tolist() == pytest.approx([noise] * 3)
 
 
 @pytest.mark.parametrize("kind", [comfy.model_sampling.EPS, comfy.model_sampling.COSMOS_RFLOW])
-def test_noise_is_another_models_share_as_recordings_tell_it(kind: type) -> None:
+def test_noise_is_the_noise_level_in_other_models(kind: type) -> None:
     class Sampling(comfy.model_sampling.ModelSamplingDiscrete, kind):
         pass
 
@@ -220,16 +220,16 @@ def test_noise_is_another_models_share_as_recordings_tell_it(kind: type) -> None
         ({"latent": {"samples": torch.ones(1, 4, 6, 8)}}, r"\(batch, 16, height, width\), got \(1, 4, 6, 8\)"),
         ({"latent": {"samples": torch.ones(1, 16, 3, 6, 8)}}, r"got \(1, 16, 3, 6, 8\).*not a video"),
         ({"latent": {"samples": comfy.nested_tensor.NestedTensor([torch.ones(1, 16, 6, 8)] * 2)}}, "several parts"),
-        ({"settings": make_settings(width=64)}, "64 wide.*48 wide"),
+        ({"settings": make_settings(width=64)}, "have width 64, but this model expects 48"),
         ({"settings": make_settings(layers="3")}, "Layer 3 does not exist"),
     ],
 )
 def test_bad_input_is_refused_before_the_model_runs(
-    model: Any, shown: list[dict[str, Any]], change: dict[str, Any], message: str
+    model: Any, calls: list[dict[str, Any]], change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         analyze(**{"model": model, "settings": SETTINGS, "latent": ONE, **change})
-    assert not shown
+    assert not calls
 
 
 def test_a_model_that_records_already_is_refused(model: Any) -> None:
@@ -244,16 +244,16 @@ def test_a_cache_that_skips_everything_is_an_error_with_the_reason(model: Any) -
 
 
 @pytest.mark.parametrize("frames, expected", [(None, (1, 12, 1, 12, 8)), (5, (1, 12, 5, 12, 8))])
-def test_a_video_model_looks_at_pictures_and_videos(frames: int | None, expected: tuple[int, ...]) -> None:
-    (row,) = mochi.ROWS
+def test_a_video_model_takes_images_and_videos(frames: int | None, expected: tuple[int, ...]) -> None:
+    (row,) = mochi.VARIANTS
     shape = (1, 12, 12, 8) if frames is None else (1, 12, frames, 12, 8)
     assert check_latent(row.make(), torch.ones(shape)).shape == expected
     with pytest.raises(ValueError, match=r"\(batch, 12, frames, height, width\), got \(1, 16, 6, 8\)"):
         check_latent(row.make(), torch.ones(1, 16, 6, 8))
 
 
-def test_a_picture_model_whose_latents_have_a_time_axis_looks_at_one_frame() -> None:
-    row = next(row for row in qwen_image.ROWS if row.name.startswith("Qwen-Image"))
+def test_an_image_model_whose_latents_have_a_time_axis_takes_one_frame() -> None:
+    row = next(row for row in qwen_image.VARIANTS if row.name.startswith("Qwen-Image"))
     model = row.make()
     for shape in ((1, 16, 6, 8), (1, 16, 1, 6, 8)):
         assert check_latent(model, torch.ones(shape)).shape == (1, 16, 1, 6, 8)
@@ -263,21 +263,21 @@ def test_a_picture_model_whose_latents_have_a_time_axis_looks_at_one_frame() -> 
 
 @pytest.mark.parametrize("frames, counts", [(1, None), (3, (1, 6, 6))])
 def test_a_video_is_recorded_with_its_frames(frames: int, counts: tuple[int, ...] | None) -> None:
-    (row,) = mochi.ROWS
+    (row,) = mochi.VARIANTS
     latent = torch.randn(2, 12, frames, 12, 8, generator=torch.Generator().manual_seed(0))
     found = analyze(row.make(), Settings(make_encoded(width=64)), {"samples": latent}, row.cond(), samples=2)
     assert (found.grid, found.frame_counts, found.steps, found.batch) == ((frames, 6, 4), counts, (0, 1), 2)
 
 
 def test_the_mean_over_noise_samples_can_be_kept(model: Any) -> None:
-    every = analyze(model, SETTINGS, PICTURES, samples=3)
-    mean = analyze(model, make_settings(keep="running mean"), PICTURES, samples=3)
+    every = analyze(model, SETTINGS, IMAGES, samples=3)
+    mean = analyze(model, make_settings(keep="running mean"), IMAGES, samples=3)
     assert mean.averaged == "share" and mean.scores.shape == (1, *every.scores.shape[1:])
     difference = make_heatmaps(mean).values - make_heatmaps(every).values
     assert float(difference.abs().max()) < 1e-6
 
 
-def test_looks_hand_on_the_model_options(model: Any) -> None:
+def test_the_one_shot_sampler_passes_extra_arguments_to_the_model(model: Any) -> None:
     calls: list[Any] = []
 
     class Wrap:

@@ -1,4 +1,4 @@
-"""Patched models with the host's own samplers, and what the shelf makes of their runs."""
+"""Patched models with the host's own samplers, and their recordings in the cache."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ from comfy_extras.nodes_custom_sampler import (
 )
 
 from concept_attention.hosts.comfyui import patching
-from concept_attention.hosts.comfyui.engine.run import KEY, RunResult
+from concept_attention.hosts.comfyui.engine.run import RunResult
+from concept_attention.hosts.comfyui.engine.session import KEY
 from concept_attention.hosts.comfyui.patching import collect, patch_guider, patch_model, settings_of
 from concept_attention.hosts.comfyui.recording_cache import RecordingCache
 from concept_attention.recording.recording import Recording
 
-from ...support.comfyui.expectations import make_settings
+from ...support.comfyui.settings import make_settings
 from ...support.comfyui.tiny import make_cond, make_flux, make_latent
 
 STEPS = 3
@@ -37,8 +38,8 @@ Latent = dict[str, Any]
 
 
 @pytest.fixture(autouse=True)
-def shelf(monkeypatch: pytest.MonkeyPatch) -> RecordingCache:
-    """An empty shelf for every test, instead of the one for all."""
+def cache(monkeypatch: pytest.MonkeyPatch) -> RecordingCache:
+    """An empty cache for every test, in place of the shared one."""
     empty = RecordingCache()
     monkeypatch.setattr(patching, "RECORDING_CACHE", empty)
     return empty
@@ -118,7 +119,7 @@ def test_both_outputs_of_the_custom_sampler_are_found(model: Any, sampler: str, 
         assert not torch.equal(output["samples"], denoised["samples"])
 
 
-def test_masks_and_latents_that_the_host_has_to_mend_are_found(model: Any) -> None:
+def test_masks_and_latents_that_the_host_adapts_are_found(model: Any) -> None:
     patched = patch_model(model, make_settings())
     mask = torch.zeros(1, 1, 48, 64)
     mask[..., 30:] = 1
@@ -170,17 +171,17 @@ def test_an_evicted_recording_is_an_error_that_says_so(model: Any) -> None:
         collect(output)
 
 
-def test_a_prompt_queued_again_replaces_its_recording(model: Any, shelf: RecordingCache) -> None:
+def test_a_prompt_queued_again_replaces_its_recording(model: Any, cache: RecordingCache) -> None:
     patched = patch_model(model, make_settings())
     first, second = ksampler(patched), ksampler(patched)
-    assert shelf.kept == 1 and collect(first) is collect(second)
+    assert len(cache._runs) == 1 and collect(first) is collect(second)
 
 
-def test_other_concepts_in_the_same_node_replace_its_recording(model: Any, shelf: RecordingCache) -> None:
+def test_other_concepts_in_the_same_node_replace_its_recording(model: Any, cache: RecordingCache) -> None:
     for names in (("house",), ("tree",)):
         with CurrentNodeContext("prompt", "7", None):
             output = ksampler(patch_model(model, make_settings(names)))
-    assert shelf.kept == 1 and collect(output).concepts[0].name == "tree"
+    assert len(cache._runs) == 1 and collect(output).concepts[0].name == "tree"
 
 
 def test_two_patched_models_and_one_latent_need_the_model_to_choose(model: Any) -> None:
@@ -199,7 +200,7 @@ def test_two_patched_models_and_one_latent_need_the_model_to_choose(model: Any) 
         collect(outputs[0], model)
 
 
-def test_a_batch_is_found_whole_and_a_picture_of_it_is_an_error(model: Any) -> None:
+def test_a_batch_is_found_whole_and_an_image_of_it_is_an_error(model: Any) -> None:
     patched = patch_model(model, make_settings())
     output = ksampler(patched, empty_latent(3))
     assert collect(output).batch == 3
@@ -220,11 +221,11 @@ def test_a_latent_that_was_changed_is_told_from_one_that_never_was_sampled(model
         collect(larger)
     (flipped,) = nodes.LatentFlip().flip(output, "x-axis: vertically")
     for other in (flipped, ksampler(model, seed=9)):
-        with pytest.raises(ValueError, match="content is another"):
+        with pytest.raises(ValueError, match="content differs"):
             collect(other)
 
 
-def test_nothing_is_laid_on_the_shelf_when_no_step_was_sampled(model: Any, shelf: RecordingCache) -> None:
+def test_nothing_is_cached_when_no_step_was_sampled(model: Any) -> None:
     patched = patch_model(model, make_settings())
     for output in (*custom_sampler(patched, sigmas=()), ksampler(patched, denoise=0.0)):
         with pytest.raises(ValueError, match="none has sampled anything yet"):
@@ -240,7 +241,7 @@ def test_a_run_in_which_nothing_was_recorded_says_why(model: Any) -> None:
 
 
 @pytest.mark.parametrize("error", [comfy.model_management.InterruptProcessingException, RuntimeError])
-def test_a_run_that_stops_leaves_nothing(model: Any, shelf: RecordingCache, error: type[BaseException]) -> None:
+def test_a_run_that_stops_leaves_nothing(model: Any, cache: RecordingCache, error: type[BaseException]) -> None:
     patched = patch_model(model, make_settings())
     before = repr(patched.wrappers), repr(patched.model_options)
 
@@ -256,7 +257,7 @@ def test_a_run_that_stops_leaves_nothing(model: Any, shelf: RecordingCache, erro
             make_latent(1, 6, 8), latent, comfy.samplers.sampler_object("euler"), torch.tensor((1.0, 0.5, 0.0)),
             callback=stop,
         )  # fmt: skip
-    assert shelf.kept == 0 and not shelf._runs
+    assert not cache._runs
     assert (repr(patched.wrappers), repr(patched.model_options)) == before
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.model.modules())
     assert collect(ksampler(patched)).steps == (0, 1, 2)
@@ -268,7 +269,7 @@ def test_what_cannot_be_recorded_is_refused_before_anything_is_sampled(model: An
         patch_model(patched, make_settings())
     with pytest.raises(ValueError, match="records concepts already"):
         patch_guider(BasicGuider.execute(patched, make_cond()).result[0], make_settings(), lambda *_: None)
-    with pytest.raises(ValueError, match="64 wide.*48 wide"):
+    with pytest.raises(ValueError, match="have width 64, but this model expects 48"):
         patch_model(model, make_settings(width=64))
     with pytest.raises(ValueError, match="Layer 3 does not exist"):
         patch_model(model, make_settings(layers="1-3"))
@@ -281,7 +282,7 @@ def test_a_patched_guider_is_a_copy_and_the_original_stays_as_it_was(model: Any)
     patched = patch_guider(guider, make_settings(), lambda output, result: results.append(result))
     arguments = make_latent(1, 6, 8), torch.zeros(1, 16, 6, 8)
     sampler, sigmas = comfy.samplers.sampler_object("euler"), torch.tensor((1.0, 0.5, 0.0))
-    watched = patched.sample(*arguments, sampler, sigmas)
+    sampled = patched.sample(*arguments, sampler, sigmas)
     assert vars(guider) == attributes and repr(guider.model_options) == options
-    assert torch.equal(watched, guider.sample(*arguments, sampler, sigmas)) and len(results) == 1
+    assert torch.equal(sampled, guider.sample(*arguments, sampler, sigmas)) and len(results) == 1
     assert results[0].recording is not None and results[0].recording.steps == (0, 1)

@@ -1,4 +1,4 @@
-"""The shelf by itself: what a digest survives, what is bounded, and what each error says."""
+"""The cache by itself: what a digest survives, what is bounded, and what each error says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from comfy_execution.utils import CurrentNodeContext
 from torch import Tensor
 
 from concept_attention.concepts import Concept
-from concept_attention.hosts.comfyui.recording_cache import MOST_REMEMBERED, RecordingCache, digest
+from concept_attention.hosts.comfyui.recording_cache import MAX_EMPTY_RUNS, RecordingCache, digest
 from concept_attention.recording.recording import Recording
 
 TOKENS = 64
@@ -38,6 +38,11 @@ def recording(seed: int = 0) -> Recording:
         mode="flux",
         concepts=(Concept("sky", "sky"),),
     )
+
+
+def held(cache: RecordingCache) -> list[Recording]:
+    """The cached recordings, least recently used first."""
+    return [run.recording for run in cache._runs if run.recording is not None]
 
 
 def executing(node: str, item: int | None = None) -> CurrentNodeContext:
@@ -69,96 +74,96 @@ def test_a_nested_latent_is_known_by_all_its_parts() -> None:
 
 
 def test_a_recording_is_found_by_every_latent_of_its_run() -> None:
-    shelf, kept = RecordingCache(), recording()
-    shelf.put([latent(0), latent(1)], "settings", kept)
-    assert shelf.find(latent(0)) is kept and shelf.find(latent(1)) is kept
-    assert shelf.find(latent(1), "settings") is kept
+    cache, stored = RecordingCache(), recording()
+    cache.put([latent(0), latent(1)], "settings", stored)
+    assert cache.find(latent(0)) is stored and cache.find(latent(1)) is stored
+    assert cache.find(latent(1), "settings") is stored
 
 
-def test_no_more_runs_are_kept_than_fit_and_the_least_recently_used_goes_first() -> None:
-    shelf = RecordingCache(max_runs=3)
+def test_the_number_of_recordings_is_bounded_and_the_least_recently_used_is_evicted_first() -> None:
+    cache = RecordingCache(max_runs=3)
     for seed in range(3):
-        shelf.put([latent(seed)], "settings", recording(seed))
-    shelf.find(latent(0))
-    shelf.put([latent(3)], "settings", recording(3))
-    assert shelf.kept == 3
+        cache.put([latent(seed)], "settings", recording(seed))
+    cache.find(latent(0))
+    cache.put([latent(3)], "settings", recording(3))
+    assert len(held(cache)) == 3
     with pytest.raises(ValueError, match="2 newer runs came after it, and at most 3 recordings and 512 MiB are kept"):
-        shelf.find(latent(1))
-    assert [float(shelf.find(latent(seed)).scores[0, 0, 0, 0, 0]) for seed in (0, 2, 3)] == [0, 2, 3]
+        cache.find(latent(1))
+    assert [float(cache.find(latent(seed)).scores[0, 0, 0, 0, 0]) for seed in (0, 2, 3)] == [0, 2, 3]
 
 
-def test_no_more_memory_is_taken_than_allowed_but_by_the_newest_alone() -> None:
+def test_memory_is_bounded_except_for_the_newest_recording() -> None:
     size = recording().nbytes
-    shelf = RecordingCache(max_bytes=2 * size)
+    cache = RecordingCache(max_bytes=2 * size)
     for seed in range(5):
-        shelf.put([latent(seed)], "settings", recording(seed))
-        assert shelf.nbytes <= 2 * size
-    assert shelf.kept == 2
+        cache.put([latent(seed)], "settings", recording(seed))
+        assert sum(one.nbytes for one in held(cache)) <= 2 * size
+    assert len(held(cache)) == 2
     small = RecordingCache(max_bytes=size - 1)
     for seed in range(3):
         small.put([latent(seed)], "settings", recording(seed))
-        assert small.kept == 1 and small.find(latent(seed)).nbytes == size
+        assert len(held(small)) == 1 and small.find(latent(seed)).nbytes == size
 
 
-def test_what_is_remembered_of_runs_gone_is_bounded_too() -> None:
-    shelf = RecordingCache(max_runs=1)
-    for seed in range(MOST_REMEMBERED + 20):
-        shelf.put([torch.tensor([float(seed)])], "settings", recording())
-    assert len(shelf._runs) == MOST_REMEMBERED + 1
+def test_the_number_of_runs_without_a_recording_is_bounded_too() -> None:
+    cache = RecordingCache(max_runs=1)
+    for seed in range(MAX_EMPTY_RUNS + 20):
+        cache.put([torch.tensor([float(seed)])], "settings", recording())
+    assert len(cache._runs) == MAX_EMPTY_RUNS + 1
     with pytest.raises(ValueError, match="not what a patched MODEL returned"):
-        shelf.find(torch.tensor([0.0]))
+        cache.find(torch.tensor([0.0]))
     with pytest.raises(ValueError, match="is gone"):
-        shelf.find(torch.tensor([20.0]))
+        cache.find(torch.tensor([20.0]))
 
 
 def test_the_same_run_again_replaces_the_older_one() -> None:
-    shelf, newer = RecordingCache(), recording(1)
-    shelf.put([latent(0)], "settings", recording(0))
-    shelf.put([latent(0)], "settings", newer)
-    assert shelf.kept == 1 and shelf.find(latent(0)) is newer
-    shelf.put([latent(0)], "settings", None, "a cache skipped it.")
+    cache, newer = RecordingCache(), recording(1)
+    cache.put([latent(0)], "settings", recording(0))
+    cache.put([latent(0)], "settings", newer)
+    assert len(held(cache)) == 1 and cache.find(latent(0)) is newer
+    cache.put([latent(0)], "settings", None, "a cache skipped it.")
     with pytest.raises(ValueError, match="a cache skipped it"):
-        shelf.find(latent(0))
+        cache.find(latent(0))
 
 
 def test_one_latent_with_several_settings_needs_the_model_to_choose() -> None:
-    shelf, kept = RecordingCache(), {name: recording(seed) for seed, name in enumerate(("sky", "house"))}
-    for node, name in enumerate(kept):
+    cache, stored = RecordingCache(), {name: recording(seed) for seed, name in enumerate(("sky", "house"))}
+    for node, name in enumerate(stored):
         with executing(str(node)):
-            shelf.put([latent(0)], name, kept[name])
+            cache.put([latent(0)], name, stored[name])
     with pytest.raises(ValueError, match="sampled 2 times.*Connect the patched MODEL"):
-        shelf.find(latent(0))
-    assert all(shelf.find(latent(0), name) is kept[name] for name in kept)
+        cache.find(latent(0))
+    assert all(cache.find(latent(0), name) is stored[name] for name in stored)
     with pytest.raises(ValueError, match="other concepts or settings than those of the connected MODEL"):
-        shelf.find(latent(0), "tree")
+        cache.find(latent(0), "tree")
 
 
 def test_an_evicted_run_still_makes_a_choice_ambiguous() -> None:
-    shelf = RecordingCache(max_runs=1)
-    shelf.put([latent(0)], "sky", recording())
-    shelf.put([latent(0)], "house", recording())
+    cache = RecordingCache(max_runs=1)
+    cache.put([latent(0)], "sky", recording())
+    cache.put([latent(0)], "house", recording())
     with pytest.raises(ValueError, match="Connect the patched MODEL"):
-        shelf.find(latent(0))
+        cache.find(latent(0))
     with pytest.raises(ValueError, match="is gone"):
-        shelf.find(latent(0), "sky")
+        cache.find(latent(0), "sky")
 
 
 def test_the_same_node_with_other_concepts_replaces_its_run_and_no_other_nodes() -> None:
-    shelf, newest = RecordingCache(), recording(9)
+    cache, newest = RecordingCache(), recording(9)
     with executing("5"):
-        shelf.put([latent(0)], "sky", recording())
-        shelf.put([latent(0)], "house", newest)
-    assert shelf.find(latent(0)) is newest
+        cache.put([latent(0)], "sky", recording())
+        cache.put([latent(0)], "house", newest)
+    assert cache.find(latent(0)) is newest
     with executing("5", 1):  # the next item of a list
-        shelf.put([latent(0)], "tree", recording())
+        cache.put([latent(0)], "tree", recording())
     with pytest.raises(ValueError, match="sampled 2 times"):
-        shelf.find(latent(0))
+        cache.find(latent(0))
 
 
 @pytest.mark.parametrize(
     ("sought", "reason"),
     [
-        (latent(9), "content is another.*sampler's own LATENT"),
+        (latent(9), "content differs.*sampler's own LATENT"),
         (
             latent(9, (1, 4, 12, 16)),
             r"shape \(1, 4, 12, 16\); the latest were of \(1, 4, 6, 8\).*scaled, cropped or split",
@@ -166,22 +171,22 @@ def test_the_same_node_with_other_concepts_replaces_its_run_and_no_other_nodes()
     ],
 )
 def test_an_unknown_latent_is_told_from_a_changed_one(sought: Tensor, reason: str) -> None:
-    shelf = RecordingCache()
+    cache = RecordingCache()
     with pytest.raises(ValueError, match="none has sampled anything yet"):
-        shelf.find(sought)
-    shelf.put([latent(0)], "settings", recording())
+        cache.find(sought)
+    cache.put([latent(0)], "settings", recording())
     with pytest.raises(ValueError, match=reason):
-        shelf.find(sought)
+        cache.find(sought)
 
 
 def test_several_threads_may_use_it_at_once() -> None:
-    shelf, errors = RecordingCache(max_runs=4), []
+    cache, errors = RecordingCache(max_runs=4), []
 
     def work(first: int) -> None:
         for seed in range(first, first + 50):
-            shelf.put([latent(seed, (1, 2, 2))], "settings", recording())
+            cache.put([latent(seed, (1, 2, 2))], "settings", recording())
             try:
-                shelf.find(latent(seed, (1, 2, 2)))
+                cache.find(latent(seed, (1, 2, 2)))
             except ValueError as error:
                 errors.append(str(error))
 
@@ -190,21 +195,21 @@ def test_several_threads_may_use_it_at_once() -> None:
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
-    assert shelf.kept == 4 and all("is gone" in error for error in errors)
+    assert len(held(cache)) == 4 and all("is gone" in error for error in errors)
 
 
 def test_it_holds_the_recording_itself_and_nothing_of_the_latent(monkeypatch: pytest.MonkeyPatch) -> None:
     import gc
     import weakref
 
-    shelf: Any = RecordingCache(max_runs=1)
-    samples, kept = latent(0), recording()
-    gone = weakref.ref(samples), weakref.ref(kept)
-    shelf.put([samples], "settings", kept)
+    cache: Any = RecordingCache(max_runs=1)
+    samples, stored = latent(0), recording()
+    gone = weakref.ref(samples), weakref.ref(stored)
+    cache.put([samples], "settings", stored)
     del samples
     gc.collect()
     assert gone[0]() is None and gone[1]() is not None
-    del kept
-    shelf.put([latent(1)], "settings", recording())
+    del stored
+    cache.put([latent(1)], "settings", recording())
     gc.collect()
     assert gone[1]() is None

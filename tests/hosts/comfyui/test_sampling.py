@@ -1,4 +1,4 @@
-"""Sampling with concepts gives core's own results, bit for bit, and the recording beside them."""
+"""Sampling with concepts gives ComfyUI's own results, bit for bit, and a recording."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 from concept_attention.hosts.comfyui.patching import patch_model
 from concept_attention.hosts.comfyui.sampling import sample, sample_custom
 
-from ...support.comfyui.expectations import make_settings
+from ...support.comfyui.settings import make_settings
 from ...support.comfyui.tiny import make_cond, make_flux, make_latent
 
 Latent = dict[str, Any]
@@ -80,7 +80,7 @@ def test_any_latent_comes_out_as_of_ksampler(model: Any, kind: str, options: dic
 
 
 @pytest.mark.parametrize("sampler", ["heun", "dpmpp_sde", "uni_pc", "lcm", "ddim"])
-def test_any_sampler_gives_core_s_latent(model: Any, sampler: str) -> None:
+def test_any_sampler_gives_comfyuis_latent(model: Any, sampler: str) -> None:
     options = arguments(sampler_name=sampler, cfg=2.0, latent=LATENTS["empty"])
     output, recording = sample(model, make_settings(), **options)
     assert same(output, nodes.common_ksampler(model, **options)[0])
@@ -120,7 +120,7 @@ def test_both_ways_of_sampling_record_the_same(model: Any) -> None:
 
 @pytest.fixture
 def progress() -> Iterator[list[tuple[Any, ...]]]:
-    """Calls of the host's progress hook, with previews on: (value, total, picture's bytes)."""
+    """Calls of the host's progress hook, with previews on: (value, total, image bytes)."""
     calls: list[tuple[Any, ...]] = []
 
     def hook(value: int, total: int, preview: Any, node_id: Any = None) -> None:
@@ -134,7 +134,7 @@ def progress() -> Iterator[list[tuple[Any, ...]]]:
     comfy.utils.set_progress_bar_global_hook(previous)
 
 
-def test_progress_and_previews_are_core_s(model: Any, progress: list[Any]) -> None:
+def test_progress_and_previews_are_comfyuis(model: Any, progress: list[Any]) -> None:
     options = arguments(latent=LATENTS["empty"], steps=4)
     nodes.common_ksampler(model, **options)
     expected = progress[:]

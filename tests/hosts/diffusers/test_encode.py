@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from concept_attention.concepts import Concept, parse_concepts
+from concept_attention.errors import UserError
 from concept_attention.hosts.diffusers.encode import encode_concepts
 from concept_attention.hosts.unknown_words import known_words
 
@@ -73,7 +74,8 @@ def test_a_concept_is_encoded_as_if_it_were_alone(random_pipeline: Any) -> None:
 
 def test_unknown_words_are_refused_with_those_that_are_known(random_pipeline: Any) -> None:
     concepts = parse_concepts("sky\ncastle: a grey castle")
-    with pytest.raises(ValueError, match=r'^The text encoder has no word for all of "a grey castle"\. It knows: ') as e:
+    expected = r'^The text encoder does not know every word in "a grey castle"\. It knows: '
+    with pytest.raises(UserError, match=expected) as e:
         encode_concepts(random_pipeline, concepts, "auto", TOKENS)
     listed = str(e.value).partition("It knows: ")[2].removesuffix(".").split(", ")
     assert {"house", "sky", "red", "a"} <= set(listed)
@@ -92,10 +94,10 @@ def test_a_text_that_would_be_cut_is_refused(random_pipeline: Any, words: int, f
     if fits:
         assert encode_concepts(random_pipeline, concepts, "last", 8).token_counts == (words,)
         return
-    with pytest.raises(ValueError, match=rf'^Concept "much" has {words} tokens, expected 1 to 7\. Rephrase'):
+    with pytest.raises(UserError, match=rf'^Concept "much" has {words} tokens, expected 1 to 7\. Rephrase'):
         encode_concepts(random_pipeline, concepts, "last", 8)
 
 
 def test_an_unknown_pooling_is_refused(random_pipeline: Any) -> None:
-    with pytest.raises(ValueError, match="^Pooling 'max' does not exist. Choose one of auto, first, mean, last.$"):
+    with pytest.raises(UserError, match="^Pooling 'max' does not exist. Choose one of auto, first, mean, last.$"):
         encode_concepts(random_pipeline, parse_concepts("sky"), "max", TOKENS)  # type: ignore[arg-type]

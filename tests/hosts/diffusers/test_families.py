@@ -18,8 +18,11 @@ from concept_attention.hosts.diffusers.generation import generate
 from concept_attention.hosts.diffusers.loading import load_pipeline
 from concept_attention.hosts.diffusers.registry import family_of
 
-from ...support.diffusers.families import FAMILIES, twin
+from ...support.diffusers.families import FAMILIES
+from ...support.diffusers.hooks import untouched
 from ...support.diffusers.small_pipelines import PIPELINES
+from ...support.diffusers.twin import twin
+from ...support.numbers import naive_scores, relative_error
 
 CONCEPTS = parse_concepts("house, tree", "sky")
 PROMPTS = ["a red house", "a tree and the moon"]
@@ -38,27 +41,27 @@ def pipeline(kind: str, random_pipeline: Any) -> Any:
 
 @pytest.fixture
 def options(pipeline: Any) -> dict[str, Any]:
-    video = {"frames": 9} if family_of(pipeline).VIDEO else {}
+    video = {"frames": 9} if family_of(pipeline).video else {}
     return {"width": 64, "height": 48, "steps": 2, "max_tokens": 24, **video}
 
 
-def pictures(count: int) -> list[Image.Image]:
+def make_images(count: int) -> list[Image.Image]:
     pixels = np.random.default_rng(0).integers(0, 256, (count, 6, 8, 3), dtype=np.uint8)
     return [Image.fromarray(one).resize((64, 48), Image.Resampling.BICUBIC) for one in pixels]
 
 
-def scores_of(kind: str, pipeline: Any, shown: dict[str, Any], rows: int, tools: Any) -> Tensor:
+def scores_of(kind: str, pipeline: Any, shown: dict[str, Any], rows: int) -> Tensor:
     """(L, rows, C, N) of the evaluation's last rows, from the model's own blocks."""
     encoded = encode_concepts(pipeline, CONCEPTS, "auto", 24)
-    pads = 223 if family_of(pipeline).VIDEO else 0
+    pads = 223 if family_of(pipeline).video else 0
     images, concepts = twin(FAMILIES[kind], pipeline.transformer, shown, encoded.embeddings, pads)
-    return tools.naive_scores([one[-rows:] for one in images], [one[-rows:, :3] for one in concepts])
+    return naive_scores([one[-rows:] for one in images], [one[-rows:, :3] for one in concepts])
 
 
 @pytest.mark.parametrize("cfg", [1.0, 2.5])
 @pytest.mark.parametrize("batch", [1, 2])
 def test_what_is_made_is_bit_identical_with_and_without_concepts(
-    kind: str, pipeline: Any, options: dict[str, Any], tools: Any, captured: Any, batch: int, cfg: float
+    kind: str, pipeline: Any, options: dict[str, Any], captured: Any, batch: int, cfg: float
 ) -> None:
     family = family_of(pipeline)
     if kind == "Flux.2 dev" and cfg > 1:
@@ -71,7 +74,7 @@ def test_what_is_made_is_bit_identical_with_and_without_concepts(
         pipeline(
             prompt=prompts,
             guidance_scale=3.0 if kind == "Flux.2 dev" else cfg,
-            generator=[torch.Generator().manual_seed(7 + picture) for picture in range(batch)],
+            generator=[torch.Generator().manual_seed(7 + image) for image in range(batch)],
             **negative,
             **called,
         )
@@ -87,14 +90,14 @@ def test_what_is_made_is_bit_identical_with_and_without_concepts(
         seed=7,
         **options,
     )
-    made = found.videos if family.VIDEO else found.images
+    made = found.videos if family.video else found.images
     assert len(made) == batch and np.asarray(made[0]).std() > 1
     assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(made, plain, strict=True))
 
     recording = found.recording
     per_step = len(calls) // 2
-    twins = [scores_of(kind, pipeline, shown, batch, tools) for shown in calls[::per_step]]
-    assert tools.relative_error(recording.scores, torch.stack(twins)) < CLOSE
+    twins = [scores_of(kind, pipeline, shown, batch) for shown in calls[::per_step]]
+    assert relative_error(recording.scores, torch.stack(twins)) < CLOSE
     assert recording.image_size == (48, 64) and recording.grid[1:] == (3, 4)
     assert recording.sigmas[0] > recording.sigmas[1] > 0
     if per_step == 1 and cfg > 1:  # the other half would have been another recording
@@ -102,34 +105,34 @@ def test_what_is_made_is_bit_identical_with_and_without_concepts(
             FAMILIES[kind], pipeline.transformer, calls[0], encode_concepts(pipeline, CONCEPTS, "auto", 24).embeddings
         )
         halves = [[one[:batch, : 3 if part else None] for one in outs] for part, outs in enumerate(others)]
-        assert tools.relative_error(recording.scores[0], tools.naive_scores(*halves)) > 100 * CLOSE
+        assert relative_error(recording.scores[0], naive_scores(*halves)) > 100 * CLOSE
 
 
-def test_a_run_that_is_interrupted_leaves_nothing(pipeline: Any, options: dict[str, Any], tools: Any) -> None:
+def test_a_run_that_is_interrupted_leaves_nothing(pipeline: Any, options: dict[str, Any]) -> None:
     def stop(*step: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         generate(pipeline, PROMPTS[0], CONCEPTS, on_step=stop, **options)
-    assert tools.untouched(pipeline.transformer)
+    assert untouched(pipeline.transformer)
 
 
-def test_a_picture_is_looked_at_with_noise(kind: str, pipeline: Any, tools: Any, captured: Any) -> None:
+def test_an_image_is_looked_at_with_noise(kind: str, pipeline: Any, captured: Any) -> None:
     family = family_of(pipeline)
     calls = captured(pipeline.transformer)
-    shown = pictures(9 if family.VIDEO else 2)
+    shown = make_images(9 if family.video else 2)
     found = analyze(pipeline, shown, CONCEPTS, prompt=PROMPTS[0], noise=0.3, seed=5, width=64, height=48, max_tokens=24)
     (call,) = calls
-    rows = 1 if family.VIDEO else 2
-    assert tools.relative_error(found.scores[0], scores_of(kind, pipeline, call, rows, tools)) < CLOSE
+    rows = 1 if family.video else 2
+    assert relative_error(found.scores[0], scores_of(kind, pipeline, call, rows)) < CLOSE
     assert found.sigmas == (0.3,) and found.image_size == (48, 64)
-    # What the model made of noise alone, and of the picture alone, at the same time.
+    # What the model made of noise alone, and of the image alone, at the same time.
     pixels = torch.from_numpy(np.stack([np.asarray(one) for one in shown])).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
-        latents = family.encode_pictures(pipeline, pixels)
+        latents = family.encode_images(pipeline, pixels)
     fresh = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(5))
-    straight = 0.3 * fresh + (0.7 if not family.VIDEO else (1 - 0.3**2) ** 0.5) * latents
-    assert tools.relative_error(call["hidden_states"], straight) < 2e-3
+    straight = 0.3 * fresh + (0.7 if not family.video else (1 - 0.3**2) ** 0.5) * latents
+    assert relative_error(call["hidden_states"], straight) < 2e-3
 
 
 def test_pads_of_concepts_are_read_along_and_each_is_alone(pipeline: Any) -> None:
@@ -152,7 +155,7 @@ def test_what_cannot_be_generated_is_refused(pipeline: Any, options: dict[str, A
         generate(pipeline, PROMPTS[0], CONCEPTS, **{"width": 64, "height": 48, "steps": 1, "max_tokens": 24, **options})
 
 
-def test_a_folder_of_the_family_is_loaded(pipeline: Any, tools: Any, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_a_folder_of_the_family_is_loaded(pipeline: Any, tmp_path: Path, options: dict[str, Any]) -> None:
     pipeline.save_pretrained(tmp_path / "model")
     loaded = load_pipeline(str(tmp_path / "model"), device="cpu", dtype="float32")
     assert type(loaded) is type(pipeline)
@@ -160,14 +163,14 @@ def test_a_folder_of_the_family_is_loaded(pipeline: Any, tools: Any, tmp_path: P
     if hasattr(pipeline, "system_message"):
         loaded.system_message = pipeline.system_message
     found, expected = (generate(one, PROMPTS[0], CONCEPTS, cfg=1, **options) for one in (loaded, pipeline))
-    assert tools.relative_error(found.recording.scores, expected.recording.scores) < CLOSE
+    assert relative_error(found.recording.scores, expected.recording.scores) < CLOSE
 
 
 def test_a_model_in_half_precision_is_looked_at(kind: str, random_pipeline: Any, options: dict[str, Any]) -> None:
     """Text encoders and autoencoder are those other tests share: only the transformer's own copy is rounded."""
     pipeline = PIPELINES[kind](random_pipeline)
-    full = analyze(pipeline, pictures(1), CONCEPTS, noise=0.3, width=64, height=48, max_tokens=24)
+    full = analyze(pipeline, make_images(1), CONCEPTS, noise=0.3, width=64, height=48, max_tokens=24)
     pipeline.transformer.to(torch.bfloat16)
-    half = analyze(pipeline, pictures(1), CONCEPTS, noise=0.3, width=64, height=48, max_tokens=24)
+    half = analyze(pipeline, make_images(1), CONCEPTS, noise=0.3, width=64, height=48, max_tokens=24)
     assert half.scores.dtype == torch.float32
     assert 0 < (half.scores - full.scores).abs().max() < 0.1 * full.scores.abs().max()

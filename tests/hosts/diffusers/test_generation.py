@@ -1,4 +1,4 @@
-"""Generating: the pictures are those of the pipeline alone, the recording is that of its conditional evaluations."""
+"""Generating: the images are those of the pipeline alone, the recording is that of its conditional evaluations."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from concept_attention.concepts import parse_concepts
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.diffusers.generation import generate
 
+from ...support.diffusers.hooks import untouched
+from ...support.diffusers.naive_flux import naive_flux
+from ...support.numbers import naive_scores, relative_error
+
 CONCEPTS = parse_concepts("house, tree", "sky")
 PROMPTS = ["a red house", "a tree and the moon"]
 SMALL = {"width": 64, "height": 48, "steps": 2, "max_tokens": 12}
@@ -22,7 +26,7 @@ CLOSE = 1e-5
 
 @pytest.fixture
 def latents(random_pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """Latents of every picture that is decoded."""
+    """Latents of every image that is decoded."""
     kept: list[Tensor] = []
     decode = random_pipeline.vae.decode
 
@@ -37,8 +41,8 @@ def latents(random_pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> list[Tenso
 @pytest.mark.parametrize("width, height", [(64, 64), (96, 64)], ids=["square", "3:2"])
 @pytest.mark.parametrize("cfg", [1.0, 2.5])
 @pytest.mark.parametrize("batch", [1, 2])
-def test_pictures_are_bit_identical_with_and_without_concepts(
-    pipeline: Any, tools: Any, latents: list[Tensor], batch: int, cfg: float, width: int, height: int
+def test_images_are_bit_identical_with_and_without_concepts(
+    pipeline: Any, latents: list[Tensor], batch: int, cfg: float, width: int, height: int
 ) -> None:
     prompts = PROMPTS[:batch]
     plain = pipeline(
@@ -49,7 +53,7 @@ def test_pictures_are_bit_identical_with_and_without_concepts(
         height=height,
         num_inference_steps=2,
         guidance_scale=2.5,
-        generator=[torch.Generator().manual_seed(7 + picture) for picture in range(batch)],
+        generator=[torch.Generator().manual_seed(7 + image) for image in range(batch)],
         max_sequence_length=12,
     ).images
     found = generate(
@@ -72,7 +76,7 @@ def test_pictures_are_bit_identical_with_and_without_concepts(
     assert found.recording.grid == (1, height // 16, width // 16)
     assert found.recording.image_size == (height, width)
     assert found.recording.scores.shape == (2, 3, batch, 3, height * width // 256)
-    assert tools.untouched(pipeline.transformer)
+    assert untouched(pipeline.transformer)
 
 
 def test_noise_that_the_scheduler_draws_is_seeded(
@@ -101,9 +105,7 @@ def test_noise_that_the_scheduler_draws_is_seeded(
 
 
 @pytest.mark.parametrize("cfg", [1.0, 2.5])
-def test_the_recording_is_that_of_the_conditional_evaluations(
-    pipeline: Any, tools: Any, captured: Any, cfg: float
-) -> None:
+def test_the_recording_is_that_of_the_conditional_evaluations(pipeline: Any, captured: Any, cfg: float) -> None:
     calls = captured(pipeline.transformer)
     found = generate(pipeline, PROMPTS, CONCEPTS, negative_prompt="water", cfg=cfg, guidance=3.0, **SMALL).recording
     per_step = 2 if cfg > 1 else 1
@@ -113,26 +115,24 @@ def test_the_recording_is_that_of_the_conditional_evaluations(
             ["house", "tree", "sky"], padding="max_length", max_length=12, return_tensors="pt"
         ).input_ids
         embeddings = pipeline.text_encoder_2(ids)[0][:, 0]
-    twins = [
-        tools.naive_scores(*tools.naive_flux(pipeline.transformer, inputs, embeddings)) for inputs in calls[::per_step]
-    ]
-    assert tools.relative_error(found.scores, torch.stack(twins)) < CLOSE
+    twins = [naive_scores(*naive_flux(pipeline.transformer, inputs, embeddings)) for inputs in calls[::per_step]]
+    assert relative_error(found.scores, torch.stack(twins)) < CLOSE
     assert (found.steps, found.sigmas) == ((0, 1), (1.0, 0.5))
     assert [float(inputs["timestep"][0]) for inputs in calls[::per_step]] == pytest.approx(found.sigmas)
     shares = make_heatmaps(found).values
     assert (shares.sum(1) - 1).abs().max() < 1e-6
     if cfg > 1:  # the other evaluation would have been another recording
-        others = tools.naive_scores(*tools.naive_flux(pipeline.transformer, calls[1], embeddings))
-        assert tools.relative_error(found.scores[0], others) > 100 * CLOSE
+        others = naive_scores(*naive_flux(pipeline.transformer, calls[1], embeddings))
+        assert relative_error(found.scores[0], others) > 100 * CLOSE
 
 
-def test_a_batch_equals_single_runs(schnell: Any, tools: Any, latents: list[Tensor]) -> None:
+def test_a_batch_equals_single_runs(schnell: Any, latents: list[Tensor]) -> None:
     batch = generate(schnell, PROMPTS, CONCEPTS, seed=3, **SMALL).recording
-    for picture, prompt in enumerate(PROMPTS):
-        single = generate(schnell, prompt, CONCEPTS, seed=3 + picture, **SMALL).recording
-        assert tools.relative_error(single.scores[:, :, 0], batch.scores[:, :, picture]) < CLOSE
-        assert tools.relative_error(latents[-1][0], latents[0][picture]) < CLOSE
-    assert tools.relative_error(batch.scores[:, :, 0], batch.scores[:, :, 1]) > 0.01
+    for image, prompt in enumerate(PROMPTS):
+        single = generate(schnell, prompt, CONCEPTS, seed=3 + image, **SMALL).recording
+        assert relative_error(single.scores[:, :, 0], batch.scores[:, :, image]) < CLOSE
+        assert relative_error(latents[-1][0], latents[0][image]) < CLOSE
+    assert relative_error(batch.scores[:, :, 0], batch.scores[:, :, 1]) > 0.01
 
 
 def test_layers_mode_and_dtype_reach_the_recording(schnell: Any) -> None:
@@ -145,12 +145,12 @@ def test_layers_mode_and_dtype_reach_the_recording(schnell: Any) -> None:
     assert generate(schnell, PROMPTS[0], CONCEPTS, mode="paper", **SMALL).recording.mode == "paper"
 
 
-def test_pooling_and_seed_reach_the_run(schnell: Any, tools: Any) -> None:
+def test_pooling_and_seed_reach_the_run(schnell: Any) -> None:
     concepts = parse_concepts("a red house\nsky")
     options: list[dict[str, Any]] = [{}, {"pooling": "first"}, {"seed": 1}]
     plain, first, seeded = (generate(schnell, PROMPTS[0], concepts, **SMALL, **o).recording for o in options)
-    assert tools.relative_error(first.scores, plain.scores) > 0.01
-    assert tools.relative_error(seeded.scores, plain.scores) > 0.01
+    assert relative_error(first.scores, plain.scores) > 0.01
+    assert relative_error(seeded.scores, plain.scores) > 0.01
     assert (first.metadata["pooling"], seeded.metadata["seed"]) == ("first", "1")
     assert plain.metadata["prompt"] == PROMPTS[0]
 
@@ -163,7 +163,7 @@ def test_progress_is_told_after_every_step(schnell: Any) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_nothing_stays_on_the_model_after_an_interrupted_run(
-    schnell: Any, tools: Any, error: type[BaseException], latents: list[Tensor]
+    schnell: Any, error: type[BaseException], latents: list[Tensor]
 ) -> None:
     def stop(*step: int) -> None:
         raise error
@@ -171,7 +171,7 @@ def test_nothing_stays_on_the_model_after_an_interrupted_run(
     before = generate(schnell, PROMPTS[0], CONCEPTS, **SMALL)
     with pytest.raises(error):
         generate(schnell, PROMPTS[0], CONCEPTS, on_step=stop, **SMALL)
-    assert tools.untouched(schnell.transformer)
+    assert untouched(schnell.transformer)
     after = generate(schnell, PROMPTS[0], CONCEPTS, **SMALL)
     assert torch.equal(*latents)
     assert torch.equal(before.recording.scores, after.recording.scores)
@@ -186,18 +186,20 @@ def test_nothing_stays_on_the_model_after_an_interrupted_run(
         ({"height": -16}, r"^Height must be a positive multiple of 16, got -16\."),
         ({"steps": 0}, r"^There must be at least one step, got 0\.$"),
         ({"prompt": []}, r"^There is no prompt"),
+        ({"concepts": ()}, r"^There are no concepts"),
+        ({"frames": 9}, r"^This model makes images, not videos: 9 frames are not possible"),
         ({"layers": "24"}, r"^Layer 24 does not exist"),
-        ({"mode": "sdxl"}, r'^Mode "sdxl" does not exist'),
-        ({"concepts": parse_concepts("castle")}, r'^The text encoder has no word for all of "castle"'),
+        ({"mode": "sdxl"}, r"^Mode 'sdxl' does not exist"),
+        ({"concepts": parse_concepts("castle")}, r'^The text encoder does not know every word in "castle"'),
     ],
 )
 def test_what_cannot_be_generated_is_refused_before_the_run(
-    schnell: Any, tools: Any, captured: Any, options: dict[str, Any], message: str
+    schnell: Any, captured: Any, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message) as error:
         generate(schnell, **{"prompt": PROMPTS[0], "concepts": CONCEPTS, **SMALL, **options})
     assert "\n" not in str(error.value)
-    assert tools.untouched(schnell.transformer)
+    assert untouched(schnell.transformer)
 
 
 def test_unknown_words_of_a_prompt_are_warned_of(schnell: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -205,7 +207,7 @@ def test_unknown_words_of_a_prompt_are_warned_of(schnell: Any, caplog: pytest.Lo
         generate(schnell, "a red house", CONCEPTS, **SMALL)
         assert not caplog.records
         generate(schnell, "a red castle", CONCEPTS, **SMALL)
-    assert 'no word for all of "a red castle"' in caplog.text
+    assert 'does not know every word in "a red castle"' in caplog.text
 
 
 def test_a_recording_that_takes_a_gibibyte_is_announced(
@@ -219,5 +221,5 @@ def test_a_recording_that_takes_a_gibibyte_is_announced(
 
 
 def test_what_cannot_be_kept_is_refused(schnell: Any) -> None:
-    with pytest.raises(ValueError, match=r'^Nothing is kept as "some"'):
+    with pytest.raises(ValueError, match=r"^keep 'some' does not exist"):
         generate(schnell, "a red house", CONCEPTS, keep="some", **SMALL)  # type: ignore[arg-type]

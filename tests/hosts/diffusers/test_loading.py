@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from concept_attention.embedded import COGVIDEOX_FOLDER, MODEL_FOLDER, SD3_FOLDER
+from concept_attention.embedded import COGVIDEOX_FOLDER, FLUX_FOLDER, SD3_FOLDER
+from concept_attention.errors import UserError
 from concept_attention.hosts.diffusers import loading
 from concept_attention.hosts.diffusers.loading import load_pipeline
-from concept_attention.hosts.diffusers.pipelines import flux as flux_pipeline
+from concept_attention.hosts.diffusers.pipelines.flux import FluxFamily
 from concept_attention.hosts.diffusers.pipelines.request import Defaults, is_tiny, model_name
 
 
@@ -25,7 +26,7 @@ def model_copy(random_model_folder: Path, tmp_path: Path) -> Path:
 
 
 def refused(model: str | Path, message: str, **options: Any) -> None:
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         load_pipeline(str(model), **{"device": "cpu", **options})
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 600
@@ -169,7 +170,7 @@ def test_names_stand_for_models(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tiny", "tiny-sd3", "tiny-cogvideox", "flux-schnell", "flux-dev", "someone/flux-tuned"):
         load_pipeline(name, device="cpu")
     assert asked == [
-        (str(MODEL_FOLDER), torch.float32),
+        (str(FLUX_FOLDER), torch.float32),
         (str(SD3_FOLDER), torch.float32),
         (str(COGVIDEOX_FOLDER), torch.float32),
         ("black-forest-labs/FLUX.1-schnell", torch.bfloat16),
@@ -178,18 +179,18 @@ def test_names_stand_for_models(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_defaults_follow_the_model(random_pipeline: Any, tools: Any) -> None:
+def test_defaults_follow_the_model(random_pipeline: Any) -> None:
     def a_pipeline(origin: str | None, guidance: bool, longest: int = 512) -> Any:
         config = {"_name_or_path": origin} if origin else {}
         tokenizer = SimpleNamespace(model_max_length=longest)
         transformer = SimpleNamespace(config=SimpleNamespace(guidance_embeds=guidance))
         return SimpleNamespace(config=config, tokenizer_2=tokenizer, transformer=transformer)
 
-    assert flux_pipeline.defaults(a_pipeline(str(MODEL_FOLDER), False, 24)).max_tokens == 24
-    assert flux_pipeline.defaults(a_pipeline("folder", False, 24)).max_tokens == 24
-    assert flux_pipeline.defaults(a_pipeline(None, False)) == Defaults(1024, 4, 0.0, 1.0, 256)
-    assert flux_pipeline.defaults(a_pipeline("folder", True)) == Defaults(1024, 28, 3.5, 1.0, 512)
-    assert model_name(a_pipeline(str(MODEL_FOLDER), False)) == "tiny"
+    assert FluxFamily().defaults(a_pipeline(str(FLUX_FOLDER), False, 24)).max_tokens == 24
+    assert FluxFamily().defaults(a_pipeline("folder", False, 24)).max_tokens == 24
+    assert FluxFamily().defaults(a_pipeline(None, False)) == Defaults(1024, 4, 0.0, 1.0, 256)
+    assert FluxFamily().defaults(a_pipeline("folder", True)) == Defaults(1024, 28, 3.5, 1.0, 512)
+    assert model_name(a_pipeline(str(FLUX_FOLDER), False)) == "tiny"
     assert model_name(random_pipeline) == ""
 
 

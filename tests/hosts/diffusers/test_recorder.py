@@ -16,6 +16,11 @@ from concept_attention.hosts.diffusers.recorder import Recorder
 from concept_attention.hosts.encoded import EncodedConcepts
 from concept_attention.recording.recording import Recording
 
+from ...support.diffusers.hooks import untouched
+from ...support.diffusers.naive_flux import naive_flux
+from ...support.diffusers.tiny_transformers import flux_inputs, make_flux
+from ...support.numbers import naive_scores, relative_error
+
 CLOSE = 1e-5
 GRID = (1, 3, 4)
 
@@ -39,90 +44,90 @@ def record(transformer: Any, *evaluations: dict[str, Any], **options: Any) -> Re
     return recorder.build(GRID, (48, 64), {})
 
 
-def naive(tools: Any, transformer: Any, inputs: dict[str, Any], pads: int = 0) -> tuple[list[Tensor], list[Tensor]]:
-    return tools.naive_flux(transformer, inputs, encoded().embeddings, pads)
+def naive(transformer: Any, inputs: dict[str, Any], pads: int = 0) -> tuple[list[Tensor], list[Tensor]]:
+    return naive_flux(transformer, inputs, encoded().embeddings, pads)
 
 
-def test_raw_scores_equal_a_naive_twin(transformer: Any, tools: Any) -> None:
-    steps = [tools.make_inputs(transformer, seed=seed) for seed in (1, 2)]
+def test_raw_scores_equal_a_naive_twin(transformer: Any) -> None:
+    steps = [flux_inputs(transformer, seed=seed) for seed in (1, 2)]
     recording = record(transformer, *steps)
-    expected = torch.stack([tools.naive_scores(*naive(tools, transformer, inputs)) for inputs in steps])
+    expected = torch.stack([naive_scores(*naive(transformer, inputs)) for inputs in steps])
     assert recording.scores.shape == (2, 3, 2, 3, 12)
-    assert tools.relative_error(recording.scores, expected) < CLOSE
+    assert relative_error(recording.scores, expected) < CLOSE
     assert recording.pad_scores is None and recording.mode == "flux"
     shares = torch.softmax(expected[:, 1:], dim=3).mean((0, 1)).reshape(2, 3, 3, 4)  # the last two layers
     assert recording.default_layers == (1, 2)
-    assert tools.relative_error(make_heatmaps(recording).values, shares) < CLOSE
+    assert relative_error(make_heatmaps(recording).values, shares) < CLOSE
 
 
-def test_the_papers_scores_equal_a_naive_twin(transformer: Any, tools: Any) -> None:
+def test_the_papers_scores_equal_a_naive_twin(transformer: Any) -> None:
     """Concept vectors are normalised per feature over the concepts: (c - min) / sum (c - min)."""
-    inputs = tools.make_inputs(transformer)
-    images, concepts = naive(tools, transformer, inputs)
+    inputs = flux_inputs(transformer)
+    images, concepts = naive(transformer, inputs)
     normalised = []
     for concept in concepts:
         spread = concept - concept.min(dim=1, keepdim=True).values
         normalised.append(spread / spread.sum(dim=1, keepdim=True))
     recording = record(transformer, inputs, mode="paper")
-    assert tools.relative_error(recording.scores[0], tools.naive_scores(images, normalised)) < CLOSE
+    assert relative_error(recording.scores[0], naive_scores(images, normalised)) < CLOSE
 
 
-def test_norms_make_the_scores_of_normalised_vectors(transformer: Any, tools: Any) -> None:
-    inputs = tools.make_inputs(transformer)
-    images, concepts = naive(tools, transformer, inputs)
+def test_norms_make_the_scores_of_normalised_vectors(transformer: Any) -> None:
+    inputs = flux_inputs(transformer)
+    images, concepts = naive(transformer, inputs)
     units = [concept / concept.square().sum(-1, keepdim=True).sqrt() for concept in concepts]
     recording = record(transformer, inputs)
-    expected = tools.naive_scores(images, units)
-    assert tools.relative_error(recording.scores[0] / recording.norms[0, ..., None], expected) < CLOSE
+    expected = naive_scores(images, units)
+    assert relative_error(recording.scores[0] / recording.norms[0, ..., None], expected) < CLOSE
     shares = torch.softmax(expected, dim=2).mean(0).reshape(2, 3, 3, 4)
-    assert tools.relative_error(make_heatmaps(recording, "all", mode="sd3").values, shares) < CLOSE
+    assert relative_error(make_heatmaps(recording, "all", mode="sd3").values, shares) < CLOSE
 
 
-def test_padded_concepts_equal_226_real_tokens(transformer: Any, tools: Any) -> None:
+def test_padded_concepts_equal_226_real_tokens(transformer: Any) -> None:
     """The reference pads with zero embeddings that attend, are attended to, and take their share."""
-    inputs = tools.make_inputs(transformer)
-    expected = tools.naive_scores(*naive(tools, transformer, inputs, pads=223))
+    inputs = flux_inputs(transformer)
+    expected = naive_scores(*naive(transformer, inputs, pads=223))
     recording = record(transformer, inputs, mode="cogvideox")
     assert recording.pad_count == 223 and recording.pad_scores is not None
-    assert tools.relative_error(recording.scores[0], expected[:, :, :3]) < CLOSE
-    assert tools.relative_error(recording.pad_scores[0], expected[:, :, 3]) < CLOSE
+    assert relative_error(recording.scores[0], expected[:, :, :3]) < CLOSE
+    assert relative_error(recording.pad_scores[0], expected[:, :, 3]) < CLOSE
     shares = torch.softmax(expected, dim=2)[:, :, :3].mean(0).reshape(2, 3, 3, 4)
-    assert tools.relative_error(make_heatmaps(recording, "all").values, shares) < CLOSE
+    assert relative_error(make_heatmaps(recording, "all").values, shares) < CLOSE
 
 
-def test_pads_do_change_the_scores(tools: Any) -> None:
+def test_pads_do_change_the_scores() -> None:
     """Else the test above would pass without them."""
-    transformer = tools.make_transformer()
-    inputs = tools.make_inputs(transformer)
+    transformer = make_flux()
+    inputs = flux_inputs(transformer)
     with_pads, without = record(transformer, inputs, mode="cogvideox"), record(transformer, inputs)
-    assert tools.relative_error(with_pads.scores, without.scores) > 100 * CLOSE
+    assert relative_error(with_pads.scores, without.scores) > 100 * CLOSE
 
 
-def test_permuted_concepts_permute_the_maps(tools: Any) -> None:
-    transformer = tools.make_transformer()
-    inputs = tools.make_inputs(transformer)
+def test_permuted_concepts_permute_the_maps() -> None:
+    transformer = make_flux()
+    inputs = flux_inputs(transformer)
     order, some = [2, 0, 1], encoded()
     permuted = EncodedConcepts(tuple(some.concepts[i] for i in order), some.embeddings[order], (1, 1, 1), "first")
     plain, moved = record(transformer, inputs), record(transformer, inputs, concepts=permuted)
-    assert tools.relative_error(moved.scores, plain.scores[:, :, :, order]) < CLOSE
+    assert relative_error(moved.scores, plain.scores[:, :, :, order]) < CLOSE
     maps, moved_maps = make_heatmaps(plain).values, make_heatmaps(moved).values
-    assert tools.relative_error(moved_maps, maps[:, order]) < CLOSE
-    assert tools.relative_error(moved_maps, maps) > 0.1
+    assert relative_error(moved_maps, maps[:, order]) < CLOSE
+    assert relative_error(moved_maps, maps) > 0.1
     assert (maps.sum(1) - 1).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("layers, kept", [("0", (0,)), ([2, 0], (0, 2)), ("auto", (1, 2)), ("all", (0, 1, 2))])
-def test_a_choice_of_layers_equals_those_of_the_full_recording(tools: Any, layers: Any, kept: tuple[int, ...]) -> None:
-    transformer = tools.make_transformer()
-    inputs = tools.make_inputs(transformer)
+def test_a_choice_of_layers_equals_those_of_the_full_recording(layers: Any, kept: tuple[int, ...]) -> None:
+    transformer = make_flux()
+    inputs = flux_inputs(transformer)
     some, full = record(transformer, inputs, layers=layers), record(transformer, inputs)
     assert (some.layers, some.layer_count) == (kept, 3)
     assert torch.equal(some.scores, full.scores[:, list(kept)])
     assert torch.equal(some.norms, full.norms[:, list(kept)])
 
 
-def test_concepts_are_done_after_the_last_kept_layer(tools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    transformer = tools.make_transformer()
+def test_concepts_are_done_after_the_last_kept_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    transformer = make_flux()
     used: Counter[int] = Counter()
     for index, block in enumerate(transformer.transformer_blocks):
         forward = block.attn.add_k_proj.forward
@@ -132,59 +137,59 @@ def test_concepts_are_done_after_the_last_kept_layer(tools: Any, monkeypatch: py
             return forward(x)
 
         monkeypatch.setattr(block.attn.add_k_proj, "forward", counting)
-    record(transformer, tools.make_inputs(transformer), layers="1")
+    record(transformer, flux_inputs(transformer), layers="1")
     assert [used[layer] for layer in range(3)] == [2, 2, 1]  # the prompt's, and the concepts'
 
 
-def test_a_batch_equals_single_pictures(transformer: Any, tools: Any) -> None:
-    inputs = tools.make_inputs(transformer, batch=2)
+def test_a_batch_equals_single_images(transformer: Any) -> None:
+    inputs = flux_inputs(transformer, batch=2)
     batch = record(transformer, inputs)
     shared = ("img_ids", "txt_ids")
-    for picture in range(2):
+    for image in range(2):
         alone = {
-            name: value[picture : picture + 1] if isinstance(value, Tensor) and name not in shared else value
+            name: value[image : image + 1] if isinstance(value, Tensor) and name not in shared else value
             for name, value in inputs.items()
         }
         single = record(transformer, alone)
-        assert tools.relative_error(single.scores[:, :, 0], batch.scores[:, :, picture]) < CLOSE
+        assert relative_error(single.scores[:, :, 0], batch.scores[:, :, image]) < CLOSE
 
 
-def test_tokens_of_a_reference_picture_are_attended_to_and_not_mapped(tools: Any) -> None:
-    transformer = tools.make_transformer()
-    inputs = tools.make_inputs(transformer, rows=5, columns=4)  # 12 tokens of the picture, 8 of a reference
+def test_tokens_of_a_reference_image_are_attended_to_and_not_mapped() -> None:
+    transformer = make_flux()
+    inputs = flux_inputs(transformer, rows=5, columns=4)  # 12 tokens of the image, 8 of a reference
     recording = record(transformer, inputs)
-    expected = tools.naive_scores(*naive(tools, transformer, inputs))
+    expected = naive_scores(*naive(transformer, inputs))
     assert recording.scores.shape[-1] == 12
-    assert tools.relative_error(recording.scores[0], expected[..., :12]) < CLOSE
+    assert relative_error(recording.scores[0], expected[..., :12]) < CLOSE
     cut = {**inputs, "hidden_states": inputs["hidden_states"][:, :12], "img_ids": inputs["img_ids"][:12]}
-    assert tools.relative_error(record(transformer, cut).scores, recording.scores) > 100 * CLOSE
+    assert relative_error(record(transformer, cut).scores, recording.scores) > 100 * CLOSE
 
 
 @pytest.mark.parametrize("mode", ["flux", "cogvideox"])
-def test_a_bfloat16_model_gives_float32_scores_close_to_a_float32_models(tools: Any, mode: str) -> None:
-    transformer = tools.make_transformer()
+def test_a_bfloat16_model_gives_float32_scores_close_to_a_float32_models(mode: str) -> None:
+    transformer = make_flux()
     # Timesteps of 500 and 250, which bfloat16 can hold: a rounded one is another noise level.
-    inputs = {**tools.make_inputs(transformer), "timestep": torch.tensor([0.5, 0.25])}
+    inputs = {**flux_inputs(transformer), "timestep": torch.tensor([0.5, 0.25])}
     exact = record(transformer, inputs, mode=mode)
     half = {k: v.bfloat16() if isinstance(v, Tensor) and "ids" not in k else v for k, v in inputs.items()}
     recording = record(transformer.bfloat16(), half, mode=mode)
     assert recording.scores.dtype == torch.float32
-    assert tools.relative_error(recording.scores, exact.scores) < 0.03
+    assert relative_error(recording.scores, exact.scores) < 0.03
     # Products of bfloat16 numbers in float32: hardly any of them is a bfloat16 number.
     assert (recording.scores.bfloat16().float() != recording.scores).float().mean() > 0.9
 
 
-def test_float16_scores_on_request(tools: Any) -> None:
-    transformer = tools.make_transformer()
-    inputs = tools.make_inputs(transformer)
+def test_float16_scores_on_request() -> None:
+    transformer = make_flux()
+    inputs = flux_inputs(transformer)
     full, half = record(transformer, inputs), record(transformer, inputs, dtype=torch.float16)
     assert half.scores.dtype == torch.float16
     assert torch.equal(half.scores, full.scores.half())
 
 
-def test_only_the_first_evaluation_of_a_step_is_recorded(tools: Any) -> None:
-    transformer = tools.make_transformer()
-    first, second, third = (tools.make_inputs(transformer, seed=seed) for seed in (1, 2, 3))
+def test_only_the_first_evaluation_of_a_step_is_recorded() -> None:
+    transformer = make_flux()
+    first, second, third = (flux_inputs(transformer, seed=seed) for seed in (1, 2, 3))
     recorder = Recorder(SimpleNamespace(transformer=transformer), encoded(), "all", "auto", 12)
     with recorder.watching(), torch.no_grad():
         transformer(**first)
@@ -199,17 +204,17 @@ def test_only_the_first_evaluation_of_a_step_is_recorded(tools: Any) -> None:
     assert torch.equal(recording.scores, record(transformer, first, third).scores)
 
 
-def test_a_run_that_evaluated_nothing_has_no_recording(tools: Any) -> None:
-    recorder = Recorder(SimpleNamespace(transformer=tools.make_transformer()), encoded(), "all", "auto", 12)
+def test_a_run_that_evaluated_nothing_has_no_recording() -> None:
+    recorder = Recorder(SimpleNamespace(transformer=make_flux()), encoded(), "all", "auto", 12)
     with pytest.raises(ValueError, match="Nothing was recorded"):
         recorder.build(GRID, (48, 64), {})
 
 
-def test_the_metadata_say_what_was_recorded(tools: Any) -> None:
-    transformer = tools.make_transformer()
+def test_the_metadata_say_what_was_recorded() -> None:
+    transformer = make_flux()
     recorder = Recorder(SimpleNamespace(transformer=transformer), encoded(2), "all", "auto", 12)
     with recorder.watching(), torch.no_grad():
-        transformer(**tools.make_inputs(transformer))
+        transformer(**flux_inputs(transformer))
     recorder.commit(0, 1.0)
     found = recorder.build(GRID, (48, 64), {"prompt": "a house"})
     assert (found.architecture, found.grid, found.image_size) == ("flux", GRID, (48, 64))
@@ -223,14 +228,14 @@ def test_the_metadata_say_what_was_recorded(tools: Any) -> None:
     "options, message",
     [
         ({"layers": "3"}, r"^Layer 3 does not exist: this model has 3 joint blocks \(0-2\)"),
-        ({"mode": "sdxl"}, r'^Mode "sdxl" does not exist'),
-        ({"concepts": encoded(width=96)}, r"^Concepts are encoded 96 wide, this model's text input is 128 wide\. "),
+        ({"mode": "sdxl"}, r"^Mode 'sdxl' does not exist"),
+        ({"concepts": encoded(width=96)}, r"^Concept embeddings have width 96, but this model expects 128\. "),
         ({"dtype": torch.int8}, "float32 or float16"),
     ],
 )
-def test_what_cannot_be_recorded_is_refused_before_the_run(tools: Any, options: dict[str, Any], message: str) -> None:
-    transformer = tools.make_transformer()
+def test_what_cannot_be_recorded_is_refused_before_the_run(options: dict[str, Any], message: str) -> None:
+    transformer = make_flux()
     with pytest.raises(ValueError, match=message) as error:
         record(transformer, **options)
     assert "\n" not in str(error.value)
-    assert tools.untouched(transformer)
+    assert untouched(transformer)

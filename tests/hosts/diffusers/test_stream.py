@@ -10,18 +10,22 @@ import pytest
 import torch
 from torch import Tensor
 
+from concept_attention.errors import UserError
+from concept_attention.hosts.diffusers.registry import adapter_for
 from concept_attention.hosts.diffusers.stream import ConceptStream, StopForward
-from concept_attention.hosts.diffusers.transformers import flux
+
+from ...support.diffusers.hooks import untouched
+from ...support.diffusers.tiny_transformers import flux_inputs, make_flux
 
 
 @pytest.fixture
-def model(tools: Any) -> Any:
-    return tools.make_transformer()
+def model() -> Any:
+    return make_flux()
 
 
 @pytest.fixture
-def inputs(model: Any, tools: Any) -> dict[str, Any]:
-    return tools.make_inputs(model)
+def inputs(model: Any) -> dict[str, Any]:
+    return flux_inputs(model)
 
 
 def ignore(layer: int, image: Tensor, concept: Tensor) -> None:
@@ -37,20 +41,20 @@ def evaluate(model: Any, inputs: dict[str, Any]) -> Tensor:
         return model(**inputs)[0]
 
 
-def test_the_output_is_bit_identical_and_nothing_stays_on_the_model(transformer: Any, tools: Any) -> None:
-    inputs = tools.make_inputs(transformer, rows=2, columns=5)
+def test_the_output_is_bit_identical_and_nothing_stays_on_the_model(transformer: Any) -> None:
+    inputs = flux_inputs(transformer, rows=2, columns=5)
     plain = evaluate(transformer, inputs)
     with ConceptStream(transformer, concepts(), ignore, 2):
-        assert not tools.untouched(transformer)
+        assert not untouched(transformer)
         watched = evaluate(transformer, inputs)
     assert torch.equal(watched, plain)
-    assert tools.untouched(transformer)
+    assert untouched(transformer)
     assert torch.equal(evaluate(transformer, inputs), plain)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_nothing_stays_after_an_error_in_a_block(
-    model: Any, inputs: dict[str, Any], tools: Any, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+    model: Any, inputs: dict[str, Any], error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = evaluate(model, inputs)
 
@@ -61,13 +65,13 @@ def test_nothing_stays_after_an_error_in_a_block(
         patch.setattr(model.transformer_blocks[1].ff, "forward", fail)
         with pytest.raises(error), ConceptStream(model, concepts(), ignore, 2):
             evaluate(model, inputs)
-    assert tools.untouched(model)
+    assert untouched(model)
     assert torch.equal(evaluate(model, inputs), plain)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_nothing_stays_after_an_error_in_the_callback(
-    model: Any, inputs: dict[str, Any], tools: Any, error: type[BaseException]
+    model: Any, inputs: dict[str, Any], error: type[BaseException]
 ) -> None:
     def fail(layer: int, image: Tensor, concept: Tensor) -> None:
         if layer == 1:
@@ -75,35 +79,36 @@ def test_nothing_stays_after_an_error_in_the_callback(
 
     with pytest.raises(error), ConceptStream(model, concepts(), fail, 2):
         evaluate(model, inputs)
-    assert tools.untouched(model)
+    assert untouched(model)
 
 
-def test_a_failure_while_installing_leaves_nothing(model: Any, tools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    points = flux.hook_points
+def test_a_failure_while_installing_leaves_nothing(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = adapter_for(model)
+    points = adapter.hook_points
 
     def fail(block: Any) -> Any:
         if block is model.transformer_blocks[2]:
             raise KeyboardInterrupt
         return points(block)
 
-    monkeypatch.setattr(flux, "hook_points", fail)
+    monkeypatch.setattr(adapter, "hook_points", fail)
     with pytest.raises(KeyboardInterrupt), ConceptStream(model, concepts(), ignore, 2):
         pytest.fail("entered")
-    assert tools.untouched(model)
+    assert untouched(model)
     monkeypatch.undo()
     with ConceptStream(model, concepts(), ignore, 2):  # not taken for a second entry
         pass
 
 
-def test_a_second_stream_is_refused_and_the_first_goes_on(model: Any, inputs: dict[str, Any], tools: Any) -> None:
+def test_a_second_stream_is_refused_and_the_first_goes_on(model: Any, inputs: dict[str, Any]) -> None:
     layers: list[int] = []
     with ConceptStream(model, concepts(), lambda layer, *_: layers.append(layer), 2) as first:
         for second in (first, ConceptStream(model, concepts(), ignore, 0)):
-            with pytest.raises(RuntimeError, match="recording concepts already"), second:
+            with pytest.raises(UserError, match="recording concepts already"), second:
                 pytest.fail("entered")
         evaluate(model, inputs)
     assert layers == [0, 1, 2]
-    assert tools.untouched(model)
+    assert untouched(model)
 
 
 def test_a_stream_can_be_used_again(model: Any, inputs: dict[str, Any]) -> None:
@@ -129,7 +134,7 @@ def test_a_model_that_is_offloaded_part_by_part_gives_the_same(model: Any, input
     with stream:
         assert torch.equal(evaluate(model, inputs), plain)
     assert all(torch.equal(now, before) for now, before in zip(outs[3:], outs[:3], strict=True))
-    stopping = ConceptStream(model, concepts(), ignore, 1, stop=True)
+    stopping = ConceptStream(model, concepts(), ignore, 1, stop_after_last_layer=True)
     with stopping, pytest.raises(StopForward):
         evaluate(model, inputs)
     assert torch.equal(evaluate(model, inputs), plain)
@@ -137,18 +142,18 @@ def test_a_model_that_is_offloaded_part_by_part_gives_the_same(model: Any, input
 
 
 def test_stop_ends_the_evaluation_after_the_last_layer(
-    model: Any, inputs: dict[str, Any], tools: Any, monkeypatch: pytest.MonkeyPatch
+    model: Any, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[str] = []
     for name, block in [*named(model.transformer_blocks, "joint"), *named(model.single_transformer_blocks, "single")]:
         note(monkeypatch, block, lambda name=name: ran.append(name))
-    with ConceptStream(model, concepts(), ignore, 1, stop=True):
+    with ConceptStream(model, concepts(), ignore, 1, stop_after_last_layer=True):
         for _ in range(2):
             with pytest.raises(StopForward):
                 evaluate(model, inputs)
     assert ran == ["joint 0", "joint 1"] * 2
     monkeypatch.undo()
-    assert tools.untouched(model)
+    assert untouched(model)
 
 
 def test_no_concept_is_computed_after_the_last_layer(
@@ -174,7 +179,12 @@ def test_an_evaluation_that_is_not_wanted_passes_unobserved(
     answers = iter([False, True, False])
     layers: list[int] = []
     with ConceptStream(
-        model, concepts(), lambda layer, *_: layers.append(layer), 2, wanted=lambda: next(answers), stop=True
+        model,
+        concepts(),
+        lambda layer, *_: layers.append(layer),
+        2,
+        wanted=lambda: next(answers),
+        stop_after_last_layer=True,
     ):
         evaluate(model, inputs)
         assert (layers, len(used)) == ([], 1)
@@ -209,7 +219,11 @@ def test_an_interrupted_evaluation_does_not_leak_into_the_next(model: Any, input
 def test_no_tensor_of_the_model_outlives_the_evaluation(model: Any, inputs: dict[str, Any], stop: bool) -> None:
     alive: list[Any] = []
     with ConceptStream(
-        model, concepts(), lambda layer, image, concept: alive.extend(map(weakref.ref, (image, concept))), 2, stop=stop
+        model,
+        concepts(),
+        lambda layer, image, concept: alive.extend(map(weakref.ref, (image, concept))),
+        2,
+        stop_after_last_layer=stop,
     ):
         try:
             evaluate(model, inputs)

@@ -55,15 +55,15 @@ def make_clip(tokenizer: Any, model: Any, tokenizer_data: dict[str, Any] | None 
     return comfy.sd.CLIP(target, tokenizer_data=tokenizer_data or {}, model_options={**devices, **options})
 
 
-def kind(name: str) -> Any:
-    """A module of comfy.text_encoders; the test is skipped where the ComfyUI at hand is too old to have it."""
+def text_encoder_module(name: str) -> Any:
+    """A module of comfy.text_encoders; the test is skipped if this ComfyUI is too old to have it."""
     return pytest.importorskip(f"comfy.text_encoders.{name}", reason=f"this ComfyUI has no encoder {name}")
 
 
 @functools.cache
 def sd3(clip_l: bool = True, clip_g: bool = True, t5: bool = True) -> Any:
     """SD3's three token lists and the way it joins them, with mirrors for encoders."""
-    module = kind("sd3_clip")
+    module = text_encoder_module("sd3_clip")
     clip = make_clip(module.SD3Tokenizer, module.sd3_clip(clip_l=False, clip_g=False, t5=False))
     clip.cond_stage_model.t5_attention_mask = False
     clip.cond_stage_model.clip_l = Mirror(768, masked=False) if clip_l else None
@@ -99,7 +99,7 @@ def harmony() -> torch.Tensor:
     made = tokenizers.Tokenizer(tokenizers.models.BPE())
     made.pre_tokenizer = levels(add_prefix_space=False)
     made.train_from_iterator(
-        [kind("gpt_oss")._lens_render_chat("")],
+        [text_encoder_module("gpt_oss")._lens_render_chat("")],
         tokenizers.trainers.BpeTrainer(
             vocab_size=400, special_tokens=special, initial_alphabet=sorted(levels.alphabet()), show_progress=False
         ),
@@ -108,7 +108,7 @@ def harmony() -> torch.Tensor:
 
 
 class Llama:
-    """In place of Llama's tokenizer, whose file is not in every copy of ComfyUI: its special tokens, and bytes."""
+    """Stands in for Llama's tokenizer, whose file is not in every copy of ComfyUI: its special tokens, and bytes."""
 
     SPECIAL = {
         "<|start_header_id|>user<|end_header_id|>\n\n": [128006, 882, 128007, 271],
@@ -173,10 +173,10 @@ def _mirrored(
 
     @functools.cache
     def made() -> Any:
-        found = kind(module)
+        found = text_encoder_module(module)
         factory = getattr(found, te)(**(options or {}))
         encoder = {f"{key}_class": functools.partial(Mirror, **mirror)}
-        return make_clip(getattr(kind(home or module), tokenizer), factory, file(), **encoder)
+        return make_clip(getattr(text_encoder_module(home or module), tokenizer), factory, file(), **encoder)
 
     def tokens(clip: Any, text: str) -> list[int]:
         return library_ids(tokenizer_of(clip, key), before + text)
@@ -211,7 +211,7 @@ def library_ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def _hunyuan_video(patch: pytest.MonkeyPatch) -> Any:
-    module = kind("hunyuan_video")
+    module = text_encoder_module("hunyuan_video")
     patch.setattr(module, "LlamaTokenizerFast", Llama)
     patch.setattr(module, "LLAMAModel", Mirror)
     sizes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
@@ -219,8 +219,8 @@ def _hunyuan_video(patch: pytest.MonkeyPatch) -> Any:
 
 
 def _hidream(patch: pytest.MonkeyPatch) -> Any:
-    patch.setattr(kind("hunyuan_video"), "LlamaTokenizerFast", Llama)
-    module = kind("hidream")
+    patch.setattr(text_encoder_module("hunyuan_video"), "LlamaTokenizerFast", Llama)
+    module = text_encoder_module("hidream")
     clip = make_clip(module.HiDreamTokenizer, module.hidream_clip(clip_l=False, clip_g=False, t5=False, llama=False))
     clip.cond_stage_model.t5xxl = Mirror(8, masked=False)
     clip.cond_stage_model.llama = Mirror(8, layers=3, masked=False)

@@ -1,4 +1,4 @@
-"""Recording runs in the tests of the engine, and what must not be left behind by them."""
+"""Recorded runs for tests, and a footprint of all that they must leave unchanged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
 from concept_attention.concepts import parse_concepts
-from concept_attention.hosts.comfyui.engine.run import KEY, RunResult, record
+from concept_attention.hosts.comfyui.engine.run import RunResult, record
+from concept_attention.hosts.comfyui.engine.session import KEY
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.encoded import EncodedConcepts
 from concept_attention.recording.recording import Recording
@@ -24,29 +25,30 @@ def make_encoded(count: int = 3, seed: int = 5, width: int = TEXT_WIDTH) -> Enco
     return EncodedConcepts(parse_concepts([f"thing {n}" for n in range(count)]), embeddings, (1,) * count, "first")
 
 
-def watch(
-    model: ModelPatcher, results: list[RunResult], settings: Settings | None = None, *, stop: bool = False
+def recording_model(
+    model: ModelPatcher, results: list[RunResult], settings: Settings | None = None, **options: Any
 ) -> ModelPatcher:
-    """A MODEL that records each of its runs into `results`."""
+    """A MODEL that appends the result of each of its runs to `results`; for `options` see `record`."""
     chosen = settings or Settings(make_encoded())
 
     def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        output, result = record(executor, args, kwargs, chosen, stop=stop)
+        output, result = record(executor, args, kwargs, chosen, **options)
         results.append(result)
         return output
 
-    watched = model.clone()
-    watched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, wrapper)
-    return watched
+    patched = model.clone()
+    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, wrapper)
+    return patched
 
 
 @torch.inference_mode()
 def sample_and_record(
-    model: ModelPatcher, settings: Settings | None = None, *, stop: bool = False, **options: Any
+    model: ModelPatcher, settings: Settings | None = None, *, stop_after_last_layer: bool = False, **options: Any
 ) -> tuple[Tensor, RunResult]:
-    """As `tiny.sample`, and what was recorded."""
+    """The sampled latent of a recorded run, and its result; for `options` see `tiny.sample`."""
     results: list[RunResult] = []
-    return sample(watch(model, results, settings, stop=stop), **options), results[0]
+    patched = recording_model(model, results, settings, stop_after_last_layer=stop_after_last_layer)
+    return sample(patched, **options), results[0]
 
 
 def recording_of(model: ModelPatcher, settings: Settings | None = None, **options: Any) -> Recording:
@@ -57,7 +59,7 @@ def recording_of(model: ModelPatcher, settings: Settings | None = None, **option
 
 
 def footprint(model: ModelPatcher) -> Any:
-    """All that a run could leave on a MODEL: hooks, wrappers, options, patches, exchanged modules, weights."""
+    """All that a run could change on a MODEL: hooks, wrappers, options, patches, modules, weights."""
     network = model.model.diffusion_model
     modules = {
         name: (id(module), getattr(module, "_compiled_call_impl", None), *map(list, _hooks(module)))

@@ -1,7 +1,6 @@
 """Small random models of ComfyUI's own classes, what they are called with, and a run through ComfyUI's own sampler.
 
-Test modules import from here relatively (`from .tiny import make_flux`); the fixtures of conftest.py hand out the same.
-Import this module after `boot()`, which conftest.py sees to.
+Import this module after `boot()`, which the hosts' conftest.py calls.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
+from ..weights import fill_parameters
+
 CPU = torch.device("cpu")
 TEXT_WIDTH = 48
 POOLED_WIDTH = 32
@@ -30,13 +31,8 @@ def fill(module: nn.Module, seed: int = 0) -> None:
     them: SD3's position embeddings.
     """
     generator = torch.Generator().manual_seed(seed)
+    fill_parameters(module, generator)
     with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            if parameter.ndim > 1:
-                parameter.copy_(noise * parameter[0].numel() ** -0.5)
-            else:
-                parameter.copy_(0.1 * noise + (not name.endswith("bias")))
         saved = module.state_dict()
         for name, buffer in module.named_buffers():
             if name in saved and buffer.is_floating_point():
@@ -120,7 +116,7 @@ def make_cond(tokens: int = 7, seed: int = 1, **extra: Any) -> Conditioning:
 
 
 def make_latent(batch: int = 1, height: int = 12, width: int = 8, seed: int = 2) -> Tensor:
-    """A random latent (batch, 16, height, width) of a picture of 8 times that many pixels; two by two are a token."""
+    """A random latent (batch, 16, height, width) of an image 8 times as large; a token is 2 x 2 latent pixels."""
     return torch.randn(batch, 16, height, width, generator=torch.Generator().manual_seed(seed))
 
 

@@ -1,22 +1,26 @@
-"""A small random model of every family but Flux 1, and a twin of its concept stream that none of our code is in.
-
-The twin runs diffusers' own blocks: once as the model does, and each once more with the concepts in the prompt's place,
-which then attend to themselves and to the image. What attention gives is taken from torch's function for it.
-"""
+"""What tests have to know of every family of transformers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-Arguments = dict[str, Any]
-TEXT_WIDTH = 128
+from .tiny_transformers import (
+    TEXT_WIDTH,
+    Arguments,
+    flux2_inputs,
+    flux_inputs,
+    make_cogvideox,
+    make_flux,
+    make_flux2,
+    make_sd3,
+    sd3_inputs,
+    seeded_noise,
+)
 
 
 @dataclass(frozen=True)
@@ -46,107 +50,27 @@ class Family:
     fuses: bool = True
 
 
-def fill(module: nn.Module, seed: int = 0) -> Any:
-    """Seeded random weights, large enough that every concept gets another map; in evaluation mode."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3
-            parameter.copy_(noise * scale + (parameter == 1))  # the scales of norms stay around one
-    return module.eval()
+def _flux(guidance: bool) -> Family:
+    def inputs(*sizes: Any, **options: Any) -> Arguments:
+        """With the pooled text of concepts: image and text of a block have one modulation vector."""
+        made = flux_inputs(*sizes, **options)
+        return {**made, "pooled_projections": torch.zeros_like(made["pooled_projections"])}
 
+    def put(transformer: Any, arguments: Arguments, count: int) -> Arguments:
+        """At position (0, 0, 0), as the prompt is."""
+        text = arguments["encoder_hidden_states"].shape[1]
+        turned = [torch.cat([one[:1].expand(count, -1), one[text:]]) for one in arguments["image_rotary_emb"]]
+        return {**arguments, "image_rotary_emb": tuple(turned)}
 
-@contextmanager
-def attention_outputs() -> Iterator[list[Tensor]]:
-    """What torch's attention gives meanwhile, each (B, tokens, heads * head_dim)."""
-    attended: list[Tensor] = []
-    attend = functional.scaled_dot_product_attention
-
-    def note(*args: Any, **options: Any) -> Tensor:
-        result = attend(*args, **options)
-        attended.append(result.transpose(1, 2).flatten(2).clone())
-        return result
-
-    functional.scaled_dot_product_attention = note
-    try:
-        yield attended
-    finally:
-        functional.scaled_dot_product_attention = attend
-
-
-@torch.no_grad()
-def twin(
-    family: Family, transformer: Any, inputs: Arguments, embeddings: Tensor, pads: int = 0
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Per joint block the attention outputs of the image (B, N, D) and of concepts and pads (B, C + pads, D)."""
-    calls: list[Arguments] = []
-    images: list[Tensor] = []
-    handles = []
-    for block in transformer.transformer_blocks:
-        handles.append(block.register_forward_pre_hook(lambda m, a, options: calls.append(options), with_kwargs=True))
-    with attention_outputs() as attended:
-        for block in transformer.transformer_blocks:
-            handles.append(block.register_forward_pre_hook(lambda module, args: attended.append(torch.empty(0))))
-        transformer(**inputs)
-    for handle in handles:
-        handle.remove()
-    starts = [place for place, one in enumerate(attended) if not one.numel()]
-    for start, call in zip(starts, calls, strict=True):
-        images.append(_image(family, attended[start + 1], call["encoder_hidden_states"].shape[1]))
-
-    batch = len(images[0])
-    rows = embeddings.expand(batch, -1, -1) if embeddings.ndim == 2 else embeddings
-    concept = family.first(transformer, torch.cat([rows, torch.zeros(batch, pads, rows.shape[-1])], dim=1))
-    count = concept.shape[1]
-    concepts: list[Tensor] = []
-    for block, call in zip(transformer.transformer_blocks, calls, strict=True):
-        with attention_outputs() as attended:
-            output = block(**{**family.place(transformer, call, count), "encoder_hidden_states": concept})
-        concepts.append(attended[0][:, :count] if family.text_first else attended[0][:, -count:])
-        concept = output[family.text_out]
-    return images, concepts
-
-
-def _image(family: Family, attended: Tensor, text: int) -> Tensor:
-    return attended[:, text:] if family.text_first else attended[:, : attended.shape[1] - text]
-
-
-def _noise(seed: int) -> Callable[..., Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return lambda *shape: torch.randn(*shape, generator=generator)
-
-
-def make_sd3(qk_norm: str | None = "rms_norm", dual: tuple[int, ...] = (0, 1)) -> Any:
-    from diffusers import SD3Transformer2DModel
-
-    return fill(
-        SD3Transformer2DModel(
-            sample_size=16,
-            in_channels=4,
-            out_channels=4,
-            num_layers=3,
-            attention_head_dim=16,
-            num_attention_heads=3,
-            joint_attention_dim=TEXT_WIDTH,
-            caption_projection_dim=48,
-            pooled_projection_dim=96,
-            pos_embed_max_size=16,
-            dual_attention_layers=dual,
-            qk_norm=qk_norm,
-        )
+    return Family(
+        name="flux",
+        make=lambda: make_flux(guidance),
+        inputs=inputs,
+        first=lambda transformer, embeddings: transformer.context_embedder(embeddings),
+        text_first=True,
+        text_out=0,
+        place=put,
     )
-
-
-def sd3_inputs(transformer: Any, batch: int, rows: int, columns: int, text: int = 5, seed: int = 1) -> Arguments:
-    noise = _noise(seed)
-    return {
-        "hidden_states": noise(batch, 4, 2 * rows, 2 * columns),
-        "encoder_hidden_states": noise(batch, text, TEXT_WIDTH),
-        "pooled_projections": noise(batch, 96),
-        "timestep": 1000 * torch.rand(batch, generator=torch.Generator().manual_seed(seed)),
-        "return_dict": False,
-    }
 
 
 def _sd3(**config: Any) -> Family:
@@ -159,37 +83,6 @@ def _sd3(**config: Any) -> Family:
         text_out=0,
         fuses=config.get("dual") == (),
     )
-
-
-def make_flux2(guidance: bool = True, text_width: int = TEXT_WIDTH) -> Any:
-    from diffusers import Flux2Transformer2DModel
-
-    return fill(
-        Flux2Transformer2DModel(
-            in_channels=16,
-            num_layers=3,
-            num_single_layers=1,
-            attention_head_dim=16,
-            num_attention_heads=3,
-            joint_attention_dim=text_width,
-            timestep_guidance_channels=32,
-            axes_dims_rope=(4, 4, 4, 4),
-            guidance_embeds=guidance,
-        )
-    )
-
-
-def flux2_inputs(transformer: Any, batch: int, rows: int, columns: int, text: int = 5, seed: int = 1) -> Arguments:
-    noise, ones = _noise(seed), torch.arange(1)
-    return {
-        "hidden_states": noise(batch, rows * columns, 16),
-        "encoder_hidden_states": noise(batch, text, TEXT_WIDTH),
-        "timestep": torch.rand(batch, generator=torch.Generator().manual_seed(seed)),
-        "guidance": torch.full((batch,), 2.5) if transformer.config.guidance_embeds else None,
-        "img_ids": torch.cartesian_prod(ones, torch.arange(rows), torch.arange(columns), ones),
-        "txt_ids": torch.cartesian_prod(ones, ones, ones, torch.arange(text)),
-        "return_dict": False,
-    }
 
 
 def _flux2(guidance: bool, place: int) -> Family:
@@ -210,33 +103,9 @@ def _flux2(guidance: bool, place: int) -> Family:
     )
 
 
-def make_cogvideox(text: int = 5, rotary: bool = True, frame_patch: int | None = None) -> Any:
-    """Its positions without rotation are those of a prompt of exactly `text` tokens."""
-    from diffusers import CogVideoXTransformer3DModel
-
-    return fill(
-        CogVideoXTransformer3DModel(
-            num_attention_heads=3,
-            attention_head_dim=16,
-            in_channels=4,
-            out_channels=4,
-            time_embed_dim=32,
-            text_embed_dim=TEXT_WIDTH,
-            num_layers=3,
-            sample_width=8,
-            sample_height=6,
-            sample_frames=9,
-            patch_size_t=frame_patch,
-            max_text_seq_length=text,
-            use_rotary_positional_embeddings=rotary,
-            patch_bias=frame_patch is None,
-        )
-    )
-
-
 def _cogvideox(frames: int, **config: Any) -> Family:
     def inputs(transformer: Any, batch: int, rows: int, columns: int, text: int = 5, seed: int = 1) -> Arguments:
-        noise, latent_frames = _noise(seed), frames * (config.get("frame_patch") or 1)
+        noise, latent_frames = seeded_noise(seed), frames * (config.get("frame_patch") or 1)
         angle = noise(frames * rows * columns, 8)
         turned = [part.repeat_interleave(2, dim=1) for part in (angle.cos(), angle.sin())]
         return {
@@ -262,6 +131,8 @@ FAMILIES: Mapping[str, Family] = {
     "CogVideoX 5B": _cogvideox(3),
     "CogVideoX 2B": _cogvideox(3, rotary=False),
     "CogVideoX 1.5": _cogvideox(2, frame_patch=2),
+    "Flux.1 dev": _flux(True),
+    "Flux.1 schnell": _flux(False),
     "Flux.2 dev": _flux2(True, 510),
     "Flux.2 Klein": _flux2(False, 3),
     "SD3": _sd3(qk_norm=None, dual=()),

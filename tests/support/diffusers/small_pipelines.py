@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .families import FAMILIES, fill
+from .families import FAMILIES
+from .tiny_transformers import fill
 
 
 def make_vae() -> Any:

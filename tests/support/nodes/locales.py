@@ -1,6 +1,6 @@
-"""What the locale files must hold, read from the live nodes; run as a module it writes the English one.
+"""Expected content of the locale files, read from the nodes.
 
-python -m tests.support.nodes.locales
+`python -m tests.support.nodes.locales` writes the English files.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parents[3] / "locales"
-NODES = "nodeDefs.json"  # file names are ComfyUI's
+NODES = "nodeDefs.json"  # ComfyUI's file names
 MAIN = "main.json"
-FOREIGN_OPTIONS = {"sampler_name", "scheduler", "file"}  # core's own, and files
+FOREIGN_OPTIONS = {"sampler_name", "scheduler", "file"}  # options of core, and file names
 
 
 def english_nodes(nodes: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a script does with a ComfyUI: queue graphs in API format, wait, and fetch what they made."""
+"""A client of ComfyUI's HTTP API: queue graphs, wait, and fetch the results."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from .graph import Graph, Node
 from .process import ComfyProcess, ServerDied
 
 PATIENCE_S = 120
-CLIENT = "tests"  # before 0.20, only a client that has a name is told what cached nodes show
+CLIENT = "tests"  # before 0.20, only a client with a name receives the output of cached nodes
 
 
 class Refused(Exception):
-    """The graph, or a part of it, was not even queued; the text has every node's complaint."""
+    """The graph, or a part of it, was not queued; the text has every node's error."""
 
 
 class NodeError(Exception):
-    """A node raised; the text is what ComfyUI shows: the node's id, and the error's message.
+    """A node raised an error; the text is what ComfyUI shows: the node's id and the message.
 
     Attributes:
         kind: the error's class, such as ValueError.
@@ -69,13 +69,13 @@ class Client:
         self._began = 0  # where in the log the last run began
 
     def get(self, path: str, **query: str) -> bytes:
-        """A page's content."""
+        """The content at a path."""
         status, content = self.server.ask("GET", f"{path}?{urllib.parse.urlencode(query)}")
         assert status == 200, f"{path} {query}: status {status}"
         return content
 
     def free_memory(self) -> None:
-        """Have models and cached results dropped, before the next run."""
+        """Let ComfyUI drop models and cached results before the next run."""
         self.server.ask("POST", "/free", {"unload_models": True, "free_memory": True})
 
     def object_info(self) -> dict[str, Any]:
@@ -86,16 +86,16 @@ class Client:
         """Queue a graph and wait for it.
 
         Raises:
-            Refused, NodeError, Interrupted: see there. A test that expects them has seen what the log says about them.
+            Refused, NodeError, Interrupted: see there; what the log says about them is then no complaint.
             ServerDied: if it takes longer than PATIENCE_S.
         """
         return self.wait(self.queue(graph))
 
     def queue(self, graph: Graph) -> str:
-        """Queue a graph; its number to wait for.
+        """Queue a graph; returns the id to wait for.
 
         Raises:
-            Refused: if ComfyUI finds a mistake in it. It runs those outputs that have none.
+            Refused: if ComfyUI finds an error in it. It still runs the outputs without errors.
         """
         self._began = self.server.size_of_log()
         status, content = self.server.ask("POST", "/prompt", {"prompt": graph.as_prompt(), "client_id": CLIENT})
@@ -106,7 +106,7 @@ class Client:
         return str(answer["prompt_id"])
 
     def wait(self, number: str) -> Run:
-        """Wait for what was queued last.
+        """Wait for the run that was queued last.
 
         Raises:
             NodeError, Interrupted, ServerDied: see `run`.
@@ -122,7 +122,7 @@ class Client:
         raise ServerDied(f"A run took more than {PATIENCE_S} s.\n{self.server.tail()}")
 
     def interrupt_at(self, number: str, step: int) -> None:
-        """Interrupt a run once its sampler has begun that step, which its progress bar in the log says."""
+        """Interrupt a run once its sampler has begun that step, according to the progress bar in the log."""
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             with open(self.server.log, "rb") as log:
@@ -139,7 +139,7 @@ class Client:
         return [self.get("/view", **entry) for entry in run.outputs[node.number][key]]
 
     def images(self, run: Run, node: Node) -> list[np.ndarray]:
-        """The pictures that a node made, (H, W, 3), 0-255."""
+        """The images that a node made, (H, W, 3), 0-255."""
         return [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in self.files(run, node)]
 
     def latent(self, run: Run, node: Node) -> Tensor:
@@ -153,7 +153,7 @@ class Client:
         return load_recording(self.server.base / "output" / entry["subfolder"] / entry["filename"])
 
     def text(self, run: Run, node: Node) -> str:
-        """What a node says below itself."""
+        """The text that a node shows."""
         return "\n".join(run.outputs[node.number]["text"])
 
     def _finished(self, entry: Mapping[str, Any]) -> Run:
@@ -171,16 +171,16 @@ class Client:
 
 @contextmanager
 def running(comfyui: Path, base: Path, front_end: Path | None = None) -> Iterator[Client]:
-    """Start a ComfyUI with this pack, for the time of a `with` block.
+    """Context manager that runs a ComfyUI with this pack.
 
     Args:
         comfyui: its folder.
-        base: a folder for what it writes.
-        front_end: what browsers are served, if anything.
+        base: folder for its files.
+        front_end: folder that browsers are served; None serves nothing.
 
     Raises:
         ServerDied: if it does not start.
-        AssertionError: at the end, if its log has an exception or a failed import that no test has seen.
+        AssertionError: at the end, if its log has an exception or a failed import that no test expected.
     """
     server = ComfyProcess(comfyui, base, front_end=front_end)
     try:
@@ -193,7 +193,7 @@ def running(comfyui: Path, base: Path, front_end: Path | None = None) -> Iterato
 
 
 def _complaints(answer: Mapping[str, Any]) -> str:
-    """What ComfyUI says about a graph that it does not queue."""
+    """ComfyUI's errors about a graph that it does not queue."""
     lines = [f"{answer['error']['message']}: {answer['error']['details']}"] if "error" in answer else []
     for node in answer["node_errors"].values():
         lines += [f"{node['class_type']}: {error['message']}: {error['details']}" for error in node["errors"]]

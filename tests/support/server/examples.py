@@ -1,4 +1,4 @@
-"""The example workflows: where they are, and how those that need files run without them."""
+"""The example workflows, and how those that need model files run without them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .process import PROJECT
 
 FOLDER = PROJECT / "example_workflows"
 BLUEPRINTS = PROJECT / "subgraphs"
-NEED_NO_DOWNLOAD = " - no download"  # how their names end
+NEED_NO_DOWNLOAD = " - no download"  # suffix of their names
 
-# What the Flux workflows load, and the landscape model's output that stands in for it.
+# Loaders of the Flux workflows, and the output of the landscape model that replaces each.
 LOADERS = {"UNETLoader": 0, "DualCLIPLoader": 1, "VAELoader": 2}
 
 
@@ -23,7 +23,7 @@ def workflows() -> dict[str, Path]:
 
 
 def lend_landscape_model(graph: Graph) -> Graph:
-    """The same graph, with what is loaded from files replaced by the landscape model, which is a Flux as well."""
+    """The same graph with the landscape model, which is a Flux as well, in place of loaders."""
     prompt = graph.as_prompt()
     outputs = {n: LOADERS[node["class_type"]] for n, node in prompt.items() if node["class_type"] in LOADERS}
     lent = Graph.of({number: node for number, node in prompt.items() if number not in outputs})
@@ -38,7 +38,7 @@ def lend_landscape_model(graph: Graph) -> Graph:
 
 
 def reword(graph: Graph) -> None:
-    """Have concepts looked for that the landscape model has words for; masks and plots follow."""
+    """Replace the concepts by words that the landscape model knows, also in masks and plots."""
     nodes = [node["inputs"] for node in graph.as_prompt().values()]
     encoded = [inputs for inputs in nodes if "background" in inputs]
     texts = [f"{inputs['concepts']}, {inputs['background']}" for inputs in encoded]
@@ -51,7 +51,7 @@ def reword(graph: Graph) -> None:
 
 
 def set_everywhere(graph: Graph, **inputs: Any) -> None:
-    """Change every number of these names, such as steps; not a text such as heatmaps' steps."""
+    """Change every number with one of these names, such as steps; not texts, such as the steps of heatmaps."""
     for node in graph.as_prompt().values():
         given = node["inputs"]
         node["inputs"] = {
@@ -60,5 +60,5 @@ def set_everywhere(graph: Graph, **inputs: Any) -> None:
 
 
 def models_of(workflow: Mapping[str, Any]) -> list[Mapping[str, str]]:
-    """The files that a workflow asks for: name, directory below ComfyUI's models folder, url."""
+    """The model files that a workflow names: name, directory below ComfyUI's models folder, url."""
     return [model for node in workflow["nodes"] for model in node["properties"].get("models", [])]

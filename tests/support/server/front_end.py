@@ -1,4 +1,4 @@
-"""ComfyUI's front end, for those tests that look at it in a browser: a Python package with what the server serves."""
+"""ComfyUI's front end for the browser tests: a Python package with the files that the server serves."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import re
 from pathlib import Path
 
 PACKAGE = "comfyui_frontend_package"
-VARIABLE = "COMFYUI_FRONT_END"  # names a folder with another one, as `pip install --target FOLDER` makes it
+VARIABLE = "COMFYUI_FRONT_END"  # names a folder that `pip install --target FOLDER` made, with another one
 
 
 def find_front_end() -> Path | None:
     """The folder that the server serves; None if the package is not installed.
 
     Raises:
-        ValueError: if COMFYUI_FRONT_END is set and holds none: who names one wants it tested.
+        ValueError: if COMFYUI_FRONT_END is set and holds none.
     """
     named = os.environ.get(VARIABLE)
     if named:
@@ -28,6 +28,6 @@ def find_front_end() -> Path | None:
 
 
 def version_of(front_end: Path) -> str:
-    """The version of a front end, such as 1.49.6, by the folder that pip wrote beside it."""
+    """The version of a front end, such as 1.49.6, from the folder that pip wrote beside it."""
     folders = front_end.parents[1].glob(f"{PACKAGE}-*.dist-info")
     return next((found[1] for folder in folders if (found := re.search(r"-([\d.]+)\.dist-info$", folder.name))), "")

@@ -1,4 +1,4 @@
-"""Graphs in the format of ComfyUI's API, written as calls."""
+"""Graphs in ComfyUI's API format, built by calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Node:
-    """A node of a graph. `node[1]` is its second output, to be given to another node's input."""
+    """A node of a graph. `node[1]` is its second output, as another node's input."""
 
     number: str
 
@@ -21,8 +21,8 @@ class Graph:
     """Nodes and their inputs.
 
     graph = Graph()
-    picture = graph.add("EmptyImage", width=64, height=64)
-    graph.add("PreviewImage", images=picture[0])
+    image = graph.add("EmptyImage", width=64, height=64)
+    graph.add("PreviewImage", images=image[0])
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Graph:
 
     @classmethod
     def of(cls, prompt: Mapping[str, dict[str, Any]]) -> Graph:
-        """The graph of what ComfyUI queues; its nodes keep their numbers, or names."""
+        """The graph of a prompt in API format; its nodes keep their numbers, or names."""
         graph = cls()
         graph._nodes = dict(prompt)
         return graph
@@ -46,5 +46,5 @@ class Graph:
         self._nodes[node.number]["inputs"].update(inputs)
 
     def as_prompt(self) -> dict[str, Any]:
-        """What ComfyUI queues."""
+        """The graph in API format."""
         return self._nodes

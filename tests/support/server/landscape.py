@@ -1,4 +1,4 @@
-"""Graphs with the landscape model: a picture from a text, and what it recorded."""
+"""Graphs that sample the landscape model and record concepts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class Landscape:
     """The first nodes of every graph: model, prompts, concepts, an empty latent.
 
     Attributes:
-        width, height, batch: of the latent, in pixels and pictures.
+        width, height: of the latent, in pixels.
+        batch: number of images.
     """
 
     prompt: str = PROMPT
@@ -36,7 +37,7 @@ class Landscape:
         self.empty = add("EmptyLatentImage", width=self.width, height=self.height, batch_size=self.batch)
 
     def sample(self, model: list[Any], kind: str = "KSampler", latent: list[Any] | None = None, **inputs: Any) -> Node:
-        """Add KSampler or the one that records; `inputs` in place of its defaults here."""
+        """Add a sampler node; `inputs` replace the defaults given here."""
         defaults: dict[str, Any] = {"seed": 1, "steps": 4, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
         return self.graph.add(
             kind,
@@ -64,7 +65,7 @@ class Landscape:
         return self.graph.add("ConceptRecordingSave", recording=recording, filename_prefix="test", float16=False)
 
     def recorded(self, **inputs: Any) -> tuple[Node, Node]:
-        """Add patched model, stock KSampler and ConceptAttentionCollect, saved; the sampler and what saves."""
+        """Add patched model, stock KSampler and a saved recording; returns the sampler and the saving node."""
         sampler = self.sample(self.patch()[0], **inputs)
         collected = self.graph.add("ConceptAttentionCollect", latent=sampler[0])
         return sampler, self.save_recording(collected[0])

@@ -1,4 +1,4 @@
-"""What a ComfyUI shows its client while a node runs: pictures and texts that come over a websocket."""
+"""Preview images and texts that ComfyUI sends to its client over a websocket while a node runs."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from PIL import Image
 
 from .client import CLIENT, Client
 
-# A message's first number: a picture follows, after another number for its format; or a text, after the length of a
-# node's number and that number.
+# First number of a message. After PREVIEW follow a number for the format and the image, after TEXT the length of the
+# node's id, the id and the text.
 PREVIEW, TEXT = 1, 3
-Found = TypeVar("Found")
+Content = TypeVar("Content")
 
 
 @contextmanager
 def previews(client: Client) -> Iterator[list[Image.Image]]:
-    """Listen for the length of the block; the list has every picture shown so far, and all of them after it."""
+    """Context manager that collects previews; the list is complete after the block."""
     with _listening(client, PREVIEW, lambda content: Image.open(io.BytesIO(content[4:]))) as found:
         yield found
 
 
 @contextmanager
 def node_texts(client: Client) -> Iterator[list[tuple[str, str]]]:
-    """As `previews`, for the texts shown below nodes while they run: (number of the node, text)."""
+    """Like `previews`, for the texts shown below running nodes: (id of the node, text)."""
 
     def read(content: bytes) -> tuple[str, str]:
         (length,) = struct.unpack(">I", content[:4])
@@ -41,8 +41,8 @@ def node_texts(client: Client) -> Iterator[list[tuple[str, str]]]:
 
 
 @contextmanager
-def _listening(client: Client, kind: int, read: Callable[[bytes], Found]) -> Iterator[list[Found]]:
-    found: list[Found] = []
+def _listening(client: Client, kind: int, read: Callable[[bytes], Content]) -> Iterator[list[Content]]:
+    found: list[Content] = []
     ready, done = threading.Event(), threading.Event()
 
     def take(message: bytes) -> None:
@@ -63,13 +63,13 @@ async def _listen(client: Client, take: Callable[[bytes], None], ready: threadin
     address = f"http://127.0.0.1:{client.server.port}/ws?clientId={CLIENT}"
     async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as socket:
         ready.set()
-        quiet = False
-        while not (done.is_set() and quiet):  # what was sent before the end may still be on its way
+        idle = False
+        while not (done.is_set() and idle):  # what was sent before the end may still be on its way
             try:
                 message = await socket.receive(timeout=0.5)
             except asyncio.TimeoutError:
-                quiet = True
+                idle = True
                 continue
-            quiet = message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
+            idle = message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
             if message.type == aiohttp.WSMsgType.BINARY:
                 take(message.data)

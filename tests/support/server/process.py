@@ -1,4 +1,4 @@
-"""A ComfyUI process of the tests' own: CPU, free port, a base directory that is thrown away, one pack and no other."""
+"""A ComfyUI process for tests: on the CPU, on a free port, with a temporary base directory and only this pack."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ EXCERPT = 1500  # bytes of the log
 
 
 class ServerDied(Exception):
-    """The process ended, or never answered; the text ends with the end of its log."""
+    """The process ended or did not answer; the text has the end of its log."""
 
 
 class ComfyProcess:
-    """ComfyUI started as `python main.py --cpu ...`; stopped, with all that it started, by `stop`.
+    """ComfyUI, started as `python main.py --cpu ...`; `stop` ends it with all processes that it started.
 
     Attributes:
         comfyui: the ComfyUI's folder.
-        port: where it listens, on 127.0.0.1.
+        port: its port on 127.0.0.1.
         base: its base directory, with the folders input, output and so on.
-        log: the file that has everything it printed.
+        log: file with everything it printed.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class ComfyProcess:
         name: str = "ComfyUI-ConceptAttention",
         front_end: Path | None = None,
     ) -> None:
-        """Start it, without waiting.
+        """Start ComfyUI without waiting for it.
 
         Args:
             comfyui: folder of the ComfyUI.
-            base: empty folder for everything it writes.
-            pack: the only custom node pack it loads.
-            name: folder that the pack gets in custom_nodes.
-            front_end: what browsers are served; without it, nothing is.
+            base: empty folder for its files.
+            pack: the only custom node pack that it loads.
+            name: name of the pack's folder in custom_nodes.
+            front_end: folder that browsers are served; None serves nothing.
         """
         for folder in FOLDERS:
             (base / folder).mkdir(parents=True)
@@ -67,7 +67,7 @@ class ComfyProcess:
         self._forgiven: list[tuple[int, int]] = []
         options = ["--cpu", "--port", str(self.port), "--disable-auto-launch", "--disable-api-nodes"]
         options += ["--base-directory", str(base), "--database-url", "sqlite:///:memory:"]
-        options += ["--front-end-root", str(front_end or base / "web")]  # it need not be installed
+        options += ["--front-end-root", str(front_end or base / "web")]  # no package needs to be installed
         options += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", name]
         environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         with open(self.log, "wb") as log:
@@ -82,7 +82,7 @@ class ComfyProcess:
             )
 
     def wait(self) -> None:
-        """Return when it answers.
+        """Wait until it answers.
 
         Raises:
             ServerDied: if it ends before that, or has not answered after PATIENCE_S.
@@ -99,7 +99,7 @@ class ComfyProcess:
         raise ServerDied(f"ComfyUI did not answer within {PATIENCE_S} s.\n{self.tail()}")
 
     def ask(self, method: str, path: str, content: Any = None) -> tuple[int, bytes]:
-        """Send an HTTP request, with content as JSON; the answer's status and body."""
+        """Send an HTTP request with content as JSON; returns status and body of the answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_S)
         try:
             connection.request(method, path, json.dumps(content), {"Content-Type": "application/json"})
@@ -109,9 +109,9 @@ class ComfyProcess:
             connection.close()
 
     def stop(self) -> None:
-        """End it and everything that it started, at once."""
+        """Kill it and all processes that it started."""
         if os.name == "posix":
-            with contextlib.suppress(ProcessLookupError):  # ended, and nothing it started is left
+            with contextlib.suppress(ProcessLookupError):  # no process of the group is left
                 os.killpg(self.process.pid, signal.SIGKILL)
         else:
             self.process.kill()
@@ -120,11 +120,11 @@ class ComfyProcess:
         self.process.stdin.close()
 
     def memory(self) -> int:
-        """Its resident memory, in bytes."""
+        """Its resident memory in bytes."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def import_seconds(self) -> float:
-        """How long the pack took to import, by ComfyUI's own log."""
+        """Seconds that the pack's import took, from ComfyUI's log."""
         text = self.log.read_text(encoding="utf-8", errors="replace")
         found = re.search(rf"^.*?(\d+\.\d) seconds.*{re.escape(self.name)}$", text, re.MULTILINE)
         assert found, text
@@ -135,29 +135,29 @@ class ComfyProcess:
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
     def size_of_log(self) -> int:
-        """Bytes in the log: a place in it."""
+        """Size of the log in bytes: the current position in it."""
         return self.log.stat().st_size
 
     def forgive(self, begin: int, end: int) -> None:
-        """What was logged between these places is an error that a test has seen."""
+        """Errors between these positions in the log were expected by a test."""
         self._forgiven.append((begin, end))
 
     def complaints(self) -> list[str]:
-        """Every place of the log that speaks of an exception or a failed import no test has seen, with what follows."""
-        log, found, told = self.log.read_bytes(), [], 0
-        for place in (match.start() for match in COMPLAINT.finditer(log)):
-            if place >= told and not any(begin <= place < end for begin, end in self._forgiven):
-                told = place + EXCERPT
-                found.append(log[place:told].decode("utf-8", errors="replace"))
+        """Excerpts of the log at every exception or failed import that no test expected."""
+        log, found, end_of_last = self.log.read_bytes(), [], 0
+        for start in (match.start() for match in COMPLAINT.finditer(log)):
+            if start >= end_of_last and not any(begin <= start < end for begin, end in self._forgiven):
+                end_of_last = start + EXCERPT
+                found.append(log[start:end_of_last].decode("utf-8", errors="replace"))
         return found
 
 
-def _install(pack: Path, place: Path) -> None:
-    """Link the pack; copy it where the system does not let us link."""
+def _install(pack: Path, target: Path) -> None:
+    """Link the pack; copy it where links are not allowed."""
     try:
-        place.symlink_to(pack, target_is_directory=True)
+        target.symlink_to(pack, target_is_directory=True)
     except OSError:
-        shutil.copytree(pack, place, ignore=shutil.ignore_patterns(*NOT_PART_OF_THE_PACK))
+        shutil.copytree(pack, target, ignore=shutil.ignore_patterns(*NOT_PART_OF_THE_PACK))
 
 
 def _free_port() -> int:

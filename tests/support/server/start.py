@@ -1,7 +1,7 @@
-"""`python start.py FOLDER OPTIONS` runs `python FOLDER/main.py OPTIONS`: a ComfyUI, for as long as stdin is open.
+"""Run a ComfyUI while stdin is open: `python start.py FOLDER OPTIONS` stands for `python FOLDER/main.py OPTIONS`.
 
-torchvision and torchaudio are mended first (see dev_comfyui.py at the root). The tests hold the other end of stdin, so
-the process does not outlive them, however they end.
+torchvision and torchaudio are made importable first (see dev_comfyui.py at the root). The tests hold the other end of
+stdin, so the process ends with them, however they end.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import sys
 import threading
 from pathlib import Path
 
-MEND = Path(__file__).resolve().parents[3] / "dev_comfyui.py"
+DEV_COMFYUI = Path(__file__).resolve().parents[3] / "dev_comfyui.py"
 
 
 def _end_with_stdin() -> None:
-    while os.read(0, 1):  # not sys.stdin, whose lock Python wants to take when it ends
+    while os.read(0, 1):  # not sys.stdin, whose lock Python needs when it exits
         pass
     if os.name == "posix":
-        os.killpg(0, signal.SIGKILL)  # the group is this process's own
+        os.killpg(0, signal.SIGKILL)  # this process leads its own group
     os._exit(1)
 
 
 def main() -> None:
     folder, options = Path(sys.argv[1]), sys.argv[2:]
     threading.Thread(target=_end_with_stdin, daemon=True).start()
-    spec = importlib.util.spec_from_file_location("mend", MEND)
+    spec = importlib.util.spec_from_file_location("dev_comfyui", DEV_COMFYUI)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -1,4 +1,4 @@
-"""The ComfyUI process of the tests: what is said when it does not start, and that nothing of it is left behind."""
+"""The ComfyUI process of the tests: it reports a failed start, and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from .process import ComfyProcess, ServerDied
 
-# It answers every request, and has started something that would run on for ten minutes.
+# Answers every request, and has started a process that would run for ten minutes.
 ANSWERS = """
 import http.server, subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

@@ -1,7 +1,7 @@
-"""Make the pictures of the example workflows that need no download: `python -m tests.support.server.thumbnails`.
+"""Make the thumbnails of the example workflows that need no download: `python -m tests.support.server.thumbnails`.
 
-To be done whenever the landscape model's weights, or one of these workflows, change. ComfyUI's template browser shows
-`<workflow>.jpg` beside `<workflow>.json`. Those of the Flux workflows show their graphs, and the viewer's is made by
+Run it whenever the weights of the landscape model or one of these workflows change. ComfyUI's template browser shows
+`<workflow>.jpg` for `<workflow>.json`. The thumbnails of the Flux workflows show their graphs; the viewer's is made by
 `tests.support.browser.viewer_screenshot`.
 """
 
@@ -23,14 +23,14 @@ from .workflow import load_workflow, titled, to_graph
 WIDTH, GAP = 560, 6  # pixels
 PAPER = (250, 250, 250)
 
-# What a picture shows: rows of nodes, by title; with a number, only that picture of the node's batch.
+# Contents of a thumbnail: rows of nodes by title; a number selects one image of the node's batch.
 ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
     "1 Quick start - no download": (
-        ("The picture", "The mask", "The second picture"),
+        ("The image", "The mask", "The second image"),
         ("A heatmap for each concept",),
     ),
     "3a Masks of a picture - no download": (
-        ("The picture", "Which concept is where"),
+        ("The image", "Which concept is where"),
         ("The house", "House and tree", "The tree, soft"),
     ),
     "4a Replace a concept - no download": (
@@ -45,7 +45,7 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
         ("The last layer",),
     ),
     "6 Custom sampling, saved and opened - no download": (
-        ("The picture",),
+        ("The image",),
         ("A heatmap for each concept",),
     ),
 }
@@ -61,36 +61,36 @@ def main() -> int:
 
 
 def draw(client: Client, name: str) -> Image.Image:
-    """Run a workflow and show what its nodes show."""
+    """Run a workflow and arrange the images of its nodes."""
     workflow = load_workflow(workflows()[name])
     run = client.run(to_graph(workflow, client.object_info()))
     rows = []
     for titles in ROWS[name]:
-        pictures: list[np.ndarray] = []
-        for cell in titles:
-            title, *only = (cell,) if isinstance(cell, str) else cell
+        images: list[np.ndarray] = []
+        for entry in titles:
+            title, *only = (entry,) if isinstance(entry, str) else entry
             found = client.images(run, titled(workflow, title))
-            pictures += found if not only else [found[only[0]]]
-        rows.append(row(pictures))
-    return stack(rows)
+            images += found if not only else [found[only[0]]]
+        rows.append(join_row(images))
+    return join_column(rows)
 
 
-def row(pictures: Sequence[np.ndarray]) -> Image.Image:
-    """Pictures side by side, as high as fills the width."""
-    images = [Image.fromarray(picture) for picture in pictures]
+def join_row(arrays: Sequence[np.ndarray]) -> Image.Image:
+    """Images side by side, scaled to fill the width."""
+    images = [Image.fromarray(array) for array in arrays]
     room = WIDTH - GAP * (len(images) + 1)
     height = room / sum(image.width / image.height for image in images)
     joined = Image.new("RGB", (WIDTH, round(height)), PAPER)
     left = float(GAP)
     for image in images:
         width = image.width / image.height * height
-        place = round(left), round(left + width)
-        joined.paste(image.resize((place[1] - place[0], joined.height), Image.Resampling.LANCZOS), (place[0], 0))
+        start, end = round(left), round(left + width)
+        joined.paste(image.resize((end - start, joined.height), Image.Resampling.LANCZOS), (start, 0))
         left += width + GAP
     return joined
 
 
-def stack(rows: Sequence[Image.Image]) -> Image.Image:
+def join_column(rows: Sequence[Image.Image]) -> Image.Image:
     joined = Image.new("RGB", (WIDTH, sum(part.height + GAP for part in rows) + GAP), PAPER)
     top = GAP
     for part in rows:

@@ -1,6 +1,6 @@
-"""Give saved workflows the widgets that nodes have gained, with defaults: `python -m tests.support.server.widgets`.
+"""Add new widgets of nodes, with defaults, to saved workflows: `python -m tests.support.server.widgets`.
 
-To be done after a node has got a new optional input: workflows keep their widgets' values in a list.
+Run it after adding an optional input to a node: workflows keep the values of widgets in a list.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def add_widgets(workflow: dict[str, Any], infos: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Add what nodes lack, in the order of their inputs, and make room for it; whether anything was.
+    """Add missing widgets in the order of inputs, and make room for them; returns whether any was missing.
 
     Args:
         workflow: in the format the front end saves; it is changed.
@@ -50,7 +50,7 @@ def add_widgets(workflow: dict[str, Any], infos: Mapping[str, Mapping[str, Any]]
 
 
 def _add_to(node: dict[str, Any], info: Mapping[str, Any]) -> int:
-    """How many widgets a node gets. Its inputs say which it has already."""
+    """Add missing widgets to a node; returns how many. Its inputs tell which it has already."""
     known = {given["name"] for given in node["inputs"]}
     typed = [given for given in inputs_of(info) if given.typed_in]
     missing = [given for given in typed if given.name not in known]
@@ -82,7 +82,7 @@ def _make_room(graph: Mapping[str, Any], node: dict[str, Any], more: float) -> N
     for group, nodes in held:
         lowest = max((one["pos"][1] + one["size"][1] + MARGIN for one in nodes), default=0)
         if lowest > bottoms[id(group)]:
-            for other, _ in held:  # bands that ended together still do
+            for other, _ in held:  # groups that ended at one line still do
                 if bottoms[id(other)] == bottoms[id(group)]:
                     other["bounding"][3] = max(other["bounding"][3], lowest - other["bounding"][1])
 

@@ -1,4 +1,4 @@
-"""Workflows as ComfyUI's front end saves them, and what it makes of them when Run is pressed."""
+"""Workflows as ComfyUI's front end saves them, and their conversion to API format."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from .graph import Graph, Node
 
-NOTES = ("MarkdownNote", "Note")  # of the front end alone, as Reroute and PrimitiveNode are
+NOTES = ("MarkdownNote", "Note")  # known only to the front end, like Reroute and PrimitiveNode
 MUTED, BYPASSED = 2, 4  # a node's `mode`; others run
-SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = -10, -20  # ids of what links inside a subgraph begin and end at
+SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = -10, -20  # ids of a subgraph's borders, for links inside it
 CONTROLS = ("fixed", "increment", "decrement", "randomize")
-IN_A_SUBGRAPH = ("origin_id", "origin_slot", "target_id", "target_slot", "type")  # a link's names there
+SUBGRAPH_LINK = ("origin_id", "origin_slot", "target_id", "target_slot", "type")  # keys of a link in a subgraph
 TYPED_IN = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
@@ -22,8 +22,9 @@ class Input(NamedTuple):
     """An input of a node, as /object_info describes it.
 
     Attributes:
-        kind: type of what may be linked to it.
-        extra: how many values follow this one's in `widgets_values`: what a seed becomes, an upload button.
+        kind: socket type.
+        typed_in: whether it is a widget.
+        extra: number of further values in `widgets_values`: the control of a seed, an upload button.
     """
 
     name: str
@@ -35,7 +36,7 @@ class Input(NamedTuple):
 
 
 class Link(NamedTuple):
-    """From a node's output to a node's input; the ids are of the same (sub)graph."""
+    """A link from a node's output to a node's input in the same (sub)graph."""
 
     origin: int
     origin_slot: int
@@ -45,7 +46,7 @@ class Link(NamedTuple):
 
 
 class Value(NamedTuple):
-    """What stands in a widget elsewhere and is used here."""
+    """The value of a widget of another node."""
 
     value: Any
 
@@ -69,10 +70,10 @@ def inputs_of(info: Mapping[str, Any]) -> list[Input]:
 
 
 def widget_values(node: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
-    """What is typed into a node, by input.
+    """The values of a node's widgets, by input.
 
     Raises:
-        ValueError: if there are not as many values as the node has widgets.
+        ValueError: if the number of values is not that of the widgets.
     """
     values = list(node.get("widgets_values") or [])
     typed = [given for given in inputs_of(info) if given.typed_in]
@@ -88,7 +89,7 @@ def widget_values(node: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str,
 
 @dataclass
 class Level:
-    """A graph, or the inside of a subgraph node, with how to leave it again.
+    """A graph, or the inside of a subgraph node.
 
     Attributes:
         prefix: of its nodes' ids in the prompt.
@@ -108,7 +109,7 @@ class Level:
         self.links = dict(read_link(link) for link in self.content["links"])
 
     def enter(self, node: Mapping[str, Any]) -> Level:
-        """The inside of one of its subgraph nodes."""
+        """The inside of a subgraph node."""
         return Level(self.inside[node["type"]], self.inside, f"{self.prefix}{node['id']}:", self, node)
 
     def running(self) -> Iterator[tuple[Level, Mapping[str, Any]]]:
@@ -121,7 +122,7 @@ class Level:
                 yield self, node
 
     def source(self, number: int | None) -> list[Any] | Value | None:
-        """What a link brings: an output of a node that runs, a value, or nothing."""
+        """The source of a link: an output of a node that runs, a value, or None."""
         if number is None:
             return None
         link = self.links[number]
@@ -153,7 +154,7 @@ class Level:
 def read_link(link: Any) -> tuple[int, Link]:
     """A link's number and the link: a list in a graph, named in a subgraph."""
     if isinstance(link, Mapping):
-        return link["id"], Link(*(link[key] for key in IN_A_SUBGRAPH))
+        return link["id"], Link(*(link[key] for key in SUBGRAPH_LINK))
     return link[0], Link(*link[1:])
 
 
@@ -163,14 +164,14 @@ def top_level(workflow: Mapping[str, Any]) -> Level:
 
 
 def to_graph(workflow: Mapping[str, Any], infos: Mapping[str, Mapping[str, Any]]) -> Graph:
-    """What the front end queues when Run is pressed.
+    """The graph that the front end queues when Run is pressed.
 
     Args:
         workflow: in the format the front end saves.
         infos: every node's inputs and outputs, from /object_info.
 
     Raises:
-        ValueError: if a node's values do not fit its widgets.
+        ValueError: if the values of a node do not match its widgets.
         KeyError: for a node that the server does not have.
     """
     prompt = {}

@@ -1,4 +1,4 @@
-"""What would be red when a workflow is opened, and what makes it hard to read: complaints, none of them being good."""
+"""Checks of saved workflows: what the front end would mark as wrong, and what makes them hard to read."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Box = tuple[float, float, float, float]
 
 
 def complaints(workflow: Mapping[str, Any], infos: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Everything that is wrong with a workflow, its subgraphs included.
+    """Everything wrong with a workflow and its subgraphs; an empty list if nothing is.
 
     Args:
         workflow: in the format the front end saves.
-        infos: every node's inputs and outputs, from the /object_info of the server that it is opened on.
+        infos: every node's inputs and outputs, from the server's /object_info.
     """
     top = top_level(workflow)
     found = [] if workflow.get("version") == 0.4 else [f"version {workflow.get('version')}"]
@@ -63,7 +63,7 @@ def _graph(level: Level, infos: Mapping[str, Mapping[str, Any]], last_node: int,
 
 
 def _node(node: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[str]:
-    """Sockets as the server has them, everything linked that must be, values that the server takes."""
+    """A node's sockets are those of the server, required inputs are linked, and its values are allowed."""
     known = {given.name: given for given in inputs_of(info)}
     given = {socket["name"]: socket for socket in node["inputs"]}
     for name, socket in given.items():
@@ -111,17 +111,17 @@ def _value(given: Input, value: Any) -> Iterator[str]:
 
 
 def _controls(node: Mapping[str, Any], known: Iterable[Input]) -> Iterator[str]:
-    """What becomes of a seed after a run stands behind it."""
-    place = 0
+    """The value after a seed is one of CONTROLS."""
+    position = 0
     for given in known:
         if given.typed_in:
-            if given.options.get("control_after_generate") and node["widgets_values"][place + 1] not in CONTROLS:
-                yield f"{given.name} is followed by {node['widgets_values'][place + 1]!r}"
-            place += 1 + given.extra
+            if given.options.get("control_after_generate") and node["widgets_values"][position + 1] not in CONTROLS:
+                yield f"{given.name} is followed by {node['widgets_values'][position + 1]!r}"
+            position += 1 + given.extra
 
 
 def _links(level: Level) -> Iterator[str]:
-    """Both ends of every link know it, and agree about its type; no socket knows another link."""
+    """Both ends of every link name it and have its type; no socket names a link that does not exist."""
     ends: set[tuple[str, int]] = set()
     for number, link in level.links.items():
         sockets = []
@@ -140,8 +140,8 @@ def _links(level: Level) -> Iterator[str]:
     for node in level.content["nodes"]:
         known = [("origin", number) for socket in node["outputs"] for number in socket["links"] or []]
         known += [("target", socket["link"]) for socket in node["inputs"] if socket["link"] is not None]
-        for place, number in known:
-            if (place, number) not in ends:
+        for end, number in known:
+            if (end, number) not in ends:
                 yield f"{node['type']} {node['id']}: its link {number} does not exist"
 
 
@@ -151,7 +151,7 @@ def _slot(level: Level, node: int, side: str, slot: int) -> Mapping[str, Any] | 
 
 
 def _borders(level: Level) -> Iterator[str]:
-    """A subgraph's own inputs and outputs."""
+    """A subgraph's inputs and outputs name the links that begin or end there."""
     for side, border, end in (("inputs", SUBGRAPH_INPUT, "origin"), ("outputs", SUBGRAPH_OUTPUT, "target")):
         sockets = level.content[side]
         named = {(number, slot) for slot, socket in enumerate(sockets) for number in socket["linkIds"]}
@@ -180,7 +180,7 @@ def _instance(node: Mapping[str, Any], definition: Mapping[str, Any]) -> Iterato
 
 
 def _layout(content: Mapping[str, Any]) -> Iterator[str]:
-    """No node lies on another, or across the border of a group; no group on another."""
+    """No node overlaps another or the border of a group; no group overlaps another."""
     nodes = {f"{node['type']} {node['id']}": _box(node) for node in content["nodes"]}
     groups = {group["title"]: _as_box(group["bounding"]) for group in content.get("groups", [])}
     for (first, one), (second, other) in [*combinations(nodes.items(), 2), *combinations(groups.items(), 2)]:

@@ -19,8 +19,8 @@ from concept_attention.hosts.comfyui.encoding.encode import encode_concepts
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.diffusers import analysis, load_pipeline
 from concept_attention.hosts.diffusers.encode import encode_concepts as encode_in_diffusers
-from concept_attention.hosts.diffusers.pipelines import flux as flux_pipeline
 from concept_attention.hosts.diffusers.recorder import Recorder
+from concept_attention.hosts.diffusers.registry import family_of
 from concept_attention.hosts.diffusers.stream import StopForward
 from concept_attention.hosts.diffusers.transformers import flux
 from concept_attention.recording.recording import Recording
@@ -62,10 +62,11 @@ def look_in_diffusers(scene: Scene, prompt: str, noise: float) -> Recording:
     encoded = encode_in_diffusers(pipeline, scene_concepts(scene), max_tokens=longest)
     recorder = Recorder(pipeline, encoded, "all", "auto", rows * columns)
     size = picture.width, picture.height
-    latents = flux_pipeline.encode_pictures(pipeline, analysis._pixels([picture], *size))
+    family = family_of(pipeline)
+    latents = family.encode_images(pipeline, analysis._pixels([picture], *size))
     fresh = flux.pack_latents(seeded_noise(flux.unpack_latents(latents, rows), noise_seed(scene)))
-    inputs = flux_pipeline.conditions(pipeline, prompt, 1, *size, noise, latents, longest)
-    with recorder.watching(stop=True):
+    inputs = family.conditions(pipeline, prompt, latents, *size, noise, longest)
+    with recorder.watching(stop_after_last_layer=True):
         with contextlib.suppress(StopForward):
             pipeline.transformer(hidden_states=noise * fresh + (1 - noise) * latents, **inputs)
         recorder.commit(0, noise)

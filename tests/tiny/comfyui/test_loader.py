@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from concept_attention.concepts import Concept, parse_concepts
-from concept_attention.embedded import MODEL_FOLDER
+from concept_attention.embedded import FLUX_FOLDER
 from concept_attention.hosts.comfyui.encoding.encode import encode_concepts
 from concept_attention.tiny.comfyui.loader import load_landscape, load_model
 from concept_attention.tiny.models.codec import CODEC, read_codec
@@ -42,7 +42,7 @@ def pipeline() -> Any:
 
 @pytest.fixture(scope="module")
 def scenes() -> Tensor:
-    """Two pictures (2, H, W, 3), 0-1."""
+    """Two images (2, H, W, 3), 0-1."""
     drawn = [draw_scene(seed, WIDTH, HEIGHT).image for seed in (1, 2)]
     return torch.stack([torch.tensor(image) for image in drawn]).float() / 255
 
@@ -100,7 +100,7 @@ def test_the_velocity_is_the_same(parts: Any, pipeline: Any, sigma: float) -> No
     assert float((packed(found) - expected).norm() / expected.norm()) < 1e-5
 
 
-def test_pictures_are_encoded_alike(parts: Any, pipeline: Any, scenes: Tensor) -> None:
+def test_images_are_encoded_alike(parts: Any, pipeline: Any, scenes: Tensor) -> None:
     with torch.no_grad():
         expected = pipeline.vae.encode(scenes.movedim(-1, 1) * 2 - 1).latents
     found = parts[0].model.process_latent_in(parts[2].encode(scenes))
@@ -118,10 +118,10 @@ def test_latents_are_decoded_alike(parts: Any, pipeline: Any, scenes: Tensor) ->
 
 
 def by_diffusers(pipeline: Any, noise: Tensor, steps: int) -> Tensor:
-    """Diffusers' picture of the prompt (1, H, W, 3), 0-1, without noise of the scheduler's own."""
+    """Diffusers' image of the prompt (1, H, W, 3), 0-1, without noise of the scheduler's own."""
     config = pipeline.scheduler.config
     pipeline.scheduler = type(pipeline.scheduler).from_config(config, stochastic_sampling=False)
-    picture = pipeline(
+    image = pipeline(
         PROMPT,
         negative_prompt="",
         true_cfg_scale=4.0,
@@ -133,10 +133,10 @@ def by_diffusers(pipeline: Any, noise: Tensor, steps: int) -> Tensor:
         max_sequence_length=24,
         output_type="pt",
     ).images
-    return picture.movedim(1, -1)
+    return image.movedim(1, -1)
 
 
-def test_a_picture_from_the_same_noise_is_the_same_picture(parts: Any, pipeline: Any) -> None:
+def test_an_image_from_the_same_noise_is_the_same_image(parts: Any, pipeline: Any) -> None:
     """The schedule, the guidance, the latents' scale: everything between the parts."""
     model, clip, vae = parts
     empty = torch.zeros(1, 16, HEIGHT // 8, WIDTH // 8)
@@ -172,12 +172,13 @@ def test_unknown_words_of_a_prompt_are_warned_of(parts: Any, caplog: pytest.LogC
         parts[1].tokenize("a castle on grass")
     (record,) = caplog.records
     assert record.getMessage().startswith(
-        'The model has no word for all of "a castle on grass". It knows: a, an, and, at, balloon,'
+        'The model does not know every word in "a castle on grass". It knows: a, an, and, at, balloon,'
     )
 
 
 def test_unknown_concepts_are_refused_with_the_words_that_are_known(parts: Any) -> None:
-    with pytest.raises(ValueError, match='^Concept "fort": The text encoder has no word for all of "a castle".*boat'):
+    expected = '^Concept "fort": The text encoder does not know every word in "a castle".*boat'
+    with pytest.raises(ValueError, match=expected):
         encode_concepts(parts[1], [Concept("sky", "sky"), Concept("fort", "a castle")])
 
 
@@ -188,9 +189,9 @@ def test_loading_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.getMessage() for record in caplog.records] == []
 
 
-def test_previews_have_the_pictures_colours(parts: Any) -> None:
-    """What a previewer makes of a latent is the codec's picture, each cell in its mean colour."""
-    codec, latents = read_codec(MODEL_FOLDER / CODEC), parts[0].model.latent_format
+def test_previews_have_the_images_colours(parts: Any) -> None:
+    """The preview of a latent is the codec's image, each latent pixel in its mean colour."""
+    codec, latents = read_codec(FLUX_FOLDER / CODEC), parts[0].model.latent_format
     scene = draw_scene(4, WIDTH, HEIGHT).image
     own = torch.from_numpy(codec.encode(scene[None]))
     factors, bias = torch.tensor(latents.latent_rgb_factors), torch.tensor(latents.latent_rgb_factors_bias)
@@ -213,7 +214,7 @@ def test_every_call_loads_a_model_of_its_own() -> None:
 
 
 def test_the_transformer_also_loads_with_the_stock_loader(parts: Any) -> None:
-    path = MODEL_FOLDER / "transformer" / "diffusion_pytorch_model.safetensors"
+    path = FLUX_FOLDER / "transformer" / "diffusion_pytorch_model.safetensors"
     stock = comfy.sd.load_diffusion_model(str(path), model_options={"dtype": torch.float32})
     assert type(stock.model) is type(parts[0].model)
     weights, own = stock.model.diffusion_model.state_dict(), parts[0].model.diffusion_model.state_dict()

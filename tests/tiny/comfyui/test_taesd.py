@@ -48,12 +48,12 @@ def autoencoder(
 def test_it_encodes_and_decodes_as_before(sizes: dict[str, Any]) -> None:
     small = autoencoder(**sizes)
     vae = comfy.sd.VAE(sd=taesd_weights(small.state_dict(), scale=1.0, shift=0.0), dtype=torch.float32)
-    pictures = torch.rand(2, 48, 32, 3, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(2, 48, 32, 3, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        latent = small.encode(pictures.movedim(-1, 1) * 2 - 1).latents
+        latent = small.encode(images.movedim(-1, 1) * 2 - 1).latents
         expected = (small.decode(latent).sample / 2 + 0.5).clamp(0, 1).movedim(1, -1)
         assert float(latent.std()) > 0.05 and float(expected.std()) > 0.01
-        torch.testing.assert_close(vae.encode(pictures), latent, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(vae.encode(images), latent, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(vae.decode(latent), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -63,10 +63,10 @@ def test_latents_are_scaled_and_shifted() -> None:
         comfy.sd.VAE(sd=taesd_weights(weights, scale, shift), dtype=torch.float32)
         for scale, shift in ((1.0, 0.0), (0.4, 0.3))
     )
-    pictures = torch.rand(1, 32, 32, 3, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(1, 32, 32, 3, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        latent = plain.encode(pictures)
-        torch.testing.assert_close(moved.encode(pictures), latent / 0.4 + 0.3)
+        latent = plain.encode(images)
+        torch.testing.assert_close(moved.encode(images), latent / 0.4 + 0.3)
         torch.testing.assert_close(moved.decode(latent / 0.4 + 0.3), plain.decode(latent), rtol=1e-4, atol=1e-4)
 
 

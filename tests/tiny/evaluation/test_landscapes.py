@@ -13,6 +13,7 @@ from PIL import Image
 
 pytest.importorskip("diffusers")
 
+from concept_attention.errors import UserError
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.recording.recording import Recording
@@ -125,7 +126,7 @@ def test_the_figures_are_a_naive_count_s(random_pipeline: Any, options: dict[str
     assert shown == pytest.approx(expected["per_class_iou"])
     assert done == [(1, 3), (2, 3), (3, 3)]
     assert found.frame_accuracy == pytest.approx((expected["pixel_accuracy"],), abs=1e-6)
-    assert math.isnan(found.moving_iou)  # nothing moves in a picture
+    assert math.isnan(found.moving_iou)  # nothing moves in an image
     assert found.layers == ((2, 3) if options["layers"] == "auto" else (0,))
     assert (found.mode, found.width, found.height, found.frames) == (options.get("mode", "flux"), 64, 80, 1)
 
@@ -226,5 +227,5 @@ def test_of_clips_it_is_counted_frame_by_frame_and_for_what_moves(
 
 @pytest.mark.parametrize("options", [{"count": 0}, {"count": 100_001}, {"count": 1, "prompt": "a house"}])
 def test_what_cannot_be_measured_is_an_error(random_pipeline: Any, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="got"):
+    with pytest.raises(UserError, match="must be from 1 to 100000, got|Choose one of none, caption"):
         evaluate_landscapes(random_pipeline, **options)

@@ -33,7 +33,7 @@ def _pixels(frames: np.ndarray) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_the_picture_encoder_is_the_linear_codec(codec: LinearCodec, frames: np.ndarray) -> None:
+def test_the_image_encoder_is_the_linear_codec(codec: LinearCodec, frames: np.ndarray) -> None:
     latents = linear_vae(codec).encode(_pixels(frames[:3])).latents
     np.testing.assert_allclose(latents.numpy(), codec.encode(frames[:3]), atol=5e-5)
 

@@ -10,31 +10,31 @@ from concept_attention.tiny.world.scenes import draw_scene
 
 
 @pytest.fixture(scope="module")
-def pictures() -> np.ndarray:
+def images() -> np.ndarray:
     return np.stack([draw_scene(seed, 96, 64).image for seed in range(24)])
 
 
 @pytest.fixture(scope="module")
-def codec(pictures: np.ndarray) -> LinearCodec:
-    return fit_codec(pictures)
+def codec(images: np.ndarray) -> LinearCodec:
+    return fit_codec(images)
 
 
-def test_encoding_is_the_projection_of_each_8x8_patch(codec: LinearCodec, pictures: np.ndarray) -> None:
-    latents = codec.encode(pictures[:2])
+def test_encoding_is_the_projection_of_each_8x8_patch(codec: LinearCodec, images: np.ndarray) -> None:
+    latents = codec.encode(images[:2])
     assert latents.shape == (2, CHANNELS, 8, 12)
-    patch = pictures[1, 16:24, 40:48].astype(np.float64).reshape(-1) / 127.5 - 1  # row 2, column 5
+    patch = images[1, 16:24, 40:48].astype(np.float64).reshape(-1) / 127.5 - 1  # row 2, column 5
     expected = ((patch - codec.mean) @ codec.basis) * codec.scale
     np.testing.assert_allclose(latents[1, :, 2, 5], expected, atol=1e-5)
 
 
-def test_decoding_keeps_nearly_all_of_the_variance(codec: LinearCodec, pictures: np.ndarray) -> None:
+def test_decoding_keeps_nearly_all_of_the_variance(codec: LinearCodec, images: np.ndarray) -> None:
     unseen = np.stack([draw_scene(seed, 96, 64).image for seed in range(1000, 1012)])
     decoded = codec.decode(codec.encode(unseen)).astype(float)
     assert 1 - ((decoded - unseen) ** 2).mean() / unseen.astype(float).var() > 0.95
 
 
-def test_strong_components_stay_strong_and_weak_ones_weak(codec: LinearCodec, pictures: np.ndarray) -> None:
-    spread = codec.encode(pictures).std((0, 2, 3))
+def test_strong_components_stay_strong_and_weak_ones_weak(codec: LinearCodec, images: np.ndarray) -> None:
+    spread = codec.encode(images).std((0, 2, 3))
     assert spread[0] == pytest.approx(LARGEST_STD, rel=0.05)
     assert spread[-1] < 0.5 * spread[0]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concept_attention.tiny.models.flux import build_clip_tokenizer, build_t5_tokenizer
+from concept_attention.tiny.models.text_encoders import build_clip_tokenizer, build_t5_tokenizer
 from concept_attention.tiny.models.texts import (
     TEXT_TOKENS,
     clip_row,

@@ -8,27 +8,29 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from concept_attention.embedded import COGVIDEOX_FOLDER, MODEL_FOLDER, SD3_FOLDER
+from concept_attention.embedded import COGVIDEOX_FOLDER, FLUX_FOLDER, SD3_FOLDER
+from concept_attention.errors import UserError
 from concept_attention.tiny.models.codec import CODEC, read_codec
+from concept_attention.tiny.training.__main__ import main
 from concept_attention.tiny.training.export import export, read_parts
-from concept_attention.tiny.training.families import KINDS
+from concept_attention.tiny.training.families import FAMILIES
 from concept_attention.tiny.training.trainer import Trainer
 
-CODEC_OF_MODEL = read_codec(MODEL_FOLDER / CODEC)
+CODEC_OF_MODEL = read_codec(FLUX_FOLDER / CODEC)
 
 
 @pytest.mark.parametrize(
-    ("kind", "source"), [("flux", MODEL_FOLDER), ("sd3", SD3_FOLDER), ("cogvideox", COGVIDEOX_FOLDER)]
+    ("family", "source"), [("flux", FLUX_FOLDER), ("sd3", SD3_FOLDER), ("cogvideox", COGVIDEOX_FOLDER)]
 )
-def test_a_shipped_model_exported_again_is_itself(kind: str, source: Path, tmp_path: Path) -> None:
-    trainer = Trainer(torch.device("cpu"), kind=KINDS[kind])
-    trainer.start_from(read_parts(source, KINDS[kind]))
+def test_a_shipped_model_exported_again_is_itself(family: str, source: Path, tmp_path: Path) -> None:
+    trainer = Trainer(torch.device("cpu"), family=FAMILIES[family])
+    trainer.start_from(read_parts(source, FAMILIES[family]))
     trainer.save(tmp_path, minutes=1, next_seed=0)
-    folder = export(tmp_path, tmp_path / "model", CODEC_OF_MODEL, source, KINDS[kind])
+    folder = export(tmp_path, tmp_path / "model", CODEC_OF_MODEL, source, FAMILIES[family])
     files = [sorted(path.relative_to(top) for path in top.rglob("*.*")) for top in (folder, source)]
     assert files[0] == files[1]
     again, shipped = (DiffusionPipeline.from_pretrained(path) for path in (folder, source))
-    for part in (*KINDS[kind].modules.values(), "vae"):
+    for part in (*FAMILIES[family].modules.values(), "vae"):
         ours, theirs = (getattr(pipeline, part).state_dict() for pipeline in (again, shipped))
         assert ours.keys() == theirs.keys()
         for name, tensor in ours.items():
@@ -36,7 +38,16 @@ def test_a_shipped_model_exported_again_is_itself(kind: str, source: Path, tmp_p
     assert read_codec(folder / CODEC).basis.tolist() == CODEC_OF_MODEL.basis.tolist()
 
 
+@pytest.mark.parametrize("option", ["--start", "--latents"])
+def test_a_folder_that_was_not_exported_is_one_line(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["training", "--out", str(tmp_path / "run"), option, str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"^error: .* has no codec.safetensors. Name a folder that a training run"):
+        main()
+
+
 def test_a_run_without_a_decoder_is_refused(tmp_path: Path) -> None:
     Trainer(torch.device("cpu")).save(tmp_path, minutes=1, next_seed=0)
-    with pytest.raises(ValueError, match="no checkpoint of the autoencoder. Train it first"):
+    with pytest.raises(UserError, match="no checkpoint of the autoencoder. Train it first"):
         export(tmp_path, tmp_path / "model", CODEC_OF_MODEL)

@@ -12,62 +12,62 @@ import torch
 from concept_attention.hosts.diffusers.registry import family_of
 from concept_attention.tiny.models.codec import fit_codec
 from concept_attention.tiny.models.texts import TEXT_TOKENS, clip_row, t5_row, token_table, word_ids
-from concept_attention.tiny.training.families import KINDS
-from concept_attention.tiny.training.family import Kind
+from concept_attention.tiny.training.families import FAMILIES
+from concept_attention.tiny.training.family import Family
 from concept_attention.tiny.training.pool import COARSE, FINE
 from concept_attention.tiny.world.scenes import draw_scene
 
 PROMPT, SIGMA = "a red house, grass", 0.4
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def made(request: pytest.FixtureRequest) -> tuple[Kind, Any, Any]:
-    """A kind, new parts of it, and the pipeline they make."""
-    kind = KINDS[request.param]
+@pytest.fixture(scope="module", params=FAMILIES)
+def made(request: pytest.FixtureRequest) -> tuple[Family, Any, Any]:
+    """A family, new parts of it, and the pipeline they make."""
+    family = FAMILIES[request.param]
     torch.manual_seed(0)
-    parts = kind.build()
+    parts = family.build()
     for module in parts.modules().values():
         module.eval()
     codec = fit_codec(np.stack([draw_scene(seed, 64, 64).image for seed in range(4)]))
-    return kind, parts, kind.pipeline(parts, codec)
+    return family, parts, family.pipeline(parts, codec)
 
 
-def _velocity(kind: Kind, parts: Any, prompt: str, chance: float) -> torch.Tensor:
+def _velocity(family: Family, parts: Any, prompt: str, chance: float) -> torch.Tensor:
     ids = word_ids(prompt, token_table())
     t5, clip = (torch.tensor([row(ids, TEXT_TOKENS)]) for row in (t5_row, clip_row))
-    return kind.velocity(parts, _noisy(kind), torch.tensor([SIGMA]), t5, clip, torch.tensor([[chance]]))
+    return family.velocity(parts, _noisy(family), torch.tensor([SIGMA]), t5, clip, torch.tensor([[chance]]))
 
 
-def _noisy(kind: Kind) -> torch.Tensor:
-    frames = (3,) if kind.clips else ()
+def _noisy(family: Family) -> torch.Tensor:
+    frames = (3,) if family.clips else ()
     return torch.randn(1, *frames, 16, 4, 6, generator=torch.Generator().manual_seed(1))
 
 
 @torch.no_grad()
-def test_training_shows_the_model_what_analysis_shows_it(made: tuple[Kind, Any, Any]) -> None:
-    kind, parts, pipeline = made
-    family = family_of(pipeline)
-    latents = family.encode_pictures(pipeline, torch.zeros(3 if kind.clips else 1, 3, 32, 48))
-    # Flux is shown pictures without a pooled vector, which it gets in training where the number is above a half.
+def test_training_shows_the_model_what_analysis_shows_it(made: tuple[Family, Any, Any]) -> None:
+    family, parts, pipeline = made
+    host = family_of(pipeline)
+    latents = host.encode_images(pipeline, torch.zeros(3 if family.clips else 1, 3, 32, 48))
+    # Flux is shown images without a pooled vector, which it gets in training where the number is above a half.
     for prompt, chance in ((PROMPT, 0.6), ("", 0.6)):
-        inputs = family.conditions(pipeline, prompt, 1, 48, 32, SIGMA, latents, TEXT_TOKENS)
-        noisy = _packed(_noisy(kind)) if kind is KINDS["flux"] else _noisy(kind)
+        inputs = host.conditions(pipeline, prompt, latents, 48, 32, SIGMA, TEXT_TOKENS)
+        noisy = _packed(_noisy(family)) if family is FAMILIES["flux"] else _noisy(family)
         theirs = pipeline.transformer(hidden_states=noisy, return_dict=False, **inputs)[0]
-        ours = _velocity(kind, parts, prompt, chance)
-        torch.testing.assert_close(ours, kind.unpack(theirs, 2), atol=2e-5, rtol=1e-4)
+        ours = _velocity(family, parts, prompt, chance)
+        torch.testing.assert_close(ours, family.unpack(theirs, 2), atol=2e-5, rtol=1e-4)
 
 
 @torch.no_grad()
-def test_training_mixes_and_aims_as_sampling_does(made: tuple[Kind, Any, Any]) -> None:
-    kind, _, pipeline = made
-    family, process = family_of(pipeline), kind.process
+def test_training_mixes_and_aims_as_sampling_does(made: tuple[Family, Any, Any]) -> None:
+    family, _, pipeline = made
+    host, process = family_of(pipeline), family.process
     latents, noise = (torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
     sigma = torch.tensor(SIGMA)
     noisy = process.mix(latents, noise, sigma)
-    torch.testing.assert_close(noisy, family.noised(pipeline, latents, noise, SIGMA))
+    torch.testing.assert_close(noisy, host.noised(pipeline, latents, noise, SIGMA))
     # What a scheduler makes of a right prediction is the latents.
     target = process.target(latents, noise, sigma)
-    if kind is KINDS["cogvideox"]:
+    if family is FAMILIES["cogvideox"]:
         assert pipeline.scheduler.config.prediction_type == "v_prediction"
         signal = (1 - sigma**2).sqrt()
         torch.testing.assert_close(signal * noisy - sigma * target, latents)
@@ -81,33 +81,33 @@ def test_training_mixes_and_aims_as_sampling_does(made: tuple[Kind, Any, Any]) -
 @pytest.mark.parametrize("name", ["sd3", "cogvideox"])
 @torch.no_grad()
 def test_a_quarter_has_no_prompt_where_nothing_else_says_nothing(name: str) -> None:
-    kind = KINDS[name]
+    family = FAMILIES[name]
     torch.manual_seed(0)
-    parts = kind.build()
-    with_prompt, without = (_velocity(kind, parts, PROMPT, chance) for chance in (0.74, 0.76))
-    torch.testing.assert_close(without, _velocity(kind, parts, "", 0.5))
+    parts = family.build()
+    with_prompt, without = (_velocity(family, parts, PROMPT, chance) for chance in (0.74, 0.76))
+    torch.testing.assert_close(without, _velocity(family, parts, "", 0.5))
     assert not torch.allclose(with_prompt, without, atol=1e-4)
 
 
 def test_a_run_goes_through_its_stages() -> None:
-    flux, sd3 = KINDS["flux"], KINDS["sd3"]
+    flux, sd3 = FAMILIES["flux"], FAMILIES["sd3"]
     assert [flux.stage(done).sizes for done in (0.0, 0.44, 0.46, 1.0)] == [COARSE, COARSE, FINE, FINE]
-    assert flux.stage(0.0, going_on=True).sizes == FINE
-    assert {sd3.stage(done, going_on).sizes for done in (0.0, 0.9) for going_on in (False, True)} == {COARSE}
-    assert [KINDS["cogvideox"].stage(done).frames for done in (0.0, 0.29, 0.31, 1.0)] == [1, 1, 9, 9]
-    assert KINDS["cogvideox"].stage(0.0, going_on=True).frames == 9
+    assert flux.stage(0.0, continued=True).sizes == FINE
+    assert {sd3.stage(done, continued).sizes for done in (0.0, 0.9) for continued in (False, True)} == {COARSE}
+    assert [FAMILIES["cogvideox"].stage(done).frames for done in (0.0, 0.29, 0.31, 1.0)] == [1, 1, 9, 9]
+    assert FAMILIES["cogvideox"].stage(0.0, continued=True).frames == 9
 
 
 @torch.no_grad()
-def test_a_picture_is_a_clip_of_one_frame() -> None:
-    kind = KINDS["cogvideox"]
+def test_an_image_is_a_clip_of_one_frame() -> None:
+    family = FAMILIES["cogvideox"]
     torch.manual_seed(0)
-    parts = kind.build()
-    picture = _noisy(KINDS["flux"])
+    parts = family.build()
+    image = _noisy(FAMILIES["flux"])
     t5 = torch.tensor([t5_row([5, 6], TEXT_TOKENS)])
     given = torch.tensor([SIGMA]), t5, t5, torch.tensor([[0.1]])
     torch.testing.assert_close(
-        kind.velocity(parts, picture, *given), kind.velocity(parts, picture[:, None], *given)[:, 0]
+        family.velocity(parts, image, *given), family.velocity(parts, image[:, None], *given)[:, 0]
     )
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from concept_attention.embedded import MODEL_FOLDER
+from concept_attention.embedded import FLUX_FOLDER
 from concept_attention.tiny.models.codec import CODEC, LinearCodec, fit_codec, read_codec
 from concept_attention.tiny.models.texts import TEXT_TOKENS, concept_texts
-from concept_attention.tiny.training import trainer as landscape
+from concept_attention.tiny.training import trainer as trainer_module
 from concept_attention.tiny.training.export import read_parts
-from concept_attention.tiny.training.families import KINDS
+from concept_attention.tiny.training.families import FAMILIES
 from concept_attention.tiny.training.pool import CHUNK, Pool, training_prompt
 from concept_attention.tiny.training.process import FLOW, VARIANCE_PRESERVING
 from concept_attention.tiny.training.trainer import DECAY_FROM, Trainer, draw_sigmas, rate_at, train
@@ -112,14 +112,14 @@ def test_samples_of_clips_are_latents_and_coverage_frame_by_frame(clips: Pool, c
     assert 0 < mirrored < 6
 
 
-@pytest.mark.parametrize(("kind", "layers"), [("flux", (2, 3)), ("sd3", (0, 1, 2, 3)), ("cogvideox", (0, 1, 2))])
+@pytest.mark.parametrize(("family", "layers"), [("flux", (2, 3)), ("sd3", (0, 1, 2, 3)), ("cogvideox", (0, 1, 2))])
 def test_map_loss_is_the_cross_entropy_of_shares_against_coverage(
-    kind: str, layers: tuple[int, ...], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    family: str, layers: tuple[int, ...], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = Trainer(CPU, kind=KINDS[kind])
-    batch = request.getfixturevalue("clips" if kind == "cogvideox" else "pool").sample(tokens=96)
+    trainer = Trainer(CPU, family=FAMILIES[family])
+    batch = request.getfixturevalue("clips" if family == "cogvideox" else "pool").sample(tokens=96)
     heard: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-    original = landscape.ConceptStream.__init__
+    original = trainer_module.ConceptStream.__init__
 
     def listen(
         self: object, transformer: object, embeddings: object, on_layer: object, *rest: object, **named: object
@@ -130,20 +130,20 @@ def test_map_loss_is_the_cross_entropy_of_shares_against_coverage(
 
         original(self, transformer, embeddings, both, *rest, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(landscape.ConceptStream, "__init__", listen)
+    monkeypatch.setattr(trainer_module.ConceptStream, "__init__", listen)
     _, maps = trainer.losses(batch, TEXT_TOKENS)
     assert set(heard) == set(range(1 + max(layers)))
     label_of = [label for _, label in concept_texts()]
     total = 0.0
     for layer in layers:
         image, concept = heard[layer]
-        if kind == "sd3":  # where concept vectors are read by their direction
+        if family == "sd3":  # where concept vectors are read by their direction
             concept = concept / concept.pow(2).sum(-1, keepdim=True).sqrt()
         loss = weight = 0.0
         for b, texts in enumerate(batch["texts"].tolist()):
             for n in range(image.shape[1]):
                 strength = torch.exp(concept[b] @ image[b, n])
-                if kind == "cogvideox":  # the last vector stands for 226 tokens less the concepts
+                if family == "cogvideox":  # the last vector stands for 226 tokens less the concepts
                     strength = strength * torch.tensor([1.0] * len(texts) + [226.0 - len(texts)])
                 shares = strength / strength.sum()
                 for c, text in enumerate(texts):
@@ -154,9 +154,9 @@ def test_map_loss_is_the_cross_entropy_of_shares_against_coverage(
     assert float(maps) == pytest.approx(total / len(layers), rel=1e-4)
 
 
-@pytest.mark.parametrize(("kind", "data"), [*((kind, "pool") for kind in KINDS), ("cogvideox", "clips")])
-def test_training_lowers_both_losses(kind: str, data: str, request: pytest.FixtureRequest) -> None:
-    trainer, pool = Trainer(CPU, kind=KINDS[kind]), request.getfixturevalue(data)
+@pytest.mark.parametrize(("family", "data"), [*((family, "pool") for family in FAMILIES), ("cogvideox", "clips")])
+def test_training_lowers_both_losses(family: str, data: str, request: pytest.FixtureRequest) -> None:
+    trainer, pool = Trainer(CPU, family=FAMILIES[family]), request.getfixturevalue(data)
     batch, found = pool.sample(512), []
     for _ in range(2):
         trainer._generator.manual_seed(1)  # the same noise
@@ -168,7 +168,7 @@ def test_training_lowers_both_losses(kind: str, data: str, request: pytest.Fixtu
     assert later_diffusion < 0.98 * diffusion and later_maps < maps - 0.1
 
 
-def test_half_of_the_fine_pictures_are_as_noisy_as_where_the_layout_is_decided() -> None:
+def test_half_of_the_fine_images_are_as_noisy_as_where_the_layout_is_decided() -> None:
     generator = torch.Generator().manual_seed(0)
     fine, coarse = (
         draw_sigmas(torch.Size((10_000, 16, side, side)), FLOW, generator) for side in (32, 16)
@@ -211,13 +211,13 @@ def test_a_stopped_run_is_taken_up_where_it_was(tmp_path: Path, pool: Pool) -> N
 
 
 def test_the_shipped_model_can_be_trained_further() -> None:
-    shipped = read_parts(MODEL_FOLDER)
+    shipped = read_parts(FLUX_FOLDER)
     trainer = Trainer(CPU)
     trainer.start_from(shipped)
     for name, parameter in shipped.parameters().items():
         assert torch.equal(trainer.parameters[name], parameter)
         assert torch.equal(trainer.average[name], parameter)
-    own = Pool(read_codec(MODEL_FOLDER / CODEC), ((256, 256),), 0, workers=1, limit=CHUNK, device=CPU)
+    own = Pool(read_codec(FLUX_FOLDER / CODEC), ((256, 256),), 0, workers=1, limit=CHUNK, device=CPU)
     while own.size < CHUNK:
         own.grow(wait=60)
     own.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from concept_attention.errors import UserError
 from concept_attention.tiny.world.clips import DRIVING, MOVABLE, Clip, draw_clip, draw_landscape
 from concept_attention.tiny.world.scenes import LABELS, draw_scene, token_coverage
 
@@ -47,7 +48,7 @@ def test_what_does_not_move_stays_where_it_is(clips: list[Clip]) -> None:
     still = 0
     for clip in clips:
         moving = np.isin(clip.labels, [LABELS.index(name) for name in clip.moving])
-        # Where nothing moving is in any frame, nor a blended edge or the shadow below it, the pictures are the same.
+        # Where nothing moving is in any frame, nor a blended edge or the shadow below it, the images are the same.
         near = moving.any(axis=0)
         for _ in range(6):
             padded = np.pad(near, 1)
@@ -95,5 +96,5 @@ def test_a_landscape_of_one_frame_is_a_scene() -> None:
     ("arguments", "message"), [((0, 64, 64, 1), "at least 2 frames, got 1"), ((0, 60, 64, 3), "multiple of 16")]
 )
 def test_what_cannot_be_drawn_is_an_error(arguments: tuple[int, ...], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         draw_clip(*arguments)

@@ -1,4 +1,4 @@
-"""The drawn landscapes: repeatable, true to their captions, with label maps that match the pictures."""
+"""The drawn landscapes: repeatable, true to their captions, with label maps that match the images."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from random import Random
 import numpy as np
 import pytest
 
+from concept_attention.errors import UserError
 from concept_attention.tiny.world.captions import MAX_WORDS
-from concept_attention.tiny.world.layout import Setting, Thing, make_things, place
+from concept_attention.tiny.world.contents import RGB
+from concept_attention.tiny.world.layout import Setting, Thing, make_things, place_things
 from concept_attention.tiny.world.painting import SCALE, render
 from concept_attention.tiny.world.scenes import (
     COLORS,
@@ -26,7 +28,6 @@ from concept_attention.tiny.world.scenes import (
     vocabulary,
 )
 from concept_attention.tiny.world.shapes import SHAPES, rectangle
-from concept_attention.tiny.world.world import RGB
 
 SEEDS = range(400)
 CHROMATIC = ("red", "blue", "yellow", "green", "orange", "purple")
@@ -81,11 +82,11 @@ def test_scenes_have_the_size_asked_for(width: int, height: int) -> None:
     ("width", "height", "side"), [(250, 256, "width"), (256, 48, "height"), (0, 64, "width")]
 )
 def test_sizes_that_tokens_do_not_divide_are_refused(width: int, height: int, side: str) -> None:
-    with pytest.raises(ValueError, match=f"Scene {side} must be a multiple of 16 from 64 on"):
+    with pytest.raises(UserError, match=f"Scene {side} must be a multiple of 16, at least 64"):
         draw_scene(0, width, height)
 
 
-def test_objects_spread_over_the_width_of_wide_pictures() -> None:
+def test_objects_spread_over_the_width_of_wide_images() -> None:
     columns = []
     for seed in range(150):
         scene = draw_scene(seed, 256, 64)
@@ -304,7 +305,7 @@ def test_things_stand_apart_where_there_is_room() -> None:
     for seed in range(300):
         rng = Random(seed)  # noqa: S311 - reproducible, not secret
         setting = make_setting(rng, 256, 256)
-        things = [thing for thing in place(rng, setting, make_things(rng, setting)) if thing.name != "mountain"]
+        things = [thing for thing in place_things(rng, setting, make_things(rng, setting)) if thing.name != "mountain"]
         for boxes in combinations((thing.box() for thing in things), 2):
             (left, top, right, bottom), areas = zip(*boxes, strict=True), [(r - x) * (b - y) for x, y, r, b in boxes]
             across, down = min(right) - max(left), min(bottom) - max(top)

@@ -1,62 +1,88 @@
-"""What an architecture family's module tells the engine, and what most families have in common.
+"""Base class of the architecture families: how concepts go through a family's joint blocks on its text weights.
 
-Every family is a module with the functions of `Adapter`, in their order. What a family has no say in it takes over from
-here: `conditioning_modules = adapter.conditioning_modules`.
+A family is one small subclass in a file of its own. Instances are shared by all runs and keep no state.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from .... import attention
 from ...architecture import Architecture, TokenSlices
-from .block_call import BlockCall, ModuleCall, Rows
+from .block_call import BlockCall
 
 
-class Adapter(Protocol):
-    """One architecture family: how concepts ride through its joint blocks on the text stream's weights.
+class Adapter(ABC):
+    """One architecture family.
 
     Attributes:
-        SUPPORTED: models, as users know them.
+        supported: models, as users know them.
     """
 
-    SUPPORTED: tuple[str, ...]
+    supported: ClassVar[tuple[str, ...]]
 
+    @abstractmethod
     def matches(self, model: Any) -> bool:
-        """Whether a BaseModel of ComfyUI is of this family; asked of every model, so it must not raise."""
+        """Whether a BaseModel of ComfyUI is of this family. Every model is tried, so this must not raise."""
 
+    @abstractmethod
     def describe(self, model: Any) -> Architecture:
         """Sizes of a model that matches."""
 
+    @abstractmethod
     def joint_blocks(self, network: Any) -> nn.ModuleList:
         """The network's own list of joint blocks."""
 
-    def token_slices(self, call: BlockCall, keys: int, tokens: int) -> TokenSlices:
-        """Where the streams lie among the `keys` keys of a block's attention, of which the picture has `tokens`."""
+    @abstractmethod
+    def token_slices(self, call: BlockCall, keys: int) -> TokenSlices:
+        """Where the image tokens lie among the `keys` keys of a block's attention; `call` has no `prepared` yet."""
 
     def conditioning_modules(self, network: Any) -> Mapping[str, nn.Module]:
-        """Submodules whose last call before the first joint block is needed, by names of the adapter's own."""
+        """Submodules whose last call before the first joint block is needed, under names for `BlockCall.calls`."""
+        return {}
 
-    def concept_modulation(self, network: Any, calls: Mapping[str, ModuleCall], rows: Rows) -> Any:
-        """What `attend_concepts` gets as `vec`; None where every block is told what modulates its text."""
+    def prepare(self, network: Any, call: BlockCall) -> Any:
+        """What all blocks need and none receives, computed once per forward pass for `BlockCall.prepared`.
 
-    def project_concepts(self, network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall], rows: Rows) -> Tensor:
-        """Text encoder embeddings (1, C, E) to block-0 concept tokens, (B, C, D), or (1, C, D) if rows do not differ.
+        None if each block receives its text modulation as an argument.
+        """
+        return None
+
+    @abstractmethod
+    def project_concepts(self, network: Any, embeddings: Tensor, call: BlockCall) -> Tensor:
+        """Project text-encoder embeddings to block-0 concept tokens, each a prompt of its own.
 
         Args:
             network: the diffusion model.
-            embeddings: one per concept, in the dtype and on the device the model computes in.
-            calls: the `conditioning_modules` as they were called, all rows of the batch.
-            rows: of the batch, which are looked at; there are B of them.
+            embeddings: one per concept, (1, C, E), in the dtype and on the device the model computes in.
+            call: the first joint block's.
+
+        Returns:
+            (B, C, D), or (1, C, D) if all rows are the same.
+        """
+
+    @abstractmethod
+    def concept_qkv(self, block: Any, concept: Tensor, call: BlockCall) -> tuple[Tensor, Tensor, Tensor, Any]:
+        """The text path of a joint block up to its attention, run on the concept tokens.
+
+        Args:
+            block: the block that is running.
+            concept: concept tokens, (B, C, D).
+            call: this call of the block.
+
+        Returns:
+            Queries, keys and values, normalised and, where the model rotates text, rotated, (B, heads, C, head_dim),
+            keys and values possibly with fewer heads; and what `update_concepts` needs of the block's modulation.
         """
 
     def attend_concepts(
         self,
         block: Any,
         concept: Tensor,
-        vec: Any,
         image_k: Tensor,
         image_v: Tensor,
         call: BlockCall,
@@ -65,32 +91,31 @@ class Adapter(Protocol):
         """One joint block's attention for the concept tokens.
 
         Args:
-            block: the block that is running.
-            concept: concept tokens, (B, C, D).
-            vec: what `concept_modulation` returned.
-            image_k, image_v: keys, as the host's attention got them (normalised and, where the model rotates them,
-                rotated), and values of the image tokens, (B, heads, N, head_dim); fewer heads where they are grouped.
-            call: this call of the block.
+            block, concept, call: see `concept_qkv`.
+            image_k, image_v: keys and values of the image tokens, as the host's attention received them,
+                (B, heads, N, head_dim); fewer heads where several queries share one.
             key_bias: added to the concept keys' logits, (C,).
 
         Returns:
-            The attention output before the projection, (B, C, heads * head_dim), and what `update_concepts` needs of
-            the block's modulation.
+            The attention output before the projection, (B, C, heads * head_dim), and the block's modulation for
+            `update_concepts`.
         """
+        concept_q, concept_k, concept_v, modulation = self.concept_qkv(block, concept, call)
+        heads = concept_q.shape[1]
+        keys_and_values = (_expand_heads(part, heads) for part in (concept_k, concept_v, image_k, image_v))
+        return attention.attend_concepts(concept_q, *keys_and_values, key_bias=key_bias), modulation
 
+    @abstractmethod
     def update_concepts(self, block: Any, concept: Tensor, concept_out: Tensor, modulation: Any) -> Tensor:
-        """The rest of the block's text path, such as projection, gate and MLP: (B, C, D) to (B, C, D).
+        """The text path of a joint block after its attention (projection, gate, MLP): (B, C, D) to (B, C, D).
 
         Args:
-            block, concept: as of `attend_concepts`.
-            concept_out, modulation: what it returned.
+            block, concept: see `concept_qkv`.
+            concept_out, modulation: what `attend_concepts` returned.
         """
 
 
-def conditioning_modules(network: Any) -> Mapping[str, nn.Module]:
-    """None: every block is told what modulates its text."""
-    return {}
-
-
-def concept_modulation(network: Any, calls: Mapping[str, ModuleCall], rows: Rows) -> None:
-    """None: concepts are modulated as the prompt's tokens are."""
+def _expand_heads(part: Tensor, heads: int) -> Tensor:
+    """Keys or values with one head per query head; a copy only where several queries share one."""
+    shared = heads // part.shape[1]
+    return part if shared == 1 else part.repeat_interleave(shared, dim=1)

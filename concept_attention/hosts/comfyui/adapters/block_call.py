@@ -1,4 +1,4 @@
-"""What adapters are told about a forward pass: which rows are looked at, and what modules were called with."""
+"""What adapters are told about a forward pass: the call of a joint block, and calls of modules before it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _OPTIONS = "transformer_options"
 
 
 class ModuleCall(NamedTuple):
-    """A module called in this forward pass.
+    """A call of a module in this forward pass.
 
     Attributes:
-        arguments: positional ones.
+        arguments: the positional ones.
         output: what it returned, all rows of the batch.
     """
 
@@ -28,26 +28,30 @@ class ModuleCall(NamedTuple):
 
 
 class BlockCall(NamedTuple):
-    """A joint block called in this forward pass.
+    """A call of a joint block in this forward pass.
 
     Attributes:
         arguments: by the names of the block's parameters, all rows of the batch.
-        rows: which of them are looked at.
-        positions: of the text tokens, those whose position embedding the concepts take: one for all, or one for each.
+        rows: the recorded rows; there are B of them.
+        tokens: number of target image tokens.
+        positions: the text tokens whose position embeddings the concepts take: one for all, or one each.
         calls: the adapter's `conditioning_modules` as they were called before the first joint block.
+        prepared: what the adapter's `prepare` returned.
     """
 
     arguments: Mapping[str, Any]
     rows: Rows
+    tokens: int = 0
     positions: slice = slice(0, 1)
     calls: Mapping[str, ModuleCall] = MappingProxyType({})
+    prepared: Any = None
 
     def select(self, tensor: Tensor) -> Tensor:
-        """The rows looked at; all of a tensor that is the same for the whole batch, (1, ...)."""
+        """The recorded rows of a tensor; all of it if it is the same for the whole batch, (1, ...)."""
         return tensor if len(tensor) == 1 else tensor[self.rows]
 
     def rotations(self, pe: Tensor, axis: int, text: slice) -> Tensor:
-        """The concepts' position embeddings, those of text tokens; of a shorter prompt the last one stands in.
+        """The concepts' position embeddings: those of text tokens, the last one if the prompt is too short.
 
         Args:
             pe: position embeddings of all tokens along `axis`, (B or 1, ...).
@@ -62,9 +66,9 @@ class BlockCall(NamedTuple):
 def named_arguments(block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments by the names of the parameters of the block's class; another pack may have replaced its `forward`.
 
-    Those that only a `*args` takes are a tuple by that name.
+    Arguments that only a `*args` takes are a tuple under that name.
     """
-    names, rest = _names(type(block).forward)
+    names, rest = _parameter_names(type(block).forward)
     unnamed = {rest: args[len(names) :]} if rest else {}
     return {**dict(zip(names, args, strict=False)), **unnamed, **kwargs}
 
@@ -72,17 +76,17 @@ def named_arguments(block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str
 def with_options(
     block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The same arguments with other `transformer_options`, positional ones staying so."""
-    names, _ = _names(type(block).forward)
+    """The same arguments with other `transformer_options`, which stay positional if they were."""
+    names, _ = _parameter_names(type(block).forward)
     if _OPTIONS in names[: len(args)]:
-        place = names.index(_OPTIONS)
-        return (*args[:place], options, *args[place + 1 :]), dict(kwargs)
+        index = names.index(_OPTIONS)
+        return (*args[:index], options, *args[index + 1 :]), dict(kwargs)
     return args, {**kwargs, _OPTIONS: options}
 
 
-@functools.lru_cache(maxsize=32)  # reading a signature costs as much as a hook's whole way through Python
-def _names(forward: Callable[..., Any]) -> tuple[tuple[str, ...], str | None]:
-    """Of the parameters that take one positional argument each, and of the one that takes the rest."""
+@functools.lru_cache(maxsize=32)  # reading a signature takes as long as a whole hook
+def _parameter_names(forward: Callable[..., Any]) -> tuple[tuple[str, ...], str | None]:
+    """Names of the parameters that take one positional argument each, and of the one that takes the rest."""
     parameters = list(inspect.signature(forward).parameters.values())[1:]
     rest = next((one.name for one in parameters if one.kind is one.VAR_POSITIONAL), None)
     return tuple(one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD), rest

@@ -1,4 +1,4 @@
-"""The network inside a ComfyUI model, as it was before torch.compile."""
+"""The network inside a ComfyUI model, without torch.compile."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ def eager(module: Any) -> Any:
     return getattr(module, "_orig_mod", module)
 
 
-def network(model: Any) -> Any:
+def network_of(model: Any) -> Any:
     """The diffusion model of a BaseModel, not compiled."""
     return eager(model.diffusion_model)
 
 
 @contextmanager
 def running_eager(model: Any, blocks_of: Callable[[Any], nn.ModuleList], count: int) -> Iterator[Any]:
-    """Let a model, and its first `count` joint blocks, run without torch.compile for a while; yields its network.
+    """Run a model and its first `count` joint blocks without torch.compile for a while; yields its network.
 
     What a hook adds for one forward pass must not be traced into a graph that is used again.
 
     Args:
         model: a BaseModel.
-        blocks_of: gives the network's list of joint blocks.
+        blocks_of: returns the network's list of joint blocks.
         count: how many of them.
     """
     with ExitStack() as undo:

@@ -1,63 +1,64 @@
-"""The architecture families of ComfyUI that concepts can ride through, one adapter module each."""
+"""The architecture families of ComfyUI that concepts can go through, one adapter each, and why others are refused."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from ....errors import UserError
 from .adapter import Adapter
 
 if TYPE_CHECKING:
     from comfy.model_base import BaseModel
 
-FAMILIES = (
-    "flux",
-    "flux2",
-    "chroma",
-    "hunyuan_video",
-    "sd3",
-    "auraflow",
-    "hidream",
-    "cogvideox",
-    "mochi",
-    "qwen_image",
-    "joyimage",
-    "lens",
-    "pixeldit",
-    "boogu",
-    "lumina",
-    "omnigen2",
-    "krea2",
-    "ideogram4",
+FAMILIES = (  # module, class
+    ("flux", "Flux"),
+    ("flux2", "Flux2"),
+    ("chroma", "Chroma"),
+    ("hunyuan_video", "HunyuanVideo"),
+    ("sd3", "SD3"),
+    ("auraflow", "AuraFlow"),
+    ("hidream", "HiDream"),
+    ("cogvideox", "CogVideoX"),
+    ("mochi", "Mochi"),
+    ("qwen_image", "QwenImage"),
+    ("joyimage", "JoyImage"),
+    ("lens", "Lens"),
+    ("pixeldit", "PixelDiT"),
+    ("boogu", "Boogu"),
+    ("lumina", "Lumina"),
+    ("omnigen2", "OmniGen2"),
+    ("krea2", "Krea2"),
+    ("ideogram4", "Ideogram4"),
 )
 
 
-def import_adapters(families: Iterable[str]) -> tuple[Adapter, ...]:
-    """The adapter modules of those families that the ComfyUI at hand has; an older one lacks the younger ones."""
-    found = []
-    for family in families:
+def make_adapters(families: Iterable[tuple[str, str]]) -> tuple[Adapter, ...]:
+    """Adapters of the families, given as (module, class), that this ComfyUI has; an older one lacks younger models."""
+    found: list[Adapter] = []
+    for module, name in families:
         try:
-            found.append(cast(Adapter, importlib.import_module(f".{family}", __package__)))
+            found.append(getattr(importlib.import_module(f".{module}", __package__), name)())
         except ImportError as error:
             if not (error.name or "").startswith("comfy."):
                 raise
     return tuple(found)
 
 
-ADAPTERS: tuple[Adapter, ...] = import_adapters(FAMILIES)
+ADAPTERS: tuple[Adapter, ...] = make_adapters(FAMILIES)
 
 _NO_JOINT_BLOCKS = (
     "has cross-attention only: concepts need joint blocks, in which text and image tokens attend to each other"
 )
 _BLIND_TEXT = (
-    "lets its text see text only: concepts need joint blocks, in which text tokens attend to the picture as well"
+    "has text tokens that attend to text only: concepts need joint blocks, in which they attend to the image as well"
 )
-_CLOSED = "has joint blocks, but ComfyUI lets nothing look at their attention"
+_CLOSED = "has joint blocks, but ComfyUI exposes no hook into their attention"
 _OTHER_VARIANT = "is supported, but not in this variant"
-_NO_PICTURE = "makes no picture: there is nothing to map"
+_NO_IMAGE = "generates no image: there is nothing to map"
 _NO_TEXT = "reads no text: there is nothing to look for"
-_PACKED = "samples video and sound packed into one row of numbers, in which a picture's tokens have no place"
+_PACKED = "samples video and sound packed into one sequence, in which image tokens have no position"
 _REASONS = (
     (_OTHER_VARIANT, "Flux QwenImage SD3"),
     (_BLIND_TEXT, "HiDreamO1"),
@@ -67,11 +68,11 @@ _REASONS = (
         "Anima CosmosPredict2 CosmosVideo HunyuanDiT IP2P Kandinsky5 LTXAV LTXV Lotus PixArt SD21UNCLIP",
     ),
     (_NO_JOINT_BLOCKS, "SDXL SDXLRefiner SD_X4Upscaler StableCascade_B StableCascade_C WAN21"),
-    (_NO_PICTURE, "ACEStep ACEStep15 DepthAnything3 MiniMaxMusic3 RT_DETR_v4 SAM3 StableAudio1 StableAudio3"),
+    (_NO_IMAGE, "ACEStep ACEStep15 DepthAnything3 MiniMaxMusic3 RT_DETR_v4 SAM3 StableAudio1 StableAudio3"),
     (_NO_TEXT, "Hunyuan3Dv2 Hunyuan3Dv2_1 SVD_img2vid Stable_Zero123 Trellis2 TripoSplat"),
     (_PACKED, "MiniMaxH3"),
 )
-# By name of a class of comfy.model_base; subclasses are meant as well, unless they have a reason of their own.
+# By class name in comfy.model_base; it applies to subclasses as well, unless they have a reason of their own.
 _REASON = {name: reason for reason, names in _REASONS for name in names.split()}
 
 
@@ -79,31 +80,32 @@ def adapter_for(model: BaseModel) -> Adapter:
     """The adapter of a model.
 
     Args:
-        model: a BaseModel of comfy.model_base, as `ModelPatcher.model` is one.
+        model: a BaseModel of comfy.model_base, such as `ModelPatcher.model`.
 
     Raises:
-        ValueError: if no adapter knows it; it says why.
+        UserError: if no adapter supports it, with the reason.
     """
     for adapter in ADAPTERS:
         if adapter.matches(model):
             return adapter
-    supported = ", ".join(sorted({name for adapter in ADAPTERS for name in adapter.SUPPORTED}))
-    raise ValueError(
+    supported = ", ".join(sorted({name for adapter in ADAPTERS for name in adapter.supported}))
+    raise UserError(
         f"{_describe(model)} {_reason(model)}. Supported are: {supported}. Connect a MODEL of one of these."
     )
 
 
 def _describe(model: BaseModel) -> str:
-    """Its class, and that of the network inside where the class alone says too little."""
+    """Class of the model and, because that alone may say too little, class of its network."""
     network = type(getattr(model, "diffusion_model", None)).__name__
     return f"{type(model).__name__} ({network})"
 
 
 def _reason(model: BaseModel) -> str:
+    """Why no adapter supports the model."""
     for kind in type(model).__mro__:
         if kind.__name__ in _REASON:
             return _REASON[kind.__name__]
     # Stable Diffusion 1 and 2 are plain BaseModels with a U-Net.
     if any(kind.__name__ == "UNetModel" for kind in type(getattr(model, "diffusion_model", None)).__mro__):
         return _NO_JOINT_BLOCKS
-    return "is unknown here: its joint blocks, if it has any, have not been found"
+    return "is not supported: no joint blocks were found"

@@ -1,4 +1,4 @@
-"""What the maps of a run lie on: tokens and pixels, and the noise level of every step."""
+"""Geometry of a run (tokens, pixels, frames) and the noise level of every step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RunGeometry(NamedTuple):
         grid: tokens (T, H, W).
         image_size: pixels (height, width).
         covered_size: pixels that the grid covers, where they are more.
-        frame_counts: picture frames that each T stands for; None if that is one each.
+        frame_counts: frames that each T stands for; None if that is one each.
     """
 
     grid: tuple[int, int, int]
@@ -30,17 +30,17 @@ class RunGeometry(NamedTuple):
 
     @property
     def visible(self) -> tuple[float, float]:
-        """Share (0-1] of the grid's height and width that lies in the picture, as of `Heatmaps`."""
+        """Share (0-1] of the grid's height and width that lies in the image, see `Heatmaps`."""
         return visible_share(self.image_size, self.covered_size)
 
 
 def measure_geometry(size: Sequence[int], architecture: Architecture, pixels: int) -> RunGeometry:
-    """The frame of a latent.
+    """Geometry of a latent.
 
     Args:
-        size: (B, T, H, W) in cells.
-        architecture: of its model.
-        pixels: per cell, in height and width.
+        size: (B, T, H, W) in latent pixels.
+        architecture: of the model.
+        pixels: per latent pixel, in height and width.
     """
     patch = latent_pixels_per_token(architecture)
     grid = latent_to_tokens(size[1:], patch)
@@ -53,14 +53,14 @@ def measure_geometry(size: Sequence[int], architecture: Architecture, pixels: in
 
 
 def latent_pixels_per_token(architecture: Architecture) -> tuple[int, int, int]:
-    """Latent cells that a token covers, (T, H, W)."""
+    """Latent pixels that a token covers, (T, H, W)."""
     return architecture.frame_patch, architecture.patch, architecture.patch
 
 
 def noise_level(model_sampling: Any, sigma: float) -> float:
     """Sigma of a model's own schedule as a noise level, 0 (clean) to 1 (noise).
 
-    That is the noise's share: of the sum in flow models, else of the standard deviation.
+    That is the noise's share: of the sum in flow models, otherwise of the standard deviation.
     """
     if isinstance(model_sampling, CONST):
         level = sigma

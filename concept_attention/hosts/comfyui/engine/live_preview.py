@@ -1,4 +1,4 @@
-"""Concepts in the preview that the host shows while it samples: over its own picture, at its own rate.
+"""Concepts in ComfyUI's own previews during sampling, drawn over the preview image.
 
 Follows `prepare_callback` and the previewers of latent_preview.py (0.19 to 0.33).
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import comfy.utils
 from latent_preview import LatentPreviewer
@@ -16,91 +16,79 @@ from torch import Tensor
 
 from ....concepts import Concept
 from ....drawing.preview import StepPainter, shrink
-from ....recording.recording import RecordingBuilder
 from ....recording.shares import ShareRule
 from ....selection import usual_layers
 from .geometry import RunGeometry
+from .session import RecordingSession
 
 _DECODE = "decode_latent_to_preview_image"
 _FORMAT = "JPEG"  # the host's own
 
-Callback = Callable[[int, Tensor, Tensor, int], Any]
-
-
-class Recorded(Protocol):
-    """What is looked at of a run: a `RecordingSession`."""
-
-    builder: RecordingBuilder
-    frame: RunGeometry | None
+StepCallback = Callable[[int, Tensor, Tensor, int], Any]  # (step, x0, x, steps), after each sampler step
 
 
 class LivePreview:
-    """Draws what each step recorded into the host's preview of that step; steps that are not recorded stay as they are.
+    """Draws the concepts of each recorded step into the host's preview of that step; other steps stay as they are.
 
-    The host's previewer is an object made for this run. It draws the concepts as well from `follow` to `release`. Where
-    there is none, because the host's previews are turned off, the map alone is sent.
+    The host makes one previewer object per run. It draws the concepts from `attach` to `detach`. If there is none,
+    because the host's previews are turned off, the map alone is sent.
 
     Args:
-        concepts: what was looked for.
-        wanted: as of `StepPainter`.
-        reading: of the run.
-        kept: recorded layers.
+        concepts: that are recorded.
+        view: a concept's name or `segmentation`, see `StepPainter`.
+        rule: that turns the run's scores into shares.
+        recorded: recorded layers.
         default: the architecture's default layers.
     """
 
     def __init__(
-        self,
-        concepts: Sequence[Concept],
-        wanted: str,
-        reading: ShareRule,
-        kept: Sequence[int],
-        default: Sequence[int],
+        self, concepts: Sequence[Concept], view: str, rule: ShareRule, recorded: Sequence[int], default: Sequence[int]
     ) -> None:
-        self._painter = StepPainter(concepts, wanted, reading)
-        self._places = [kept.index(layer) for layer in usual_layers(kept, default)]
+        self._painter = StepPainter(concepts, view, rule)
+        self._layers = [recorded.index(layer) for layer in usual_layers(recorded, default)]
         self._previewer: Any = None
-        self._step: tuple[tuple[Tensor, ...], RunGeometry] | None = None  # while a step is shown that was recorded
+        self._step: tuple[tuple[Tensor, ...], RunGeometry] | None = None  # while a recorded step is shown
 
-    def follow(self, callback: Callback | None, recorded: Recorded) -> Callback:
-        """A callback to sample with, in place of the host's or None; `recorded` is up to date whenever it is called."""
+    def attach(self, callback: StepCallback | None, session: RecordingSession) -> StepCallback:
+        """A callback to sample with, in place of the host's or None; call it after the session's `after_step`."""
         self._previewer = find_previewer(callback)
         if self._previewer is not None:
             decode = getattr(self._previewer, _DECODE)
-            setattr(self._previewer, _DECODE, lambda kind, x0: self._over(decode(kind, x0)))
+            setattr(self._previewer, _DECODE, lambda kind, x0: self._draw_over(decode(kind, x0)))
         committed = 0
 
-        def shown(step: int, denoised: Tensor, x: Tensor, steps: int) -> Any:
+        def show_step(step: int, denoised: Tensor, x: Tensor, steps: int) -> Any:
             nonlocal committed
-            fresh, committed = recorded.builder.committed > committed, recorded.builder.committed
-            self._step = (recorded.builder.latest, recorded.frame) if fresh and recorded.frame else None
+            fresh, committed = session.builder.committed > committed, session.builder.committed
+            self._step = (session.builder.latest, session.geometry) if fresh and session.geometry else None
             result = None if callback is None else callback(step, denoised, x, steps)
             if self._previewer is None and self._step is not None:
                 preview = _FORMAT, self._paint(*self._step), None
                 comfy.utils.ProgressBar(steps).update_absolute(step + 1, steps, preview)
             return result
 
-        return shown
+        return show_step
 
-    def release(self) -> None:
-        """Leave the host's previewer as it was."""
+    def detach(self) -> None:
+        """Restore the host's previewer."""
         if self._previewer is not None:
             delattr(self._previewer, _DECODE)
         self._previewer = self._step = None
 
-    def _over(self, preview: Any) -> Any:
-        """What the host would show, (format, picture, size) or None, with the concepts in it."""
+    def _draw_over(self, preview: Any) -> Any:
+        """The host's preview, (format, image, size) or None, with the concepts in it."""
         if self._step is None or not isinstance(preview, tuple):  # other packs' previewers send theirs by themselves
             return preview
-        kind, picture, size = preview
-        return kind, self._paint(*self._step, shrink(picture, size)), size
+        kind, image, size = preview
+        return kind, self._paint(*self._step, shrink(image, size)), size
 
-    def _paint(self, latest: tuple[Tensor, ...], frame: RunGeometry, under: Image.Image | None = None) -> Image.Image:
-        scores = tuple(part[self._places, 0] for part in latest)  # the host as well shows the first picture
-        return self._painter.paint(scores, frame.grid[1:], frame.visible, under)
+    def _paint(self, step: tuple[Tensor, ...], geometry: RunGeometry, under: Image.Image | None = None) -> Image.Image:
+        scores = tuple(part[self._layers, 0] for part in step)  # the host shows the first image, too
+        return self._painter.paint(scores, geometry.grid[1:], geometry.visible, under)
 
 
 def find_previewer(callback: Any) -> Any | None:
-    """The host's previewer that a callback draws with, also if other functions are wrapped around the host's."""
+    """The host's previewer that a callback draws with, also if the host's callback is wrapped in other functions."""
     waiting, seen = [callback], set()
     while waiting:
         function = waiting.pop()

@@ -1,12 +1,12 @@
-"""Words to whoever looks at the graph while it runs."""
+"""Progress messages below the running node."""
 
 from __future__ import annotations
 
 from comfy_execution.utils import get_executing_context
 
 
-def tell_node(text: str) -> None:
-    """Show a text below the node that is being executed; nothing outside of a graph."""
+def show_progress_text(text: str) -> None:
+    """Show a text below the node that is being executed; does nothing outside of a graph."""
     context = get_executing_context()
     if context is None:
         return

@@ -1,8 +1,8 @@
-"""The whole picture's scores of one evaluation, put together from the parts that the prompts cover.
+"""Scores of the whole latent for one evaluation of the model, averaged over the regions that its prompts cover.
 
 ComfyUI evaluates the model once per prompt, each on the area its conditioning names, and averages the outputs with
-the weights that strengths, masks and faded borders give them. Scores are averaged in the same way: per latent cell,
-then over the cells of a token.
+the weights that strengths, masks and faded borders give them. Scores are averaged in the same way: per latent pixel,
+then over the latent pixels of a token.
 """
 
 from __future__ import annotations
@@ -23,104 +23,104 @@ LatentIndices = tuple[Sequence[int], Sequence[int], Sequence[int], Sequence[int]
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Where the outcome of one evaluation belongs, and how much it counts there.
+    """A part of the whole latent that the model was evaluated on, and its weight.
 
     Attributes:
-        cells: positions in the whole latent: pictures of the batch, frames, rows, columns.
-        weight: one for all cells, or one for each, (B, T, H, W); negative ones count as 0.
+        indices: of the region in the whole latent, along batch, latent frames, rows and columns.
+        weight: one for all latent pixels, or one for each, (B, T, H, W); negative ones count as 0.
     """
 
-    cells: LatentIndices
+    indices: LatentIndices
     weight: float | Tensor = 1.0
 
     @property
     def size(self) -> tuple[int, int, int, int]:
-        """(B, T, H, W) in cells."""
-        batch, frames, rows, columns = map(len, self.cells)
+        """(B, T, H, W) in latent pixels."""
+        batch, frames, rows, columns = map(len, self.indices)
         return batch, frames, rows, columns
 
 
 def latent_to_tokens(size: Sequence[int], patch: Sequence[int]) -> tuple[int, int, int]:
-    """Tokens (T, H, W) of a latent of `size` (T, H, W) cells; a patch that is not full is a token."""
-    frames, rows, columns = (math.ceil(cells / step) for cells, step in zip(size, patch, strict=True))
+    """Tokens (T, H, W) of a latent of `size` (T, H, W) latent pixels; a patch that is not full is a token."""
+    frames, rows, columns = (math.ceil(pixels / step) for pixels, step in zip(size, patch, strict=True))
     return frames, rows, columns
 
 
 @dataclass(eq=False)
 class ScoreAccumulator:
-    """The scores of one evaluation of the model, of all its prompts.
+    """The scores of one evaluation of the model with all its prompts.
 
-    Where no prompt counts for anything, every concept scores 0: none of them is any more there than the others. (The
-    host's own output is 0 there as well.) Norms are averaged with the weight each prompt has in all.
+    Every concept scores 0 where all weights are 0, so that none is favoured. (The host's own output is 0 there as
+    well.) Norms are averaged with the total weight of each region.
 
     Args:
-        size: of the whole latent, (B, T, H, W) in cells.
-        patch: cells per token, (T, H, W).
+        size: of the whole latent, (B, T, H, W) in latent pixels.
+        patch: latent pixels per token, (T, H, W).
     """
 
     size: tuple[int, int, int, int]
     patch: tuple[int, int, int]
-    _places: list[Region] = field(default_factory=list, init=False)
+    _regions: list[Region] = field(default_factory=list, init=False)
     _scores: dict[tuple[int, int], LayerScores] = field(default_factory=dict, init=False)
 
-    def expect(self, place: Region) -> int:
-        """Announce a part; the number to `add` its scores under."""
-        self._places.append(place)
-        return len(self._places) - 1
+    def register(self, region: Region) -> int:
+        """Announce a region; returns the number to `add` its scores under."""
+        self._regions.append(region)
+        return len(self._regions) - 1
 
-    def add(self, part: int, layer: int, scores: LayerScores) -> None:
-        """Take the scores of one joint block for a part that was announced: N are the part's own tokens."""
-        self._scores[part, layer] = scores
+    def add(self, number: int, layer: int, scores: LayerScores) -> None:
+        """Take the scores of one joint block at the tokens of a registered region."""
+        self._scores[number, layer] = scores
 
     def finish(self) -> dict[int, LayerScores]:
-        """Scores of the whole picture for every layer that all parts have delivered."""
-        parts = range(len(self._places))
+        """Scores of the whole latent for every layer that was added for all regions."""
+        numbers = range(len(self._regions))
         layers = sorted({layer for _, layer in self._scores})
-        complete = [layer for layer in layers if all((part, layer) in self._scores for part in parts)]
-        if len(self._places) == 1 and self._is_whole(self._places[0]):
+        complete = [layer for layer in layers if all((number, layer) in self._scores for number in numbers)]
+        if len(self._regions) == 1 and self._is_whole(self._regions[0]):
             return {layer: self._scores[0, layer] for layer in complete}
         return self._paste(complete) if complete else {}
 
-    def _is_whole(self, place: Region) -> bool:
-        whole = all(list(cells) == list(range(size)) for cells, size in zip(place.cells, self.size, strict=True))
-        return whole and isinstance(place.weight, float) and place.weight > 0
+    def _is_whole(self, region: Region) -> bool:
+        whole = all(list(axis) == list(range(size)) for axis, size in zip(region.indices, self.size, strict=True))
+        return whole and isinstance(region.weight, float) and region.weight > 0
 
     def _paste(self, layers: Sequence[int]) -> dict[int, LayerScores]:
         device = self._scores[0, layers[0]].scores.device
-        weights = [_weights(place).to(device) for place in self._places]
-        indices = [_index(place, device) for place in self._places]
+        weights = [_weights(region).to(device) for region in self._regions]
+        selectors = [_selector(region, device) for region in self._regions]
         total = torch.zeros(self.size, device=device)
-        for index, weight in zip(indices, weights, strict=True):
-            total[index] += weight
+        for selector, weight in zip(selectors, weights, strict=True):
+            total[selector] += weight
         token_weight = self._sum_tokens(total[..., None])
         pasted = {}
         for layer in layers:
-            parts = [self._scores[part, layer] for part in range(len(self._places))]
+            parts = [self._scores[number, layer] for number in range(len(self._regions))]
             columns = [_with_pads(part).to(device) for part in parts]
             sums = torch.zeros(*self.size, columns[0].shape[1], device=device)
-            for place, index, weight, column in zip(self._places, indices, weights, columns, strict=True):
-                sums[index] += self._spread(column, place) * weight[..., None]
+            for region, selector, weight, column in zip(self._regions, selectors, weights, columns, strict=True):
+                sums[selector] += self._spread(column, region) * weight[..., None]
             scores = _ratio(self._sum_tokens(sums), token_weight)
-            pads = scores[:, -1] if parts[0].pads is not None else None
+            pads = scores[:, -1] if parts[0].pad_scores is not None else None
             scores = scores[:, : parts[0].scores.shape[1]]
             pasted[layer] = LayerScores(
                 scores, self._mean_norms([part.norms.to(device) for part in parts], weights), pads
             )
         return pasted
 
-    def _spread(self, columns: Tensor, place: Region) -> Tensor:
-        """Scores of a part's tokens, (B, C, N), to its cells, (B, T, H, W, C)."""
-        frames, rows, width = latent_to_tokens(place.size[1:], self.patch)
-        cells = rearrange(columns, "b c (t h w) -> b t h w c", t=frames, h=rows, w=width)
+    def _spread(self, columns: Tensor, region: Region) -> Tensor:
+        """Scores of a region's tokens, (B, C, N), at its latent pixels, (B, T, H, W, C)."""
+        frames, rows, width = latent_to_tokens(region.size[1:], self.patch)
+        pixels = rearrange(columns, "b c (t h w) -> b t h w c", t=frames, h=rows, w=width)
         for axis, step in enumerate(self.patch, start=1):
-            cells = cells.repeat_interleave(step, dim=axis)
-        return cells[:, : place.size[1], : place.size[2], : place.size[3]]
+            pixels = pixels.repeat_interleave(step, dim=axis)
+        return pixels[:, : region.size[1], : region.size[2], : region.size[3]]
 
-    def _sum_tokens(self, cells: Tensor) -> Tensor:
-        """Values of the cells, (B, T, H, W, C), summed over those of each token, (B, C, N)."""
+    def _sum_tokens(self, pixels: Tensor) -> Tensor:
+        """Values of the latent pixels, (B, T, H, W, C), summed over those of each token, (B, C, N)."""
         grid = latent_to_tokens(self.size[1:], self.patch)
         missing = [tokens * step - size for tokens, step, size in zip(grid, self.patch, self.size[1:], strict=True)]
-        padded = F.pad(cells, (0, 0, 0, missing[2], 0, missing[1], 0, missing[0]))
+        padded = F.pad(pixels, (0, 0, 0, missing[2], 0, missing[1], 0, missing[0]))
         t, h, w = self.patch
         return reduce(padded, "b (t p) (h q) (w r) c -> b c (t h w)", "sum", p=t, q=h, r=w)
 
@@ -128,30 +128,30 @@ class ScoreAccumulator:
         """Norms (B, C) of the whole batch."""
         sums = torch.zeros(self.size[0], norms[0].shape[1], device=norms[0].device)
         total = torch.zeros(self.size[0], 1, device=norms[0].device)
-        for place, norm, weight in zip(self._places, norms, weights, strict=True):
-            batch = torch.as_tensor(place.cells[0], device=norm.device)
-            share = weight.flatten(1).sum(dim=1, keepdim=True)
-            sums[batch] += norm * share
-            total[batch] += share
+        for region, norm, weight in zip(self._regions, norms, weights, strict=True):
+            batch = torch.as_tensor(region.indices[0], device=norm.device)
+            region_weight = weight.flatten(1).sum(dim=1, keepdim=True)
+            sums[batch] += norm * region_weight
+            total[batch] += region_weight
         return _ratio(sums, total)
 
 
-def _weights(place: Region) -> Tensor:
-    weight = torch.as_tensor(place.weight, dtype=torch.float32)
-    return weight.clamp(min=0).expand(place.size)
+def _weights(region: Region) -> Tensor:
+    weight = torch.as_tensor(region.weight, dtype=torch.float32)
+    return weight.clamp(min=0).expand(region.size)
 
 
-def _index(place: Region, device: torch.device) -> tuple[Tensor, ...]:
-    """What selects the place's cells from a whole latent (B, T, H, W, ...)."""
-    axes = [torch.as_tensor(list(cells), device=device) for cells in place.cells]
+def _selector(region: Region, device: torch.device) -> tuple[Tensor, ...]:
+    """Index that selects the region from a whole latent (B, T, H, W, ...)."""
+    axes = [torch.as_tensor(list(axis), device=device) for axis in region.indices]
     return tuple(torch.meshgrid(*axes, indexing="ij"))
 
 
 def _with_pads(scores: LayerScores) -> Tensor:
-    """Scores, and those of the pad token as one concept more, (B, C or C + 1, N)."""
-    return scores.scores if scores.pads is None else torch.cat([scores.scores, scores.pads[:, None]], dim=1)
+    """Scores, with those of the pad token as one more concept, (B, C or C + 1, N)."""
+    return scores.scores if scores.pad_scores is None else torch.cat([scores.scores, scores.pad_scores[:, None]], dim=1)
 
 
 def _ratio(sums: Tensor, weights: Tensor) -> Tensor:
-    """`sums / weights`, and 0 where nothing counts."""
+    """`sums / weights`, and 0 where the weight is 0."""
     return torch.where(weights > 0, sums / weights.clamp(min=torch.finfo(torch.float32).tiny), 0.0)

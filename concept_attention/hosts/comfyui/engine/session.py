@@ -1,9 +1,9 @@
-"""What happens to the concepts between the first and the last step of a sampling run: its state, and three wrappers.
+"""State of one sampling run from its first to its last step, and the wrappers that record it.
 
-Per model evaluation (PREDICT_NOISE) the prompts' parts are put together on a canvas. Which of the evaluated lists is
-the positive one is known in CALC_COND_BATCH, which lets concepts ride along in those calls of APPLY_MODEL that belong
-to it. The sampler's callback keeps the latest evaluation as the step's: of samplers that evaluate several times per
-step, that is the step's first one.
+Per evaluation of the model (PREDICT_NOISE) the scores of all positive prompts are accumulated. CALC_COND_BATCH tells
+which of the evaluated lists is the positive one, so that concepts ride along only in the APPLY_MODEL calls that
+evaluate it. The sampler's callback keeps the latest evaluation as the step's: for samplers that evaluate several times
+per step, that is the step's first one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...collector import Collector, LayerScores
-from ..adapters.adapter import Adapter
 from ..adapters.block_call import Rows
 from ..adapters.network import running_eager
+from ..adapters.registry import adapter_for
 from .geometry import RunGeometry, latent_pixels_per_token, measure_geometry, noise_level
-from .prompts import Unplaceable, covered_latent_pixels, find_positive, latent_size, place_prompts
+from .prompts import UnknownRegion, covered_indices, find_positive, latent_size, prompt_regions
 from .regions import Region, ScoreAccumulator, latent_to_tokens
 from .settings import Settings
 from .stream import ConceptStream, OnLayer, StopForward
@@ -38,76 +38,75 @@ class _Evaluation:
     """One evaluation of the model with all its prompts.
 
     Attributes:
-        canvas: where its scores are put together.
-        windows: context windows that were looked at; None among them stands for the whole latent.
-        noise: the model's sampling object and the sigma of every picture; None until a positive prompt was found.
+        accumulator: of its scores.
+        windows: context windows evaluated so far; None among them stands for the whole latent.
+        noise: the model's sampling object and the sigma of every image; None until a positive prompt was found.
     """
 
-    canvas: ScoreAccumulator
+    accumulator: ScoreAccumulator
     windows: set[Any]
     noise: tuple[Any, Tensor] | None = None
 
 
-class _Parts(NamedTuple):
-    """What one call of CALC_COND_BATCH evaluates of the positive prompts.
+class _PositivePrompts(NamedTuple):
+    """The positive prompts in one call of CALC_COND_BATCH.
 
     Attributes:
-        canvas: of the evaluation.
-        positive: position of the positive list among those that are evaluated.
-        by_id: number on the canvas and place of every prompt that has not been evaluated yet, by its id.
+        accumulator: of the evaluation.
+        list_index: of the positive list among the evaluated ones.
+        waiting: by prompt id, number and region (see `ScoreAccumulator.register`) of what was not evaluated yet.
     """
 
-    canvas: ScoreAccumulator
-    positive: int
-    by_id: dict[Any, list[tuple[int, Region]]]
+    accumulator: ScoreAccumulator
+    list_index: int
+    waiting: dict[Any, list[tuple[int, Region]]]
 
 
 class RecordingSession:
     """One run's state; `predict_noise` and `calc_cond_batch` are wrappers for ComfyUI.
 
     Args:
-        guider: whose run it is.
-        adapter: of its model's family.
-        collector: what is recorded.
+        guider: that samples.
+        collector: that scores the concepts.
         settings: of the run.
         steps: sampler steps of the run.
-        stop: end each forward pass after the last kept layer.
+        stop_after_last_layer: end each forward pass after the last recorded layer.
 
     Attributes:
         builder: with the steps recorded so far.
         done: sampler steps that have ended, of those to be recorded.
-        frame: of the first recorded step, and so of all.
+        geometry: of the first recorded step, and so of all.
         denoised: the latest x0 the sampler reported.
-        problems: why maps are missing, each once.
+        problems: why steps are missing, each reason once.
     """
 
     def __init__(
-        self, guider: Any, adapter: Adapter, collector: Collector, settings: Settings, steps: int, stop: bool
+        self, guider: Any, collector: Collector, settings: Settings, steps: int, stop_after_last_layer: bool
     ) -> None:
         self._guider = guider
-        self._adapter = adapter
+        self._adapter = adapter_for(guider.model_patcher.model)
         self._collector = collector
         self._settings = settings
         self._steps = steps
-        self._stop = stop
+        self._stop_after_last_layer = stop_after_last_layer
         self._patch = latent_pixels_per_token(collector.architecture)
         self._lock = threading.Lock()  # several GPUs evaluate in threads
         self._step = 0  # that the next evaluation belongs to
         self._begun: _Evaluation | None = None
-        self._latest: _Evaluation | None = None  # that a positive prompt took part in
+        self._latest: _Evaluation | None = None  # with a positive prompt
         self.builder = collector.builder(settings.keep, settings.dtype)
         self.done = 0
-        self.frame: RunGeometry | None = None
+        self.geometry: RunGeometry | None = None
         self.denoised: Tensor | None = None
         self.problems: dict[str, None] = {}
 
     def predict_noise(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """One evaluation of the model; guiders may evaluate their prompts in several calls."""
         self._begun = None
-        if self._settings.wants(self._step, self._steps):
+        if self._settings.records(self._step, self._steps):
             try:
                 size = latent_size(args[0] if args else kwargs["x"])
-            except Unplaceable as reason:
+            except UnknownRegion as reason:
                 self.problems[str(reason)] = None
             else:
                 self._begun = _Evaluation(ScoreAccumulator(size, self._patch), set())
@@ -116,24 +115,24 @@ class RecordingSession:
     def calc_cond_batch(
         self, executor: Any, model: Any, conds: Any, x_in: Tensor, timestep: Tensor, model_options: dict[str, Any]
     ) -> Any:
-        """Some prompts of an evaluation: look at the model's calls for the positive ones."""
-        parts = self._expect_parts(model, conds, x_in, timestep, model_options)
-        if parts is None:
+        """Some prompts of an evaluation: record the model's calls for the positive ones."""
+        prompts = self._positive_prompts(model, conds, x_in, timestep, model_options)
+        if prompts is None:
             return executor(model, conds, x_in, timestep, model_options)
         options = model_options.setdefault("transformer_options", {})
         wrappers = options.setdefault("wrappers", {}).setdefault(WrappersMP.APPLY_MODEL, {})
-        wrappers[KEY] = [functools.partial(self._apply_model, parts)]  # the last one is the innermost
+        wrappers[KEY] = [functools.partial(self._apply_model, prompts)]  # the last one is the innermost
         try:
             return executor(model, conds, x_in, timestep, model_options)
         finally:
             wrappers.pop(KEY, None)
 
     def after_step(self, step: int, denoised: Tensor) -> None:
-        """The sampler's callback: keep what this step delivered."""
+        """The sampler's callback: add the step's scores to the recording."""
         self.denoised = denoised
         self._step = step + 1
         latest, self._latest = self._latest, None
-        if not self._settings.wants(step, self._steps):
+        if not self._settings.records(step, self._steps):
             return
         self.done += 1
         if latest is None or latest.noise is None:
@@ -141,21 +140,21 @@ class RecordingSession:
         model_sampling, sigma = latest.noise
         self.builder.begin_evaluation()
         try:
-            for layer, scores in latest.canvas.finish().items():
+            for layer, scores in latest.accumulator.finish().items():
                 self.builder.add_layer(layer, *scores)
             level = noise_level(model_sampling, float(sigma.flatten()[0]))
-            if self.builder.commit(step, level) and self.frame is None:
+            if self.builder.commit(step, level) and self.geometry is None:
                 layout = self._guider.model_patcher.get_model_object("latent_format")
-                self.frame = measure_geometry(
-                    latest.canvas.size, self._collector.architecture, layout.spacial_downscale_ratio
+                self.geometry = measure_geometry(
+                    latest.accumulator.size, self._collector.architecture, layout.spacial_downscale_ratio
                 )
         except ValueError as error:  # a latent that changed its size meanwhile; sampling goes on
             self.problems[str(error)] = None
 
-    def _expect_parts(
+    def _positive_prompts(
         self, model: Any, conds: Any, x: Tensor, timestep: Tensor, model_options: Mapping[str, Any]
-    ) -> _Parts | None:
-        """The positive prompts of this call; None if they are not in it, or were looked at in this evaluation."""
+    ) -> _PositivePrompts | None:
+        """The positive prompts of this call; None if there are none, or this evaluation has recorded them already."""
         evaluation = self._begun
         index = find_positive(conds, getattr(self._guider, "conds", {}))
         window = model_options.get("transformer_options", {}).get("context_window")
@@ -163,44 +162,46 @@ class RecordingSession:
         if evaluation is None or index is None or key in evaluation.windows:
             return None
         evaluation.windows.add(key)
+        accumulator = evaluation.accumulator
         try:
-            cells = covered_latent_pixels(x, evaluation.canvas.size, window)
-            placed = place_prompts(conds[index], x, timestep, cells)
-        except Unplaceable as reason:
+            indices = covered_indices(x, accumulator.size, window)
+            regions = prompt_regions(conds[index], x, timestep, indices)
+        except UnknownRegion as reason:
             self.problems[str(reason)] = None
-            self._begun = self._latest = None  # what is missing must not look as if no prompt counted there
+            self._begun = self._latest = None  # a missing part must not pass for one without prompts
             return None
-        if not placed:
+        if not regions:
             return None
         evaluation.noise = (model.model_sampling, timestep)
         self._latest = evaluation
-        parts = _Parts(evaluation.canvas, index, {})
-        for prompt, place in placed:
-            parts.by_id.setdefault(prompt, []).append((evaluation.canvas.expect(place), place))
-        return parts
+        prompts = _PositivePrompts(accumulator, index, {})
+        for prompt, region in regions:
+            prompts.waiting.setdefault(prompt, []).append((accumulator.register(region), region))
+        return prompts
 
-    def _apply_model(self, parts: _Parts, executor: Any, *args: Any, **kwargs: Any) -> Any:
+    def _apply_model(self, prompts: _PositivePrompts, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """One call of the model, with the prompts that ComfyUI could evaluate together."""
         named = {**dict(zip(_APPLY_ARGUMENTS, args, strict=False)), **kwargs}
         x, options = named["x"], named.get("transformer_options") or {}
         chunks = list(zip(options.get("cond_or_uncond", ()), options.get("uuids", ()), strict=False))
-        chosen = self._take(parts, chunks, x)
+        chosen = self._choose(prompts, chunks, x)
         if not chosen:
-            return torch.zeros_like(x) if self._stop else executor(*args, **kwargs)
+            return torch.zeros_like(x) if self._stop_after_last_layer else executor(*args, **kwargs)
         batch = x.shape[0] // len(chunks)
 
-        def deliver(layer: int, image_out: Tensor, concept_out: Tensor) -> None:
+        def on_layer(layer: int, image_out: Tensor, concept_out: Tensor) -> None:
             if layer in self._collector.layers:
                 scores = self._collector.score(image_out, concept_out)
                 with self._lock:
-                    for place, (_, part, _) in enumerate(chosen):
-                        parts.canvas.add(part, layer, _of_rows(scores, slice(place * batch, (place + 1) * batch)))
+                    for index, (_, number, _) in enumerate(chosen):
+                        own = _select_rows(scores, slice(index * batch, (index + 1) * batch))
+                        prompts.accumulator.add(number, layer, own)
 
-        rows = _rows([chunk for chunk, _, _ in chosen], batch)
+        rows = _chunk_rows([chunk for chunk, _, _ in chosen], batch)
         tokens = math.prod(latent_to_tokens(chosen[0][2].size[1:], self._patch))
         last = self._collector.layers[-1]
         with running_eager(executor.class_obj, self._adapter.joint_blocks, last + 1) as network:
-            stream = self._stream(network, rows, tokens, deliver)
+            stream = self._stream(network, rows, tokens, on_layer)
             try:
                 with stream:
                     return executor(*args, **kwargs)
@@ -210,7 +211,7 @@ class RecordingSession:
                 if stream.problem:
                     self.problems[stream.problem] = None
 
-    def _stream(self, network: Any, rows: Rows, tokens: int, deliver: OnLayer) -> ConceptStream:
+    def _stream(self, network: Any, rows: Rows, tokens: int, on_layer: OnLayer) -> ConceptStream:
         position = self._collector.architecture.concept_position
         return ConceptStream(
             self._adapter,
@@ -218,19 +219,21 @@ class RecordingSession:
             self._collector.embeddings,
             rows,
             tokens,
-            deliver,
+            on_layer,
             self._collector.layers[-1],
             key_bias=self._collector.key_bias,
             positions=slice(position, position + 1),
-            stop=self._stop,
+            stop_after_last_layer=self._stop_after_last_layer,
         )
 
-    def _take(self, parts: _Parts, chunks: Sequence[tuple[int, Any]], x: Tensor) -> list[tuple[int, int, Region]]:
-        """Chunk of the batch, number on the canvas and place of what is looked at in this call."""
+    def _choose(
+        self, prompts: _PositivePrompts, chunks: Sequence[tuple[int, Any]], x: Tensor
+    ) -> list[tuple[int, int, Region]]:
+        """Chunk of the batch, number and region of every positive prompt that this call evaluates."""
         chosen = []
         with self._lock:
             for chunk, (index, prompt) in enumerate(chunks):
-                waiting = parts.by_id.get(prompt, []) if index == parts.positive else []
+                waiting = prompts.waiting.get(prompt, []) if index == prompts.list_index else []
                 if waiting and _fits(x, len(chunks), waiting[0][1]):
                     chosen.append((chunk, *waiting.pop(0)))
                 elif waiting:
@@ -238,19 +241,20 @@ class RecordingSession:
         return chosen
 
 
-def _fits(x: Tensor, chunks: int, place: Region) -> bool:
-    """Whether each chunk of a batch has the size of a place."""
+def _fits(x: Tensor, chunks: int, region: Region) -> bool:
+    """Whether each chunk of a batch has the size of a region."""
     batch, _, *size = x.shape
-    return (batch // chunks, *([1] * (3 - len(size))), *size) == place.size
+    return (batch // chunks, *([1] * (3 - len(size))), *size) == region.size
 
 
-def _rows(chunks: Sequence[int], batch: int) -> Rows:
-    """Rows of some of a batch's chunks; neighbouring ones are selected without a copy."""
+def _chunk_rows(chunks: Sequence[int], batch: int) -> Rows:
+    """Batch rows of some chunks; neighbouring ones are selected without a copy."""
     first, last = chunks[0], chunks[-1]
     if list(chunks) == list(range(first, last + 1)):
         return slice(first * batch, (last + 1) * batch)
     return torch.tensor([chunk * batch + row for chunk in chunks for row in range(batch)])
 
 
-def _of_rows(scores: LayerScores, rows: slice) -> LayerScores:
-    return LayerScores(scores.scores[rows], scores.norms[rows], None if scores.pads is None else scores.pads[rows])
+def _select_rows(scores: LayerScores, rows: slice) -> LayerScores:
+    pad_scores = None if scores.pad_scores is None else scores.pad_scores[rows]
+    return LayerScores(scores.scores[rows], scores.norms[rows], pad_scores)

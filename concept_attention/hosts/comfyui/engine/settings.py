@@ -1,4 +1,4 @@
-"""What to record: the configuration that a patched MODEL carries, checked as early as it can be."""
+"""Settings of a recording: the configuration that a patched MODEL carries, checked when it is made."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from ....choices import KEEPS, Keep, check_choice
 from ....drawing.preview import check_preview
+from ....errors import UserError
 from ....scores import resolve_mode
 from ....selection import check_layers
 from ...collector import Collector
@@ -25,21 +26,21 @@ _ROUNDING = 1e-6  # of a step: 0.3 * 10 is a little more than 3
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """Configuration only; nothing of a run is ever kept here.
+    """What to record. Configuration only: no state of a run is stored here.
 
     Attributes:
         encoded: the concepts, encoded with the model's own text encoder.
-        layers: joint blocks to keep, as `parse_layers` reads them.
+        layers: joint blocks to record, see `parse_layers`.
         start_percent, end_percent: share of the sampler's steps (0-1) that is recorded; nothing is computed in the
             other steps. A step counts if any part of it lies in the range.
         mode: fidelity mode, a key of `scores.MODES`, or `auto`.
-        dtype: of the kept scores, float32 or float16.
-        live_preview: what the host's preview shows of every recorded step while it samples: the name of a concept, or
-            `segmentation`, or nothing if it is empty. It changes nothing of what is recorded.
+        dtype: of the recorded scores, float32 or float16.
+        live_preview: what the host's preview shows of every recorded step: the name of a concept, `segmentation`, or
+            nothing if it is empty. The recording does not depend on it.
         keep: every recorded step, or only the running mean over them.
 
     Raises:
-        ValueError: if there are no concepts, layers cannot be read, the range selects no step, or there is no such
+        UserError: if there are no concepts, layers cannot be read, the range selects no step, or there is no such
             mode, dtype, preview or keep.
     """
 
@@ -54,39 +55,39 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not self.encoded.concepts:
-            raise ValueError("There is no concept to look for. Name at least one.")
+            raise UserError("There are no concepts to record. Name at least one.")
         check_layers(self.layers)
         if not 0 <= self.start_percent < self.end_percent <= 1:
-            raise ValueError(
+            raise UserError(
                 f"The range {self.start_percent:g} to {self.end_percent:g} selects no step. "
                 "Choose a start from 0 and an end up to 1 that is greater than the start."
             )
         resolve_mode(self.mode, "")
         check_choice("keep", self.keep, KEEPS)
         if self.dtype not in (torch.float32, torch.float16):
-            raise ValueError(f"Scores are kept in float32 or float16, got {self.dtype}.")
+            raise UserError(f"Scores are recorded in float32 or float16, got {self.dtype}. Choose one of these.")
         if self.live_preview:
             check_preview(self.live_preview, self.encoded.concepts)
 
     def check(self, model: BaseModel) -> Collector:
-        """Hold the settings against a live model, before anything is sampled.
+        """Check the settings against a live model, before anything is sampled.
 
         Returns:
-            What a run with this model collects.
+            The collector of a run with this model.
 
         Raises:
-            ValueError: if the model is not supported, has no such layers, or takes other text embeddings.
+            UserError: if the model is not supported, has no such layers, or takes other text embeddings.
         """
         return Collector(self.encoded, adapter_for(model).describe(model), self.layers, self.mode)
 
-    def wants(self, step: int, steps: int) -> bool:
-        """Whether a 0-based step of a run with `steps` steps is to be recorded."""
+    def records(self, step: int, steps: int) -> bool:
+        """Whether a 0-based step of a run with `steps` steps is recorded."""
         # Samplers with a step size of their own may take more steps than planned: the end has no upper bound then.
         before_end = self.end_percent == 1 or step + _ROUNDING < self.end_percent * steps
         return before_end and step + 1 > self.start_percent * steps + _ROUNDING
 
     def fingerprint(self) -> str:
-        """Equal for settings that record the same, also in another process."""
+        """SHA-256 of all that the recording depends on; the same in every process."""
         parts = (
             self.encoded.fingerprint(),
             self.layers,

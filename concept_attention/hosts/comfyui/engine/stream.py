@@ -1,8 +1,8 @@
-"""Concept tokens riding along one forward pass: temporary hooks on the joint blocks of a network.
+"""Concept tokens in one forward pass: temporary hooks on the joint blocks of a network.
 
-Nothing of the model's own computation is replaced or repeated. In every joint block the first attention call is the
-joint one; an `optimized_attention_override` that only this block's call gets reads the image's keys, values and
-attention output where they pass, and runs the block's text weights on the concept tokens.
+Nothing of the model's own computation is replaced or repeated. The first attention call of a joint block (Flux's
+double-stream block, SD3's MM-DiT block) is the joint one. An `optimized_attention_override` for this call only reads
+the image's keys, values and attention output, and runs the block's text weights on the concept tokens.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ....errors import UserError
 from ..adapters.adapter import Adapter
 from ..adapters.block_call import BlockCall, ModuleCall, Rows, named_arguments, with_options
 
@@ -24,31 +25,31 @@ _OVERRIDE = "optimized_attention_override"
 
 
 class StopForward(Exception):
-    """Raised inside a forward pass when no later block is needed; whoever asked for it catches it."""
+    """Ends a forward pass when no later block is needed; the caller that asked for it catches it."""
 
 
 class ConceptStream:
-    """Concept tokens riding along, for the time of a `with` block.
+    """Concept tokens that run through a network's joint blocks, for the time of a `with` block.
 
     Args:
         adapter: of the network's family.
         network: the diffusion model, not compiled.
         embeddings: one text-encoder embedding per concept, (C, E).
-        rows: of the batch, which are looked at.
-        tokens: of the picture; what else there is (a reference picture's) is attended to, not delivered.
+        rows: of the batch, that are recorded.
+        tokens: number of target image tokens; tokens of reference images are attended to, not delivered.
         on_layer: called in every joint block up to `last_layer` that the model runs, with (layer,
             image_out (B, N, D), concept_out (B, C, D)): both attention outputs before the projection, heads together.
-            The tensors are the model's own: reduce them at once, do not keep or change them.
-        last_layer: joint block after which the concepts are done; later ones get no hook.
+            The tensors are the model's own: reduce them at once, do not hold or change them.
+        last_layer: last joint block the concepts run through; later ones get no hook.
         key_bias: logit bias of the concepts as keys, (C,).
         positions: text tokens whose position embedding the concepts take; see `BlockCall`.
-        stop: end the forward pass with `StopForward` after `last_layer`.
+        stop_after_last_layer: end the forward pass with `StopForward` after `last_layer`.
 
     Attributes:
-        problem: why the picture's tokens could not be found, or "".
+        problem: why the target image tokens could not be found, or "".
 
     Raises:
-        ValueError: on entering a network that carries a concept stream already.
+        UserError: on entering a network that already has a concept stream.
 
     Source: arXiv:2502.04320, Sec. 4.1.
     """
@@ -65,7 +66,7 @@ class ConceptStream:
         *,
         key_bias: Tensor | None = None,
         positions: slice = slice(0, 1),
-        stop: bool = False,
+        stop_after_last_layer: bool = False,
     ) -> None:
         self._adapter = adapter
         self._network = network
@@ -76,12 +77,12 @@ class ConceptStream:
         self._last_layer = last_layer
         self._key_bias = key_bias
         self._positions = positions
-        self._stop = stop
+        self._stop_after_last_layer = stop_after_last_layer
         self._handles: list[Any] = []
         self._calls: dict[str, ModuleCall] = {}
         self._before: dict[str, ModuleCall] = {}
         self._concept: Tensor | None = None
-        self._modulation: Any = None
+        self._prepared: Any = None
         self.problem = ""
 
     def __enter__(self) -> ConceptStream:
@@ -89,11 +90,11 @@ class ConceptStream:
         _refuse_double_entry(blocks)
         try:
             for name, module in self._adapter.conditioning_modules(self._network).items():
-                heard = functools.partial(self._heard, name)
-                self._handles.append(module.register_forward_hook(heard))
+                hook = functools.partial(self._on_conditioning, name)
+                self._handles.append(module.register_forward_hook(hook))
             for layer, block in enumerate(blocks):
-                visited = functools.partial(self._visited, layer)
-                self._handles.append(block.register_forward_pre_hook(visited, with_kwargs=True))
+                pre_hook = functools.partial(self._on_block, layer)
+                self._handles.append(block.register_forward_pre_hook(pre_hook, with_kwargs=True))
         except BaseException:
             self._remove()
             raise
@@ -110,27 +111,28 @@ class ConceptStream:
         self._handles.clear()
         self._calls.clear()
         self._before.clear()
-        self._concept = self._modulation = None
+        self._concept = self._prepared = None
 
-    def _heard(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def _on_conditioning(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self._calls[name] = ModuleCall(args, output)
 
-    def _visited(
+    def _on_block(
         self, layer: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """A joint block is about to run: let its first attention call pass by us."""
+        """A joint block is about to run: pass it an override that observes its first attention call."""
         if self._concept is None:
             self._before = dict(self._calls)  # the model's own; adapters call the same modules
-        call = BlockCall(named_arguments(block, args, kwargs), self._rows, self._positions, self._before)
+        arguments = named_arguments(block, args, kwargs)
+        call = BlockCall(arguments, self._rows, self._tokens, self._positions, self._before)
         options: Mapping[str, Any] = call.arguments.get("transformer_options") or {}
         chained = options.get(_OVERRIDE)
-        passed = False
+        observed = False
 
         def attend(attention: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            nonlocal passed
+            nonlocal observed
             output = attention(*args, **kwargs) if chained is None else chained(attention, *args, **kwargs)
-            if not passed:
-                passed = True
+            if not observed:
+                observed = True
                 with torch.no_grad():
                     self._step(layer, block, call, args, kwargs, output)
             return output
@@ -146,56 +148,55 @@ class ConceptStream:
         kwargs: Mapping[str, Any],
         output: Tensor,
     ) -> None:
-        """One joint block of the concept stream, run where the block's attention has just finished."""
+        """One joint block of the concept stream, run right after the block's own attention."""
         if self.problem:
             return
         heads = args[3] if len(args) > 3 else kwargs["heads"]
         split = kwargs.get("skip_reshape", False)
         key, value = (_split_heads(tensor, heads, split) for tensor in args[1:3])
-        slices = self._adapter.token_slices(call, key.shape[2], self._tokens)
-        image, picture = slices.image, slices.picture or slices.image
-        if not 0 <= image.start <= picture.start <= picture.stop <= image.stop:
+        slices = self._adapter.token_slices(call, key.shape[2])
+        image, target = slices.image, slices.target or slices.image
+        if not 0 <= image.start <= target.start <= target.stop <= image.stop:
             found = image.stop - max(0, image.start)
-            self.problem = f"joint block {layer} attends to {found} image tokens, the picture has {self._tokens}"
+            self.problem = f"joint block {layer} attends to {found} image tokens, the target image has {self._tokens}"
             return
         image_k, image_v = (tensor[self._rows][:, :, image] for tensor in (key, value))
-        concept = self._begin(image_v) if self._concept is None else self._concept
-        concept_out, modulation = self._adapter.attend_concepts(
-            block, concept, self._modulation, image_k, image_v, call, self._key_bias
-        )
-        image_out = _picture(output, self._rows, picture, kwargs.get("skip_output_reshape", False))
+        concept = self._begin(call, image_v) if self._concept is None else self._concept
+        call = call._replace(prepared=self._prepared)
+        concept_out, modulation = self._adapter.attend_concepts(block, concept, image_k, image_v, call, self._key_bias)
+        image_out = _target_tokens(output, self._rows, target, kwargs.get("skip_output_reshape", False))
         self._on_layer(layer, image_out, concept_out)
         if layer < self._last_layer:
             self._concept = self._adapter.update_concepts(block, concept, concept_out, modulation)
-        elif self._stop:
+        elif self._stop_after_last_layer:
             raise StopForward
 
-    def _begin(self, like: Tensor) -> Tensor:
+    def _begin(self, call: BlockCall, like: Tensor) -> Tensor:
         """Block-0 concept tokens, in the device and dtype the model computes in."""
-        self._modulation = self._adapter.concept_modulation(self._network, self._before, self._rows)
+        self._prepared = self._adapter.prepare(self._network, call)
         if self._key_bias is not None:
             self._key_bias = self._key_bias.to(like)
         embeddings = self._embeddings.to(like)[None]
-        concept = self._adapter.project_concepts(self._network, embeddings, self._before, self._rows)
+        concept = self._adapter.project_concepts(self._network, embeddings, call)
         self._calls.clear()
         return concept.expand(like.shape[0], -1, -1)
 
 
 def _split_heads(tensor: Tensor, heads: int, split: bool) -> Tensor:
-    """Keys or values as an attention function takes them, (B, N, heads * head_dim) unless `split`, by heads."""
+    """Keys or values by heads, (B, heads, N, head_dim); given as (B, N, heads * head_dim) unless `split`."""
     return tensor if split else tensor.reshape(*tensor.shape[:2], heads, -1).transpose(1, 2)
 
 
-def _picture(output: Tensor, rows: Rows, picture: slice, split: bool) -> Tensor:
-    """The picture's tokens of an attention output, (B, N, D)."""
+def _target_tokens(output: Tensor, rows: Rows, target: slice, split: bool) -> Tensor:
+    """The target image tokens of an attention output, (B, N, D)."""
     if split:
-        return output[rows][:, :, picture].transpose(1, 2).flatten(2)
-    return output[rows][:, picture]
+        return output[rows][:, :, target].transpose(1, 2).flatten(2)
+    return output[rows][:, target]
 
 
 def _refuse_double_entry(blocks: list[nn.Module]) -> None:
     hooks = (hook for block in blocks for hook in block._forward_pre_hooks.values())
     if any(isinstance(getattr(getattr(hook, "func", None), "__self__", None), ConceptStream) for hook in hooks):
-        raise ValueError(
+        raise UserError(
             "This model is recording concepts already, in the same forward pass. Record both concept lists in one run."
         )

@@ -1,1 +1,1 @@
-"""The classes of the authors' library, called as theirs are."""
+"""Classes with the interfaces of the authors' own, for code that was written for those."""

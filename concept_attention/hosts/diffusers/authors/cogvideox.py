@@ -11,9 +11,8 @@ from torch import Tensor
 
 from ....choices import Pooling
 from ....recording.recording import Recording
-from ..loading import load_pipeline
-from ..pipelines import cogvideox as cogvideox_pipeline
-from .base import AuthorsPipeline, Choice, heatmaps
+from ..pipelines.cogvideox import CogVideoXFamily
+from .base import AuthorsPipeline, HeatmapOptions, heatmaps
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +21,7 @@ class ConceptAttentionVideoOutput:
 
     Attributes:
         video: its frames.
-        concept_heatmaps: per concept a picture for each frame, of its size; or the values (C, T, rows, columns),
+        concept_heatmaps: per concept an image for each frame, of its size; or the values (C, T, rows, columns),
             float32, T latent frames or pairs of them.
         recording: every layer and step, to make other heatmaps from without running the model again.
     """
@@ -38,11 +37,11 @@ class ConceptAttentionCogVideoXPipeline(AuthorsPipeline):
     Args:
         model_name: a hub id, a diffusers folder, or `cogvideox-2b`, `cogvideox-5b`, `cogvideox1.5-5b`.
         device: `auto`, `cpu`, `cuda:0`, `mps`.
-        offload_model: keep on the CPU what is idle.
+        offload_model: keep idle parts on the CPU.
         pipeline: a loaded CogVideoXPipeline to use instead; the other arguments are not read then.
 
     Raises:
-        ValueError: as `load_pipeline`, and for a pipeline of another family.
+        UserError: as `load_pipeline`, and for a pipeline of another family.
 
     Heatmaps follow the authors' rule: the first token of each concept (`pooling="first"`; `"auto"` reads whole
     phrases), dot products, softmax over the concepts and the pad tokens that make 226 of them, then the mean over
@@ -57,6 +56,8 @@ class ConceptAttentionCogVideoXPipeline(AuthorsPipeline):
     Source: arXiv:2502.04320 and its published code.
     """
 
+    family = CogVideoXFamily()
+
     def __init__(
         self,
         model_name: str = "THUDM/CogVideoX-5b",
@@ -65,9 +66,7 @@ class ConceptAttentionCogVideoXPipeline(AuthorsPipeline):
         *,
         pipeline: Any = None,
     ) -> None:
-        if pipeline is None:
-            pipeline = load_pipeline(model_name, device, offload="model" if offload_model else "none")
-        super().__init__(pipeline, cogvideox_pipeline.PIPELINES)
+        super().__init__(pipeline, model_name, device, offload="model" if offload_model else "none")
 
     def generate_video(
         self,
@@ -93,41 +92,22 @@ class ConceptAttentionCogVideoXPipeline(AuthorsPipeline):
         """Generate a video and map its concepts; arguments in the order of the authors' call.
 
         Args:
-            prompt: what to generate.
-            negative_prompt: used where `guidance_scale` is above 1.
-            concepts: what to look for, one per item; `name: longer phrase` is possible.
-            height, width: pixels, multiples of 16; None is the model's own size.
+            negative_prompt: used if `guidance_scale` is above 1.
             num_frames: 8 n + 1; None is the model's own number.
             num_inference_steps: None is the authors' 50.
             guidance_scale: of classifier-free guidance, up to 1 is off; None is the authors' 6.
-            concept_attention_kwargs: `layers` and `timesteps`, which are read where the arguments below are None.
-            cache_vectors: accepted and not read: vectors are reduced to scores at once and never kept.
+            concept_attention_kwargs: `layers` and `timesteps`, which are read if the arguments below are None.
             layer_indices: joint blocks to average.
             timestep_indices: steps to average, 0 is the first.
-            seed: of the noise.
-            return_pil_heatmaps: pictures; False gives values.
-            softmax: shares; False gives the mean of the raw dot products.
             cmap: any colour map of matplotlib; one scale for all concepts and frames.
-            pooling: how a concept of several tokens becomes one vector, see `encode_concepts`.
 
-        Raises:
-            ValueError: for unknown colour maps, and as `generate` and `make_heatmaps`.
+        The other arguments and the errors are those of `ConceptAttentionFluxPipeline.generate_image`.
         """
         chosen = concept_attention_kwargs or {}
         layers = chosen.get("layers") if layer_indices is None else layer_indices
         steps = chosen.get("timesteps") if timestep_indices is None else timestep_indices
-        choice = Choice(layers, steps, softmax, return_pil_heatmaps, cmap)
-        result = self._generate(
-            prompt,
-            concepts,
-            choice,
-            num_inference_steps,
-            negative_prompt=negative_prompt or "",
-            width=width,
-            height=height,
-            frames=num_frames,
-            cfg=guidance_scale,
-            seed=seed,
-            pooling=pooling,
-        )
-        return ConceptAttentionVideoOutput(result.videos[0], heatmaps(result.recording, choice), result.recording)
+        wanted = HeatmapOptions(layers, steps, softmax, return_pil_heatmaps, cmap)
+        size = dict(width=width, height=height, frames=num_frames)
+        options = dict(negative_prompt=negative_prompt or "", cfg=guidance_scale, seed=seed, pooling=pooling)
+        result = self._generate(prompt, concepts, wanted, num_inference_steps, **size, **options)
+        return ConceptAttentionVideoOutput(result.videos[0], heatmaps(result.recording, wanted), result.recording)

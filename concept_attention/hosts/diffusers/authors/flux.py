@@ -8,9 +8,9 @@ from typing import Any
 from PIL.Image import Image
 
 from ....choices import Pooling
-from ..loading import load_pipeline
-from ..pipelines import flux as flux_pipeline
-from .base import AuthorsPipeline, Choice, ConceptAttentionOutput
+from ....errors import UserError
+from ..pipelines.flux import FluxFamily
+from .base import AuthorsPipeline, ConceptAttentionOutput, HeatmapOptions
 
 
 class ConceptAttentionFluxPipeline(AuthorsPipeline):
@@ -18,25 +18,39 @@ class ConceptAttentionFluxPipeline(AuthorsPipeline):
 
     Args:
         model_name: `flux-schnell`, `flux-dev`, `tiny`, a diffusers folder or a hub id.
-        offload_model: keep on the CPU what is idle.
+        offload_model: keep idle parts on the CPU.
         device: `auto`, `cpu`, `cuda:0`, `mps`.
         pipeline: a loaded FluxPipeline to use instead; the other arguments are not read then.
 
     Raises:
-        ValueError: as `load_pipeline`.
+        UserError: as `load_pipeline`, and for a pipeline of another family.
 
     Heatmaps follow the authors' rule: the first token of each concept (`pooling="first"`; `"auto"` reads whole
     phrases), dot products, softmax over concepts, then the mean over layers and steps. It differs where theirs fails:
     - Any size is possible. Without one it is the model's own, 1024 x 1024 for theirs.
     - Any layers and steps can be chosen; all are recorded, and `num_samples` are really averaged.
     - Scores are float32 whatever the model's dtype, and one concept alone is drawn by its score, not as NaN.
-    - Pictures of heatmaps have the size of the picture, not one pixel per token. Their colours are the authors': the
-      least value of all concepts together is the first colour, the greatest the last. Compare them within a picture
-      only; `return_pil_heatmaps=False` gives the values, which sum to one over the concepts.
+    - Heatmap images have the size of the image, not one pixel per token. Their colours are the authors': the least
+      value of all concepts together is the first colour, the greatest the last. Compare them within an image only;
+      `return_pil_heatmaps=False` gives the values, which sum to one over the concepts.
     - The vectors themselves are not returned: what is kept of them are their scores, in `recording`.
+
+    Example:
+        >>> from concept_attention import ConceptAttentionFluxPipeline
+        >>> pipeline = ConceptAttentionFluxPipeline("tiny", device="cpu")
+        >>> output = pipeline.generate_image(
+        ...     "a red house", ["house", "sky"], width=64, height=48, num_inference_steps=2
+        ... )
+        >>> output.image.size, [heatmap.size for heatmap in output.concept_heatmaps]
+        ((64, 48), [(64, 48), (64, 48)])
+        >>> again = pipeline.encode_image(output.image, ["house", "sky"], width=64, return_pil_heatmaps=False)
+        >>> again.concept_heatmaps.shape, again.concept_heatmaps.sum(0).mean().round(decimals=4).item()
+        (torch.Size([2, 3, 4]), 1.0)
 
     Source: arXiv:2502.04320 and its published code.
     """
+
+    family = FluxFamily()
 
     def __init__(
         self,
@@ -46,9 +60,7 @@ class ConceptAttentionFluxPipeline(AuthorsPipeline):
         *,
         pipeline: Any = None,
     ) -> None:
-        if pipeline is None:
-            pipeline = load_pipeline(model_name, device, offload="model" if offload_model else "none")
-        super().__init__(pipeline, flux_pipeline.PIPELINES)
+        super().__init__(pipeline, model_name, device, offload="model" if offload_model else "none")
 
     def generate_image(
         self,
@@ -69,7 +81,7 @@ class ConceptAttentionFluxPipeline(AuthorsPipeline):
         *,
         pooling: Pooling = "first",
     ) -> ConceptAttentionOutput:
-        """Generate a picture and map its concepts.
+        """Generate an image and map its concepts.
 
         Args:
             prompt: what to generate.
@@ -77,7 +89,7 @@ class ConceptAttentionFluxPipeline(AuthorsPipeline):
             width, height: pixels, multiples of 16; None is the model's own size.
             return_cross_attention: must be False, as in the authors' code: cross attention is not recorded.
             layer_indices: joint blocks to average; None is the last fifth, 15 to 18 of Flux 1's 19.
-            return_pil_heatmaps: pictures; False gives values.
+            return_pil_heatmaps: images; False gives values.
             seed: of the noise.
             num_inference_steps: None is the model's own number (schnell 4, dev 28). The authors' is 4.
             guidance: distilled guidance; None is the model's own (dev 3.5). The authors' is 0, also for dev.
@@ -88,21 +100,13 @@ class ConceptAttentionFluxPipeline(AuthorsPipeline):
             pooling: how a concept of several tokens becomes one vector, see `encode_concepts`.
 
         Raises:
-            ValueError: for `return_cross_attention`, unknown colour maps, and as `generate` and `make_heatmaps`.
+            UserError: for `return_cross_attention`, unknown colour maps, and as `generate` and `make_heatmaps`.
         """
         if return_cross_attention:
-            raise ValueError("Cross attention is not recorded. Leave out `return_cross_attention`.")
-        return self._generate_image(
-            prompt,
-            concepts,
-            choice=Choice(layer_indices, timesteps, softmax, return_pil_heatmaps, cmap),
-            steps=num_inference_steps,
-            width=width,
-            height=height,
-            guidance=guidance,
-            seed=seed,
-            pooling=pooling,
-        )
+            raise UserError("Cross attention is not recorded. Leave out `return_cross_attention`.")
+        wanted = HeatmapOptions(layer_indices, timesteps, softmax, return_pil_heatmaps, cmap)
+        options = dict(width=width, height=height, guidance=guidance, seed=seed, pooling=pooling)
+        return self._generate_image(prompt, concepts, wanted, num_inference_steps, **options)
 
     def encode_image(
         self,
@@ -125,35 +129,25 @@ class ConceptAttentionFluxPipeline(AuthorsPipeline):
         *,
         pooling: Pooling = "first",
     ) -> ConceptAttentionOutput:
-        """Map the concepts of an existing picture.
+        """Map the concepts of an existing image.
 
         Args:
-            image: any kind of picture that `from_pil` converts.
-            concepts, layer_indices, return_pil_heatmaps, softmax, cmap, cache_vectors, pooling: as in
-                `generate_image`.
-            prompt: what the picture shows; may be empty.
-            width, height: pixels to look at, multiples of 16; None keeps the aspect at about the model's own size.
-                The authors' 1024 x 1024 squeezes the picture into a square.
+            image: any kind of image that `from_pil` converts.
+            prompt: what the image shows; may be empty.
+            width, height: pixels the model gets, multiples of 16; None keeps the aspect ratio at about the model's
+                own size. The authors' 1024 x 1024 squeezes the image into a square.
             num_samples: noises to average; the authors' code averages the first with itself.
             num_steps, noise_timestep: the noise level is that of step `noise_timestep`, from 0, of a schedule of
                 `num_steps`; 4 and 2 are sigma 0.5 for schnell, 0.76 for dev at 1024 x 1024.
             device: accepted and not read: the model stays where it was loaded.
-            seed: of the first noise. The picture's latent is the autoencoder's mean; the authors draw it, unseeded.
+            seed: of the first noise. The image's latent is the autoencoder's mean; the authors draw it, unseeded.
             stop_after_multi_modal_attentions: accepted and not read: nothing runs after the last joint block.
+            concepts, layer_indices, return_pil_heatmaps, softmax, cmap, cache_vectors, pooling: see
+                `generate_image`.
 
         Raises:
-            ValueError: for a step that the schedule lacks, unknown colour maps, and as `analyze` and `make_heatmaps`.
+            UserError: for a step that the schedule lacks, unknown colour maps, and as `analyze` and `make_heatmaps`.
         """
-        return self._encode_image(
-            image,
-            concepts,
-            Choice(layer_indices, None, softmax, return_pil_heatmaps, cmap),
-            width,
-            height,
-            num_steps,
-            noise_timestep,
-            prompt=prompt,
-            samples=num_samples,
-            seed=seed,
-            pooling=pooling,
-        )
+        wanted = HeatmapOptions(layer_indices, None, softmax, return_pil_heatmaps, cmap)
+        options = dict(prompt=prompt, samples=num_samples, seed=seed, pooling=pooling)
+        return self._encode_image(image, concepts, wanted, (width, height), num_steps, noise_timestep, **options)

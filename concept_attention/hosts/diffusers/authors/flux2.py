@@ -8,9 +8,9 @@ from typing import Any
 from PIL.Image import Image
 
 from ....choices import Pooling
-from ..loading import defaults_for, load_pipeline
-from ..pipelines import flux2 as flux2_pipeline
-from .base import AuthorsPipeline, Choice, ConceptAttentionOutput
+from ..loading import defaults_for
+from ..pipelines.flux2 import Flux2Family
+from .base import AuthorsPipeline, ConceptAttentionOutput, HeatmapOptions
 
 
 class ConceptAttentionFlux2Pipeline(AuthorsPipeline):
@@ -19,33 +19,28 @@ class ConceptAttentionFlux2Pipeline(AuthorsPipeline):
     Args:
         model_name: `flux.2-dev`, `flux.2-klein-4b`, `flux.2-klein-9b`, a diffusers folder or a hub id.
         device: `auto`, `cpu`, `cuda:0`, `mps`.
-        offload_model: keep on the CPU what is idle.
+        offload_model: keep idle parts on the CPU.
         pipeline: a loaded Flux2Pipeline or Flux2KleinPipeline to use instead; the other arguments are not read then.
 
     Raises:
-        ValueError: as `load_pipeline`, and for a pipeline of another family.
+        UserError: as `load_pipeline`, and for a pipeline of another family.
 
     Heatmaps follow the authors' rule: the last word token of each concept, dot products, the mean over layers and
     steps, then a softmax over concepts at temperature 1000. It differs where theirs fails:
     - Any size is possible. Without one it is the model's own, 1024 x 1024; theirs is 2048 x 2048.
     - Scores are float32, theirs bfloat16; one concept alone is drawn by its score; heatmaps are enlarged smoothly.
-    - `encode_image` stops after the joint blocks, and takes pictures of any kind.
+    - `encode_image` stops after the joint blocks, and takes images of any kind.
     - There are no cross attention maps. Every layer and step is in `recording`.
 
     Source: arXiv:2502.04320 and its published code.
     """
 
+    family = Flux2Family()
+
     def __init__(
-        self,
-        model_name: str = "flux.2-dev",
-        device: str = "auto",
-        offload_model: bool = False,
-        *,
-        pipeline: Any = None,
+        self, model_name: str = "flux.2-dev", device: str = "auto", offload_model: bool = False, *, pipeline: Any = None
     ) -> None:
-        if pipeline is None:
-            pipeline = load_pipeline(model_name, device, offload="model" if offload_model else "none")
-        super().__init__(pipeline, flux2_pipeline.PIPELINES)
+        super().__init__(pipeline, model_name, device, offload="model" if offload_model else "none")
 
     def generate_image(
         self,
@@ -66,41 +61,25 @@ class ConceptAttentionFlux2Pipeline(AuthorsPipeline):
         *,
         pooling: Pooling = "auto",
     ) -> ConceptAttentionOutput:
-        """Generate a picture and map its concepts.
+        """Generate an image and map its concepts.
 
         Args:
-            prompt: what to generate.
-            concepts: what to look for, one per item; `name: longer phrase` is possible.
-            width, height: pixels, multiples of 16; None is the model's own size. The authors' is 2048 x 2048.
             num_inference_steps: None is the model's own number; dev's is the authors' 28.
             guidance: distilled guidance of dev; None is the model's own, dev's is the authors' 4.
-            seed: of the noise.
             layer_indices: joint blocks to average; None is the last three of eight.
-            timesteps: steps to average, 0 is the first; None is as the authors have it, the last 30 % but the last one.
-            return_pil_heatmaps: pictures; False gives values.
-            softmax: shares; False gives the mean of the raw dot products.
+            timesteps: steps to average, 0 is the first; None is the authors' choice, the last 30 % except the very
+                last.
             softmax_temperature: the mean scores are divided by it.
-            cmap: any colour map of matplotlib.
-            cache_vectors: accepted and not read: vectors are reduced to scores at once and never kept.
             pooling: how a concept of several tokens becomes one vector; `auto` is the authors', the last token.
 
-        Raises:
-            ValueError: for unknown colour maps, and as `generate` and `make_heatmaps`.
+        The other arguments and the errors are those of `ConceptAttentionFluxPipeline.generate_image`.
         """
         count = defaults_for(self.pipeline).steps if num_inference_steps is None else num_inference_steps
         usual = range(int(0.7 * count), count - 1) or range(max(0, count - 1), count)  # at least one
         steps = usual if timesteps is None else timesteps
-        return self._generate_image(
-            prompt,
-            concepts,
-            choice=Choice(layer_indices, steps, softmax, return_pil_heatmaps, cmap, softmax_temperature),
-            steps=num_inference_steps,
-            width=width,
-            height=height,
-            guidance=guidance,
-            seed=seed,
-            pooling=pooling,
-        )
+        wanted = HeatmapOptions(layer_indices, steps, softmax, return_pil_heatmaps, cmap, softmax_temperature)
+        options = dict(width=width, height=height, guidance=guidance, seed=seed, pooling=pooling)
+        return self._generate_image(prompt, concepts, wanted, num_inference_steps, **options)
 
     def encode_image(
         self,
@@ -121,30 +100,17 @@ class ConceptAttentionFlux2Pipeline(AuthorsPipeline):
         *,
         pooling: Pooling = "auto",
     ) -> ConceptAttentionOutput:
-        """Map the concepts of an existing picture.
+        """Map the concepts of an existing image.
 
         Args:
-            image: any kind of picture that `from_pil` converts.
-            concepts, layer_indices, seed, return_pil_heatmaps, softmax, softmax_temperature, cmap, cache_vectors,
-                pooling: as in `generate_image`.
-            prompt: what the picture shows; may be empty.
-            width, height: pixels to look at, multiples of 16; None keeps the aspect at about the model's own size.
-                The authors' 2048 x 2048 squeezes the picture into a square.
+            width, height: pixels the model gets, multiples of 16; None keeps the aspect ratio at about the model's
+                own size. The authors' 2048 x 2048 squeezes the image into a square.
             num_steps, noise_timestep: the noise level is that of step `noise_timestep`, from 0, of a schedule of
                 `num_steps`; 4 and 2 are sigma 0.91 at 1024 x 1024, almost only noise.
+            softmax_temperature, pooling: see `generate_image`.
 
-        Raises:
-            ValueError: for a step that the schedule lacks, unknown colour maps, and as `analyze` and `make_heatmaps`.
+        The other arguments and the errors are those of `ConceptAttentionFluxPipeline.encode_image`.
         """
-        return self._encode_image(
-            image,
-            concepts,
-            Choice(layer_indices, None, softmax, return_pil_heatmaps, cmap, softmax_temperature),
-            width,
-            height,
-            num_steps,
-            noise_timestep,
-            prompt=prompt,
-            seed=seed,
-            pooling=pooling,
-        )
+        wanted = HeatmapOptions(layer_indices, None, softmax, return_pil_heatmaps, cmap, softmax_temperature)
+        options = dict(prompt=prompt, seed=seed, pooling=pooling)
+        return self._encode_image(image, concepts, wanted, (width, height), num_steps, noise_timestep, **options)

@@ -9,9 +9,8 @@ from typing import Any
 from PIL.Image import Image
 
 from ....choices import Pooling, Reader
-from ..loading import load_pipeline
-from ..pipelines import sd3 as sd3_pipeline
-from .base import AuthorsPipeline, Choice, ConceptAttentionOutput
+from ..pipelines.sd3 import SD3Family
+from .base import AuthorsPipeline, ConceptAttentionOutput, HeatmapOptions
 
 
 class ConceptAttentionSD3Pipeline(AuthorsPipeline):
@@ -24,13 +23,13 @@ class ConceptAttentionSD3Pipeline(AuthorsPipeline):
         pipeline: a loaded StableDiffusion3Pipeline to use instead; the other arguments are not read then.
 
     Raises:
-        ValueError: as `load_pipeline`, and for a pipeline of another family.
+        UserError: as `load_pipeline`, and for a pipeline of another family.
 
     Heatmaps follow the authors' rule: concept vectors of length one, dot products, softmax over concepts, then the mean
     over all layers and steps. It differs where theirs fails:
     - A concept is read alone by T5, all of its words. Theirs is the CLIP token that stands where the concept would be
       if each had one token: `reader="clip"`, with which every concept here has as many tokens as it has.
-    - With classifier-free guidance the prompt's half is looked at, theirs is the negative prompt's.
+    - With classifier-free guidance the prompt's half is observed, theirs is the negative prompt's.
     - The image tokens that are scored have attended to the prompt, as arXiv:2502.04320 says; theirs to the concepts in
       place of it, so that they depend on the list. No argument gives that.
     - Every step has its own softmax; theirs averages the vectors over the steps before. For one step it is the same.
@@ -41,6 +40,8 @@ class ConceptAttentionSD3Pipeline(AuthorsPipeline):
     Source: arXiv:2502.04320 and its published code.
     """
 
+    family = SD3Family()
+
     def __init__(
         self,
         model_name: str = "stabilityai/stable-diffusion-3.5-large-turbo",
@@ -49,9 +50,7 @@ class ConceptAttentionSD3Pipeline(AuthorsPipeline):
         *,
         pipeline: Any = None,
     ) -> None:
-        if pipeline is None:
-            pipeline = load_pipeline(model_name, device, str(dtype).removeprefix("torch."))
-        super().__init__(pipeline, sd3_pipeline.PIPELINES)
+        super().__init__(pipeline, model_name, device, dtype=str(dtype).removeprefix("torch."))
 
     def generate_image(
         self,
@@ -72,39 +71,22 @@ class ConceptAttentionSD3Pipeline(AuthorsPipeline):
         pooling: Pooling = "auto",
         reader: Reader = "auto",
     ) -> ConceptAttentionOutput:
-        """Generate a picture and map its concepts.
+        """Generate an image and map its concepts.
 
         Args:
-            prompt: what to generate.
-            concepts: what to look for, one per item; `name: longer phrase` is possible.
-            height, width: pixels, multiples of 16; None is the model's own size. The authors' is 1024 x 1024.
             num_inference_steps: None is the model's own number (turbo 4, else 28). The authors' is 4.
             guidance_scale: of classifier-free guidance, up to 1 is off; None is the model's own (turbo 1, else 4.5).
                 The authors' is 0, which is off.
             seed: of the noise; None takes a random one.
             layer_indices: joint blocks to average; None is all.
             timestep_indices: steps to average, 0 is the first; None is all.
-            return_pil_heatmaps: pictures; False gives values.
-            softmax: shares; False gives the mean of the dot products.
-            cmap: any colour map of matplotlib.
-            cache_vectors: accepted and not read: vectors are reduced to scores at once and never kept.
             pooling, reader: how a concept becomes one vector, see `encode_concepts`.
 
-        Raises:
-            ValueError: for unknown colour maps, and as `generate` and `make_heatmaps`.
+        The other arguments and the errors are those of `ConceptAttentionFluxPipeline.generate_image`.
         """
-        return self._generate_image(
-            prompt,
-            concepts,
-            choice=Choice(layer_indices, timestep_indices, softmax, return_pil_heatmaps, cmap),
-            steps=num_inference_steps,
-            width=width,
-            height=height,
-            cfg=guidance_scale,
-            seed=_seed(seed),
-            pooling=pooling,
-            reader=reader,
-        )
+        wanted = HeatmapOptions(layer_indices, timestep_indices, softmax, return_pil_heatmaps, cmap)
+        options = dict(width=width, height=height, cfg=guidance_scale, seed=_seed(seed), pooling=pooling, reader=reader)
+        return self._generate_image(prompt, concepts, wanted, num_inference_steps, **options)
 
     def encode_image(
         self,
@@ -125,35 +107,19 @@ class ConceptAttentionSD3Pipeline(AuthorsPipeline):
         pooling: Pooling = "auto",
         reader: Reader = "auto",
     ) -> ConceptAttentionOutput:
-        """Map the concepts of an existing picture.
+        """Map the concepts of an existing image.
 
         Args:
-            image: any kind of picture that `from_pil` converts.
-            prompt: what the picture shows; may be empty.
-            concepts, layer_indices, seed, return_pil_heatmaps, softmax, cmap, cache_vectors, pooling, reader: as in
-                `generate_image`. The picture's latent is the autoencoder's mean; the authors draw it, unseeded.
-            height, width: pixels to look at, multiples of 16; None keeps the aspect at about the model's own size.
-                The authors' 1024 x 1024 squeezes the picture into a square.
             num_inference_steps, timestep_index: the noise level is that of step `timestep_index`, from the end if
                 negative, of a schedule of so many steps; 4 and -2 are sigma 0.60.
+            layer_indices, seed, pooling, reader: see `generate_image`.
 
-        Raises:
-            ValueError: for a step that the schedule lacks, unknown colour maps, and as `analyze` and `make_heatmaps`.
+        The other arguments and the errors are those of `ConceptAttentionFluxPipeline.encode_image`.
         """
         step = timestep_index + num_inference_steps if timestep_index < 0 else timestep_index
-        return self._encode_image(
-            image,
-            concepts,
-            Choice(layer_indices, None, softmax, return_pil_heatmaps, cmap),
-            width,
-            height,
-            num_inference_steps,
-            step,
-            prompt=prompt,
-            seed=_seed(seed),
-            pooling=pooling,
-            reader=reader,
-        )
+        wanted = HeatmapOptions(layer_indices, None, softmax, return_pil_heatmaps, cmap)
+        options = dict(prompt=prompt, seed=_seed(seed), pooling=pooling, reader=reader)
+        return self._encode_image(image, concepts, wanted, (width, height), num_inference_steps, step, **options)
 
 
 def _seed(seed: int | None) -> int:

@@ -1,1 +1,1 @@
-"""How each family's pipeline is run, one module per family."""
+"""How diffusers' pipelines are run: one class per family."""

@@ -1,4 +1,4 @@
-"""What is known of a loaded pipeline, and what one run of it is asked for."""
+"""Defaults of a loaded pipeline, the request for one run of it, and the layout of its image tokens."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from ....embedded import EMBEDDED
+from ....errors import UserError
 
 TINY = "tiny"
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a model is best run with where the user says nothing.
+    """What to run a model with if the user does not say.
 
     Attributes:
-        side: pixels; pictures have about `side` squared.
+        side: pixels; images have about `side` squared.
         steps: sampler steps.
         guidance: distilled guidance, only read by models that embed it.
         cfg: classifier-free guidance scale, 1 is off.
         max_tokens: length that prompts and concepts are padded to.
-        size: (height, width) in pixels of what the model was made for, where that is no square.
-        frames: of a video; 1 in models of pictures.
+        size: (height, width) in pixels of what the model was made for, if that is not square.
+        frames: of a video; 1 in image models.
         frame_rate: frames per second of a video.
     """
 
@@ -46,12 +47,12 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Request:
-    """What one run of a pipeline is asked for; defaults are filled in.
+    """The request for one run of a pipeline; defaults are filled in.
 
     Attributes:
         negative_prompt: used where `cfg` is above 1.
         width, height: pixels.
-        frames: of a video, 1 for a picture.
+        frames: of a video, 1 for an image.
         guidance: distilled guidance.
         cfg: classifier-free guidance scale, 1 is off.
     """
@@ -66,11 +67,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the image tokens lie.
+    """The grid of the image tokens.
 
     Attributes:
-        grid: (T, H, W), T is 1 for pictures.
-        frame_counts: picture frames that each T of a video stands for; None where that is one each.
+        grid: (T, H, W), T is 1 for images.
+        frame_counts: frames that each T of a video stands for; None if that is one each.
     """
 
     grid: tuple[int, int, int]
@@ -80,6 +81,16 @@ class Layout:
     def tokens(self) -> int:
         frames, rows, columns = self.grid
         return frames * rows * columns
+
+
+def check_side(name: str, pixels: int) -> None:
+    """Check the width or height of an image.
+
+    Raises:
+        UserError: if it is no positive multiple of 16.
+    """
+    if pixels < 16 or pixels % 16:
+        raise UserError(f"{name} must be a positive multiple of 16, got {pixels}. Try {max(1, pixels // 16) * 16}.")
 
 
 def is_tiny(pipeline: Any) -> bool:

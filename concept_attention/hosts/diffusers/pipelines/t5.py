@@ -1,4 +1,4 @@
-"""Concepts through a T5, each alone, as Flux 1, Stable Diffusion 3 and CogVideoX read them."""
+"""Concepts through a T5, each alone, as Flux 1, Stable Diffusion 3 and CogVideoX encode them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from ....choices import Pooling, Reader
+from ....choices import Pooling
 from ....concepts import Concept
+from ....errors import UserError
 from ...encoded import EncodedConcepts, pool
 from ...unknown_words import unknown_words_message
 
@@ -25,10 +26,13 @@ def encode_with_t5(
     """Encode each concept alone, padded like a prompt and with no mask.
 
     Args:
-        pipeline: says where the encoder runs.
+        pipeline: its device is the encoder's.
         tokenizer, encoder: T5's.
-        concepts, pooling, max_tokens: as of `encode_concepts`.
-        read_by: as of `EncodedConcepts`.
+        concepts, pooling, max_tokens: see `encode_concepts`.
+        read_by: see `EncodedConcepts`.
+
+    Raises:
+        UserError: for a text without tokens, longer than `max_tokens`, or with words the tokenizer does not know.
     """
     texts = [concept.text for concept in concepts]
     # The closing token is the only special one: T5 has no opening token.
@@ -41,16 +45,10 @@ def encode_with_t5(
     return EncodedConcepts(tuple(concepts), torch.stack(pooled), tuple(map(len, words)), pooling, read_by=read_by)
 
 
-def refuse_clip(reader: Reader, title: str) -> None:
-    """Refuse the reader `clip` for a model whose blocks get no tokens of CLIP."""
-    if reader == "clip":
-        raise ValueError(f'The reader "clip" needs the tokens of CLIP, and {title} gets none. Choose "auto".')
-
-
 def _check_tokens(tokenizer: Any, concept: Concept, ids: list[int], max_tokens: int) -> None:
     if not 0 < len(ids) < max_tokens:
-        raise ValueError(
+        raise UserError(
             f'Concept "{concept.name}" has {len(ids)} tokens, expected 1 to {max_tokens - 1}. Rephrase its text.'
         )
     if tokenizer.unk_token_id in ids:
-        raise ValueError(unknown_words_message(tokenizer, concept.text))
+        raise UserError(unknown_words_message(tokenizer, concept.text))

@@ -1,1 +1,1 @@
-"""Joint blocks of diffusers' transformers, one module per architecture family."""
+"""Joint blocks of diffusers' transformers: one adapter class per architecture family."""

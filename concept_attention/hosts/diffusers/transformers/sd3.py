@@ -11,137 +11,52 @@ at the concepts in place of the prompt; here, as in arXiv:2502.04320, Sec. 4, at
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from diffusers import SD3Transformer2DModel
 from diffusers.models.attention_processor import FusedJointAttnProcessor2_0
-from torch import Tensor, nn
+from torch import Tensor
 
-from .... import attention
-from ...architecture import Architecture, TokenSlices
-from .flux import Modulation
-from .hook_points import HookPoints
+from ...architecture import Architecture
+from .adapter import Adapter, BlockArguments, Modulation, project_text
 
 
-def matches(transformer: nn.Module) -> bool:
-    return isinstance(transformer, SD3Transformer2DModel)
+class SD3(Adapter):
+    """The adapter of Stable Diffusion 3 and 3.5."""
 
+    name = "sd3"
+    transformer_class = SD3Transformer2DModel
+    fused_processor = FusedJointAttnProcessor2_0
 
-def describe(transformer: Any) -> Architecture:
-    """All layers are the default: so it is in the authors' code."""
-    config = transformer.config
-    count = len(transformer.transformer_blocks)
-    return Architecture(
-        name="sd3",
-        joint_blocks=count,
-        heads=config.num_attention_heads,
-        head_dim=config.attention_head_dim,
-        text_width=config.joint_attention_dim,
-        patch=config.patch_size,
-        default_layers=tuple(range(count)),
-    )
+    def describe(self, transformer: Any) -> Architecture:
+        return replace(super().describe(transformer), patch=transformer.config.patch_size)
 
+    def default_layers(self, joint_blocks: int) -> tuple[int, ...]:
+        """All, as in the authors' code."""
+        return tuple(range(joint_blocks))
 
-def token_slices(block_arguments: Mapping[str, Any]) -> TokenSlices:
-    image = block_arguments["hidden_states"].shape[1]
-    return TokenSlices(text=slice(image, None), image=slice(0, image))
+    def normalises_keys(self, block: Any) -> bool:
+        """Only 3.5 has norms, and the model's own fused processor leaves them out."""
+        return super().normalises_keys(block) and not self.is_fused(block)
 
+    def image_slice(self, block_arguments: BlockArguments) -> slice:
+        return slice(0, block_arguments["hidden_states"].shape[1])
 
-def hook_points(block: Any) -> HookPoints:
-    attn = block.attn
-    if _fused(block):
-        return HookPoints(attn.to_qkv, attn.to_qkv, attn.to_out[0])
-    return HookPoints(attn.to_k if attn.norm_k is None else attn.norm_k, attn.to_v, attn.to_out[0])
+    def modulate_concepts(
+        self, block: Any, concept: Tensor, vec: None, block_arguments: BlockArguments
+    ) -> tuple[Tensor, Modulation | None]:
+        temb = block_arguments["temb"][-len(concept) :]
+        if block.context_pre_only:  # the last block, whose text path ends here
+            return block.norm1_context(concept, temb), None
+        concept_norm, *modulation = block.norm1_context(concept, emb=temb)
+        return concept_norm, Modulation(*(part.unsqueeze(1) for part in modulation))
 
-
-def image_keys(block: Any, passed: Tensor, block_arguments: Mapping[str, Any]) -> Tensor:
-    """What `hook_points` delivers as keys that are ready, (B, heads, N, head_dim).
-
-    They are so already where there is a norm (3.5), else (B, N, D) (3), or between q and v where all are fused.
-    """
-    if _fused(block):
-        return _by_heads(block, passed.chunk(3, dim=-1)[1])
-    return _by_heads(block, passed) if block.attn.norm_k is None else passed
-
-
-def image_values(block: Any, passed: Tensor, block_arguments: Mapping[str, Any]) -> Tensor:
-    """What `hook_points` delivers, (B, N, D), or with q and k before it, as values, (B, heads, N, head_dim)."""
-    if _fused(block):
-        passed = passed.chunk(3, dim=-1)[2]
-    return _by_heads(block, passed)
-
-
-def conditioning_module(transformer: Any) -> None:
-    """None: every block is told the modulation vector, of timestep and pooled prompt."""
-
-
-def concept_conditioning(transformer: Any, arguments: tuple[Any, ...]) -> None:
-    """Never asked for."""
-
-
-def project_concepts(transformer: Any, embeddings: Tensor) -> Tensor:
-    """Text encoder embeddings (B, C, E) to block-0 concept tokens (B, C, D)."""
-    return transformer.context_embedder(embeddings)
-
-
-def attend_concepts(
-    block: Any,
-    concept: Tensor,
-    vec: None,
-    image_k: Tensor,
-    image_v: Tensor,
-    block_arguments: Mapping[str, Any],
-    key_bias: Tensor | None = None,
-) -> tuple[Tensor, Modulation | None]:
-    """One joint block's attention for the concept tokens.
-
-    Args:
-        block: a JointTransformerBlock.
-        concept: concept tokens, (B, C, D).
-        vec: None.
-        image_k, image_v: keys, normalised, and values of the image tokens, (B, heads, N, head_dim).
-        block_arguments: the arguments the block itself was called with; the last B rows are the concepts'.
-        key_bias: added to the concept keys' logits, (C,).
-
-    Returns:
-        The attention output before the projection, (B, C, heads * head_dim), and the rest of the modulation; None in
-        the last block, which has none.
-    """
-    attn, temb = block.attn, block_arguments["temb"][-len(concept) :]
-    modulation = None
-    if block.context_pre_only:
-        concept_norm = block.norm1_context(concept, temb)
-    else:
-        concept_norm, *rest = block.norm1_context(concept, emb=temb)
-        modulation = Modulation(*rest)
-
-    fused = _fused(block)
-    if fused:
-        parts = attn.to_added_qkv(concept_norm).chunk(3, dim=-1)
-    else:
-        parts = attn.add_q_proj(concept_norm), attn.add_k_proj(concept_norm), attn.add_v_proj(concept_norm)
-    concept_q, concept_k, concept_v = (_by_heads(block, part) for part in parts)
-    if attn.norm_added_k is not None and not fused:  # the model's own fused processor has no norms
-        concept_q, concept_k = attn.norm_added_q(concept_q), attn.norm_added_k(concept_k)
-
-    concept_out = attention.attend_concepts(concept_q, concept_k, concept_v, image_k, image_v, key_bias=key_bias)
-    return concept_out, modulation
-
-
-def update_concepts(block: Any, concept: Tensor, concept_out: Tensor, modulation: Modulation) -> Tensor:
-    """The rest of the block's text path: projection, gate and MLP. (B, C, D) to (B, C, D)."""
-    concept = concept + modulation.gate_attn.unsqueeze(1) * block.attn.to_add_out(concept_out)
-    concept_norm = block.norm2_context(concept)
-    concept_norm = concept_norm * (1 + modulation.scale_mlp[:, None]) + modulation.shift_mlp[:, None]
-    return concept + modulation.gate_mlp.unsqueeze(1) * block.ff_context(concept_norm)
-
-
-def _by_heads(block: Any, tokens: Tensor) -> Tensor:
-    """(B, tokens, D) to (B, heads, tokens, head_dim)."""
-    return tokens.unflatten(-1, (block.attn.heads, -1)).transpose(1, 2)
-
-
-def _fused(block: Any) -> bool:
-    """Whether q, k and v are made at once; the block remembers having been fused after it no longer is."""
-    return isinstance(block.attn.processor, FusedJointAttnProcessor2_0)
+    def concept_heads(self, block: Any, concept_norm: Tensor, vec: None) -> tuple[Tensor, Tensor, Tensor]:
+        attn = block.attn
+        concept_q, concept_k, concept_v = (
+            part.transpose(1, 2) for part in project_text(attn, concept_norm, self.is_fused(block))
+        )
+        if self.normalises_keys(block):
+            concept_q, concept_k = attn.norm_added_q(concept_q), attn.norm_added_k(concept_k)
+        return concept_q, concept_k, concept_v

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from concept_attention.hosts.comfyui.adapters.block_call import BlockCall, Rows, named_arguments, with_options
 
-PE = torch.arange(2 * 9).view(2, 9, 1)  # of two pictures: two tokens of something else, four of text, three of an image
+PE = torch.arange(2 * 9).view(2, 9, 1)  # of two images: two tokens of something else, four of text, three of an image
 TEXT = slice(2, 6)
 
 
 @pytest.mark.parametrize(("rows", "expected"), [(slice(1, 2), [1]), (torch.tensor([1, 0]), [1, 0])])
-def test_rows_are_selected_of_what_has_a_batch(rows: Rows, expected: list[int]) -> None:
+def test_recorded_rows_are_selected_where_there_is_a_batch(rows: Rows, expected: list[int]) -> None:
     call = BlockCall({}, rows)
     assert torch.equal(call.select(PE), PE[expected])
     assert torch.equal(call.select(PE[:1]), PE[:1])
@@ -30,7 +30,7 @@ def test_rows_are_selected_of_what_has_a_batch(rows: Rows, expected: list[int]) 
 )
 def test_position_embeddings_are_those_of_text_tokens(positions: slice, places: list[int]) -> None:
     """Of the last one where the prompt is shorter, and never of an image token."""
-    call = BlockCall({}, slice(1, 2), positions)
+    call = BlockCall({}, slice(1, 2), positions=positions)
     assert torch.equal(call.rotations(PE, 1, TEXT), PE[1:2, places])
     assert torch.equal(call.rotations(PE[:1], 1, TEXT), PE[:1, places])
 

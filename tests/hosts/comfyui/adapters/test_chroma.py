@@ -1,39 +1,37 @@
-"""The Chroma adapter, beside its rows in the table: sizes, pixels, guidance."""
+"""The Chroma adapter, beside its tiny models: sizes, pixels, guidance."""
 
 from __future__ import annotations
 
 import types
 
-from concept_attention.hosts.comfyui.adapters import chroma
+from concept_attention.hosts.comfyui.adapters.chroma import Chroma
 
-from ....support.comfyui.architectures.chroma import ROWS
-from ....support.comfyui.naive import relative_error
+from ....support.comfyui.architectures.chroma import VARIANTS
 from ....support.comfyui.recording_spy import recording_of
 from ....support.comfyui.tiny import make_flux
+from ....support.numbers import relative_error
 
 CLOSE = 1e-5
-CHROMA, RADIANCE = ROWS
+CHROMA, RADIANCE = VARIANTS
 
 
 def test_default_layers_of_the_full_size_are_those_of_flux() -> None:
     network = types.SimpleNamespace(
         double_blocks=range(19),
         single_blocks=range(38),
-        num_heads=24,
-        hidden_size=3072,
         patch_size=2,
         params=types.SimpleNamespace(context_in_dim=4096),
     )
-    found = chroma.describe(types.SimpleNamespace(diffusion_model=network))
-    assert (found.default_layers, found.head_dim, found.concept_position) == ((15, 16, 17, 18), 128, 0)
+    found = Chroma().describe(types.SimpleNamespace(diffusion_model=network))
+    assert (found.default_layers, found.concept_position) == ((15, 16, 17, 18), 0)
 
 
 def test_flux_is_not_matched() -> None:
-    assert not chroma.matches(make_flux().model)
+    assert not Chroma().matches(make_flux().model)
 
 
 def test_radiance_maps_pixels() -> None:
-    """Its latent is the picture itself."""
+    """Its latent is the image itself."""
     recording = recording_of(RADIANCE.make(), positive=RADIANCE.cond(), latent=RADIANCE.empty(), steps=1)
     assert (recording.grid, recording.image_size) == ((1, 6, 4), (96, 64))
 

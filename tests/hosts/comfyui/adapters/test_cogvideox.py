@@ -1,4 +1,4 @@
-"""The CogVideoX adapter: one weighted pad token for 226, sizes and frames of 1.5, pictures to begin with, precision."""
+"""The CogVideoX adapter: one weighted pad token for 226, sizes and frames of 1.5, a first image, precision."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from comfy.patcher_extension import WrappersMP
 
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.architecture import Architecture
-from concept_attention.hosts.comfyui.adapters import cogvideox
+from concept_attention.hosts.comfyui.adapters.cogvideox import CogVideoX
 from concept_attention.hosts.comfyui.analysis import analyze
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.recording.recording import Recording
 
-from ....support.comfyui.architectures.cogvideox import ROWS
-from ....support.comfyui.naive import relative_error
+from ....support.comfyui.architectures.cogvideox import VARIANTS
 from ....support.comfyui.recording_spy import make_encoded, recording_of
+from ....support.numbers import relative_error
 
 CLOSE = 1e-5
-B5, B2, LONG, FROM_PICTURE = ROWS
+B5, B2, LONG, FROM_IMAGE = VARIANTS
 PADDED = 226
 
 
-def recorded(row: Any, count: int = 3, mode: str = "auto", **options: Any) -> Recording:
-    settings = Settings(make_encoded(count, width=row.text_width), mode=mode)
-    options = {"positive": row.cond(), "latent": row.empty(2), "steps": 2, **options}
-    return recording_of(row.make(), settings, **options)
+def recorded(tiny: Any, count: int = 3, mode: str = "auto", **options: Any) -> Recording:
+    settings = Settings(make_encoded(count, width=tiny.text_width), mode=mode)
+    options = {"positive": tiny.cond(), "latent": tiny.empty(2), "steps": 2, **options}
+    return recording_of(tiny.make(), settings, **options)
 
 
-def scores_of_all_tokens(row: Any, count: int, monkeypatch: pytest.MonkeyPatch) -> Tensor:
-    """Scores (S, L, B, 226, N) where every padding token is a row of its own, and none has a weight."""
-    embeddings = make_encoded(count, width=row.text_width).embeddings
-    all_rows = make_encoded(PADDED, width=row.text_width)
+def scores_of_all_tokens(tiny: Any, count: int, monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    """Scores (S, L, B, 226, N) where every pad token is a token of its own, and none has a weight."""
+    embeddings = make_encoded(count, width=tiny.text_width).embeddings
+    all_rows = make_encoded(PADDED, width=tiny.text_width)
     object.__setattr__(all_rows, "embeddings", F.pad(embeddings, (0, 0, 0, PADDED - count)))
     settings = Settings(all_rows)
-    options = {"positive": row.cond(), "latent": row.empty(2), "steps": 2}
-    recording = recording_of(row.make(), settings, **options)
+    options = {"positive": tiny.cond(), "latent": tiny.empty(2), "steps": 2}
+    recording = recording_of(tiny.make(), settings, **options)
     assert recording.pad_scores is None and recording.pad_count == 0
     return recording.scores
 
 
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("row", [B5, B2, LONG], ids=lambda row: row.name)
-def test_one_weighted_pad_token_is_all_of_them(row: Any, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, expected = recorded(row, count), scores_of_all_tokens(row, count, monkeypatch)
+@pytest.mark.parametrize("tiny", [B5, B2, LONG], ids=lambda tiny: tiny.name)
+def test_one_weighted_pad_token_is_all_of_them(tiny: Any, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, expected = recorded(tiny, count), scores_of_all_tokens(tiny, count, monkeypatch)
     assert found.mode == "cogvideox" and found.pad_count == PADDED - count
     assert relative_error(found.scores, expected[:, :, :, :count]) < CLOSE
     for token in (count, PADDED - 1):
@@ -69,14 +69,12 @@ def test_pad_tokens_are_seen_by_the_concepts() -> None:
     assert relative_error(recorded(B5).scores, without.scores) > 100 * CLOSE
 
 
-def full_size(blocks: int, heads: int, **sizes: Any) -> Architecture:
+def full_size(blocks: int, **sizes: Any) -> Architecture:
     patch_embed = types.SimpleNamespace(text_proj=types.SimpleNamespace(in_features=4096))
     network = object.__new__(CogVideoXTransformer3DModel)
     torch.nn.Module.__init__(network)
     values = {
         "blocks": range(blocks),
-        "num_attention_heads": heads,
-        "dim": 64 * heads,
         "patch_embed": patch_embed,
         "patch_size": 2,
         "patch_size_t": None,
@@ -86,21 +84,21 @@ def full_size(blocks: int, heads: int, **sizes: Any) -> Architecture:
     for name, value in values.items():
         setattr(network, name, value)
     model = types.SimpleNamespace(diffusion_model=network)
-    assert cogvideox.matches(model)
-    return cogvideox.describe(model)
+    assert CogVideoX().matches(model)
+    return CogVideoX().describe(model)
 
 
 def test_full_size_models_are_described() -> None:
     """The authors' example takes the first 30 of 5B's 42 layers; 2B has 30."""
-    found = full_size(42, 48)
-    assert (found.joint_blocks, found.heads, found.head_dim, found.text_width) == (42, 48, 64, 4096)
+    found = full_size(42)
+    assert (found.joint_blocks, found.text_width) == (42, 4096)
     assert (found.default_layers, found.frame_patch, found.frames_per_latent) == (tuple(range(30)), 1, 4)
-    assert full_size(30, 30).default_layers == tuple(range(21))
-    assert full_size(42, 48, patch_size_t=2).frame_patch == 2
+    assert full_size(30).default_layers == tuple(range(21))
+    assert full_size(42, patch_size_t=2).frame_patch == 2
 
 
 @pytest.mark.parametrize(
-    ("row", "shape", "grid", "counts"),
+    ("tiny", "shape", "grid", "counts"),
     [
         (B5, (1, 16, 5, 6, 8), (5, 3, 4), (1, 4, 4, 4, 4)),
         (B5, (1, 16, 3, 7, 5), (3, 4, 3), (1, 4, 4)),
@@ -110,10 +108,10 @@ def test_full_size_models_are_described() -> None:
         (LONG, (1, 16, 2, 6, 8), (1, 3, 4), (5,)),
     ],
 )
-def test_tokens_know_the_picture_frames_they_stand_for(
-    row: Any, shape: tuple[int, ...], grid: tuple[int, int, int], counts: tuple[int, ...] | None
+def test_tokens_know_the_video_frames_they_stand_for(
+    tiny: Any, shape: tuple[int, ...], grid: tuple[int, int, int], counts: tuple[int, ...] | None
 ) -> None:
-    found = recorded(row, latent=torch.zeros(shape), steps=1)
+    found = recorded(tiny, latent=torch.zeros(shape), steps=1)
     assert (found.grid, found.frame_counts) == (grid, counts)
     assert found.image_size == (8 * shape[-2], 8 * shape[-1])
     assert found.video == (counts is not None)
@@ -121,12 +119,12 @@ def test_tokens_know_the_picture_frames_they_stand_for(
         assert sum(counts) == 4 * (shape[2] - 1) + 1
 
 
-def test_a_picture_to_begin_with_is_no_token() -> None:
-    cond = FROM_PICTURE.cond()
+def test_a_first_image_is_no_token() -> None:
+    cond = FROM_IMAGE.cond()
     cond[0][1]["concat_latent_image"] = torch.randn(1, 16, 1, 12, 8, generator=torch.Generator().manual_seed(1))
-    found = recorded(FROM_PICTURE, positive=cond)
+    found = recorded(FROM_IMAGE, positive=cond)
     assert found.grid == (3, 6, 4)
-    assert relative_error(found.scores, recorded(FROM_PICTURE).scores) > 100 * CLOSE
+    assert relative_error(found.scores, recorded(FROM_IMAGE).scores) > 100 * CLOSE
 
 
 def test_existing_videos_are_shown_with_the_noise_of_training() -> None:

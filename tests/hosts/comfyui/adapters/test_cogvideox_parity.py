@@ -21,9 +21,9 @@ from diffusers import CogVideoXTransformer3DModel
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ....support.comfyui.architectures.cogvideox import ROWS
-from ....support.comfyui.naive import naive_scores, relative_error
+from ....support.comfyui.architectures.cogvideox import VARIANTS
 from ....support.comfyui.recording_spy import make_encoded, recording_of
+from ....support.numbers import naive_scores, relative_error
 
 CLOSE = 1e-4
 COUNT, TOKENS = 3, 226
@@ -96,16 +96,16 @@ def scores_of_twin(twin: Any, passed: Passed, embeddings: Tensor) -> Tensor:
     return naive_scores(images, concepts)
 
 
-@pytest.mark.parametrize("row", [ROWS[0], ROWS[2]], ids=lambda row: row.name)
-def test_two_hosts_give_the_same_video_scores_and_heatmaps(row: Any) -> None:
-    model, latent = row.make(), torch.zeros(2, 16, 4, 12, 8)
+@pytest.mark.parametrize("tiny", [VARIANTS[0], VARIANTS[2]], ids=lambda tiny: tiny.name)
+def test_two_hosts_give_the_same_video_scores_and_heatmaps(tiny: Any) -> None:
+    model, latent = tiny.make(), torch.zeros(2, 16, 4, 12, 8)
     network, calls = model.model.diffusion_model, []
-    settings = Settings(make_encoded(COUNT, width=row.text_width))
+    settings = Settings(make_encoded(COUNT, width=tiny.text_width))
     handle = network.register_forward_hook(lambda *call: calls.append(call[1:]), with_kwargs=True)
-    recording = recording_of(model, settings, positive=row.cond(), latent=latent, steps=2)
+    recording = recording_of(model, settings, positive=tiny.cond(), latent=latent, steps=2)
     handle.remove()
 
-    twin, expected = twin_of(network, dict(row.config)), []
+    twin, expected = twin_of(network, dict(tiny.config)), []
     for (x, timestep), options, output in calls:
         frames = latent.shape[2] // (network.patch_size_t or 1)
         rotations = network._get_rotary_emb(6, 4, frames, device="cpu")

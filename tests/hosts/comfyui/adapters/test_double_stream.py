@@ -1,4 +1,4 @@
-"""The double-stream block's text path, in what no row of the table of architectures shows."""
+"""The double-stream block's text path, in what no tiny model shows."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import types
 
 import torch
 
-from concept_attention.hosts.comfyui.adapters import double_stream
 from concept_attention.hosts.comfyui.adapters.block_call import BlockCall
+from concept_attention.hosts.comfyui.adapters.chroma import Chroma
 
 
 def test_slices_are_counted_from_the_end_of_the_keys() -> None:
-    """Another pack may put tokens before the text; reference pictures come after the picture."""
-    call = BlockCall({"img": torch.zeros(1, 32, 4), "txt": torch.zeros(1, 7, 4)}, slice(None))
-    found = double_stream.token_slices(call, 39, 24)
-    assert (found.text, found.image, found.picture) == (slice(0, 7), slice(7, 39), slice(7, 31))
-    assert double_stream.token_slices(call, 42, 24).image == slice(10, 42)
+    """Another pack may put tokens before the text; reference images come after the generated image."""
+    call = BlockCall({"img": torch.zeros(1, 32, 4), "txt": torch.zeros(1, 7, 4)}, slice(None), 24)
+    found = Chroma().token_slices(call, 39)
+    assert (found.image, found.target) == (slice(7, 39), slice(7, 31))
+    assert Chroma().token_slices(call, 42).image == slice(10, 42)
 
 
 def test_float16_is_clipped_where_the_model_clips_it() -> None:
@@ -25,4 +25,4 @@ def test_float16_is_clipped_where_the_model_clips_it() -> None:
     )
     none = torch.zeros(1, 1, 4, dtype=torch.float16)
     mods = types.SimpleNamespace(shift=none, scale=none, gate=none + 1)
-    assert torch.equal(double_stream.update_concepts(block, largest, 0 * largest, (mods, mods)), largest)
+    assert torch.equal(Chroma().update_concepts(block, largest, 0 * largest, (mods, mods)), largest)

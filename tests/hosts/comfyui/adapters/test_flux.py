@@ -13,16 +13,17 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from concept_attention.heatmaps.heatmaps import make_heatmaps
-from concept_attention.hosts.comfyui.adapters import flux
-from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.adapters.block_call import BlockCall, ModuleCall
+from concept_attention.hosts.comfyui.adapters.flux import Flux
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ....support.comfyui.architectures import flux as flux_rows
-from ....support.comfyui.architectures import flux2 as flux2_rows
+from ....support.comfyui.architectures import flux as tiny_flux
+from ....support.comfyui.architectures import flux2 as tiny_flux2
 from ....support.comfyui.encoders import clip_of, first_word
-from ....support.comfyui.naive import naive_flux, naive_scores, relative_error
-from ....support.comfyui.recording_spy import footprint, make_encoded, recording_of, sample_and_record, watch
+from ....support.comfyui.naive_flux import naive_flux
+from ....support.comfyui.recording_spy import footprint, make_encoded, recording_model, recording_of, sample_and_record
 from ....support.comfyui.tiny import make_cond, make_flux, make_latent, sample
+from ....support.numbers import naive_scores, relative_error
 
 CLOSE = 1e-5
 
@@ -58,27 +59,25 @@ def record_and_expect(model: Any, **options: Any) -> tuple[Any, Tensor]:
 
 
 def test_sizes_are_read_from_the_live_model() -> None:
-    found = flux.describe(make_flux(heads=2, joint_blocks=4).model)
-    assert (found.name, found.joint_blocks, found.heads, found.head_dim) == ("flux", 4, 2, 64)
+    found = Flux().describe(make_flux(joint_blocks=4).model)
+    assert (found.name, found.joint_blocks) == ("flux", 4)
     assert (found.text_width, found.patch, found.default_layers) == (48, 2, (2, 3))
 
 
 @pytest.mark.parametrize("guidance", [False, True])
 def test_dev_and_schnell_are_matched(guidance: bool) -> None:
-    assert flux.matches(make_flux(guidance=guidance).model)
+    assert Flux().matches(make_flux(guidance=guidance).model)
 
 
 def test_default_layers_of_a_full_size_flux_are_the_authors() -> None:
     network = types.SimpleNamespace(
         double_blocks=range(19),
         single_blocks=range(38),
-        num_heads=24,
-        hidden_size=3072,
         patch_size=2,
         params=types.SimpleNamespace(context_in_dim=4096),
         txt_norm=None,
     )
-    assert flux.describe(types.SimpleNamespace(diffusion_model=network)).default_layers == (15, 16, 17, 18)
+    assert Flux().describe(types.SimpleNamespace(diffusion_model=network)).default_layers == (15, 16, 17, 18)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +101,7 @@ def test_scores_equal_a_naive_twin(options: dict[str, Any], sampling: dict[str, 
     assert relative_error(make_heatmaps(recording).values, shares) < CLOSE
 
 
-def test_concepts_see_a_reference_picture_that_is_not_mapped() -> None:
+def test_concepts_see_a_reference_image_that_is_not_mapped() -> None:
     model = make_flux(guidance=True)
     references = [make_latent(height=6, width=8, seed=4)]
     recording, expected = record_and_expect(model, positive=make_cond(reference_latents=references))
@@ -128,10 +127,11 @@ def concept_vector(network: Any, inputs: dict[str, Any]) -> Tensor:
     """The concepts' modulation vector, made of what the stream would hear."""
     time = network.time_in(timestep_embedding(inputs["timestep"], 256))
     pooled = ModuleCall((inputs["y"],), network.vector_in(inputs["y"]))
-    return flux.concept_modulation(network, {"time": ModuleCall((), time), "pooled": pooled}, slice(None))
+    call = BlockCall({}, slice(None), calls={"time": ModuleCall((), time), "pooled": pooled})
+    return Flux().prepare(network, call)
 
 
-def test_the_pooled_text_reaches_the_concepts_only_through_the_picture() -> None:
+def test_the_pooled_text_reaches_the_concepts_only_through_the_image() -> None:
     model, seen = make_flux(), []
     network = model.model.diffusion_model
     for seed in (1, 2):
@@ -208,17 +208,17 @@ def test_a_run_leaves_nothing_on_the_model(make: Callable[[], Any]) -> None:
     model = make()
     sample(model)
     before = footprint(model)
-    watched = watch(model, [])
+    watched = recording_model(model, [])
     carried = footprint(watched)
     sample(watched, cfg=4.0)
     assert footprint(model) == before and footprint(watched) == carried
 
 
 def test_flux_2_has_the_same_class_and_is_not_matched() -> None:
-    assert not flux.matches(flux2_rows.ROWS[0].make().model)
+    assert not Flux().matches(tiny_flux2.VARIANTS[0].make().model)
 
 
-def test_concepts_have_the_place_of_a_prompt_of_one_word() -> None:
+def test_concepts_have_the_position_of_a_prompt_of_one_word() -> None:
     """The encoders of LongCat-Image and Ovis-Image cut off their chat templates, Ovis' but for a colon."""
-    found = {row.name: flux.describe(row.make().model).concept_position for row in flux_rows.ROWS[2:]}
+    found = {tiny.name: Flux().describe(tiny.make().model).concept_position for tiny in tiny_flux.VARIANTS[2:]}
     assert found == {name: first_word(clip_of(name)) for name in ("LongCat-Image", "Ovis-Image")}

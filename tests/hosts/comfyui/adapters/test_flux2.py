@@ -1,4 +1,4 @@
-"""The Flux 2 adapter, beside its rows in the table: full sizes, the place of concepts, reference pictures."""
+"""The Flux 2 adapter, beside its tiny models: full sizes, the position of concepts, reference images."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any
 import pytest
 import torch
 
-from concept_attention.hosts.comfyui.adapters import flux2
+from concept_attention.hosts.comfyui.adapters.flux2 import DEV_POSITION, KLEIN_POSITION, Flux2
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ....support.comfyui.architectures.flux2 import ROWS
+from ....support.comfyui.architectures.flux2 import VARIANTS
 from ....support.comfyui.architectures.oracle import recorded_and_expected
-from ....support.comfyui.architectures.row import Row
+from ....support.comfyui.architectures.tiny_architecture import TinyArchitecture
 from ....support.comfyui.encoders import clip_of, first_word
-from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of
 from ....support.comfyui.tiny import make_flux
+from ....support.numbers import relative_error
 
 CLOSE = 1e-5
-DEV, KLEIN = ROWS
+DEV, KLEIN = VARIANTS
 
 
-def with_references(row: Row, method: str) -> Row:
-    """The row with two reference pictures of other sizes in every prompt."""
-    pictures = [torch.randn(1, 128, *size, generator=torch.Generator().manual_seed(4)) for size in ((4, 6), (3, 2))]
-    said = {"reference_latents": pictures, "reference_latents_method": method}
-    return replace(row, extra={name: lambda *_, value=value: value for name, value in said.items()})
+def with_references(tiny: TinyArchitecture, method: str) -> TinyArchitecture:
+    """The tiny model with two reference images of other sizes in every prompt."""
+    images = [torch.randn(1, 128, *size, generator=torch.Generator().manual_seed(4)) for size in ((4, 6), (3, 2))]
+    said = {"reference_latents": images, "reference_latents_method": method}
+    return replace(tiny, extra={name: lambda *_, value=value: value for name, value in said.items()})
 
 
-def options_of(row: Row, batch: int = 1, tokens: int = 7) -> dict[str, Any]:
-    return {"positive": row.cond(tokens), "latent": row.empty(batch), "steps": 2}
+def options_of(tiny: TinyArchitecture, batch: int = 1, tokens: int = 7) -> dict[str, Any]:
+    return {"positive": tiny.cond(tokens), "latent": tiny.empty(batch), "steps": 2}
 
 
 @pytest.mark.parametrize(
@@ -45,28 +45,26 @@ def test_default_layers_of_the_full_sizes(count: int, guidance: bool, layers: tu
     network = types.SimpleNamespace(
         double_blocks=range(count),
         single_blocks=range(20),
-        num_heads=48,
-        hidden_size=6144,
         patch_size=1,
         params=types.SimpleNamespace(context_in_dim=15360, guidance_embed=guidance),
     )
-    found = flux2.describe(types.SimpleNamespace(diffusion_model=network))
-    assert (found.default_layers, found.concept_position, found.head_dim) == (layers, position, 128)
+    found = Flux2().describe(types.SimpleNamespace(diffusion_model=network))
+    assert (found.default_layers, found.concept_position) == (layers, position)
 
 
 def test_flux_1_is_not_matched() -> None:
-    assert not flux2.matches(make_flux().model)
+    assert not Flux2().matches(make_flux().model)
 
 
-def test_kleins_concepts_have_the_place_of_a_prompt_of_one_word() -> None:
-    assert first_word(clip_of("Flux.2 Klein 4B")) == flux2.KLEIN_POSITION
+def test_kleins_concepts_have_the_position_of_a_prompt_of_one_word() -> None:
+    assert first_word(clip_of("Flux.2 Klein 4B")) == KLEIN_POSITION
 
 
-def test_devs_concepts_have_the_place_of_a_prompts_last_word() -> None:
+def test_devs_concepts_have_the_position_of_a_prompts_last_word() -> None:
     """The host pads at the left to 512 tokens; the template ends with one token more, `[/INST]`."""
     text = DEV.cond()[0][0]
     padded = DEV.make().model.extra_conds(cross_attn=text, noise=DEV.empty(), device=text.device)["c_crossattn"].cond
-    assert torch.equal(padded[:, flux2.DEV_POSITION], text[:, -2])
+    assert torch.equal(padded[:, DEV_POSITION], text[:, -2])
 
 
 @pytest.mark.parametrize("tokens", [7, 520])
@@ -78,10 +76,10 @@ def test_concepts_stay_in_their_place_however_long_the_prompt_is(tokens: int) ->
 
 
 @pytest.mark.parametrize("method", ["index", "index_timestep_zero"])
-def test_concepts_see_reference_pictures_that_are_not_mapped(method: str) -> None:
+def test_concepts_see_reference_images_that_are_not_mapped(method: str) -> None:
     """Also where these have a modulation of their own, as if they were free of noise."""
-    row, model = with_references(KLEIN, method), KLEIN.make()
-    recording, expected = recorded_and_expected(row, model, Settings(make_encoded()), **options_of(row, batch=2))
+    tiny, model = with_references(KLEIN, method), KLEIN.make()
+    recording, expected = recorded_and_expected(tiny, model, Settings(make_encoded()), **options_of(tiny, batch=2))
     assert recording.scores.shape[-1] == 24
     assert relative_error(recording.scores, expected) < CLOSE
     without = recording_of(model, **options_of(KLEIN, batch=2))

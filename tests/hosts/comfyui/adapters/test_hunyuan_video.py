@@ -1,4 +1,4 @@
-"""The HunyuanVideo adapter, beside its rows in the table: sizes, token refiner, reference frames, padded prompts."""
+"""The HunyuanVideo adapter, beside its tiny models: sizes, token refiner, reference frames, padded prompts."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from concept_attention.hosts.comfyui.adapters import hunyuan_video
-from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.adapters.block_call import BlockCall, ModuleCall
+from concept_attention.hosts.comfyui.adapters.hunyuan_video import HunyuanVideo
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ....support.comfyui.architectures.hunyuan_video import ROWS
+from ....support.comfyui.architectures.hunyuan_video import VARIANTS
 from ....support.comfyui.architectures.oracle import recorded_and_expected
-from ....support.comfyui.architectures.row import Row
-from ....support.comfyui.naive import relative_error
+from ....support.comfyui.architectures.tiny_architecture import TinyArchitecture
 from ....support.comfyui.recording_spy import make_encoded, recording_of
 from ....support.comfyui.tiny import make_flux
+from ....support.numbers import relative_error
 
 CLOSE = 1e-5
-BY_NAME = {row.name: row for row in ROWS}
+BY_NAME = {tiny.name: tiny for tiny in VARIANTS}
 TEXT_TO_VIDEO = BY_NAME["HunyuanVideo"]
 
 
-def options_of(row: Row, batch: int = 1, **options: Any) -> dict[str, Any]:
-    return {"positive": row.cond(), "latent": row.empty(batch), "steps": 2, **options}
+def options_of(tiny: TinyArchitecture, batch: int = 1, **options: Any) -> dict[str, Any]:
+    return {"positive": tiny.cond(), "latent": tiny.empty(batch), "steps": 2, **options}
 
 
 def project(network: Any, embeddings: Tensor, timesteps: list[float], rows: Any = slice(None)) -> Tensor:
     """Block-0 concept tokens in a pass with these timesteps, one per row of the batch."""
-    call = ModuleCall((None, torch.tensor(timesteps), None), None)
+    refiner = ModuleCall((None, torch.tensor(timesteps), None), None)
+    call = BlockCall({}, rows, calls={"text": refiner})
     with torch.no_grad():
-        return hunyuan_video.project_concepts(network, embeddings, {"text": call}, rows)
+        return HunyuanVideo().project_concepts(network, embeddings, call)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +62,13 @@ def test_sizes_of_the_full_models(
         nn.ModuleList(nn.Identity() for _ in range(count)) for count in counts
     )
     network.patch_size = patch
-    found = hunyuan_video.describe(model)
+    found = HunyuanVideo().describe(model)
     assert found.default_layers == layers
     assert (found.frame_patch, found.patch, found.frames_per_latent) == (*patches, frames)
 
 
 def test_flux_is_not_matched() -> None:
-    assert not hunyuan_video.matches(make_flux().model)
+    assert not HunyuanVideo().matches(make_flux().model)
 
 
 def test_a_refined_concept_does_not_depend_on_the_others() -> None:
@@ -88,9 +89,9 @@ def test_concepts_are_refined_at_the_timestep_of_their_row() -> None:
 def test_concepts_see_a_reference_frame_that_is_not_mapped() -> None:
     """Its tokens come before the video's."""
     frame = torch.randn(1, 16, 1, 8, 6, generator=torch.Generator().manual_seed(4))
-    row = replace(TEXT_TO_VIDEO, extra={**TEXT_TO_VIDEO.extra, "ref_latent": lambda *_: frame}, picture_last=True)
-    model = row.make()
-    recording, expected = recorded_and_expected(row, model, Settings(make_encoded()), **options_of(row))
+    tiny = replace(TEXT_TO_VIDEO, extra={**TEXT_TO_VIDEO.extra, "ref_latent": lambda *_: frame}, target_last=True)
+    model = tiny.make()
+    recording, expected = recorded_and_expected(tiny, model, Settings(make_encoded()), **options_of(tiny))
     assert recording.grid == (3, 4, 3)
     assert relative_error(recording.scores, expected) < CLOSE
     without = recording_of(model, **options_of(TEXT_TO_VIDEO))
@@ -100,17 +101,17 @@ def test_concepts_see_a_reference_frame_that_is_not_mapped() -> None:
 def test_padding_of_the_prompt_is_masked_for_the_prompt_alone() -> None:
     """Concepts see no prompt, so a mask over its tokens is none of their business."""
     mask = torch.tensor([[1, 1, 1, 1, 0, 0, 0]])
-    row = replace(TEXT_TO_VIDEO, extra={**TEXT_TO_VIDEO.extra, "attention_mask": lambda *_: mask})
-    model = row.make()
-    recording, expected = recorded_and_expected(row, model, Settings(make_encoded()), **options_of(row))
+    tiny = replace(TEXT_TO_VIDEO, extra={**TEXT_TO_VIDEO.extra, "attention_mask": lambda *_: mask})
+    model = tiny.make()
+    recording, expected = recorded_and_expected(tiny, model, Settings(make_encoded()), **options_of(tiny))
     assert relative_error(recording.scores, expected) < CLOSE
     without = recording_of(model, **options_of(TEXT_TO_VIDEO))
     assert relative_error(recording.scores, without.scores) > 100 * CLOSE
 
 
 @pytest.mark.parametrize("missing", ["conditioning_byt5small", "clip_vision_output"])
-def test_glyphs_and_pictures_among_the_text_may_be_missing(missing: str) -> None:
+def test_glyphs_and_images_among_the_text_may_be_missing(missing: str) -> None:
     complete = BY_NAME["HunyuanVideo 1.5"]
-    row = replace(complete, extra={name: make for name, make in complete.extra.items() if name != missing})
-    recording, expected = recorded_and_expected(row, row.make(), Settings(make_encoded()), **options_of(row))
+    tiny = replace(complete, extra={name: make for name, make in complete.extra.items() if name != missing})
+    recording, expected = recorded_and_expected(tiny, tiny.make(), Settings(make_encoded()), **options_of(tiny))
     assert relative_error(recording.scores, expected) < CLOSE

@@ -1,4 +1,4 @@
-"""The JoyImage adapter: sizes, reference pictures and odd sizes."""
+"""The JoyImage adapter: sizes, reference images and odd sizes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import nn
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
 from ....support.comfyui.architectures.oracle import recorded_and_expected
-from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of
+from ....support.numbers import relative_error
 
 pytest.importorskip("comfy.ldm.joyimage", reason="this ComfyUI has no JoyImage")
 
-from concept_attention.hosts.comfyui.adapters import joyimage
+from concept_attention.hosts.comfyui.adapters.joyimage import JoyImage
 
 from ....support.comfyui.architectures.joyimage import JOY
 
@@ -26,13 +26,13 @@ SETTINGS = Settings(make_encoded())
 
 
 def test_sizes_are_read_from_the_live_model() -> None:
-    found = joyimage.describe(JOY.make().model)
-    assert (found.joint_blocks, found.heads, found.head_dim, found.text_width) == (3, 2, 128, 48)
+    found = JoyImage().describe(JOY.make().model)
+    assert (found.joint_blocks, found.text_width) == (3, 48)
     assert (found.patch, found.frame_patch, found.default_layers) == (2, 1, (0, 1))
-    assert not joyimage.matches(types.SimpleNamespace(diffusion_model=nn.Identity()))
+    assert not JoyImage().matches(types.SimpleNamespace(diffusion_model=nn.Identity()))
 
 
-def test_concepts_see_a_reference_picture_that_is_not_mapped() -> None:
+def test_concepts_see_a_reference_image_that_is_not_mapped() -> None:
     model, latent = JOY.make(), JOY.empty(2)
     reference = torch.randn(1, 16, 1, 6, 8, generator=torch.Generator().manual_seed(9))
     positive = JOY.cond(reference_latents=[reference])
@@ -44,8 +44,10 @@ def test_concepts_see_a_reference_picture_that_is_not_mapped() -> None:
 
 
 def test_odd_sizes_have_a_token_for_the_rest() -> None:
-    row = replace(JOY, grid=(1, 5, 4))
+    tiny = replace(JOY, grid=(1, 5, 4))
     latent = torch.zeros(1, 16, 1, 9, 7)
-    recording, expected = recorded_and_expected(row, row.make(), SETTINGS, positive=row.cond(), latent=latent, steps=1)
+    recording, expected = recorded_and_expected(
+        tiny, tiny.make(), SETTINGS, positive=tiny.cond(), latent=latent, steps=1
+    )
     assert (recording.grid, recording.image_size, recording.covered_size) == ((1, 5, 4), (72, 56), (80, 64))
     assert relative_error(recording.scores, expected) < CLOSE

@@ -13,14 +13,14 @@ from torch import nn
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
 from ....support.comfyui.architectures.oracle import recorded_and_expected
-from ....support.comfyui.architectures.row import Arguments
+from ....support.comfyui.architectures.tiny_architecture import Arguments
 from ....support.comfyui.encoders import clip_of, first_word
-from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import make_encoded
+from ....support.numbers import relative_error
 
 pytest.importorskip("comfy.ldm.pixeldit", reason="this ComfyUI has no PixelDiT")
 
-from concept_attention.hosts.comfyui.adapters import pixeldit
+from concept_attention.hosts.comfyui.adapters.pixeldit import PixelDiT
 
 from ....support.comfyui.architectures.pixeldit import DECODER, TEXT
 
@@ -29,26 +29,28 @@ SETTINGS = Settings(make_encoded())
 
 
 def test_sizes_are_read_from_the_live_model() -> None:
-    found = pixeldit.describe(TEXT.make().model)
-    assert (found.joint_blocks, found.heads, found.head_dim, found.text_width, found.patch) == (3, 2, 32, 48, 16)
-    assert not pixeldit.matches(types.SimpleNamespace(diffusion_model=nn.Identity()))
+    found = PixelDiT().describe(TEXT.make().model)
+    assert (found.joint_blocks, found.text_width, found.patch) == (3, 48, 16)
+    assert not PixelDiT().matches(types.SimpleNamespace(diffusion_model=nn.Identity()))
 
 
 def test_default_layers_of_a_full_size_model_end_before_the_last_block() -> None:
     config = {**TEXT.config, "patch_depth": 14}
-    assert pixeldit.describe(replace(TEXT, config=config).make().model).default_layers == (10, 11, 12)
+    assert PixelDiT().describe(replace(TEXT, config=config).make().model).default_layers == (10, 11, 12)
 
 
-def test_concepts_have_the_place_of_the_first_word() -> None:
+def test_concepts_have_the_position_of_the_first_word() -> None:
     """Behind a long template, of which the text encoder leaves the first token."""
-    assert first_word(clip_of("PixelDiT")) == pixeldit.describe(TEXT.make().model).concept_position == 1
+    assert first_word(clip_of("PixelDiT")) == PixelDiT().describe(TEXT.make().model).concept_position == 1
 
 
-@pytest.mark.parametrize("row", [TEXT, DECODER], ids=["PixelDiT", "PiD"])
-def test_odd_sizes_have_a_token_for_the_rest(row: Any) -> None:
-    row = replace(row, grid=(1, 5, 3))
+@pytest.mark.parametrize("tiny", [TEXT, DECODER], ids=["PixelDiT", "PiD"])
+def test_odd_sizes_have_a_token_for_the_rest(tiny: Any) -> None:
+    tiny = replace(tiny, grid=(1, 5, 3))
     latent = torch.zeros(2, 3, 70, 33)
-    recording, expected = recorded_and_expected(row, row.make(), SETTINGS, positive=row.cond(), latent=latent, steps=1)
+    recording, expected = recorded_and_expected(
+        tiny, tiny.make(), SETTINGS, positive=tiny.cond(), latent=latent, steps=1
+    )
     assert (recording.grid, recording.image_size, recording.covered_size) == ((1, 5, 3), (70, 33), (80, 48))
     assert relative_error(recording.scores, expected) < CLOSE
 
@@ -58,7 +60,7 @@ def test_text_that_is_not_rotated() -> None:
         assert arguments["pos_txt"] is None
         return {**arguments, "y": concept}
 
-    row = replace(TEXT, config={**TEXT.config, "use_text_rope": False}, swap=swap)
-    options = {"positive": row.cond(), "latent": row.empty(), "steps": 1}
-    recording, expected = recorded_and_expected(row, row.make(), SETTINGS, **options)
+    tiny = replace(TEXT, config={**TEXT.config, "use_text_rope": False}, swap=swap)
+    options = {"positive": tiny.cond(), "latent": tiny.empty(), "steps": 1}
+    recording, expected = recorded_and_expected(tiny, tiny.make(), SETTINGS, **options)
     assert relative_error(recording.scores, expected) < CLOSE

@@ -1,6 +1,6 @@
-"""Qwen-Image in ComfyUI and in diffusers: with the same weights, the same picture and the same scores.
+"""Qwen-Image in ComfyUI and in diffusers: with the same weights, the same image and the same scores.
 
-Diffusers' model runs the picture; the concepts beside it are spelled out from the formulas in float64.
+Diffusers' model runs the image; the concepts beside it are spelled out from the formulas in float64.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from diffusers.models.transformers import transformer_qwenimage
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
 from ....support.comfyui.architectures.qwen_image import IMAGE
-from ....support.comfyui.naive import naive_scores, relative_error
 from ....support.comfyui.recording_spy import make_encoded, recording_of
+from ....support.numbers import naive_scores, relative_error
 
 CLOSE = 1e-4
 SETTINGS = Settings(make_encoded())
 REFERENCE = torch.randn(1, 16, 1, 8, 4, generator=torch.Generator().manual_seed(9))
 
 
-def packed(picture: Tensor) -> Tensor:
-    return rearrange(picture, "b c t (h p) (w q) -> b (t h w) (c p q)", p=2, q=2)
+def packed(image: Tensor) -> Tensor:
+    return rearrange(image, "b c t (h p) (w q) -> b (t h w) (c p q)", p=2, q=2)
 
 
 def twin_of(network: Any, timestep_zero: bool) -> Any:
@@ -52,9 +52,9 @@ def twin_of(network: Any, timestep_zero: bool) -> Any:
 def run_twin(
     twin: Any, x: Tensor, timestep: Tensor, context: Tensor, references: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
-    """Its output for the picture, the timestep's embedding, and every block's image keys, values and attention output.
+    """Its output for the image, the timestep's embedding, and every block's image keys, values and attention output.
 
-    The latter are (B, N, heads, head_dim), of the picture and the references.
+    The latter are (B, N, heads, head_dim), of the image and the references.
     """
     passed, text = [], context.shape[1]
     attend = transformer_qwenimage.dispatch_attention_fn
@@ -67,12 +67,12 @@ def run_twin(
     embedded: list[Tensor] = []
     handle = twin.time_text_embed.register_forward_hook(lambda module, args, output: embedded.append(output))
     monkeypatch.setattr(transformer_qwenimage, "dispatch_attention_fn", note)
-    pictures = [x, *references]
+    images = [x, *references]
     output = twin(
-        hidden_states=torch.cat([packed(one) for one in pictures], dim=1),
+        hidden_states=torch.cat([packed(one) for one in images], dim=1),
         encoder_hidden_states=context,
         timestep=timestep,
-        img_shapes=[[(1, one.shape[-2] // 2, one.shape[-1] // 2) for one in pictures]] * len(x),
+        img_shapes=[[(1, one.shape[-2] // 2, one.shape[-1] // 2) for one in images]] * len(x),
     ).sample
     monkeypatch.undo()
     handle.remove()
@@ -128,7 +128,7 @@ def naive_concepts(
     return outs
 
 
-@pytest.mark.parametrize("method", [None, "index", "index_timestep_zero"], ids=["picture", "edit", "edit 2511"])
+@pytest.mark.parametrize("method", [None, "index", "index_timestep_zero"], ids=["image", "edit", "edit 2511"])
 def test_two_hosts_give_the_same_scores(method: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes are even numbers of tokens: of odd ones the hosts count the rows from another line in the middle."""
     model, latent = IMAGE.make(), torch.zeros(2, 16, 1, 16, 8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import types
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 import concept_attention.hosts.comfyui.adapters as package
-from concept_attention.hosts.comfyui.adapters import flux, registry
+from concept_attention.hosts.comfyui.adapters import registry
+from concept_attention.hosts.comfyui.adapters.flux import Flux
 from concept_attention.hosts.comfyui.adapters.registry import adapter_for
 
-from ....support.comfyui.architectures.table import ROWS
+from ....support.comfyui.architectures.catalogue import TINY_ARCHITECTURES
 from ....support.comfyui.tiny import make_flux
 
 
@@ -29,13 +30,13 @@ def model_of(name: str) -> Any:
 
 @pytest.mark.parametrize("guidance", [False, True])
 def test_flux_has_its_adapter(guidance: bool) -> None:
-    assert adapter_for(make_flux(guidance=guidance).model) is flux
+    assert isinstance(adapter_for(make_flux(guidance=guidance).model), Flux)
 
 
 def test_a_compiled_network_is_recognised() -> None:
     model = make_flux().model
     model.diffusion_model = torch.compile(model.diffusion_model, backend="eager")
-    assert adapter_for(model) is flux
+    assert isinstance(adapter_for(model), Flux)
 
 
 @pytest.mark.parametrize(
@@ -81,11 +82,11 @@ def test_stable_diffusion_1_is_known_by_its_network() -> None:
     ("name", "reason"),
     [
         ("Hunyuan3Dv2", "reads no text"),
-        ("ErnieImage", "has joint blocks, but ComfyUI lets nothing look at their attention"),
-        ("SeedVR2", "has joint blocks, but ComfyUI lets nothing look at their attention"),
-        ("HiDreamO1", "lets its text see text only"),
+        ("ErnieImage", "has joint blocks, but ComfyUI exposes no hook into their attention"),
+        ("SeedVR2", "has joint blocks, but ComfyUI exposes no hook into their attention"),
+        ("HiDreamO1", "has text tokens that attend to text only"),
         ("MiniMaxH3", "samples video and sound packed"),
-        ("StableAudio1", "makes no picture"),
+        ("StableAudio1", "generates no image"),
     ],
 )
 def test_what_cannot_be_reached_is_refused_for_its_reason(name: str, reason: str) -> None:
@@ -96,7 +97,7 @@ def test_what_cannot_be_reached_is_refused_for_its_reason(name: str, reason: str
 
 
 def test_every_class_of_comfyui_is_supported_or_has_a_reason() -> None:
-    supported = {type(row.build(device="meta")) for row in ROWS if row.in_host}
+    supported = {type(tiny.build(device="meta")) for tiny in TINY_ARCHITECTURES if tiny.in_host}
     kinds = [kind for kind in vars(comfy.model_base).values() if isinstance(kind, type)]
     unknown = [
         kind.__name__
@@ -113,7 +114,9 @@ def test_an_unknown_model_is_named_with_its_network() -> None:
             nn.Module.__init__(self)
             self.diffusion_model = nn.Identity()
 
-    with pytest.raises(ValueError, match=r"^Surprise \(Identity\) is unknown here") as error:
+    with pytest.raises(
+        ValueError, match=r"^Surprise \(Identity\) is not supported: no joint blocks were found"
+    ) as error:
         adapter_for(Surprise())
     assert "\n" not in str(error.value)
 
@@ -135,14 +138,18 @@ def test_a_family_that_this_comfyui_lacks_is_left_out(tmp_path: Path, monkeypatc
     ):
         (tmp_path / f"{name}.py").write_text(line, encoding="utf-8")
     monkeypatch.setattr("concept_attention.hosts.comfyui.adapters.__path__", [*package.__path__, str(tmp_path)])
-    assert registry.import_adapters(("flux", "younger", "youngest")) == (flux,)
+    (found,) = registry.make_adapters((("flux", "Flux"), ("younger", "Younger"), ("youngest", "Youngest")))
+    assert isinstance(found, Flux)
     with pytest.raises(ModuleNotFoundError, match="nowhere_at_all"):
-        registry.import_adapters(("broken",))
+        registry.make_adapters((("broken", "Broken"),))
 
 
-def test_adapters_have_their_functions_in_the_agreed_order() -> None:
-    agreed = ["matches", "describe", "token_slices", "project_concepts", "attend_concepts", "update_concepts"]
+def test_every_registered_class_is_documented_and_has_a_tiny_model() -> None:
     for adapter in registry.ADAPTERS:
-        own = [name for name, value in vars(adapter).items() if isinstance(value, types.FunctionType)]
-        assert [name for name in own if name in agreed] == agreed
-        assert {"joint_blocks", "conditioning_modules", "concept_modulation"} < set(own) and adapter.SUPPORTED
+        kind = type(adapter)
+        assert "comfy/ldm/" in (sys.modules[kind.__module__].__doc__ or ""), (
+            f"{kind.__name__} names no file of the host"
+        )
+        assert adapter.supported and not vars(adapter), f"{kind.__name__} keeps state"
+    tested = {type(tiny.adapter) for tiny in TINY_ARCHITECTURES}
+    assert {type(adapter) for adapter in registry.ADAPTERS} <= tested

@@ -11,18 +11,18 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from concept_attention.heatmaps.heatmaps import make_heatmaps
-from concept_attention.hosts.comfyui.adapters import sd3
+from concept_attention.hosts.comfyui.adapters.sd3 import SD3
 from concept_attention.hosts.comfyui.analysis import analyze
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
 from ....support.comfyui.architectures.oracle import recorded_and_expected
-from ....support.comfyui.architectures.sd3 import ROWS
-from ....support.comfyui.naive import relative_error
+from ....support.comfyui.architectures.sd3 import VARIANTS
 from ....support.comfyui.recording_spy import make_encoded, recording_of, sample_and_record
 from ....support.comfyui.tiny import sample
+from ....support.numbers import relative_error
 
 CLOSE = 1e-5
-MEDIUM, LARGE, DUAL = ROWS
+MEDIUM, LARGE, DUAL = VARIANTS
 SETTINGS = Settings(make_encoded(width=LARGE.text_width))
 
 
@@ -30,13 +30,11 @@ SETTINGS = Settings(make_encoded(width=LARGE.text_width))
 def test_all_layers_of_a_full_size_model_are_the_default(depth: int) -> None:
     network = types.SimpleNamespace(
         joint_blocks=range(depth),
-        num_heads=depth,
-        hidden_size=64 * depth,
         patch_size=2,
         context_embedder=types.SimpleNamespace(in_features=4096),
     )
-    found = sd3.describe(types.SimpleNamespace(diffusion_model=network))
-    assert (found.default_layers, found.head_dim, found.text_width) == (tuple(range(depth)), 64, 4096)
+    found = SD3().describe(types.SimpleNamespace(diffusion_model=network))
+    assert (found.default_layers, found.text_width) == (tuple(range(depth)), 4096)
 
 
 def test_shares_follow_the_authors_rule_for_sd3() -> None:
@@ -51,7 +49,7 @@ def test_shares_follow_the_authors_rule_for_sd3() -> None:
 
 
 def test_the_images_attention_to_itself_is_not_taken_for_the_joint_one() -> None:
-    """3.5 medium has it in some blocks: what it gives reaches the concepts in the next block, through the picture."""
+    """3.5 medium has it in some blocks: what it gives reaches the concepts in the next block, through the image."""
     model, other = DUAL.make(), DUAL.make()
     with torch.no_grad():
         other.model.diffusion_model.joint_blocks[1].x_block.attn2.proj.weight.mul_(2.0)
@@ -62,8 +60,8 @@ def test_the_images_attention_to_itself_is_not_taken_for_the_joint_one() -> None
 
 
 @pytest.mark.parametrize("mode", ["auto", "paper"])
-def test_companions_go_through_the_model_and_are_not_looked_for(mode: str) -> None:
-    """The start token of a line that CLIP has read: the concepts look at it, as at each other."""
+def test_context_tokens_go_through_the_model_and_are_not_recorded(mode: str) -> None:
+    """The start token of a line that CLIP has read: the concepts attend to it, as to each other."""
     everything = make_encoded(count=4, width=LARGE.text_width)
     three = dataclasses.replace(
         everything,
@@ -75,14 +73,14 @@ def test_companions_go_through_the_model_and_are_not_looked_for(mode: str) -> No
     options = {"positive": LARGE.cond(), "latent": LARGE.empty(2), "steps": 1}
     found, full = (recording_of(LARGE.make(), Settings(one, mode=mode), **options) for one in (three, everything))
     assert found.scores.shape == (1, 3, 2, 3, 24)
-    if mode == "auto":  # in the other mode the concepts are normalised over all that are looked for
+    if mode == "auto":  # in the other mode the concepts are normalised over all that are recorded
         assert relative_error(found.scores, full.scores[:, :, :, :3]) < CLOSE
     assert relative_error(found.norms, full.norms[..., :3]) < CLOSE
     alone = recording_of(LARGE.make(), Settings(make_encoded(count=3, width=LARGE.text_width), mode=mode), **options)
     assert relative_error(found.norms, alone.norms) > 100 * CLOSE
 
 
-def test_pads_are_told_from_companions() -> None:
+def test_pads_are_told_from_context_tokens() -> None:
     """The mode with pad tokens puts them behind everything else."""
     encoded = dataclasses.replace(SETTINGS.encoded, context_tokens=torch.ones(1, LARGE.text_width))
     padded = dataclasses.replace(
@@ -107,10 +105,10 @@ def test_a_block_that_another_pack_calls_gives_the_same() -> None:
     assert torch.equal(result.recording.scores, recording_of(model, SETTINGS, **options).scores)
 
 
-def test_an_existing_picture_is_looked_at_with_the_prompts_pooled_text() -> None:
-    """As in the authors' code for SD3; that for Flux 1 leaves it out, and so does the look there."""
+def test_an_existing_image_is_analysed_with_the_prompts_pooled_text() -> None:
+    """As in the authors' code for SD3; that for Flux 1 leaves it out, and so does the analysis there."""
     model = LARGE.make()
-    picture = {"samples": torch.randn(LARGE.empty().shape, generator=torch.Generator().manual_seed(6))}
+    image = {"samples": torch.randn(LARGE.empty().shape, generator=torch.Generator().manual_seed(6))}
     seen = []
 
     def spy(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -119,7 +117,7 @@ def test_an_existing_picture_is_looked_at_with_the_prompts_pooled_text() -> None
 
     model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "spy", spy)
     positive = LARGE.cond()
-    analyze(model, SETTINGS, picture, positive)
+    analyze(model, SETTINGS, image, positive)
     assert torch.equal(seen[0], positive[0][1]["pooled_output"])
 
 
@@ -133,4 +131,4 @@ def test_odd_sizes_are_padded_as_the_model_pads_them() -> None:
 
 def test_a_model_whose_words_read_each_other_once_more_is_not_matched() -> None:
     config = {**MEDIUM.config, "context_processor_layers": 1, "context_size": 48}
-    assert not sd3.matches(dataclasses.replace(MEDIUM, config=config).make().model)
+    assert not SD3().matches(dataclasses.replace(MEDIUM, config=config).make().model)

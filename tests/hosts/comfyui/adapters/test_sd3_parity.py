@@ -1,6 +1,6 @@
-"""Stable Diffusion 3 in ComfyUI and in diffusers: with the same weights, the same picture and the same scores.
+"""Stable Diffusion 3 in ComfyUI and in diffusers: with the same weights, the same image and the same scores.
 
-Diffusers' model runs the picture; the concepts beside it are spelled out from the formulas in float64.
+Diffusers' model runs the image; the concepts beside it are spelled out from the formulas in float64.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from diffusers import SD3Transformer2DModel
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ....support.comfyui.architectures.row import Row
-from ....support.comfyui.architectures.sd3 import ROWS
-from ....support.comfyui.naive import naive_scores, relative_error
+from ....support.comfyui.architectures.sd3 import VARIANTS
+from ....support.comfyui.architectures.tiny_architecture import TinyArchitecture
 from ....support.comfyui.recording_spy import make_encoded, recording_of
+from ....support.numbers import naive_scores, relative_error
 
 CLOSE = 1e-4
 SETTINGS = Settings(make_encoded())
 BLOCKS = 3
 
 
-def twin_of(row: Row, network: Any) -> Any:
+def twin_of(tiny: TinyArchitecture, network: Any) -> Any:
     """Diffusers' model with the same weights, by ComfyUI's own table of names, made for LoRAs of diffusers."""
     twin = SD3Transformer2DModel(
         sample_size=16,
@@ -42,8 +42,8 @@ def twin_of(row: Row, network: Any) -> Any:
         caption_projection_dim=64 * BLOCKS,
         pooled_projection_dim=64,
         pos_embed_max_size=16,
-        dual_attention_layers=tuple(row.config.get("x_block_self_attn_layers", ())),
-        qk_norm="rms_norm" if row.config.get("qk_norm") else None,
+        dual_attention_layers=tuple(tiny.config.get("x_block_self_attn_layers", ())),
+        qk_norm="rms_norm" if tiny.config.get("qk_norm") else None,
     )
     weights, names = network.state_dict(), comfy.utils.mmdit_to_diffusers({"depth": BLOCKS})
 
@@ -128,15 +128,15 @@ def naive_concepts(
     return outs
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_two_hosts_give_the_same_scores_and_heatmaps(row: Row) -> None:
-    model, calls = row.make(), []
+@pytest.mark.parametrize("tiny", VARIANTS, ids=lambda tiny: tiny.name)
+def test_two_hosts_give_the_same_scores_and_heatmaps(tiny: TinyArchitecture) -> None:
+    model, calls = tiny.make(), []
     network = model.model.diffusion_model
     handle = network.register_forward_hook(lambda *call: calls.append(call[1:]), with_kwargs=True)
-    recording = recording_of(model, SETTINGS, positive=row.cond(), latent=torch.zeros(2, 16, 12, 8), steps=2)
+    recording = recording_of(model, SETTINGS, positive=tiny.cond(), latent=torch.zeros(2, 16, 12, 8), steps=2)
     handle.remove()
 
-    twin, scores, norms = twin_of(row, network), [], []
+    twin, scores, norms = twin_of(tiny, network), [], []
     for (x, timestep), options, output in calls:
         theirs, temb, passed = run_twin(twin, x, timestep, options["context"], options["y"])
         assert relative_error(output, theirs) < CLOSE

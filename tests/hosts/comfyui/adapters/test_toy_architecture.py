@@ -1,6 +1,6 @@
-"""The guide "Add an architecture": its adapter and its row pass what every architecture must, and nothing else is told.
+"""The guide "Add an architecture": its adapter and tiny model pass the tests of every architecture, and nothing else.
 
-The engine has no branch for any architecture, or a model that it has never heard of could not be recorded.
+The engine has no branch for any architecture, or a model that it has never seen could not be recorded.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ import torch
 
 from concept_attention.hosts.comfyui.adapters import registry
 
-from ....support.comfyui.architectures import table
-from ....support.comfyui.architectures.row import Row
+from ....support.comfyui.architectures import catalogue
+from ....support.comfyui.architectures.tiny_architecture import TinyArchitecture
 from . import test_architectures
 
 GUIDE = Path(__file__).resolve().parents[4] / "docs" / "add-an-architecture.md"
-MODEL, ADAPTER, ROW = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+MODEL, ADAPTER, VARIANT = re.findall(
+    r"^```python\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+)
 CHECKS = {name: check for name, check in vars(test_architectures).items() if name.startswith("test_")}
 
 
@@ -39,8 +41,8 @@ def run_as(name: str, code: str, patch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> Row:
-    """The guide's row, with the toy in ComfyUI and its adapter in the registry."""
+def toy(monkeypatch: pytest.MonkeyPatch) -> TinyArchitecture:
+    """The guide's tiny model, with the toy in ComfyUI and its adapter in the registry."""
     model = run_as("comfy.ldm.toy.model", MODEL, monkeypatch)
 
     class Toy(comfy.supported_models_base.BASE):  # type: ignore[misc]
@@ -55,30 +57,34 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Row:
             return comfy.model_base.BaseModel(self, flow, device=device, unet_model=model.ToyTransformer)
 
     monkeypatch.setattr(comfy.supported_models, "Toy", Toy, raising=False)
-    adapter = run_as("concept_attention.hosts.comfyui.adapters.toy", ADAPTER, monkeypatch)
-    package = sys.modules["concept_attention.hosts.comfyui.adapters"]
-    monkeypatch.setattr(package, "toy", adapter, raising=False)
-    monkeypatch.setattr(registry, "ADAPTERS", registry.import_adapters((*registry.FAMILIES, "toy")))
-    run_as(f"{table.__package__}.toy", ROW, monkeypatch)
-    (row,) = table.rows_of("toy")
-    return row
+    run_as("concept_attention.hosts.comfyui.adapters.toy", ADAPTER, monkeypatch)
+    monkeypatch.setattr(registry, "ADAPTERS", registry.make_adapters((*registry.FAMILIES, ("toy", "Toy"))))
+    run_as(f"{catalogue.__package__}.toy", VARIANT, monkeypatch)
+    (tiny,) = catalogue.variants_of("toy")
+    return tiny
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS.keys())
-def test_the_guides_toy_passes_what_every_architecture_must(check: Callable[[Row], None], toy: Row) -> None:
+def test_the_guides_toy_passes_what_every_architecture_must(
+    check: Callable[[TinyArchitecture], None], toy: TinyArchitecture
+) -> None:
     check(toy)
 
 
-def test_without_its_line_in_the_registry_it_is_unknown(toy: Row, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "ADAPTERS", registry.import_adapters(registry.FAMILIES))
-    with pytest.raises(ValueError, match=r"^BaseModel \(ToyTransformer\) is unknown here"):
+def test_without_its_line_in_the_registry_it_is_not_supported(
+    toy: TinyArchitecture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "ADAPTERS", registry.make_adapters(registry.FAMILIES))
+    with pytest.raises(ValueError, match=r"^BaseModel \(ToyTransformer\) is not supported: no joint blocks were found"):
         registry.adapter_for(toy.make().model)
 
 
-def test_an_adapter_that_forgets_the_modulation_is_found_out(toy: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_adapter_that_forgets_the_modulation_is_found_out(
+    toy: TinyArchitecture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without = ADAPTER.replace("concept * (1 + scale)", "concept")
     blind = run_as("concept_attention.hosts.comfyui.adapters.blind", without, monkeypatch)
-    monkeypatch.setattr(toy.adapter, "attend_concepts", blind.attend_concepts)
+    monkeypatch.setattr(type(toy.adapter), "concept_qkv", blind.Toy.concept_qkv)
     with pytest.raises(AssertionError):
         test_architectures.test_scores_are_those_of_blocks_that_run_on_the_concepts(toy)
     with pytest.raises(AssertionError), torch.no_grad():

@@ -19,10 +19,10 @@ from ....support.comfyui.encoders import (
     T5_SIZES,
     Encoder,
     clip_of,
-    kind,
     library_ids,
     make_clip,
     sd3,
+    text_encoder_module,
     tokenizer_of,
 )
 from ....support.comfyui.tiny import fill
@@ -114,7 +114,7 @@ def test_auto_is_what_has_read_the_whole_concept(encoder: Encoder, monkeypatch: 
 
 def test_the_last_token_of_a_real_causal_encoder_alone_has_read_the_whole_concept() -> None:
     """Z-Image's Qwen, which gives the last layer but one."""
-    module = kind("z_image")
+    module = text_encoder_module("z_image")
     sizes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
     clip = make_clip(module.ZImageTokenizer, module.te(), qwen3_4b_model_config={**sizes, "num_hidden_layers": 3})
     encoder = clip.cond_stage_model.qwen3_4b
@@ -160,13 +160,13 @@ def test_sd3_without_its_t5_gives_the_tokens_of_clip() -> None:
 
 
 def sd3_with_t5() -> Any:
-    module = kind("sd3_clip")
+    module = text_encoder_module("sd3_clip")
     encoders = module.sd3_clip(clip_l=False, clip_g=False, t5=True, dtype_t5=torch.float32)
     return make_clip(module.SD3Tokenizer, encoders, t5xxl_model_config=T5_SIZES)
 
 
 def t5_of(module: str, tokenizer: str, te: str) -> Any:
-    found = kind(module)
+    found = text_encoder_module(module)
     return make_clip(getattr(found, tokenizer), getattr(found, te)(torch.float32), t5xxl_model_config=T5_SIZES)
 
 
@@ -190,7 +190,7 @@ def test_every_models_t5_pads_in_its_own_way(make: Callable[[], Any], length: in
 
 
 def test_auraflows_t5_has_its_own_tokenizer() -> None:
-    module = kind("aura_t5")
+    module = text_encoder_module("aura_t5")
     clip = make_clip(module.AuraT5Tokenizer, module.AuraT5Model, pile_t5xl_model_config=T5_SIZES)
     encoder = clip.cond_stage_model.pile_t5xl
     fill(encoder)
@@ -236,7 +236,7 @@ def test_in_the_reader_clip_a_concept_of_several_tokens_moves_no_other(pooling: 
 
 
 def test_in_the_reader_clip_concepts_depend_on_those_before_them() -> None:
-    module = kind("sd3_clip")
+    module = text_encoder_module("sd3_clip")
     sizes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 3}
     clip = make_clip(module.SD3Tokenizer, module.sd3_clip(clip_g=False, t5=False), clip_l_model_config=sizes)
     fill(clip.cond_stage_model.clip_l)
@@ -296,7 +296,7 @@ def test_a_line_that_does_not_fit_is_refused() -> None:
     "text, message",
     [
         ("\u200b", 'Concept "it" has no tokens: the text encoder reads "\u200b" as nothing.'),
-        ("a 🦆", 'Concept "it": The text encoder has no word for all of "a 🦆". Use other characters.'),
+        ("a 🦆", 'Concept "it": The text encoder does not know every word in "a 🦆". Use other characters.'),
         ("my embedding:duck", 'Concept "it" names an embedding file, expected words: "my embedding:duck".'),
     ],
 )

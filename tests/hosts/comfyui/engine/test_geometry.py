@@ -1,4 +1,4 @@
-"""What maps lie on: the tokens of odd latents cover more than the picture, and sigmas become noise levels."""
+"""Geometry of a run: the tokens of odd latents cover more than the image, and sigmas become noise levels."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from concept_attention.hosts.comfyui.engine.geometry import RunGeometry, measure
 
 
 def architecture(frame_patch: int, patch: int, frames_per_latent: int = 0) -> Architecture:
-    return Architecture("any", 1, 1, 8, 8, patch, (0,), frame_patch, frames_per_latent)
+    return Architecture("any", 1, 8, patch, (0,), frame_patch, frames_per_latent)
 
 
 @pytest.mark.parametrize(
-    "size, shape, pixels, frame",
+    "size, shape, pixels, geometry",
     [
         ((3, 1, 12, 8), (1, 2), 8, RunGeometry((1, 6, 4), (96, 64), None, None)),
         ((1, 1, 13, 9), (1, 2), 8, RunGeometry((1, 7, 5), (104, 72), (112, 80), None)),
@@ -27,9 +27,9 @@ def architecture(frame_patch: int, patch: int, frames_per_latent: int = 0) -> Ar
     ],
 )
 def test_a_patch_that_is_not_full_is_a_token_that_covers_more(
-    size: Any, shape: Any, pixels: int, frame: RunGeometry
+    size: Any, shape: Any, pixels: int, geometry: RunGeometry
 ) -> None:
-    assert measure_geometry(size, architecture(*shape), pixels) == frame
+    assert measure_geometry(size, architecture(*shape), pixels) == geometry
 
 
 @pytest.mark.parametrize(

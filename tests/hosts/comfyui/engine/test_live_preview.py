@@ -1,4 +1,4 @@
-"""Concepts in the host's previews: over its pictures, at its rate, and nothing else changes."""
+"""Concepts in the host's previews: over its images, at its rate, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from concept_attention.hosts.comfyui.sampling import sample, sample_custom
 from concept_attention.recording.recording import Recording
 from concept_attention.recording.shares import share_rule
 
-from ....support.comfyui.expectations import make_settings
+from ....support.comfyui.settings import make_settings
 from ....support.comfyui.tiny import make_cond, make_flux, make_latent
 
 EMPTY = {"samples": torch.zeros(1, 16, 6, 8)}
-ODD = {"samples": make_latent(2, 7, 10)}  # the last row of tokens lies half outside of the picture
+ODD = {"samples": make_latent(2, 7, 10)}  # the last row of tokens lies half outside of the image
 ARGUMENTS: dict[str, Any] = {
     **{"seed": 3, "steps": 4, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"},
     **{"positive": make_cond(), "negative": make_cond(5, 3)},
@@ -45,7 +45,7 @@ Shown = list[tuple[int, int, Any]]
 
 @pytest.fixture
 def shown() -> Iterator[Shown]:
-    """Calls of the host's progress hook: value, total, and (format, picture, size) or None. Previews are off."""
+    """Calls of the host's progress hook: value, total, and (format, image, size) or None. Previews are off."""
     calls: Shown = []
     previous = comfy.utils.PROGRESS_BAR_HOOK
     comfy.utils.set_progress_bar_global_hook(
@@ -66,12 +66,12 @@ def plain(model: Any, shown: Shown, latent: dict[str, Any] = EMPTY) -> tuple[tor
 
 
 def painted(
-    recording: Recording, wanted: str, step: int, under: Image.Image | None, visible: tuple[float, float] = (1.0, 1.0)
+    recording: Recording, view: str, step: int, under: Image.Image | None, visible: tuple[float, float] = (1.0, 1.0)
 ) -> Image.Image:
-    """By hand what a step's preview is."""
+    """A step's preview, painted by hand."""
     layers = list(recording.default_layers)  # all layers are kept here
     scores = tuple(tensor[step, layers, 0] for tensor in (recording.scores, recording.norms))
-    painter = StepPainter(recording.concepts, wanted, share_rule(recording))
+    painter = StepPainter(recording.concepts, view, share_rule(recording))
     return painter.paint(scores, recording.grid[1:], visible, under)
 
 
@@ -79,20 +79,20 @@ def same(one: Image.Image, other: Image.Image) -> bool:
     return one.size == other.size and one.tobytes() == other.tobytes()
 
 
-@pytest.mark.parametrize("wanted", ["tree", "segmentation"])
-def test_every_preview_of_the_host_gets_the_concepts_of_its_step(model: Any, shown: Shown, wanted: str) -> None:
+@pytest.mark.parametrize("view", ["tree", "segmentation"])
+def test_every_preview_of_the_host_gets_the_concepts_of_its_step(model: Any, shown: Shown, view: str) -> None:
     latent_preview.set_preview_method("latent2rgb")
     expected, previews = plain(model, shown)
-    output, recording = sample(model, make_settings(live_preview=wanted), latent=EMPTY, **ARGUMENTS)
+    output, recording = sample(model, make_settings(live_preview=view), latent=EMPTY, **ARGUMENTS)
     assert torch.equal(output["samples"], expected)
     assert [call[:2] for call in shown] == [(step, 4) for step in (1, 2, 3, 4)]
     for step, (own, (*_, preview)) in enumerate(zip(previews, shown, strict=True)):
         assert preview[0] == own[0] and preview[2] == own[2]
-        assert same(preview[1], painted(recording, wanted, step, shrink(own[1], own[2])))
+        assert same(preview[1], painted(recording, view, step, shrink(own[1], own[2])))
         assert not same(preview[1], own[1])
 
 
-def test_tokens_outside_of_the_picture_are_not_drawn(model: Any, shown: Shown) -> None:
+def test_tokens_outside_of_the_image_are_not_drawn(model: Any, shown: Shown) -> None:
     latent_preview.set_preview_method("latent2rgb")
     expected, previews = plain(model, shown, ODD)
     output, recording = sample(model, make_settings(live_preview="sky"), latent=ODD, **ARGUMENTS)
@@ -106,15 +106,15 @@ def test_where_the_host_shows_nothing_the_map_is_shown_alone(model: Any, shown: 
     assert previews and not any(previews)
     output, recording = sample(model, make_settings(live_preview="house"), latent=EMPTY, **ARGUMENTS)
     assert torch.equal(output["samples"], expected)
-    pictures = [call for call in shown if call[2] is not None]
-    assert [call[:2] for call in pictures] == [(step, 4) for step in (1, 2, 3, 4)]
-    for step, (*_, (kind, picture, size)) in enumerate(pictures):
-        assert (kind, size) == ("JPEG", None) and max(picture.size) == SIZE
-        assert same(picture, painted(recording, "house", step, None))
+    images = [call for call in shown if call[2] is not None]
+    assert [call[:2] for call in images] == [(step, 4) for step in (1, 2, 3, 4)]
+    for step, (*_, (kind, image, size)) in enumerate(images):
+        assert (kind, size) == ("JPEG", None) and max(image.size) == SIZE
+        assert same(image, painted(recording, "house", step, None))
 
 
 @pytest.mark.parametrize("method", ["none", "latent2rgb"])
-def test_steps_that_are_not_recorded_look_as_ever(model: Any, shown: Shown, method: str) -> None:
+def test_previews_of_steps_that_are_not_recorded_are_unchanged(model: Any, shown: Shown, method: str) -> None:
     latent_preview.set_preview_method(method)
     _, previews = plain(model, shown)
     settings = make_settings(live_preview="sky", start_percent=0.5, end_percent=0.75)
@@ -125,7 +125,7 @@ def test_steps_that_are_not_recorded_look_as_ever(model: Any, shown: Shown, meth
     assert got[3] is not None and (method == "none" or not same(got[3][1], previews[2][1]))
 
 
-def test_without_a_wish_nothing_of_it_is_made(model: Any, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_live_preview_none_is_made(model: Any, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     latent_preview.set_preview_method("latent2rgb")
     monkeypatch.setattr(run, "LivePreview", lambda *rest: pytest.fail("made"))
     expected, previews = plain(model, shown)
@@ -134,15 +134,13 @@ def test_without_a_wish_nothing_of_it_is_made(model: Any, shown: Shown, monkeypa
     assert all(same(call[2][1], own[1]) for call, own in zip(shown, previews, strict=True))
 
 
-def test_a_patched_model_and_the_custom_sampler_show_it_too(model: Any, shown: Shown) -> None:
+def test_a_patched_model_and_the_custom_sampler_show_concepts_too(model: Any, shown: Shown) -> None:
     settings = make_settings(live_preview="tree")
     _, recording = sample(model, settings, latent=EMPTY, **ARGUMENTS)
-    pictures = [preview[1] for *_, preview in shown if preview]
+    images = [preview[1] for *_, preview in shown if preview]
     shown.clear()
     nodes.common_ksampler(patch_model(model, settings), latent=EMPTY, **ARGUMENTS)
-    assert all(
-        same(one, preview[1]) for one, (*_, preview) in zip(pictures, filter(lambda x: x[2], shown), strict=True)
-    )
+    assert all(same(one, preview[1]) for one, (*_, preview) in zip(images, filter(lambda x: x[2], shown), strict=True))
     shown.clear()
     guider = BasicGuider.execute(model, make_cond()).result[0]
     sigmas, sampler = torch.tensor([*recording.sigmas, 0.0]), KSamplerSelect.execute("euler").result[0]
@@ -151,26 +149,26 @@ def test_a_patched_model_and_the_custom_sampler_show_it_too(model: Any, shown: S
 
 
 @pytest.mark.parametrize("method", ["none", "latent2rgb"])
-def test_of_an_existing_picture_every_look_is_drawn(model: Any, shown: Shown, method: str) -> None:
+def test_every_noise_sample_of_an_existing_image_is_drawn(model: Any, shown: Shown, method: str) -> None:
     latent_preview.set_preview_method(method)
     latent = {"samples": make_latent(1, 6, 8)}
     before = analyze(model, make_settings(), latent, samples=2)
-    assert not any(preview for *_, preview in shown)  # as ever
+    assert not any(preview for *_, preview in shown)
     shown.clear()
     recording = analyze(model, make_settings(live_preview="sky"), latent, samples=2)
     assert torch.equal(recording.scores, before.scores)
-    pictures = [preview[1] for *_, preview in shown if preview]
+    images = [preview[1] for *_, preview in shown if preview]
     under = None
     if method == "latent2rgb":
         previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
         x0 = model.model.process_latent_in(latent["samples"])
         under = previewer.decode_latent_to_preview_image("JPEG", x0)[1]
-    assert len(pictures) == 2
-    assert all(same(picture, painted(recording, "sky", step, under)) for step, picture in enumerate(pictures))
+    assert len(images) == 2
+    assert all(same(image, painted(recording, "sky", step, under)) for step, image in enumerate(images))
 
 
 class Previewer(latent_preview.LatentPreviewer):
-    """One that a test holds on to."""
+    """A previewer that a test can inspect."""
 
     def decode_latent_to_preview(self, x0: torch.Tensor) -> Image.Image:
         return Image.new("RGB", (8, 6))
@@ -200,7 +198,7 @@ def test_an_interrupt_gets_through_and_leaves_nothing(model: Any, shown: Shown, 
     assert vars(previewer) == {} and (repr(model.model_options), repr(model.wrappers)) == before
 
 
-def test_a_previewer_that_shows_its_pictures_itself_is_left_alone(
+def test_a_previewer_that_shows_its_images_itself_is_left_alone(
     model: Any, shown: Shown, previewer: Previewer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Previewer, "decode_latent_to_preview_image", lambda self, kind, x0: None)
@@ -222,6 +220,6 @@ def test_the_previewer_is_found_inside_of_other_callbacks(model: Any, previewer:
 
 
 def test_what_cannot_be_shown_is_refused_before_anything_is_sampled() -> None:
-    with pytest.raises(ValueError, match='`live_preview` cannot show "moon". Write one of house, tree, sky, or segm'):
+    with pytest.raises(ValueError, match='The live preview cannot show "moon". Write one of house, tree, sky, or segm'):
         make_settings(live_preview="moon")
     assert make_settings(live_preview="SKY").fingerprint() == make_settings().fingerprint()

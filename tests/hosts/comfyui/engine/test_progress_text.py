@@ -1,4 +1,4 @@
-"""Texts below the node that runs."""
+"""Progress messages below the running node."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from comfy_execution.utils import CurrentNodeContext
 
-from concept_attention.hosts.comfyui.engine.progress_text import tell_node
+from concept_attention.hosts.comfyui.engine.progress_text import show_progress_text
 
 
 def test_the_running_node_shows_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[Any] = []
-    instance = types.SimpleNamespace(send_progress_text=lambda *arguments: said.append(arguments))
+    sent: list[Any] = []
+    instance = types.SimpleNamespace(send_progress_text=lambda *arguments: sent.append(arguments))
     server = types.SimpleNamespace(PromptServer=types.SimpleNamespace(instance=instance))
     monkeypatch.setitem(sys.modules, "server", server)
-    tell_node("nobody looks")
+    show_progress_text("outside of a graph")
     with CurrentNodeContext("prompt", "7", 0):
-        tell_node("1.2 GiB")
-    assert said == [("1.2 GiB", "7")]
+        show_progress_text("1.2 GiB")
+    assert sent == [("1.2 GiB", "7")]

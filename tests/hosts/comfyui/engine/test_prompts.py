@@ -1,4 +1,4 @@
-"""Prompts weigh in the maps as in ComfyUI's output, and are found in whatever a guider evaluates."""
+"""Prompts have the same weights in the scores as in ComfyUI's output, and are found in all that a guider evaluates."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from concept_attention.hosts.collector import LayerScores
 from concept_attention.hosts.comfyui.engine.prompts import (
-    Unplaceable,
-    covered_latent_pixels,
+    UnknownRegion,
+    covered_indices,
     find_positive,
     latent_size,
-    place_prompts,
+    prompt_regions,
 )
 from concept_attention.hosts.comfyui.engine.regions import ScoreAccumulator
 
@@ -28,7 +28,7 @@ GENERATOR = torch.Generator().manual_seed(0)
 
 
 def cond(value: float, **options: Any) -> dict[str, Any]:
-    """A prompt whose picture is `value` everywhere, as `evaluate` sees to."""
+    """A prompt that the model of `host_output` answers with `value` everywhere."""
     return {
         "model_conds": {"c_crossattn": comfy.conds.CONDRegular(torch.full((1, 2, 3), value))},
         "uuid": uuid.uuid4(),
@@ -68,17 +68,17 @@ PROMPTS = {
 
 
 @pytest.mark.parametrize("prompts", PROMPTS.values(), ids=PROMPTS.keys())
-def test_prompts_weigh_as_in_comfyui(prompts: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With one cell per token and scores as flat as the model's answers, the maps are ComfyUI's output."""
+def test_prompts_have_comfyuis_weights(prompts: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one latent pixel per token and the model's constant outputs as scores, the result is ComfyUI's output."""
     x = torch.zeros(2, 4, 20, 18)
     expected = host_output(make_flux(), [[cond(9.0)], prompts], x, monkeypatch)[1][:, 0]
-    canvas = ScoreAccumulator(latent_size(x), (1, 1, 1))
-    cells = covered_latent_pixels(x, canvas.size, None)
+    accumulator = ScoreAccumulator(latent_size(x), (1, 1, 1))
+    indices = covered_indices(x, accumulator.size, None)
     values = {prompt["uuid"]: float(prompt["model_conds"]["c_crossattn"].cond[0, 0, 0]) for prompt in prompts}
-    for prompt, place in place_prompts(prompts, x, torch.tensor([0.5]), cells):
-        flat = torch.full((2, 1, math.prod(place.size[1:])), values[prompt])
-        canvas.add(canvas.expect(place), 0, LayerScores(flat, torch.ones(2, 1), None))
-    found = canvas.finish()[0].scores.unflatten(-1, (20, 18))[:, 0]
+    for prompt, region in prompt_regions(prompts, x, torch.tensor([0.5]), indices):
+        flat = torch.full((2, 1, math.prod(region.size[1:])), values[prompt])
+        accumulator.add(accumulator.register(region), 0, LayerScores(flat, torch.ones(2, 1), None))
+    found = accumulator.finish()[0].scores.unflatten(-1, (20, 18))[:, 0]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -86,15 +86,15 @@ def test_areas_of_a_video_are_followed_in_time(monkeypatch: pytest.MonkeyPatch) 
     x = torch.zeros(1, 4, 5, 8, 8)
     prompts = [cond(1.0), cond(2.0, area=(2, 6, 6, 1, 0, 2)), cond(3.0, area=(4, 4, 2, 2))]
     expected = host_output(make_flux(), [prompts], x, monkeypatch)[0][:, 0]
-    canvas = ScoreAccumulator(latent_size(x), (1, 1, 1))
-    for (_, place), value in zip(
-        place_prompts(prompts, x, torch.tensor([0.5]), covered_latent_pixels(x, canvas.size, None)),
+    accumulator = ScoreAccumulator(latent_size(x), (1, 1, 1))
+    for (_, region), value in zip(
+        prompt_regions(prompts, x, torch.tensor([0.5]), covered_indices(x, accumulator.size, None)),
         (1.0, 2.0, 3.0),
         strict=True,
     ):
-        flat = torch.full((1, 1, math.prod(place.size[1:])), value)
-        canvas.add(canvas.expect(place), 0, LayerScores(flat, torch.ones(1, 1), None))
-    torch.testing.assert_close(canvas.finish()[0].scores.unflatten(-1, (5, 8, 8))[:, 0], expected)
+        flat = torch.full((1, 1, math.prod(region.size[1:])), value)
+        accumulator.add(accumulator.register(region), 0, LayerScores(flat, torch.ones(1, 1), None))
+    torch.testing.assert_close(accumulator.finish()[0].scores.unflatten(-1, (5, 8, 8))[:, 0], expected)
 
 
 class Window:
@@ -102,21 +102,21 @@ class Window:
         self.index_list, self.dim = indices, dim
 
 
-def test_context_windows_lie_where_their_indices_say() -> None:
-    cells = covered_latent_pixels(torch.zeros(1, 4, 6, 3), (1, 1, 6, 8), Window([6, 7, 0], 3))
-    assert list(map(list, cells)) == [[0], [0], [0, 1, 2, 3, 4, 5], [6, 7, 0]]
-    cells = covered_latent_pixels(torch.zeros(1, 4, 2, 6, 8), (1, 5, 6, 8), Window([3, 4], 2))
-    assert list(cells[1]) == [3, 4]
-    cells = covered_latent_pixels(torch.zeros(2, 4, 6, 8), (3, 1, 6, 8), Window([0, 2], 0))
-    assert list(cells[0]) == [0, 2]
+def test_context_windows_cover_their_indices() -> None:
+    indices = covered_indices(torch.zeros(1, 4, 6, 3), (1, 1, 6, 8), Window([6, 7, 0], 3))
+    assert list(map(list, indices)) == [[0], [0], [0, 1, 2, 3, 4, 5], [6, 7, 0]]
+    indices = covered_indices(torch.zeros(1, 4, 2, 6, 8), (1, 5, 6, 8), Window([3, 4], 2))
+    assert list(indices[1]) == [3, 4]
+    indices = covered_indices(torch.zeros(2, 4, 6, 8), (3, 1, 6, 8), Window([0, 2], 0))
+    assert list(indices[0]) == [0, 2]
 
 
-def test_what_cannot_be_placed_says_so() -> None:
-    with pytest.raises(Unplaceable, match="axis 1"):
-        covered_latent_pixels(torch.zeros(1, 4, 6, 8), (1, 1, 6, 8), Window([0], 1))
-    with pytest.raises(Unplaceable, match="does not say where"):
-        covered_latent_pixels(torch.zeros(1, 4, 6, 4), (1, 1, 6, 8), None)
-    with pytest.raises(Unplaceable, match="neither pictures nor videos"):
+def test_unknown_regions_are_errors() -> None:
+    with pytest.raises(UnknownRegion, match="axis 1"):
+        covered_indices(torch.zeros(1, 4, 6, 8), (1, 1, 6, 8), Window([0], 1))
+    with pytest.raises(UnknownRegion, match="does not say where"):
+        covered_indices(torch.zeros(1, 4, 6, 4), (1, 1, 6, 8), None)
+    with pytest.raises(UnknownRegion, match="neither images nor videos"):
         latent_size(torch.zeros(1, 1, 99))
 
 

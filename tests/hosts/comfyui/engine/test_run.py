@@ -1,4 +1,4 @@
-"""Recorded sampling runs: the latent is untouched, nothing stays, and the maps are those of the steps they claim."""
+"""Recorded sampling runs: the latent is bit-identical, nothing is left behind, and scores belong to their steps."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from concept_attention.heatmaps.heatmaps import make_heatmaps
-from concept_attention.hosts import collector as collecting
-from concept_attention.hosts.comfyui.engine import run as running
-from concept_attention.hosts.comfyui.engine import session as watching
-from concept_attention.hosts.comfyui.engine.run import KEY, record
+from concept_attention.hosts import collector as collector_module
+from concept_attention.hosts.comfyui.engine import run as run_module
+from concept_attention.hosts.comfyui.engine import session as session_module
+from concept_attention.hosts.comfyui.engine.run import record
+from concept_attention.hosts.comfyui.engine.session import KEY
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
-from ....support.comfyui.naive import relative_error
-from ....support.comfyui.recording_spy import footprint, make_encoded, recording_of, sample_and_record, watch
+from ....support.comfyui.recording_spy import footprint, make_encoded, recording_model, recording_of, sample_and_record
 from ....support.comfyui.tiny import Conditioning, make_cond, make_flux, make_latent, sample
+from ....support.numbers import relative_error
 
 CLOSE = 1e-5
 SAMPLERS = ("euler", "dpmpp_2m", "heun", "dpmpp_sde", "uni_pc", "lcm")
@@ -47,7 +48,7 @@ def schedule(model: Any, steps: int, sampler_name: str = "euler") -> list[float]
     return kind.sigmas[:-1].tolist()
 
 
-# Looking changes nothing
+# Recording changes nothing
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -148,7 +149,7 @@ def test_the_latent_is_bit_identical_with_what_else_takes_part(
 
 
 @pytest.mark.parametrize("tokens, calls", [(7, 1), (5, 2)], ids=["in one batch", "one after the other"])
-def test_of_a_guided_run_only_the_positive_rows_are_looked_at(small: Any, tokens: int, calls: int) -> None:
+def test_only_the_positive_rows_of_a_guided_run_are_recorded(small: Any, tokens: int, calls: int) -> None:
     """In the first step both runs see the same latent."""
     model, seen = small.clone(), []
 
@@ -171,7 +172,7 @@ def test_a_batch_equals_single_runs(small: Any) -> None:
 
     def run(noise: Tensor) -> tuple[Tensor, Any]:
         results: list[Any] = []
-        guider = comfy.samplers.CFGGuider(watch(small, results))
+        guider = comfy.samplers.CFGGuider(recording_model(small, results))
         guider.set_conds(make_cond(), make_cond(tokens=5, seed=3))
         guider.set_cfg(3.0)
         sampler = comfy.samplers.sampler_object("euler")
@@ -180,16 +181,16 @@ def test_a_batch_equals_single_runs(small: Any) -> None:
         return out, results[0].recording
 
     together, recording = run(noise)
-    for picture in range(3):
-        alone, single = run(noise[picture : picture + 1])
-        torch.testing.assert_close(together[picture : picture + 1], alone, atol=1e-4, rtol=1e-4)
-        assert relative_error(recording.scores[:, :, picture], single.scores[:, :, 0]) < CLOSE
+    for index in range(3):
+        alone, single = run(noise[index : index + 1])
+        torch.testing.assert_close(together[index : index + 1], alone, atol=1e-4, rtol=1e-4)
+        assert relative_error(recording.scores[:, :, index], single.scores[:, :, 0]) < CLOSE
 
 
 def first_scores(model: Any, positive: Conditioning, noise: Tensor) -> Tensor:
     """Scores of one evaluation on pure noise, (L, B, C, N)."""
     results: list[Any] = []
-    guider = comfy.samplers.CFGGuider(watch(model, results))
+    guider = comfy.samplers.CFGGuider(recording_model(model, results))
     guider.inner_set_conds({"positive": positive})
     sampler = comfy.samplers.sampler_object("euler")
     guider.sample(noise, torch.zeros_like(noise), sampler, torch.tensor([1.0, 0.5]), disable_pbar=True)
@@ -205,7 +206,7 @@ def halves(percent: bool) -> Conditioning:
 
 @pytest.mark.parametrize("percent", [False, True])
 def test_areas_equal_crops_computed_on_their_own(small: Any, percent: bool) -> None:
-    """Two prompts, one for each half: every cell has one of them, and the weights at their border cancel."""
+    """Two prompts, one for each half: every latent pixel has one of them, and the weights at their border cancel."""
     noise = make_latent(batch=2, height=12, width=16, seed=4)
     whole = first_scores(small, halves(percent), noise).unflatten(-1, (6, 8))
     left = first_scores(small, make_cond(seed=1), noise[..., :8]).unflatten(-1, (6, 4))
@@ -213,7 +214,7 @@ def test_areas_equal_crops_computed_on_their_own(small: Any, percent: bool) -> N
     assert relative_error(whole, torch.cat([left, right], dim=-1)) < CLOSE
 
 
-def test_areas_that_comfyui_copies_into_the_negative_prompt_are_not_mistaken(small: Any) -> None:
+def test_areas_that_comfyui_copies_into_the_negative_prompt_are_not_recorded(small: Any) -> None:
     """The copies have the ids of the positive prompts, and are evaluated in the same batch."""
     positive = [*make_cond(seed=1, area=(12, 8, 0, 0)), *make_cond(seed=2, area=(12, 8, 0, 8))]
     options: dict[str, Any] = {"latent": torch.zeros(1, 16, 12, 16), "steps": 1, "positive": positive}
@@ -221,7 +222,7 @@ def test_areas_that_comfyui_copies_into_the_negative_prompt_are_not_mistaken(sma
     assert relative_error(guided.scores, recording_of(small, **options).scores) < CLOSE
 
 
-def test_prompts_of_one_length_are_evaluated_together_and_told_apart(small: Any) -> None:
+def test_prompts_of_one_length_are_evaluated_together_and_recorded_apart(small: Any) -> None:
     """Two chunks of one batch, which ComfyUI puts in reverse order."""
     noise = make_latent(batch=2, height=12, width=16, seed=4)
     left, right = (12, 8, 0, 0), (12, 8, 0, 8)
@@ -252,7 +253,7 @@ def test_a_prompt_that_begins_later_leaves_its_steps_to_the_others(small: Any) -
     assert relative_error(recording_of(small, positive=late).scores, recording_of(small).scores) < CLOSE
     never = make_cond(start_percent=0.9, end_percent=0.95)
     latent, result = sample_and_record(small, positive=never)
-    assert result.recording is None and "None of 3 steps ran all the layers" in result.reason
+    assert result.recording is None and "None of 3 steps ran all selected layers" in result.reason
 
 
 # Guiders, samplers, windows, tiles
@@ -286,13 +287,13 @@ def sample_guider(guider: Any, noise: Tensor) -> Tensor:
 def test_any_guiders_positive_prompt_is_found(small: Any, kind: str) -> None:
     noise, results = make_latent(seed=4), []
     plain = sample_guider(guider_of(small, kind), noise)
-    assert torch.equal(sample_guider(guider_of(watch(small, results), kind), noise), plain)
+    assert torch.equal(sample_guider(guider_of(recording_model(small, results), kind), noise), plain)
     recording = results[0].recording
     assert recording.steps == (0, 1)
     assert relative_error(recording.scores[0], first_scores(small, make_cond(), noise)) < CLOSE
 
 
-def test_a_second_look_at_the_positive_prompt_does_not_count(small: Any) -> None:
+def test_a_second_evaluation_of_the_positive_prompt_does_not_count(small: Any) -> None:
     """Skip-layer guidance evaluates it again, with blocks left out."""
     from comfy_extras.nodes_slg import SkipLayerGuidanceDiT
 
@@ -307,7 +308,7 @@ def test_a_second_look_at_the_positive_prompt_does_not_count(small: Any) -> None
 
 def test_a_guider_without_a_positive_prompt_gives_a_reason(small: Any) -> None:
     results: list[Any] = []
-    guider = comfy.samplers.CFGGuider(watch(small, results))
+    guider = comfy.samplers.CFGGuider(recording_model(small, results))
     guider.inner_set_conds({"prompt": make_cond()})
     guider.predict_noise = lambda x, timestep, model_options, seed: comfy.samplers.calc_cond_batch(
         guider.inner_model, [guider.conds["prompt"]], x, timestep, model_options
@@ -317,7 +318,7 @@ def test_a_guider_without_a_positive_prompt_gives_a_reason(small: Any) -> None:
 
 
 class Sampler(comfy.samplers.Sampler):  # type: ignore[misc]
-    """Evaluates as told: (callback index or None, sigma) one after the other."""
+    """Evaluates its script, (callback index or None, sigma), one after the other."""
 
     def __init__(self, *script: tuple[int | None, float], reports: bool = True) -> None:
         self.script, self.reports = script, reports
@@ -334,7 +335,7 @@ class Sampler(comfy.samplers.Sampler):  # type: ignore[misc]
 
 def run_sampler(model: Any, sampler: Any, settings: Any = None, steps: int = 2) -> Any:
     results: list[Any] = []
-    guider = comfy.samplers.CFGGuider(watch(model, results, settings))
+    guider = comfy.samplers.CFGGuider(recording_model(model, results, settings))
     guider.inner_set_conds({"positive": make_cond()})
     noise = make_latent(seed=4)
     guider.sample(noise, torch.zeros_like(noise), sampler, torch.linspace(1, 0, steps + 1), disable_pbar=True)
@@ -365,17 +366,17 @@ def test_a_latent_that_changes_its_size_is_recorded_as_far_as_it_was_one_size(sm
     found = run_sampler(small, Shrinking())
     assert found.recording.steps == (0,) and found.recording.image_size == (96, 64)
     assert found.recording.metadata["steps"] == "1 of 2 steps recorded"
-    assert "must not change" in found.recording.metadata["problems"]
+    assert "must not change" in found.recording.metadata["troubles"]
 
 
 def test_a_sampler_that_reports_no_step_gives_a_reason(small: Any) -> None:
     found = run_sampler(small, Sampler((0, 1.0), (1, 0.5), reports=False))
     assert found.recording is None and found.denoised is None
-    assert "made none of the steps" in found.reason
+    assert "ran none of the selected steps" in found.reason
 
 
 def windowed(model: Any) -> Any:
-    """Windows of two pictures over the batch, overlapping by one."""
+    """Windows of two images over the batch, overlapping by one."""
     options: dict[str, Any] = {"causal_window_fix": False}
     known = inspect.signature(comfy.context_windows.IndexListContextHandler).parameters
     clone = model.clone()
@@ -390,8 +391,8 @@ def windowed(model: Any) -> Any:
     return clone
 
 
-def test_context_windows_are_put_together(small: Any) -> None:
-    """Every picture lies in one or two of them, and is the same in each."""
+def test_context_windows_are_averaged(small: Any) -> None:
+    """Every image lies in one or two of them, and is the same in each."""
     model, latent = windowed(small), torch.zeros(3, 16, 8, 8)
     plain = sample(model, latent=latent, cfg=4.0)
     sampled, result = sample_and_record(model, latent=latent, cfg=4.0)
@@ -400,25 +401,25 @@ def test_context_windows_are_put_together(small: Any) -> None:
     assert relative_error(result.recording.scores[0], expected.scores[0]) < CLOSE
 
 
-def test_a_window_that_cannot_be_followed_gives_a_reason_and_no_map(
+def test_a_window_of_unknown_region_gives_a_reason_and_no_recording(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not a map in which one window's part is missing."""
-    follow = watching.covered_latent_pixels
+    """Not a recording in which one window's part is missing."""
+    covered_indices = session_module.covered_indices
 
     def lose_the_second(x: Tensor, whole: Any, window: Any) -> Any:
         if window.index_list[0] > 0:
-            raise watching.Unplaceable("a window is lost")
-        return follow(x, whole, window)
+            raise session_module.UnknownRegion("a window is lost")
+        return covered_indices(x, whole, window)
 
-    monkeypatch.setattr(watching, "covered_latent_pixels", lose_the_second)
+    monkeypatch.setattr(session_module, "covered_indices", lose_the_second)
     model, latent = windowed(small), torch.zeros(3, 16, 8, 8)
     sampled, result = sample_and_record(model, latent=latent)
     assert torch.equal(sampled, sample(model, latent=latent))
     assert result.recording is None and "a window is lost" in result.reason
 
 
-def test_work_split_into_tiles_gives_a_reason_and_no_map(small: Any) -> None:
+def test_work_split_into_tiles_gives_a_reason_and_no_recording(small: Any) -> None:
     def tiled(apply_model: Any, options: dict[str, Any]) -> Tensor:
         x, t, c = options["input"], options["timestep"], options["c"]
         return torch.cat([apply_model(x[..., :4], t, **c), apply_model(x[..., 4:], t, **c)], dim=-1)
@@ -437,12 +438,12 @@ def concept_work(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Notes every concept stream that is made."""
     made: list[Any] = []
 
-    class Counted(watching.ConceptStream):  # type: ignore[misc, name-defined]
+    class Counted(session_module.ConceptStream):  # type: ignore[misc, name-defined]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             made.append(self)
             super().__init__(*args, **kwargs)
 
-    monkeypatch.setattr(watching, "ConceptStream", Counted)
+    monkeypatch.setattr(session_module, "ConceptStream", Counted)
     return made
 
 
@@ -491,10 +492,10 @@ def test_steps_that_a_cache_skips_are_left_out_and_counted(small: Any) -> None:
     assert found.metadata["steps"] == "2 of 4 steps recorded"
     latent, result = sample_and_record(skipping(small, {0, 1, 2, 3}), steps=4)
     assert result.recording is None
-    assert result.reason.startswith("None of 4 steps ran all the layers") and "cache" in result.reason
+    assert result.reason.startswith("None of 4 steps ran all selected layers") and "cache" in result.reason
 
 
-def test_steps_that_a_cache_leaves_out_as_a_whole_do_not_repeat_the_last_map(small: Any) -> None:
+def test_steps_that_a_cache_leaves_out_as_a_whole_do_not_repeat_the_last_scores(small: Any) -> None:
     """As LazyCache does, which stands before the evaluation."""
     model, outputs = small.clone(), []
 
@@ -528,13 +529,13 @@ def test_a_block_that_is_skipped_gives_a_reason(small: Any) -> None:
     assert recording_of(model, Settings(make_encoded(), layers="0")).layers == (0,)
 
 
-def test_stop_ends_every_forward_pass_and_records_the_same(small: Any) -> None:
+def test_forward_passes_can_end_after_the_last_layer_and_record_the_same(small: Any) -> None:
     model, ran = make_flux(joint_blocks=3), []
     settings = Settings(make_encoded(), layers="1")
     expected = recording_of(model, settings, steps=1)
     network = model.model.diffusion_model
     handles = [module.register_forward_hook(lambda module, *_: ran.append(module)) for module in network.modules()]
-    latent, result = sample_and_record(model, settings, stop=True, steps=1)
+    latent, result = sample_and_record(model, settings, stop_after_last_layer=True, steps=1)
     for handle in handles:
         handle.remove()
     assert result.recording is not None and torch.equal(result.recording.scores, expected.scores)
@@ -557,8 +558,8 @@ def test_an_interrupt_at_any_step_leaves_nothing(
 ) -> None:
     model = make_flux(joint_blocks=2, single_blocks=1)
     results: list[Any] = []
-    watched = watch(model, results)
-    before, carried = footprint(model), footprint(watched)
+    patched = recording_model(model, results)
+    before, carried = footprint(model), footprint(patched)
     count = iter(range(1000))
 
     def fail(*_: Any, **__: Any) -> None:
@@ -570,19 +571,19 @@ def test_an_interrupt_at_any_step_leaves_nothing(
     if where == "block":
         handle = model.model.diffusion_model.double_blocks[1].img_mlp.register_forward_hook(fail)
     elif where == "attention":
-        monkeypatch.setattr(watching.Collector, "score", lambda *_: fail())
-        monkeypatch.setattr(watching, "_of_rows", lambda *_: None)
-        monkeypatch.setattr(watching.ScoreAccumulator, "finish", lambda *_: {})
+        monkeypatch.setattr(session_module.Collector, "score", lambda *_: fail())
+        monkeypatch.setattr(session_module, "_select_rows", lambda *_: None)
+        monkeypatch.setattr(session_module.ScoreAccumulator, "finish", lambda *_: {})
     with pytest.raises(error):
-        sample(watched, **options)
+        sample(patched, **options)
     if handle is not None:
         handle.remove()
-    assert footprint(model) == before and footprint(watched) == carried
+    assert footprint(model) == before and footprint(patched) == carried
     assert not results
 
 
 class Executor:
-    """What ComfyUI hands an OUTER_SAMPLE wrapper; noted is whether it goes on."""
+    """ComfyUI's executor of an OUTER_SAMPLE wrapper; notes whether it is called."""
 
     def __init__(self, guider: Any) -> None:
         self.class_obj = guider
@@ -595,14 +596,14 @@ class Executor:
 
 @pytest.mark.parametrize("error", [None, KeyError, KeyboardInterrupt])
 def test_a_guider_gets_its_options_back(small: Any, error: Any) -> None:
-    class Looking(Executor):
+    class Checking(Executor):
         def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
             assert KEY in self.class_obj.model_options["transformer_options"]["wrappers"][WrappersMP.PREDICT_NOISE]
             if error:
                 raise error
             return super().__call__(*args, **kwargs)
 
-    executor = Looking(comfy.samplers.CFGGuider(small))
+    executor = Checking(comfy.samplers.CFGGuider(small))
     options = executor.class_obj.model_options
     with pytest.raises(error) if error else contextlib.nullcontext():
         record(executor, arguments(), {}, Settings(make_encoded()))
@@ -618,7 +619,7 @@ def arguments() -> list[Any]:
     "settings, message",
     [
         (Settings(make_encoded(), layers="7"), "Layer 7 does not exist"),
-        (Settings(make_encoded(width=32)), "32 wide"),
+        (Settings(make_encoded(width=32)), "have width 32, but this model expects 48"),
     ],
 )
 def test_what_cannot_be_recorded_is_refused_before_sampling(small: Any, settings: Settings, message: str) -> None:
@@ -639,7 +640,7 @@ def test_an_unsupported_model_is_refused_before_sampling() -> None:
 
 def test_recording_a_run_twice_is_refused(small: Any) -> None:
     inner: list[Any] = []
-    doubled = watch(watch(small, inner), [])
+    doubled = recording_model(recording_model(small, inner), [])
     before = footprint(small)
     with pytest.raises(ValueError, match="This run is being recorded already"):
         sample(doubled)
@@ -665,9 +666,9 @@ def test_scores_that_are_not_finite_give_a_reason_and_the_latent(small: Any) -> 
 
 def test_two_runs_of_one_patched_model_are_independent(small: Any) -> None:
     results: list[Any] = []
-    watched = watch(small, results)
+    patched = recording_model(small, results)
     for seed in (1, 2, 1):
-        sample(watched, seed=seed)
+        sample(patched, seed=seed)
     first, second, again = (result.recording for result in results)
     assert torch.equal(first.scores, again.scores) and not torch.equal(first.scores, second.scores)
     assert first.scores.data_ptr() != again.scores.data_ptr()
@@ -678,12 +679,12 @@ def test_nothing_of_a_run_outlives_it(small: Any, monkeypatch: pytest.MonkeyPatc
     """Not even until the next garbage collection: a run's state refers to the model."""
     alive: list[Any] = []
 
-    class Known(watching.RecordingSession):  # type: ignore[misc, name-defined]
+    class Known(session_module.RecordingSession):  # type: ignore[misc, name-defined]
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             alive.append(weakref.ref(self))
 
-    monkeypatch.setattr(running, "RecordingSession", Known)
+    monkeypatch.setattr(run_module, "RecordingSession", Known)
     gc.disable()
     try:
         recording_of(small, cfg=4.0, positive=halves(percent=False), latent=torch.zeros(1, 16, 12, 16))
@@ -717,7 +718,7 @@ def test_the_callback_that_was_given_is_called_as_before(small: Any) -> None:
 
 
 def test_a_callback_given_by_name_is_found(small: Any) -> None:
-    seen, told = [], []
+    seen, calls = [], []
 
     class Named(Executor):
         def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -726,16 +727,16 @@ def test_a_callback_given_by_name_is_found(small: Any) -> None:
             return torch.zeros(1)
 
     executor = Named(comfy.samplers.CFGGuider(small))
-    kwargs = {"callback": lambda *call: told.append(call), "seed": 5, "latent_shapes": []}
+    kwargs = {"callback": lambda *call: calls.append(call), "seed": 5, "latent_shapes": []}
     _, result = record(executor, arguments()[:5], kwargs, Settings(make_encoded()))
-    assert seen == [["callback", "latent_shapes", "seed"]] and len(told) == 1
+    assert seen == [["callback", "latent_shapes", "seed"]] and len(calls) == 1
     assert torch.equal(result.denoised, torch.ones(1))
 
 
-# What a recording says
+# Metadata of a recording
 
 
-def test_a_recording_says_what_it_was_made_from(small: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_recording_holds_what_it_was_made_from(small: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="concept_attention")
     found = recording_of(
         small, Settings(make_encoded(), dtype=torch.float16), seed=42, latent=torch.zeros(1, 16, 9, 12)
@@ -747,8 +748,8 @@ def test_a_recording_says_what_it_was_made_from(small: Any, caplog: pytest.LogCa
     assert (notes["seed"], notes["model"], notes["pooling"]) == ("42", "Flux", "first")
     assert notes["concept_tokens"] == "thing 0: 1, thing 1: 1, thing 2: 1"
     assert "ComfyUI 0." in notes["versions"] and f"torch {torch.__version__}" in notes["versions"]
-    said = [record.message for record in caplog.records if record.name == "concept_attention"]
-    assert said == ["3 of 3 steps recorded, 2 layers, 3 concepts"]
+    messages = [record.message for record in caplog.records if record.name == "concept_attention"]
+    assert messages == ["3 of 3 steps recorded, 2 layers, 3 concepts"]
 
 
 def test_even_sizes_are_covered_exactly(small: Any) -> None:
@@ -756,8 +757,8 @@ def test_even_sizes_are_covered_exactly(small: Any) -> None:
 
 
 def test_rows_of_neighbouring_chunks_are_a_slice_and_of_others_their_numbers() -> None:
-    assert watching._rows([1, 2], 3) == slice(3, 9)
-    assert watching._rows([2, 0], 3).tolist() == [6, 7, 8, 0, 1, 2]
+    assert session_module._chunk_rows([1, 2], 3) == slice(3, 9)
+    assert session_module._chunk_rows([2, 0], 3).tolist() == [6, 7, 8, 0, 1, 2]
 
 
 # Several devices
@@ -780,7 +781,7 @@ def two_devices(comfy_host: Any) -> Iterator[Any]:
     pool.shutdown()
 
 
-def test_prompts_evaluated_in_threads_on_several_devices_are_put_together(small: Any, two_devices: Any) -> None:
+def test_prompts_evaluated_in_threads_on_several_devices_are_averaged(small: Any, two_devices: Any) -> None:
     positive = halves(percent=False)
     noise = make_latent(height=12, width=16, seed=4)
     before = [footprint(patcher) for patcher in two_devices.model_options["multigpu_clones"].values()]
@@ -789,7 +790,7 @@ def test_prompts_evaluated_in_threads_on_several_devices_are_put_together(small:
     assert [footprint(patcher) for patcher in two_devices.model_options["multigpu_clones"].values()] == before
 
 
-# What is kept
+# Running mean and memory
 
 
 @pytest.mark.parametrize("mode", ["flux", "flux2", "sd3", "paper", "cogvideox"])
@@ -817,11 +818,11 @@ def test_a_large_recording_is_announced_before_the_run(
 
     options = {"latent": torch.zeros(2, 16, 8, 12), "steps": 5}
     size = 3 * 2 * 2 * 3 * (4 * 6 * 4 + 4) / 2048  # steps, layers, batch, concepts, tokens and norms
-    monkeypatch.setattr(collecting, "GIBIBYTE", 2048)
+    monkeypatch.setattr(collector_module, "GIBIBYTE", 2048)
     settings = Settings(make_encoded(), end_percent=0.6)
     recording_of(small, dataclasses.replace(settings, keep="running mean"), **options)
     assert "will take" not in caplog.text
-    small_model = watch(small, [], settings)
+    small_model = recording_model(small, [], settings)
     small_model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "test", interrupt)
     with pytest.raises(Interrupt):
         sample(small_model, **options)

@@ -1,4 +1,4 @@
-"""Settings: refused where they are made, held against a model before it samples, and told apart."""
+"""Settings: refused when they are made, checked against a model before it samples, and told apart."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from concept_attention.errors import UserError
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.encoded import EncodedConcepts
 
@@ -18,7 +19,7 @@ from ....support.comfyui.tiny import make_flux
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"encoded": EncodedConcepts((), torch.zeros(0, 48), (), "first")}, "There is no concept to look for"),
+        ({"encoded": EncodedConcepts((), torch.zeros(0, 48), (), "first")}, "There are no concepts to record"),
         ({"layers": "first"}, '`layers` cannot be "first"'),
         ({"layers": ""}, "`layers` cannot be"),
         ({"layers": "5-3"}, "range 5-3, which runs backwards"),
@@ -27,7 +28,7 @@ from ....support.comfyui.tiny import make_flux
         ({"start_percent": -0.1}, "selects no step"),
         ({"end_percent": 1.1}, "selects no step"),
         ({"end_percent": float("nan")}, "selects no step"),
-        ({"mode": "sdxl"}, 'Mode "sdxl" does not exist'),
+        ({"mode": "sdxl"}, "Mode 'sdxl' does not exist"),
         ({"dtype": torch.int8}, "float32 or float16, got torch.int8"),
     ],
 )
@@ -42,7 +43,7 @@ def test_what_no_model_could_be_recorded_with_is_refused_at_once(options: dict[s
     [
         ({"layers": "3"}, r"^Layer 3 does not exist: this model has 3 joint blocks \(0-2\)"),
         ({"layers": "0-999999999"}, "^Layer 999999999 does not exist"),
-        ({"encoded": make_encoded(width=96)}, r"^Concepts are encoded 96 wide, this model's text input is 48 wide\. "),
+        ({"encoded": make_encoded(width=96)}, r"^Concept embeddings have width 96, but this model expects 48\. "),
     ],
 )
 def test_what_this_model_cannot_be_recorded_with_is_refused_before_the_run(
@@ -58,7 +59,7 @@ def test_layers_are_the_live_models(layers: str, kept: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "start, end, steps, wanted",
+    "start, end, steps, recorded",
     [
         (0.0, 1.0, 4, [0, 1, 2, 3]),
         (0.5, 1.0, 4, [2, 3]),
@@ -70,15 +71,15 @@ def test_layers_are_the_live_models(layers: str, kept: tuple[int, ...]) -> None:
         (0.4, 0.6, 1, [0]),
     ],
 )
-def test_a_range_selects_the_steps_it_touches(start: float, end: float, steps: int, wanted: list[int]) -> None:
+def test_a_range_selects_the_steps_it_touches(start: float, end: float, steps: int, recorded: list[int]) -> None:
     settings = Settings(make_encoded(), start_percent=start, end_percent=end)
-    assert [step for step in range(steps) if settings.wants(step, steps)] == wanted
+    assert [step for step in range(steps) if settings.records(step, steps)] == recorded
 
 
 def test_an_end_of_one_has_no_end() -> None:
     """Some samplers choose their own number of steps."""
-    assert Settings(make_encoded()).wants(7, 4)
-    assert not Settings(make_encoded(), end_percent=0.99).wants(7, 4)
+    assert Settings(make_encoded()).records(7, 4)
+    assert not Settings(make_encoded(), end_percent=0.99).records(7, 4)
 
 
 def test_fingerprints_tell_settings_apart_and_are_equal_for_equal_ones() -> None:
@@ -98,6 +99,6 @@ def test_fingerprints_tell_settings_apart_and_are_equal_for_equal_ones() -> None
     assert len(found | {settings.fingerprint()}) == len(others) + 1
 
 
-def test_what_cannot_be_kept_is_refused() -> None:
-    with pytest.raises(ValueError, match='Nothing is kept as "all".*every step, running mean'):
+def test_an_unknown_keep_is_refused() -> None:
+    with pytest.raises(UserError, match="'all' does not exist.*every step, running mean"):
         Settings(make_encoded(), keep="all")  # type: ignore[arg-type]

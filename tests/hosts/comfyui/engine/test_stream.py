@@ -1,4 +1,4 @@
-"""Hooks on joint blocks: which attention call they take, whom they chain, and that nothing of them stays."""
+"""Hooks on joint blocks: which attention call they observe, which overrides they chain, and that they are removed."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
 from concept_attention import attention
+from concept_attention.errors import UserError
 from concept_attention.hosts.architecture import TokenSlices
-from concept_attention.hosts.comfyui.adapters import flux, hunyuan_video
+from concept_attention.hosts.comfyui.adapters.flux import Flux
+from concept_attention.hosts.comfyui.adapters.hunyuan_video import HunyuanVideo
 from concept_attention.hosts.comfyui.adapters.network import eager, running_eager
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.comfyui.engine.stream import ConceptStream, StopForward
 
-from ....support.comfyui.naive import relative_error
 from ....support.comfyui.recording_spy import footprint, make_encoded, recording_of, sample_and_record
 from ....support.comfyui.tiny import make_cond, make_flux, make_latent, sample
+from ....support.numbers import relative_error
 
 CONCEPTS = make_encoded().embeddings
 
 
 def run_network(model: Any, batch: int = 1, **options: Any) -> Tensor:
-    """One call of a tiny Flux's network on pictures of 6 x 4 tokens."""
+    """One call of a tiny Flux's network on images of 6 x 4 tokens."""
     cond = make_cond()[0]
     with torch.no_grad():
         return model.model.diffusion_model(
@@ -45,7 +47,8 @@ def stream_on(model: Any, deliver: Any = lambda *_: None, **options: Any) -> Con
     network = model.model.diffusion_model
     last = options.pop("last_layer", len(network.double_blocks) - 1)
     rows = options.pop("rows", slice(None))
-    return ConceptStream(flux, network, CONCEPTS, rows, options.pop("tokens", 24), deliver, last, **options)
+    adapter, tokens = options.pop("adapter", Flux()), options.pop("tokens", 24)
+    return ConceptStream(adapter, network, CONCEPTS, rows, tokens, deliver, last, **options)
 
 
 def hooks(model: Any) -> int:
@@ -72,7 +75,7 @@ def test_only_the_blocks_up_to_the_last_layer_are_hooked() -> None:
 
 
 @pytest.mark.parametrize("rows", [slice(1, 3), torch.tensor([1, 2])])
-def test_chosen_rows_equal_these_pictures_alone(rows: Any) -> None:
+def test_chosen_rows_equal_these_images_alone(rows: Any) -> None:
     model = make_flux()
     found: dict[str, list[Any]] = {"all": [], "some": []}
     for name, chosen in (("all", slice(None)), ("some", rows)):
@@ -85,28 +88,27 @@ def test_chosen_rows_equal_these_pictures_alone(rows: Any) -> None:
 
 def test_a_slice_of_rows_is_taken_without_a_copy() -> None:
     model, seen = make_flux(), []
-    wanted = {"attention output": [], "delivered": []}
+    pointers = {"attention output": [], "delivered": []}
 
     def note(func: Any, *args: Any, **kwargs: Any) -> Tensor:
         out = func(*args, **kwargs)
-        wanted["attention output"].append((out.untyped_storage().data_ptr(), args[2].untyped_storage().data_ptr()))
+        pointers["attention output"].append((out.untyped_storage().data_ptr(), args[2].untyped_storage().data_ptr()))
         seen.append(args[2])  # keep it, or its memory may be used again
         return out
 
-    shim = types.SimpleNamespace(**vars(flux))
     values = []
 
-    def attend(block: Any, concept: Any, vec: Any, key: Tensor, value: Tensor, *rest: Any) -> Any:
-        values.append(value.untyped_storage().data_ptr())
-        return flux.attend_concepts(block, concept, vec, key, value, *rest)
+    class Noting(Flux):
+        def attend_concepts(self, block: Any, concept: Any, image_k: Tensor, image_v: Tensor, *rest: Any) -> Any:
+            values.append(image_v.untyped_storage().data_ptr())
+            return super().attend_concepts(block, concept, image_k, image_v, *rest)
 
-    shim.attend_concepts = attend
     network = model.model.diffusion_model
-    deliver = lambda _, image, __: wanted["delivered"].append(image.untyped_storage().data_ptr())  # noqa: E731
-    with ConceptStream(shim, network, CONCEPTS, slice(1, 2), 24, deliver, 2):
+    deliver = lambda _, image, __: pointers["delivered"].append(image.untyped_storage().data_ptr())  # noqa: E731
+    with ConceptStream(Noting(), network, CONCEPTS, slice(1, 2), 24, deliver, 2):
         run_network(model, batch=2, transformer_options={"optimized_attention_override": note})
-    joint = wanted["attention output"][:3]
-    assert wanted["delivered"] == [output for output, _ in joint] and values == [value for _, value in joint]
+    joint = pointers["attention output"][:3]
+    assert pointers["delivered"] == [output for output, _ in joint] and values == [value for _, value in joint]
 
 
 def test_another_packs_override_is_chained_and_called_as_often() -> None:
@@ -169,7 +171,7 @@ def test_no_hook_survives_an_error_while_they_are_installed(monkeypatch: pytest.
     assert hooks(model) == 0
 
 
-def test_stop_ends_the_pass_right_after_the_last_layers_attention() -> None:
+def test_the_pass_can_end_right_after_the_last_layers_attention() -> None:
     model, ran = make_flux(), []
     network = model.model.diffusion_model
     handles = [
@@ -178,7 +180,10 @@ def test_stop_ends_the_pass_right_after_the_last_layers_attention() -> None:
         if name in ("double_blocks.0", "double_blocks.1.img_attn.qkv", "double_blocks.1.img_attn.proj", "final_layer")
     ]
     layers: list[int] = []
-    with pytest.raises(StopForward), stream_on(model, lambda layer, *_: layers.append(layer), last_layer=1, stop=True):
+    with (
+        pytest.raises(StopForward),
+        stream_on(model, lambda layer, *_: layers.append(layer), last_layer=1, stop_after_last_layer=True),
+    ):
         run_network(model)
     for handle in handles:
         handle.remove()
@@ -189,24 +194,23 @@ def test_stop_ends_the_pass_right_after_the_last_layers_attention() -> None:
 def test_entering_twice_is_refused_and_leaves_the_first_alone() -> None:
     model, layers = make_flux(), []
     with stream_on(model, lambda layer, *_: layers.append(layer)):
-        with pytest.raises(ValueError, match="recording concepts already"), stream_on(model):
+        with pytest.raises(UserError, match="recording concepts already"), stream_on(model):
             pass
         run_network(model)
     assert layers == [0, 1, 2] and hooks(model) == 0
 
 
-@pytest.mark.parametrize("family", [flux, hunyuan_video], ids=["picture first", "picture last"])
-def test_merged_image_tokens_are_trouble_and_not_a_map(monkeypatch: pytest.MonkeyPatch, family: Any) -> None:
+@pytest.mark.parametrize("family", [Flux, HunyuanVideo], ids=["target first", "target last"])
+def test_merged_image_tokens_are_a_problem_and_not_delivered(family: Any) -> None:
     """Also where reference tokens come first: what is missing there must not be taken from the prompt."""
-    monkeypatch.setattr(flux, "token_slices", family.token_slices)
     model, delivered = make_flux(), []
     plain = run_network(model)
-    with stream_on(model, lambda *layer: delivered.append(layer), tokens=30) as stream:
+    with stream_on(model, lambda *layer: delivered.append(layer), tokens=30, adapter=family()) as stream:
         assert torch.equal(run_network(model), plain)
-    assert not delivered and "24 image tokens, the picture has 30" in stream.problem
+    assert not delivered and "24 image tokens, the target image has 30" in stream.problem
 
 
-def test_a_block_that_another_pack_skips_is_passed_by_the_concepts_too() -> None:
+def test_the_concepts_skip_a_block_that_another_pack_skips() -> None:
     model, layers = make_flux(), []
 
     def skip(args: dict[str, Any], extra: Any) -> dict[str, Any]:
@@ -257,9 +261,7 @@ class Network(nn.Module):
 def made_up_adapter() -> Any:
     """Concepts are their own queries, keys and values."""
 
-    def attend_concepts(
-        block: Any, concept: Tensor, vec: Any, image_k: Tensor, image_v: Tensor, call: Any, bias: Any
-    ) -> Any:
+    def attend_concepts(block: Any, concept: Tensor, image_k: Tensor, image_v: Tensor, call: Any, bias: Any) -> Any:
         assert call.arguments["scale"] == 0.5
         own = concept.unflatten(-1, (2, -1)).transpose(1, 2)
         return attention.attend_concepts(own, own, own * 0.5, image_k, image_v), None
@@ -267,12 +269,11 @@ def made_up_adapter() -> Any:
     return types.SimpleNamespace(
         joint_blocks=lambda network: network.blocks,
         conditioning_modules=lambda network: {},
-        concept_modulation=lambda network, calls, rows: None,
-        project_concepts=lambda network, embeddings, calls, rows: embeddings,
-        token_slices=lambda call, keys, tokens: TokenSlices(
-            text=slice(call.arguments["image"].shape[1], keys),
+        prepare=lambda network, call: None,
+        project_concepts=lambda network, embeddings, call: embeddings,
+        token_slices=lambda call, keys: TokenSlices(
             image=slice(0, call.arguments["image"].shape[1]),
-            picture=slice(2, 2 + tokens),  # reference tokens come first
+            target=slice(2, 2 + call.tokens),  # reference tokens come first
         ),
         attend_concepts=attend_concepts,
         update_concepts=lambda block, concept, out, rest: concept + out,
@@ -346,12 +347,12 @@ def test_a_compiled_model_runs_eager_and_is_compiled_again_afterwards(what: str)
     with compiled(model, what):
         before = footprint(model)
         network = eager(model.model.diffusion_model)
-        with pytest.raises(KeyError), running_eager(model.model, flux.joint_blocks, 2) as base:
+        with pytest.raises(KeyError), running_eager(model.model, Flux().joint_blocks, 2) as base:
             assert base is model.model.diffusion_model is network
             assert [type(block).__name__ for block in list(base.double_blocks)[:2]] == ["DoubleStreamBlock"] * 2
             assert base._compiled_call_impl is None and base.double_blocks[0]._compiled_call_impl is None
             if what == "blocks":
-                assert base.double_blocks[2] is not eager(base.double_blocks[2])  # not looked at: stays compiled
+                assert base.double_blocks[2] is not eager(base.double_blocks[2])  # not recorded: stays compiled
             raise KeyError
         assert footprint(model) == before
 

@@ -11,13 +11,15 @@ import torch
 from PIL import Image
 
 from concept_attention.concepts import parse_concepts
+from concept_attention.errors import UserError
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.hosts.diffusers.encode import encode_concepts
 from concept_attention.hosts.diffusers.generation import generate
-from concept_attention.hosts.diffusers.pipelines import cogvideox as cogvideox_pipeline
+from concept_attention.hosts.diffusers.pipelines.cogvideox import CogVideoXFamily
 
 from ....support.diffusers.small_pipelines import PIPELINES, make_cogvideox_pipeline
+from ....support.numbers import relative_error
 
 CONCEPTS = parse_concepts("sky\ncar: a red car")
 FRAMES = [Image.fromarray(one) for one in np.random.default_rng(0).integers(0, 256, (9, 48, 64, 3), dtype=np.uint8)]
@@ -45,16 +47,16 @@ def of(patch: int | None) -> Any:
         (2, 1, 1, None),
     ],
 )
-def test_every_picture_frame_has_its_tokens(patch: int | None, frames: int, grid: int, counts: Any) -> None:
-    found = cogvideox_pipeline.layout(of(patch), 720, 480, frames)
+def test_every_frame_has_its_tokens(patch: int | None, frames: int, grid: int, counts: Any) -> None:
+    found = CogVideoXFamily().layout(of(patch), 720, 480, frames)
     assert (found.grid, found.frame_counts) == ((grid, 30, 45), counts)
     assert found.tokens == grid * 30 * 45
 
 
 @pytest.mark.parametrize("frames, better", [(0, "1 or 9"), (48, "41 or 49"), (53, "49 or 57")])
 def test_a_number_of_frames_that_the_vae_does_not_keep_is_refused(frames: int, better: str) -> None:
-    with pytest.raises(ValueError, match=rf"^The number of frames must be 8 n \+ 1, got {frames}\. Try {better}\.$"):
-        cogvideox_pipeline.layout(of(None), 720, 480, frames)
+    with pytest.raises(UserError, match=rf"^The number of frames must be 8 n \+ 1, got {frames}\. Try {better}\.$"):
+        CogVideoXFamily().layout(of(None), 720, 480, frames)
 
 
 @pytest.mark.parametrize("kind", ["CogVideoX 5B", "CogVideoX 1.5"])
@@ -79,7 +81,7 @@ def test_steps_are_the_noise_levels_of_the_scheduler(pipeline: Any, captured: An
 @pytest.mark.parametrize("kind", ["CogVideoX 5B", "CogVideoX 1.5"])
 @pytest.mark.parametrize("noise", [0.2, 0.7, 1.0])
 def test_a_video_is_looked_at_as_the_scheduler_noises_it(
-    random_pipeline: Any, tools: Any, captured: Any, kind: str, noise: float
+    random_pipeline: Any, captured: Any, kind: str, noise: float
 ) -> None:
     pipeline = PIPELINES[kind](random_pipeline)
     calls = captured(pipeline.transformer)
@@ -92,30 +94,35 @@ def test_a_video_is_looked_at_as_the_scheduler_noises_it(
         latents = torch.cat([latents[:, :1], latents], dim=1)
     fresh = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(3))
     expected = pipeline.scheduler.add_noise(latents, fresh[None], shown["timestep"])
-    assert tools.relative_error(shown["hidden_states"], expected) < 2e-3  # the nearest of 1000 steps
+    assert relative_error(shown["hidden_states"], expected) < 2e-3  # the nearest of 1000 steps
     text, _ = pipeline.encode_prompt("a red house", do_classifier_free_guidance=False, max_sequence_length=24)
-    assert tools.relative_error(shown["encoder_hidden_states"], text.detach()) < 1e-5
+    assert relative_error(shown["encoder_hidden_states"], text.detach()) < 1e-5
     assert found.frame_counts == ((1, 4, 4) if kind == "CogVideoX 5B" else (1, 8))
     assert (found.sigmas, found.image_size, found.batch) == ((noise,), (48, 64), 1)
 
 
-def test_a_picture_is_a_video_of_one_frame(pipeline: Any) -> None:
+def test_an_image_is_a_video_of_one_frame(pipeline: Any) -> None:
     found = analyze(pipeline, FRAMES[0], CONCEPTS, **SMALL)
     assert (found.grid, found.frame_counts, found.video) == ((1, 3, 4), None, False)
-    with pytest.raises(ValueError, match=r"^The number of frames must be 8 n \+ 1, got 2\. Try 1 or 9\.$"):
+    with pytest.raises(UserError, match=r"^The number of frames must be 8 n \+ 1, got 2\. Try 1 or 9\.$"):
         analyze(pipeline, FRAMES[:2], CONCEPTS, **SMALL)
 
 
+def test_more_steps_than_the_scheduler_has_are_refused(pipeline: Any) -> None:
+    with pytest.raises(UserError, match=r"scheduler makes at most 1000 steps, got 1001\. Ask for fewer\.$"):
+        generate(pipeline, "a house", CONCEPTS, frames=9, steps=1001, **SMALL)
+
+
 def test_there_is_no_clip_to_read_concepts_with(pipeline: Any) -> None:
-    with pytest.raises(ValueError, match=r'^The reader "clip" needs the tokens of CLIP, and CogVideoX gets none'):
+    with pytest.raises(UserError, match=r'^The reader "clip" needs the tokens of CLIP, and CogVideoX gets none'):
         encode_concepts(pipeline, CONCEPTS, reader="clip")
 
 
 def test_defaults_are_what_the_model_was_made_for(pipeline: Any, random_pipeline: Any) -> None:
-    found = cogvideox_pipeline.defaults(pipeline)
+    found = CogVideoXFamily().defaults(pipeline)
     assert (found.width, found.height, found.frames, found.max_tokens) == (64, 48, 9, 24)
     assert (found.side, found.steps, found.cfg, found.frame_rate) == (55, 50, 6.0, 8.0)
-    assert cogvideox_pipeline.defaults(PIPELINES["CogVideoX 1.5"](random_pipeline)).frame_rate == 16.0
+    assert CogVideoXFamily().defaults(PIPELINES["CogVideoX 1.5"](random_pipeline)).frame_rate == 16.0
 
 
 def test_the_other_scheduler_draws_noise_and_gives_the_same_video(random_pipeline: Any) -> None:

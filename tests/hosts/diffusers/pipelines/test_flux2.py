@@ -1,4 +1,4 @@
-"""How Flux 2's texts, pictures and schedule are read."""
+"""How Flux 2's texts, images and schedule are read."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import torch
 from PIL import Image
 
 from concept_attention.concepts import parse_concepts
+from concept_attention.errors import UserError
 from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.hosts.diffusers.encode import encode_concepts
 from concept_attention.hosts.diffusers.generation import generate
-from concept_attention.hosts.diffusers.pipelines import flux2 as flux2_pipeline
+from concept_attention.hosts.diffusers.pipelines.flux2 import Flux2Family
 
 from ....support.diffusers.small_pipelines import make_flux2_pipeline
+from ....support.numbers import relative_error
 
 CONCEPTS = parse_concepts("sky\ncar: a red car")
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
 SMALL: dict[str, Any] = {"width": 64, "height": 48, "max_tokens": 24}
 
 
@@ -53,49 +55,49 @@ def test_klein_has_its_concepts_behind_three_tokens(klein: Any) -> None:
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("castle", r'^The text encoder has no word for all of "castle"'),
+        ("castle", r'^The text encoder does not know every word in "castle"'),
         ("red " * 30, r'^Concept "thing" is longer than the 24 tokens that fit'),
     ],
 )
 def test_what_cannot_be_read_is_refused(dev: Any, klein: Any, text: str, message: str) -> None:
     for pipeline in (dev, klein):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(UserError, match=message):
             encode_concepts(pipeline, parse_concepts(f"thing: {text}"), "auto", 24)
         assert not pipeline.text_encoder._forward_pre_hooks
-    with pytest.raises(ValueError, match=r'^The reader "clip" needs the tokens of CLIP, and Flux 2 gets none'):
+    with pytest.raises(UserError, match=r'^The reader "clip" needs the tokens of CLIP, and Flux 2 gets none'):
         encode_concepts(dev, CONCEPTS, reader="clip")
 
 
-def test_a_picture_is_looked_at_in_normalised_latents_without_guidance(dev: Any, tools: Any, captured: Any) -> None:
+def test_an_image_is_looked_at_in_normalised_latents_without_guidance(dev: Any, captured: Any) -> None:
     calls = captured(dev.transformer)
-    analyze(dev, PICTURE, CONCEPTS, prompt="a red house", noise=0.25, **SMALL)
+    analyze(dev, IMAGE, CONCEPTS, prompt="a red house", noise=0.25, **SMALL)
     (shown,) = calls
-    pixels = torch.from_numpy(np.array(PICTURE)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    pixels = torch.from_numpy(np.array(IMAGE)).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.no_grad():
         latents = dev.vae.encode(pixels).latent_dist.mean  # (1, 4, 6, 8)
     packed = latents.reshape(1, 4, 3, 2, 4, 2).permute(0, 2, 4, 1, 3, 5).reshape(1, 12, 16)
     packed = (packed - 0.2) / (2.5 + dev.vae.config.batch_norm_eps) ** 0.5
     fresh = torch.randn(12, 16, generator=torch.Generator().manual_seed(0))
-    assert tools.relative_error(shown["hidden_states"], 0.25 * fresh + 0.75 * packed) < 1e-5
+    assert relative_error(shown["hidden_states"], 0.25 * fresh + 0.75 * packed) < 1e-5
     assert (shown["timestep"].tolist(), shown["guidance"].tolist()) == ([0.25], [0.0])
     assert shown["img_ids"][0].tolist() == [[0, row, column, 0] for row in range(3) for column in range(4)]
 
 
 @pytest.mark.parametrize("side, sigma", [(2048, 0.962), (1024, 0.908)])
 def test_the_schedule_is_the_models(dev: Any, side: int, sigma: float) -> None:
-    assert flux2_pipeline.schedule_sigma(dev, 4, 2, (side // 16) ** 2) == pytest.approx(sigma, abs=1e-3)
+    assert Flux2Family().schedule_sigma(dev, 4, 2, (side // 16) ** 2) == pytest.approx(sigma, abs=1e-3)
 
 
 def test_guidance_that_a_model_does_not_have_is_refused(dev: Any, random_pipeline: Any) -> None:
     distilled = make_flux2_pipeline(random_pipeline, "Flux.2 Klein", distilled=True)
     for pipeline in (dev, distilled):
-        with pytest.raises(ValueError, match=r"^This model has no classifier-free guidance, got 2\."):
+        with pytest.raises(UserError, match=r"^This model has no classifier-free guidance, got 2\."):
             generate(pipeline, "a house", CONCEPTS, cfg=2, steps=1, **SMALL)
-        with pytest.raises(ValueError, match=r"take no negative prompt"):
+        with pytest.raises(UserError, match=r"take no negative prompt"):
             generate(pipeline, "a house", CONCEPTS, negative_prompt="water", steps=1, **SMALL)
 
 
 def test_defaults_follow_the_model(dev: Any, klein: Any, random_pipeline: Any) -> None:
     distilled = make_flux2_pipeline(random_pipeline, "Flux.2 Klein", distilled=True)
-    found = [flux2_pipeline.defaults(one) for one in (dev, klein, distilled)]
+    found = [Flux2Family().defaults(one) for one in (dev, klein, distilled)]
     assert [(one.steps, one.guidance, one.cfg) for one in found] == [(28, 4.0, 1.0), (50, 0.0, 4.0), (4, 0.0, 1.0)]

@@ -1,4 +1,4 @@
-"""How Stable Diffusion 3's texts, pictures and schedule are read."""
+"""How Stable Diffusion 3's texts, images and schedule are read."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ import torch
 from PIL import Image
 
 from concept_attention.concepts import parse_concepts
+from concept_attention.errors import UserError
 from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.hosts.diffusers.encode import encode_concepts
 from concept_attention.hosts.diffusers.generation import generate
-from concept_attention.hosts.diffusers.pipelines import sd3 as sd3_pipeline
+from concept_attention.hosts.diffusers.pipelines import sd3
+from concept_attention.hosts.diffusers.pipelines.sd3 import SD3Family
 
-from ....support.diffusers.families import FAMILIES, twin
+from ....support.diffusers.families import FAMILIES
 from ....support.diffusers.small_pipelines import make_sd3_pipeline
+from ....support.diffusers.twin import twin
+from ....support.numbers import naive_scores, relative_error
 
 CONCEPTS = parse_concepts("sky\ncar: a red car\nmoon")
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +50,13 @@ def test_concepts_are_read_in_one_line_by_clip(pipeline: Any) -> None:
     assert line[0, :, 96:][:6].abs().max() == 0  # CLIP is narrower than T5
 
 
-def test_the_start_token_rides_along_and_is_not_recorded(pipeline: Any, tools: Any, captured: Any) -> None:
+def test_the_start_token_rides_along_and_is_not_recorded(pipeline: Any, captured: Any) -> None:
     calls = captured(pipeline.transformer)
-    found = analyze(pipeline, PICTURE, CONCEPTS, reader="clip", width=64, height=48, max_tokens=24)
+    found = analyze(pipeline, IMAGE, CONCEPTS, reader="clip", width=64, height=48, max_tokens=24)
     encoded = encode_concepts(pipeline, CONCEPTS, "auto", 24, "clip")
     images, concepts = twin(FAMILIES["SD3.5 medium"], pipeline.transformer, calls[0], encoded.rows())
-    expected = tools.naive_scores(images, [one[:, :3] for one in concepts])
-    assert tools.relative_error(found.scores[0], expected) < 1e-5
+    expected = naive_scores(images, [one[:, :3] for one in concepts])
+    assert relative_error(found.scores[0], expected) < 1e-5
     assert found.metadata["text_encoder"] == "clip"
 
 
@@ -60,44 +64,44 @@ def test_a_model_loaded_without_t5_is_read_by_clip(random_pipeline: Any) -> None
     pipeline = make_sd3_pipeline(random_pipeline)
     pipeline.text_encoder_3 = pipeline.tokenizer_3 = None
     assert encode_concepts(pipeline, CONCEPTS).read_by == "clip"
-    with pytest.raises(ValueError, match=r'^The reader "t5" needs T5'):
+    with pytest.raises(UserError, match=r'^The reader "t5" needs T5'):
         encode_concepts(pipeline, CONCEPTS, reader="t5")
     run = generate(pipeline, "a house", CONCEPTS, width=64, height=48, steps=1, cfg=1, max_tokens=24)
     assert run.recording.metadata["text_encoder"] == "clip"
 
 
 def test_words_that_clip_does_not_know_are_refused(pipeline: Any) -> None:
-    with pytest.raises(ValueError, match=r'^The text encoder has no word for all of "castle"'):
+    with pytest.raises(UserError, match=r'^The text encoder does not know every word in "castle"'):
         encode_concepts(pipeline, parse_concepts("castle"), reader="clip")
-    with pytest.raises(ValueError, match=r"^The concepts together have \d+ tokens, CLIP can take"):
+    with pytest.raises(UserError, match=r"^The concepts together have \d+ tokens, CLIP can take"):
         encode_concepts(
             pipeline, parse_concepts([f"n{n}: red red red red red red red red" for n in range(20)]), reader="clip"
         )
 
 
-def test_a_picture_is_looked_at_with_its_prompts_pooled_vector(pipeline: Any, tools: Any, captured: Any) -> None:
+def test_an_image_is_looked_at_with_its_prompts_pooled_vector(pipeline: Any, captured: Any) -> None:
     calls = captured(pipeline.transformer)
-    analyze(pipeline, PICTURE, CONCEPTS, prompt="a red house", noise=0.25, width=64, height=48, max_tokens=24)
+    analyze(pipeline, IMAGE, CONCEPTS, prompt="a red house", noise=0.25, width=64, height=48, max_tokens=24)
     with torch.no_grad():
         text, _, pooled, _ = pipeline.encode_prompt(
             "a red house", None, None, do_classifier_free_guidance=False, max_sequence_length=24
         )
-        pixels = torch.from_numpy(np.array(PICTURE)).permute(2, 0, 1)[None].float() / 127.5 - 1
+        pixels = torch.from_numpy(np.array(IMAGE)).permute(2, 0, 1)[None].float() / 127.5 - 1
         latents = (pipeline.vae.encode(pixels).latent_dist.mean - 0.12) * 0.36
     fresh = torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(0))
     (shown,) = calls
-    assert tools.relative_error(shown["hidden_states"], 0.25 * fresh + 0.75 * latents) < 1e-5
-    assert tools.relative_error(shown["pooled_projections"], pooled) < 1e-5
-    assert tools.relative_error(shown["encoder_hidden_states"], text) < 1e-5
+    assert relative_error(shown["hidden_states"], 0.25 * fresh + 0.75 * latents) < 1e-5
+    assert relative_error(shown["pooled_projections"], pooled) < 1e-5
+    assert relative_error(shown["encoder_hidden_states"], text) < 1e-5
     assert shown["timestep"].tolist() == [250.0]
 
 
 def test_the_schedule_is_the_models(pipeline: Any) -> None:
-    found = [sd3_pipeline.schedule_sigma(pipeline, 4, step, 4096) for step in range(4)]
+    found = [SD3Family().schedule_sigma(pipeline, 4, step, 4096) for step in range(4)]
     assert found == pytest.approx([1.0, 0.8577, 0.6022, 0.0089], abs=1e-4)
 
 
 def test_a_turbo_model_is_known_by_its_name(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (sd3_pipeline.defaults(pipeline).steps, sd3_pipeline.defaults(pipeline).cfg) == (28, 4.5)
-    monkeypatch.setattr(sd3_pipeline, "model_name", lambda pipeline: "someone/sd3.5-large-turbo")
-    assert (sd3_pipeline.defaults(pipeline).steps, sd3_pipeline.defaults(pipeline).cfg) == (4, 1.0)
+    assert (SD3Family().defaults(pipeline).steps, SD3Family().defaults(pipeline).cfg) == (28, 4.5)
+    monkeypatch.setattr(sd3, "model_name", lambda pipeline: "someone/sd3.5-large-turbo")
+    assert (SD3Family().defaults(pipeline).steps, SD3Family().defaults(pipeline).cfg) == (4, 1.0)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from concept_attention.hosts.diffusers.stream import ConceptStream
-from concept_attention.hosts.diffusers.transformers import cogvideox
+from concept_attention.hosts.diffusers.transformers.cogvideox import CogVideoX
 
-from ....support.diffusers.families import FAMILIES, TEXT_WIDTH
+from ....support.diffusers.families import FAMILIES
+from ....support.diffusers.tiny_transformers import TEXT_WIDTH
+from ....support.numbers import relative_error
 
 
 class OutOfPlace:
@@ -40,7 +42,7 @@ class OutOfPlace:
         return out[:, text:], out[:, :text]
 
 
-def test_keys_are_rotated_once_whatever_the_processor_does(tools: Any) -> None:
+def test_keys_are_rotated_once_whatever_the_processor_does() -> None:
     family = FAMILIES["CogVideoX 5B"]
     transformer = family.make()
     inputs = family.inputs(transformer, 2, 2, 4)
@@ -56,7 +58,7 @@ def test_keys_are_rotated_once_whatever_the_processor_does(tools: Any) -> None:
     for block in transformer.transformer_blocks:
         block.attn1.set_processor(OutOfPlace())
     for layer, (other, expected) in enumerate(zip(concepts(), usual, strict=True)):
-        assert tools.relative_error(other, expected) < 1e-5, layer
+        assert relative_error(other, expected) < 1e-5, layer
 
 
 @pytest.mark.parametrize("blocks, layers", [(42, 30), (30, 21)])
@@ -69,6 +71,6 @@ def test_default_layers_of_full_size_models_are_the_authors(blocks: int, layers:
         patch_size_t=None,
         temporal_compression_ratio=4,
     )
-    found = cogvideox.describe(SimpleNamespace(config=config, transformer_blocks=[None] * blocks))
+    found = CogVideoX().describe(SimpleNamespace(config=config, transformer_blocks=[None] * blocks))
     assert found.default_layers == tuple(range(layers))
     assert (found.frame_patch, found.frames_per_latent) == (1, 4)

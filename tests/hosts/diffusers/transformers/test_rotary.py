@@ -39,7 +39,7 @@ def test_slices_of_a_wider_projection_are_rotated() -> None:
     torch.testing.assert_close(rotary.rotate(tokens, cos[3:], sin[3:]), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_no_temporary_grows_with_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_temporary_grows_with_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rotary, "_CHUNK_ELEMENTS", 256)
     sizes = []
 

@@ -1,15 +1,15 @@
-"""The row of the AuraFlow adapter."""
+"""Tiny models of the AuraFlow adapter."""
 
 from __future__ import annotations
 
-from concept_attention.hosts.comfyui.adapters import auraflow
+from concept_attention.hosts.comfyui.adapters.auraflow import AuraFlow
 
-from .row import Row
+from .tiny_architecture import TinyArchitecture
 
-ROWS = (
-    Row(
+VARIANTS = (
+    TinyArchitecture(
         name="AuraFlow",
-        adapter=auraflow,
+        adapter=AuraFlow(),
         architecture="auraflow",
         kind="AuraFlow",
         config={
@@ -24,7 +24,7 @@ ROWS = (
         latent=(1, 4, 12, 8),
         grid=(1, 6, 4),
         text_width=48,
-        first=lambda network, embeddings, calls: network.cond_seq_linear(embeddings),
+        project=lambda network, embeddings, calls: network.cond_seq_linear(embeddings),
         swap=lambda arguments, concept: {**arguments, "c": concept},
         text_in=lambda arguments: arguments["c"],
         text_out=lambda output: output[0],

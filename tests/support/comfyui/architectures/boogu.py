@@ -1,4 +1,4 @@
-"""The row of the Boogu adapter."""
+"""Tiny models of the Boogu adapter."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.adapters import boogu
 from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.adapters.boogu import Boogu
 
-from .row import Arguments, Row, at_position
+from .tiny_architecture import Arguments, TinyArchitecture, at_position
 
 
-def _first(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
-    """Each concept refined as a prompt of its own, at the first place."""
-    place = network.rope_embedder.rope_embedder(torch.zeros(1, 1, 3)).movedim(1, 2)
+def _project(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
+    """Each concept refined as a prompt of its own, at the first position."""
+    position = network.rope_embedder.rope_embedder(torch.zeros(1, 1, 3)).movedim(1, 2)
     refined = []
     for index in range(embeddings.shape[1]):
         token = network.time_caption_embed.caption_embedder(embeddings[:, index : index + 1])
         for layer in network.context_refiner:
-            token = layer(token, None, place)
+            token = layer(token, None, position)
         refined.append(token)
     return torch.cat(refined, dim=1)
 
 
 def _swap(arguments: Arguments, concept: Tensor) -> Arguments:
     text = arguments["instruct_hidden_states"].shape[1]
-    place = min(29, text - 1)  # the template's length, or the last token of the short prompts here
-    pe = at_position(arguments["joint_rotary_emb"], 1, text, concept.shape[1], place)
+    position = min(29, text - 1)  # the template's length, or the last token of the short prompts here
+    pe = at_position(arguments["joint_rotary_emb"], 1, text, concept.shape[1], position)
     return {**arguments, "instruct_hidden_states": concept, "joint_rotary_emb": pe}
 
 
-BOOGU = Row(
+BOOGU = TinyArchitecture(
     name="Boogu",
-    adapter=boogu,
+    adapter=Boogu(),
     architecture="boogu",
     kind="Boogu",
     config={
@@ -53,10 +53,10 @@ BOOGU = Row(
     grid=(1, 6, 4),
     text_width=48,
     extra={"attention_mask": lambda tokens, _: torch.ones(1, tokens, dtype=torch.long)},
-    first=_first,
+    project=_project,
     swap=_swap,
     text_in=lambda arguments: arguments["instruct_hidden_states"],
     text_out=lambda output: output[1],
-    picture_last=True,
+    target_last=True,
 )
-ROWS = (BOOGU,)
+VARIANTS = (BOOGU,)

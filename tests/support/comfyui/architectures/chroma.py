@@ -1,13 +1,13 @@
-"""Rows of the Chroma adapter."""
+"""Tiny models of the Chroma adapter."""
 
 from __future__ import annotations
 
 import torch
 from comfy.ldm.chroma_radiance.model import ChromaRadianceParams
 
-from concept_attention.hosts.comfyui.adapters import chroma
+from concept_attention.hosts.comfyui.adapters.chroma import Chroma
 
-from .double_stream import double_stream_row
+from .double_stream import tiny_double_stream
 
 _SIZES = {
     "image_model": "chroma",
@@ -40,7 +40,7 @@ _RADIANCE = {
 if "use_sequential_txt_ids" in ChromaRadianceParams.__dataclass_fields__:  # as of ComfyUI 0.33, not of 0.19
     _RADIANCE["use_sequential_txt_ids"] = True
 
-ROWS = (
-    double_stream_row("Chroma", chroma, "chroma", "Chroma", _SIZES),
-    double_stream_row("Chroma Radiance", chroma, "chroma", "ChromaRadiance", _RADIANCE, latent=(1, 3, 96, 64)),
+VARIANTS = (
+    tiny_double_stream("Chroma", Chroma(), "chroma", "Chroma", _SIZES),
+    tiny_double_stream("Chroma Radiance", Chroma(), "chroma", "ChromaRadiance", _RADIANCE, latent=(1, 3, 96, 64)),
 )

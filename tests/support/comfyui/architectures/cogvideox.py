@@ -1,4 +1,4 @@
-"""Rows of the CogVideoX adapter."""
+"""Tiny models of the CogVideoX adapter."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.adapters import cogvideox
 from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.adapters.cogvideox import CogVideoX
 
-from .row import Row
+from .tiny_architecture import TinyArchitecture
 
 _SIZES = {
     "image_model": "cogvideox",
@@ -27,14 +27,14 @@ _SIZES = {
 _LEARNED = {"use_learned_positional_embeddings": True, "use_rotary_positional_embeddings": False}
 
 
-def _first(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
+def _project(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
     return network.patch_embed.text_proj(embeddings.float())
 
 
-def _row(name: str, kind: str, grid: tuple[int, int, int], **config: Any) -> Row:
-    return Row(
+def _variant(name: str, kind: str, grid: tuple[int, int, int], **config: Any) -> TinyArchitecture:
+    return TinyArchitecture(
         name=name,
-        adapter=cogvideox,
+        adapter=CogVideoX(),
         architecture="cogvideox",
         kind=kind,
         config={**_SIZES, **config},
@@ -42,16 +42,16 @@ def _row(name: str, kind: str, grid: tuple[int, int, int], **config: Any) -> Row
         grid=grid,
         text_width=48,
         padded=226,
-        first=_first,
+        project=_project,
         swap=lambda arguments, concept: {**arguments, "encoder_hidden_states": concept},
         text_in=lambda arguments: arguments["encoder_hidden_states"],
         text_out=lambda output: output[1],
     )
 
 
-ROWS = (
-    _row("CogVideoX 5B", "CogVideoX_T2V", (3, 6, 4)),
-    _row("CogVideoX 2B", "CogVideoX_T2V", (3, 6, 4), **_LEARNED, sample_width=8, sample_height=12, sample_frames=9),
-    _row("CogVideoX 1.5 5B", "CogVideoX_T2V", (2, 6, 4), patch_size_t=2),
-    _row("CogVideoX 5B I2V", "CogVideoX_I2V", (3, 6, 4), in_channels=32),
+VARIANTS = (
+    _variant("CogVideoX 5B", "CogVideoX_T2V", (3, 6, 4)),
+    _variant("CogVideoX 2B", "CogVideoX_T2V", (3, 6, 4), **_LEARNED, sample_width=8, sample_height=12, sample_frames=9),
+    _variant("CogVideoX 1.5 5B", "CogVideoX_T2V", (2, 6, 4), patch_size_t=2),
+    _variant("CogVideoX 5B I2V", "CogVideoX_I2V", (3, 6, 4), in_channels=32),
 )

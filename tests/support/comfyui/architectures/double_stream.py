@@ -1,16 +1,16 @@
-"""What the rows of all models with the double-stream block of comfy/ldm/flux/layers.py have in common."""
+"""What tiny models with the double-stream block of comfy/ldm/flux/layers.py have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any
 
 from torch import Tensor
 
+from concept_attention.hosts.comfyui.adapters.adapter import Adapter
 from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
 
-from .row import Arguments, Row, at_position
+from .tiny_architecture import Arguments, TinyArchitecture, at_position
 
 SIZES = {
     "hidden_size": 128,
@@ -24,13 +24,13 @@ SIZES = {
 }
 
 
-def double_stream_row(
-    name: str, adapter: ModuleType, architecture: str, kind: str, config: Mapping[str, Any], **others: Any
-) -> Row:
-    """A row with text 48 wide; of a latent of 12 x 8 cells, two by two a token, if `others` do not say otherwise.
+def tiny_double_stream(
+    name: str, adapter: Adapter, architecture: str, kind: str, config: Mapping[str, Any], **others: Any
+) -> TinyArchitecture:
+    """A tiny model with text 48 wide and a latent of 12 x 8 pixels, 2x2 per token, unless `others` differ.
 
     Args:
-        others: fields of `Row`; and `position`, the text token whose place the concepts have.
+        others: fields of `TinyArchitecture`; and `position`, the text token whose position the concepts have.
     """
     position = others.pop("position", 0)
 
@@ -42,14 +42,14 @@ def double_stream_row(
         "latent": (1, 16, 12, 8),
         "grid": (1, 6, 4),
         "text_width": 48,
-        "first": _first,
+        "project": _project,
         "swap": swap,
         "text_in": lambda arguments: arguments["txt"],
         "text_out": lambda output: output[1],
         **others,
     }
-    return Row(name, adapter, architecture, kind, {**SIZES, **config}, **fields)
+    return TinyArchitecture(name, adapter, architecture, kind, {**SIZES, **config}, **fields)
 
 
-def _first(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
+def _project(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
     return network.txt_in(embeddings)

@@ -1,4 +1,4 @@
-"""Rows of the Flux 1 adapter."""
+"""Tiny models of the Flux 1 adapter."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.adapters import flux
-from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.adapters.block_call import BlockCall, ModuleCall
+from concept_attention.hosts.comfyui.adapters.flux import Flux
 
-from .double_stream import double_stream_row
-from .row import Row
+from .double_stream import tiny_double_stream
+from .tiny_architecture import TinyArchitecture
 
 _SIZES = {
     "image_model": "flux",
@@ -40,38 +40,41 @@ def _without_pooled_text(block: Any, network: Any, calls: Mapping[str, ModuleCal
         handle.remove()
 
 
-def _same_vector(network: Any, calls: Mapping[str, ModuleCall], rows: Any) -> Tensor:
-    return sum(call.output for call in calls.values())[rows]
+class _WithPooledText(Flux):
+    """Concepts have the prompt's pooled text, and so its modulation."""
+
+    def prepare(self, network: Any, call: BlockCall) -> Tensor:
+        return sum(part.output for part in call.calls.values())[call.rows]
 
 
 def _normalised_first(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
     return network.txt_in(network.txt_norm(embeddings))
 
 
-def _pooled_row(name: str, kind: str, guidance: bool) -> Row:
-    return double_stream_row(
+def _pooled_variant(name: str, kind: str, guidance: bool) -> TinyArchitecture:
+    return tiny_double_stream(
         name,
-        flux,
+        Flux(),
         "flux",
         kind,
         {**_SIZES, "guidance_embed": guidance},
         extra={"pooled_output": lambda _, generator: torch.randn(1, 32, generator=generator)},
         around=_without_pooled_text,
-        calm={"concept_modulation": _same_vector},
+        as_prompt=_WithPooledText(),
     )
 
 
-ROWS = (
-    _pooled_row("Flux.1 dev, Krea, Kontext, Fill, Canny, Depth", "Flux", guidance=True),
-    _pooled_row("Flux.1 schnell", "FluxSchnell", guidance=False),
-    double_stream_row("LongCat-Image", flux, "flux", "LongCatImage", _UNPOOLED),
-    double_stream_row(
+VARIANTS = (
+    _pooled_variant("Flux.1 dev, Krea, Kontext, Fill, Canny, Depth", "Flux", guidance=True),
+    _pooled_variant("Flux.1 schnell", "FluxSchnell", guidance=False),
+    tiny_double_stream("LongCat-Image", Flux(), "flux", "LongCatImage", _UNPOOLED),
+    tiny_double_stream(
         "Ovis-Image",
-        flux,
+        Flux(),
         "flux",
         "FluxSchnell",
         {**_UNPOOLED, "yak_mlp": True, "txt_norm": True},
-        first=_normalised_first,
+        project=_normalised_first,
         position=1,
     ),
 )

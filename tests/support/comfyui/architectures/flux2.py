@@ -1,11 +1,11 @@
-"""Rows of the Flux 2 adapter."""
+"""Tiny models of the Flux 2 adapter."""
 
 from __future__ import annotations
 
-from concept_attention.hosts.comfyui.adapters import flux2
+from concept_attention.hosts.comfyui.adapters.flux2 import Flux2
 
-from .double_stream import double_stream_row
-from .row import Row
+from .double_stream import tiny_double_stream
+from .tiny_architecture import TinyArchitecture
 
 _SIZES = {
     "image_model": "flux2",
@@ -26,9 +26,9 @@ _SIZES = {
 }
 
 
-def _row(name: str, guidance: bool, position: int) -> Row:
+def _variant(name: str, guidance: bool, position: int) -> TinyArchitecture:
     config = {**_SIZES, "guidance_embed": guidance}
-    return double_stream_row(name, flux2, "flux2", "Flux2", config, latent=(1, 128, 6, 4), position=position)
+    return tiny_double_stream(name, Flux2(), "flux2", "Flux2", config, latent=(1, 128, 6, 4), position=position)
 
 
-ROWS = (_row("Flux.2 dev", guidance=True, position=510), _row("Flux.2 Klein", guidance=False, position=3))
+VARIANTS = (_variant("Flux.2 dev", guidance=True, position=510), _variant("Flux.2 Klein", guidance=False, position=3))

@@ -1,4 +1,4 @@
-"""The row of the HiDream adapter."""
+"""Tiny models of the HiDream adapter."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.adapters import hidream
 from concept_attention.hosts.comfyui.adapters.block_call import BlockCall
+from concept_attention.hosts.comfyui.adapters.hidream import HiDream
 
-from .row import Arguments, Row
+from .tiny_architecture import Arguments, TinyArchitecture
 
 _BLOCKS, _SINGLE = 3, 1
 _EXTRA = 2  # Llama tokens there are more of than T5 tokens
@@ -22,24 +22,24 @@ def _swap(arguments: Arguments, concept: Tensor) -> Arguments:
     return {**arguments, "text_tokens": concept, "rope": rope}
 
 
-def _with_the_blocks_own_tokens(
-    block: Any, concept: Tensor, vec: None, image_k: Tensor, image_v: Tensor, call: BlockCall, key_bias: Tensor | None
-) -> tuple[Tensor, Any]:
-    """The prompt's last tokens are exchanged in every block for those of another Llama layer."""
-    text = call.arguments["text_tokens"][call.rows]
-    fresh = (text.shape[1] + _EXTRA) // 3  # T5, Llama's last layer, and this one: n, n and n, two of them longer
-    exchanged = torch.cat([concept[:, :-fresh], text[:, -fresh:]], dim=1)
-    return hidream.attend_concepts(block, exchanged, vec, image_k, image_v, call, key_bias)
+class _WithTheBlocksOwnTokens(HiDream):
+    """The prompt's last tokens are replaced in every block by those of another Llama layer."""
+
+    def concept_qkv(self, block: Any, concept: Tensor, call: BlockCall) -> tuple[Tensor, Tensor, Tensor, Any]:
+        text = call.arguments["text_tokens"][call.rows]
+        fresh = (text.shape[1] + _EXTRA) // 3  # T5, Llama's last layer, and this one: n, n and n, two of them longer
+        replaced = torch.cat([concept[:, :-fresh], text[:, -fresh:]], dim=1)
+        return super().concept_qkv(block, replaced, call)
 
 
 def _llama(tokens: int, generator: torch.Generator) -> Tensor:
     return torch.randn(1, _BLOCKS + _SINGLE, tokens + _EXTRA, 40, generator=generator)
 
 
-ROWS = (
-    Row(
+VARIANTS = (
+    TinyArchitecture(
         name="HiDream-I1",
-        adapter=hidream,
+        adapter=HiDream(),
         architecture="hidream",
         kind="HiDream",
         config={
@@ -66,11 +66,11 @@ ROWS = (
             "pooled_output": lambda _, generator: torch.randn(1, 64, generator=generator),
             "conditioning_llama3": _llama,
         },
-        first=lambda network, embeddings, calls: network.caption_projection[-1](embeddings),
+        project=lambda network, embeddings, calls: network.caption_projection[-1](embeddings),
         swap=_swap,
         text_in=lambda arguments: arguments["text_tokens"],
         text_out=lambda output: output[1],
         image_first=True,
-        calm={"attend_concepts": _with_the_blocks_own_tokens},
+        as_prompt=_WithTheBlocksOwnTokens(),
     ),
 )

@@ -1,4 +1,4 @@
-"""Rows of the HunyuanVideo adapter."""
+"""Tiny models of the HunyuanVideo adapter."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from concept_attention.hosts.comfyui.adapters import hunyuan_video
 from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.adapters.hunyuan_video import HunyuanVideo
 
-from .double_stream import double_stream_row
-from .row import Row
+from .double_stream import tiny_double_stream
+from .tiny_architecture import TinyArchitecture
 
 _SIZES = {
     "image_model": "hunyuan_video",
@@ -55,25 +55,25 @@ def _vision(tokens: int, generator: Generator) -> Any:
     return types.SimpleNamespace(last_hidden_state=torch.randn(1, 6, _VISION, generator=generator))
 
 
-def _row(name: str, kind: str, config: Mapping[str, Any], **others: Any) -> Row:
-    fields = {"first": _each_alone, "latent": (1, 16, 3, 8, 6), "grid": (3, 4, 3), **others}
-    return double_stream_row(name, hunyuan_video, "hunyuan_video", kind, {**_SIZES, **config}, **fields)
+def _variant(name: str, kind: str, config: Mapping[str, Any], **others: Any) -> TinyArchitecture:
+    fields = {"project": _each_alone, "latent": (1, 16, 3, 8, 6), "grid": (3, 4, 3), **others}
+    return tiny_double_stream(name, HunyuanVideo(), "hunyuan_video", kind, {**_SIZES, **config}, **fields)
 
 
-ROWS = (
-    _row(
+VARIANTS = (
+    _variant(
         "HunyuanVideo",
         "HunyuanVideo",
         {"guidance_embed": True},
         extra={"pooled_output": _pooled},
     ),
-    _row(
+    _variant(
         "HunyuanVideo I2V",
         "HunyuanVideoI2V",
         {"in_channels": 33},
         extra={"pooled_output": _pooled, "guiding_frame_index": lambda *_: 0},
     ),
-    _row(
+    _variant(
         "HunyuanVideo 1.5",
         "HunyuanVideo15",
         {
@@ -89,9 +89,9 @@ ROWS = (
         },
         latent=(1, 32, 3, 4, 3),
         extra={"pooled_output": lambda *_: None, "conditioning_byt5small": _glyphs, "clip_vision_output": _vision},
-        first=_each_alone_as_text,
+        project=_each_alone_as_text,
     ),
-    _row(
+    _variant(
         "HunyuanImage 2.1",
         "HunyuanImage21",
         {
@@ -107,7 +107,7 @@ ROWS = (
         grid=(1, 6, 4),
         extra={"conditioning_byt5small": _glyphs},
     ),
-    _row(
+    _variant(
         "HunyuanImage 2.1 refiner",
         "HunyuanImage21Refiner",
         {"in_channels": 128, "out_channels": 64, "patch_size": [1, 1, 1], "vec_in_dim": None},

@@ -1,4 +1,4 @@
-"""Rows of the Ideogram 4 adapter."""
+"""Tiny models of the Ideogram 4 adapter."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.adapters import ideogram4
 from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.adapters.ideogram4 import Ideogram4
 
-from .row import Arguments, Row, at_position
+from .tiny_architecture import Arguments, TinyArchitecture, at_position
 
 _TOKENS, _WORD = 24, 3  # a grid of 6 x 4; where a word lies in a real prompt
 
 
-def _first(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
+def _project(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
     text, _ = network.embed_image_indicator(torch.tensor([0, 1]))
     return network.llm_cond_proj(network.llm_cond_norm(embeddings)) + text
 
@@ -31,10 +31,10 @@ def _swap(arguments: Arguments, concept: Tensor) -> Arguments:
     return {**arguments, "x": torch.cat([concept, arguments["x"][:, length:]], dim=1), "freqs_cis": freqs}
 
 
-ROWS = (
-    Row(
+VARIANTS = (
+    TinyArchitecture(
         name="Ideogram 4",
-        adapter=ideogram4,
+        adapter=Ideogram4(),
         architecture="ideogram4",
         kind="Ideogram4",
         config={
@@ -53,7 +53,7 @@ ROWS = (
         latent=(1, 128, 6, 4),
         grid=(1, 6, 4),
         text_width=48,
-        first=_first,
+        project=_project,
         swap=_swap,
         text_in=lambda arguments: arguments["x"][:, : _length(arguments)],
         text_out=lambda output: output,

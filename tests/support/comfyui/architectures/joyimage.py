@@ -1,4 +1,4 @@
-"""The row of the JoyImage adapter."""
+"""Tiny models of the JoyImage adapter."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.adapters import joyimage
 from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.adapters.joyimage import JoyImage
 
-from .row import Arguments, Row
+from .tiny_architecture import Arguments, TinyArchitecture
 
 
-def _first(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
+def _project(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
     return network.condition_embedder.text_embedder(embeddings)
 
 
@@ -21,9 +21,9 @@ def _swap(arguments: Arguments, concept: Tensor) -> Arguments:
     return {**arguments, "encoder_hidden_states": concept}
 
 
-JOY = Row(
+JOY = TinyArchitecture(
     name="JoyImage, Edit",
-    adapter=joyimage,
+    adapter=JoyImage(),
     architecture="joyimage",
     kind="JoyImage",
     config={
@@ -38,10 +38,10 @@ JOY = Row(
     latent=(1, 16, 1, 12, 8),
     grid=(1, 6, 4),
     text_width=48,
-    first=_first,
+    project=_project,
     swap=_swap,
     text_in=lambda arguments: arguments["encoder_hidden_states"],
     text_out=lambda output: output[1],
     image_first=True,
 )
-ROWS = (JOY,)
+VARIANTS = (JOY,)

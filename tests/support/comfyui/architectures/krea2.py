@@ -1,4 +1,4 @@
-"""Rows of the Krea 2 adapter."""
+"""Tiny models of the Krea 2 adapter."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.adapters import krea2
 from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.adapters.krea2 import Krea2
 
-from .row import Arguments, Row, at_position
+from .tiny_architecture import Arguments, TinyArchitecture, at_position
 
 _TOKENS = 24  # a grid of 6 x 4
 _LAYERS, _WIDTH = 3, 40  # of the text encoder's
@@ -30,14 +30,14 @@ _SIZES = {
 }
 
 
-def _first(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
+def _project(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
     """Every concept fused by itself."""
     each = [embedding.unflatten(-1, (_LAYERS, _WIDTH))[:, None] for embedding in embeddings.unbind(1)]
     return torch.cat([network.txtmlp(network.txtfusion(one)) for one in each], dim=1)
 
 
-def make_row(references: int = 0, **changes: Any) -> Row:
-    """A row with that many tokens of reference pictures, which come after the picture's."""
+def make_tiny(references: int = 0, **changes: Any) -> TinyArchitecture:
+    """A tiny model with that many tokens of reference images, which come after the generated image's."""
 
     def length(arguments: Arguments) -> int:
         return arguments["x"].shape[1] - references - _TOKENS
@@ -53,17 +53,17 @@ def make_row(references: int = 0, **changes: Any) -> Row:
             swapped["timestep_zero_index"] += count - before
         return swapped
 
-    return Row(
+    return TinyArchitecture(
         **{
             "name": "Krea 2",
-            "adapter": krea2,
+            "adapter": Krea2(),
             "architecture": "krea2",
             "kind": "Krea2",
             "config": _SIZES,
             "latent": (1, 16, 1, 12, 8),
             "grid": (1, 6, 4),
             "text_width": _LAYERS * _WIDTH,
-            "first": _first,
+            "project": _project,
             "swap": swap,
             "text_in": lambda arguments: arguments["x"][:, : length(arguments)],
             "text_out": lambda output: output,
@@ -72,4 +72,4 @@ def make_row(references: int = 0, **changes: Any) -> Row:
     )
 
 
-ROWS = (make_row(),)
+VARIANTS = (make_tiny(),)

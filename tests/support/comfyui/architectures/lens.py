@@ -1,4 +1,4 @@
-"""The row of the Lens adapter."""
+"""Tiny models of the Lens adapter."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.adapters import lens
 from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.adapters.lens import Lens
 
-from .row import Arguments, Row
+from .tiny_architecture import Arguments, TinyArchitecture
 
 
-def _first(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
+def _project(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
     """Two layers of the text encoder side by side."""
     one, other = network.txt_norm
     return network.txt_in(torch.cat([one(embeddings[..., :24]), other(embeddings[..., 24:])], dim=-1))
@@ -31,9 +31,9 @@ def _swap(arguments: Arguments, concept: Tensor) -> Arguments:
     }
 
 
-LENS = Row(
+LENS = TinyArchitecture(
     name="Lens",
-    adapter=lens,
+    adapter=Lens(),
     architecture="lens",
     kind="Lens",
     config={
@@ -49,10 +49,10 @@ LENS = Row(
     latent=(1, 128, 6, 4),
     grid=(1, 6, 4),
     text_width=48,
-    first=_first,
+    project=_project,
     swap=_swap,
     text_in=lambda arguments: arguments["encoder_hidden_states"],
     text_out=lambda output: output[0],
     image_first=True,
 )
-ROWS = (LENS,)
+VARIANTS = (LENS,)

@@ -1,4 +1,4 @@
-"""Rows of the Lumina adapter."""
+"""Tiny models of the Lumina adapter."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.adapters import lumina
 from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.adapters.lumina import Lumina
 
-from .row import Arguments, Row, at_position
+from .tiny_architecture import Arguments, TinyArchitecture, at_position
 
 _TOKENS = 24  # a grid of 6 x 4
-_PADDED = 32  # Z-Image fills captions and pictures up to a multiple of that many tokens
+_PADDED = 32  # Z-Image pads captions and images to a multiple of that many tokens
 _LUMINA = {
     "image_model": "lumina2",
     "patch_size": 2,
@@ -51,7 +51,7 @@ _PIXELS = {
 }
 
 
-def _first(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
+def _project(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
     """Every concept through the refiner by itself, where its position makes no difference."""
     rotation = network.rope_embedder(torch.ones(1, 1, 3)).movedim(1, 2)
     refined = []
@@ -63,16 +63,16 @@ def _first(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) ->
     return torch.cat(refined, dim=1)
 
 
-def make_row(
+def make_tiny(
     name: str, architecture: str, kind: str, position: int, text: int | None = None, earlier: int = 0, **changes: Any
-) -> Row:
-    """A row.
+) -> TinyArchitecture:
+    """A tiny model.
 
     Args:
-        name, architecture, kind, changes: of the row.
+        name, architecture, kind, changes: see `TinyArchitecture`.
         position: of the concepts in the caption.
-        text: tokens of all captions with their padding; None is what the picture's tokens leave.
-        earlier: tokens of those that come before the picture's own, the captions of reference pictures.
+        text: tokens of all captions with their padding; None is what the image's tokens leave.
+        earlier: tokens of the captions of reference images, which come before the generated image's.
     """
 
     def length(arguments: Arguments) -> int:
@@ -90,17 +90,17 @@ def make_row(
             swapped["timestep_zero_index"] = [(start - before + count, stop - before + count), (0, count)]
         return swapped
 
-    return Row(
+    return TinyArchitecture(
         **{
             "name": name,
-            "adapter": lumina,
+            "adapter": Lumina(),
             "architecture": architecture,
             "kind": kind,
             "config": _LUMINA,
             "latent": (1, 16, 12, 8),
             "grid": (1, 6, 4),
             "text_width": 48,
-            "first": _first,
+            "project": _project,
             "swap": swap,
             "text_in": lambda arguments: arguments["x"][:, : length(arguments)],
             "text_out": lambda output: output,
@@ -109,9 +109,9 @@ def make_row(
     )
 
 
-ROWS = (
-    make_row("Lumina Image 2.0", "lumina2", "Lumina2", position=1),
-    make_row(
+VARIANTS = (
+    make_tiny("Lumina Image 2.0", "lumina2", "Lumina2", position=1),
+    make_tiny(
         "NewBie",
         "lumina2",
         "Lumina2",
@@ -119,8 +119,8 @@ ROWS = (
         config={**_LUMINA, "clip_text_dim": 40},
         extra={"pooled_output": lambda _, generator: torch.randn(1, 40, generator=generator)},
     ),
-    make_row("Z-Image, Z-Image Turbo", "z_image", "ZImage", position=3, text=_PADDED, config=Z_IMAGE),
-    make_row(
+    make_tiny("Z-Image, Z-Image Turbo", "z_image", "ZImage", position=3, text=_PADDED, config=Z_IMAGE),
+    make_tiny(
         "Z-Image in pixel space",
         "z_image",
         "ZImagePixelSpace",

@@ -1,4 +1,4 @@
-"""The models that README lists, from the table of architectures: what each adapter says of its model in full size.
+"""The table of models in README, made from all tiny architectures: what each adapter says of its full-size model.
 
 python -m tests.support.comfyui.architectures.matrix --write
 """
@@ -16,12 +16,12 @@ from ..boot import PROJECT, boot
 if TYPE_CHECKING:
     from concept_attention.hosts.architecture import Architecture
 
-    from .row import Row
+    from .tiny_architecture import TinyArchitecture
 
 README = PROJECT / "README.md"
 COMMAND = "python -m tests.support.comfyui.architectures.matrix --write"
 BEGIN, END = f"<!-- Made by `{COMMAND}`. -->", "<!-- End of what was made. -->"
-HEAD = ("| Model | Makes | Joint blocks looked at by default | Mode | diffusers |", "|---|---|---|---|---|")
+HEAD = ("| Model | Makes | Joint blocks used by default | Mode | diffusers |", "|---|---|---|---|---|")
 
 
 class Known(NamedTuple):
@@ -36,7 +36,7 @@ class Known(NamedTuple):
     diffusers: str = ""
 
 
-# By the name of a row. Nothing is known of a row that is not here.
+# By the name of a tiny architecture. Nothing is known of one that is not here.
 KNOWN: Mapping[str, Known] = {
     "Flux.1 dev, Krea, Kontext, Fill, Canny, Depth": Known([{"depth": 19}], "FluxTransformer2DModel"),
     "Flux.1 schnell": Known([{"depth": 19}], "FluxTransformer2DModel"),
@@ -80,26 +80,26 @@ KNOWN: Mapping[str, Known] = {
 
 
 def matrix() -> str:
-    """The table in Markdown; a line per row, in the order of the registry."""
-    from .table import ROWS
+    """The table in Markdown; a row per architecture, in the order of the registry."""
+    from .catalogue import TINY_ARCHITECTURES
 
-    return "\n".join([*HEAD, *map(line, ROWS)])
+    return "\n".join([*HEAD, *map(line, TINY_ARCHITECTURES)])
 
 
-def line(row: Row) -> str:
-    """One row; no weights are made for it."""
+def line(tiny: TinyArchitecture) -> str:
+    """One row of the table; no weights are made for it."""
     from concept_attention.scores import resolve_mode
 
-    known = KNOWN.get(row.name, Known([]))
+    known = KNOWN.get(tiny.name, Known([]))
     described = [
-        row.adapter.describe(dataclasses.replace(row, config={**row.config, **sizes}).build(device="meta"))
+        tiny.adapter.describe(dataclasses.replace(tiny, config={**tiny.config, **sizes}).build(device="meta"))
         for sizes in known.sizes or [{}]
     ]
     blocks = [_default_layers(one) for one in described] if known.sizes else ["?"]
-    makes = "videos" if described[0].frames_per_latent else "pictures"
+    makes = "videos" if described[0].frames_per_latent else "images"
     mode = resolve_mode("auto", described[0].name).name
     return (
-        f"| {row.name} | {makes} | {', '.join(blocks)} | {mode} | {'yes' if _in_diffusers(known.diffusers) else ''} |"
+        f"| {tiny.name} | {makes} | {', '.join(blocks)} | {mode} | {'yes' if _in_diffusers(known.diffusers) else ''} |"
     )
 
 

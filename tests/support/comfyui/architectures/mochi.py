@@ -1,4 +1,4 @@
-"""Rows of the Mochi adapter."""
+"""Tiny models of the Mochi adapter."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.adapters import mochi
 from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.adapters.mochi import Mochi
 
-from .row import Arguments, Row
+from .tiny_architecture import Arguments, TinyArchitecture
 
 _PADDING = 2  # of the prompt's last tokens
 
 
-def _first(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
+def _project(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
     return network.t5_yproj(embeddings)
 
 
@@ -33,10 +33,10 @@ def _text(arguments: Arguments) -> Tensor:
     return arguments["y"][:, : arguments["crop_y"]]
 
 
-ROWS = (
-    Row(
+VARIANTS = (
+    TinyArchitecture(
         name="Mochi 1",
-        adapter=mochi,
+        adapter=Mochi(),
         architecture="mochi",
         kind="GenmoMochi",
         config={
@@ -68,7 +68,7 @@ ROWS = (
         grid=(3, 6, 4),
         text_width=64,
         extra={"attention_mask": _mask},
-        first=_first,
+        project=_project,
         swap=_swap,
         text_in=_text,
         text_out=lambda output: output[1],

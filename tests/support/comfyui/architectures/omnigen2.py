@@ -1,4 +1,4 @@
-"""Rows of the OmniGen 2 adapter."""
+"""Tiny models of the OmniGen 2 adapter."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.adapters import omnigen2
 from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.adapters.omnigen2 import OmniGen2
 
-from .row import Arguments, Row, at_position
+from .tiny_architecture import Arguments, TinyArchitecture, at_position
 
 _TOKENS, _WORD = 24, 23  # a grid of 6 x 4; where a word lies in a real prompt
 _SIZES = {
@@ -34,7 +34,7 @@ _SIZES = {
 }
 
 
-def _first(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
+def _project(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
     """Every concept through the refiner by itself, where its position makes no difference."""
     refined = []
     for embedding in embeddings.unbind(1):
@@ -45,8 +45,8 @@ def _first(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) ->
     return torch.cat(refined, dim=1)
 
 
-def make_row(references: int = 0, **changes: Any) -> Row:
-    """A row with that many tokens of reference pictures, which come before the picture's."""
+def make_tiny(references: int = 0, **changes: Any) -> TinyArchitecture:
+    """A tiny model with that many tokens of reference images, which come before the generated image's."""
 
     def length(arguments: Arguments) -> int:
         return arguments["hidden_states"].shape[1] - references - _TOKENS
@@ -57,10 +57,10 @@ def make_row(references: int = 0, **changes: Any) -> Row:
         pe = at_position(arguments["image_rotary_emb"], 1, before, concept.shape[1], position)
         return {**arguments, "hidden_states": torch.cat([concept, tokens[:, before:]], dim=1), "image_rotary_emb": pe}
 
-    return Row(
+    return TinyArchitecture(
         **{
             "name": "OmniGen 2",
-            "adapter": omnigen2,
+            "adapter": OmniGen2(),
             "architecture": "omnigen2",
             "kind": "Omnigen2",
             "config": _SIZES,
@@ -68,14 +68,14 @@ def make_row(references: int = 0, **changes: Any) -> Row:
             "grid": (1, 6, 4),
             "text_width": 48,
             "extra": {"attention_mask": lambda tokens, _: torch.ones(1, tokens, dtype=torch.long)},
-            "first": _first,
+            "project": _project,
             "swap": swap,
             "text_in": lambda arguments: arguments["hidden_states"][:, : length(arguments)],
             "text_out": lambda output: output,
-            "picture_last": True,
+            "target_last": True,
             **changes,
         }
     )
 
 
-ROWS = (make_row(),)
+VARIANTS = (make_tiny(),)

@@ -1,8 +1,8 @@
-"""What concepts should score, found by running the host's own joint blocks with the concepts in the prompt's place.
+"""Expected scores of concepts, from the host's own joint blocks run with the concepts instead of the prompt.
 
 Concept attention lets concepts see the image and each other, never the prompt. That is what a joint block does with a
-prompt that consists of the concepts: its text rows are the concepts' attention output, and its text output the updated
-concepts. The image tokens that go into every block are those of the real run. None of the adapters' code takes part.
+prompt that consists of the concepts: its text tokens are the concepts' attention output, and its text output the
+updated concepts. The image tokens that go into every block are those of the real run. No adapter code takes part.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall, name
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.recording.recording import Recording
 
-from ..naive import naive_scores
+from ...numbers import naive_scores
 from ..recording_spy import recording_of
-from .row import Arguments, Row
+from .tiny_architecture import Arguments, TinyArchitecture
 
 OVERRIDE = "optimized_attention_override"
 
@@ -96,40 +96,40 @@ def spied(model: ModelPatcher, blocks_of: Callable[[Any], Any], look: Callable[[
 
 
 def recorded_and_expected(
-    row: Row, model: ModelPatcher, settings: Settings, **options: Any
+    tiny: TinyArchitecture, model: ModelPatcher, settings: Settings, **options: Any
 ) -> tuple[Recording, Tensor]:
     """A recording of all layers and steps, without guidance, and the scores it should have, (S, L, B, C, N)."""
     expected: list[Tensor] = []
 
     def look(network: Any, passed: Passed) -> None:
-        blocks = row.adapter.joint_blocks(network)
-        expected.append(expected_scores(row, network, blocks, passed, settings.encoded.embeddings))
+        blocks = tiny.adapter.joint_blocks(network)
+        expected.append(expected_scores(tiny, network, blocks, passed, settings.encoded.embeddings))
 
-    recording = recording_of(spied(model, row.adapter.joint_blocks, look), settings, **options)
+    recording = recording_of(spied(model, tiny.adapter.joint_blocks, look), settings, **options)
     return recording, torch.stack(expected)
 
 
 @torch.no_grad()
-def expected_scores(row: Row, network: Any, blocks: Any, passed: Passed, embeddings: Tensor) -> Tensor:
+def expected_scores(tiny: TinyArchitecture, network: Any, blocks: Any, passed: Passed, embeddings: Tensor) -> Tensor:
     """Scores of every layer, (L, B, C, N), for concepts with these embeddings, (C, E); every padding token is there."""
-    asked, tokens = len(embeddings), math.prod(row.grid)
-    embeddings = F.pad(embeddings, (0, 0, 0, max(0, row.padded - asked)))
+    asked, tokens = len(embeddings), math.prod(tiny.grid)
+    embeddings = F.pad(embeddings, (0, 0, 0, max(0, tiny.padded - asked)))
     count = len(embeddings)
     images = []
     for arguments, output in zip(passed.arguments, passed.attended, strict=True):
-        image = output if row.image_first else output[:, row.text_in(arguments).shape[1] :]
-        images.append(image[:, -tokens:] if row.picture_last else image[:, :tokens])
+        image = output if tiny.image_first else output[:, tiny.text_in(arguments).shape[1] :]
+        images.append(image[:, -tokens:] if tiny.target_last else image[:, :tokens])
     batch = images[0].shape[0]
     embeddings = embeddings.to(images[0])[None].repeat(batch, 1, 1)
-    concept = row.first(network, embeddings, passed.calls).to(embeddings).expand(batch, -1, -1)
+    concept = tiny.project(network, embeddings, passed.calls).to(embeddings).expand(batch, -1, -1)
     concepts = []
     for block, arguments in zip(blocks, passed.arguments, strict=True):
-        swapped = row.swap(_copied(arguments), concept.clone())
-        with row.around(block, network, passed.calls), observing(network, [block]) as again:
+        swapped = tiny.swap(_copied(arguments), concept.clone())
+        with tiny.around(block, network, passed.calls), observing(network, [block]) as again:
             output = block(**swapped)
         attended = again.attended[0]
-        concepts.append(attended[:, -count:] if row.image_first else attended[:, :count])
-        following = row.text_out(output)
+        concepts.append(attended[:, -count:] if tiny.image_first else attended[:, :count])
+        following = tiny.text_out(output)
         concept = concept if following is None else following[:, :count]
     return naive_scores(images, concepts)[:, :, :asked]
 

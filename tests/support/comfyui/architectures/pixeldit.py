@@ -1,4 +1,4 @@
-"""Rows of the PixelDiT adapter."""
+"""Tiny models of the PixelDiT adapter."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.adapters import pixeldit
 from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.adapters.pixeldit import PixelDiT
 
-from .row import Arguments, Row
+from .tiny_architecture import Arguments, TinyArchitecture
 
 _SIZES = {
     "num_groups": 2,
@@ -26,7 +26,7 @@ _SIZES = {
 _LOW_QUALITY = {"lq_latent_channels": 16, "lq_hidden_dim": 8, "lq_num_res_blocks": 1}
 
 
-def _first(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
+def _project(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
     return network.y_embedder(embeddings) + network.y_pos_embedding[:, 1:2]
 
 
@@ -34,10 +34,10 @@ def _swap(arguments: Arguments, concept: Tensor) -> Arguments:
     return {**arguments, "y": concept, "pos_txt": arguments["pos_txt"][[1] * concept.shape[1]]}
 
 
-def _row(name: str, kind: str, config: Any, extra: Any) -> Row:
-    return Row(
+def _variant(name: str, kind: str, config: Any, extra: Any) -> TinyArchitecture:
+    return TinyArchitecture(
         name=name,
-        adapter=pixeldit,
+        adapter=PixelDiT(),
         architecture="pixeldit",
         kind=kind,
         config={**_SIZES, **config},
@@ -45,15 +45,15 @@ def _row(name: str, kind: str, config: Any, extra: Any) -> Row:
         grid=(1, 6, 4),
         text_width=48,
         extra=extra,
-        first=_first,
+        project=_project,
         swap=_swap,
         text_in=lambda arguments: arguments["y"],
         text_out=lambda output: output[1],
     )
 
 
-TEXT = _row("PixelDiT", "PixelDiTT2I", {"image_model": "pixeldit_t2i"}, {})
-DECODER = _row(
+TEXT = _variant("PixelDiT", "PixelDiTT2I", {"image_model": "pixeldit_t2i"}, {})
+DECODER = _variant(
     "PiD",
     "PiD",
     {"image_model": "pid", **_LOW_QUALITY},
@@ -62,4 +62,4 @@ DECODER = _row(
         "degrade_sigma": lambda _, generator: torch.full((1,), 0.1),
     },
 )
-ROWS = (TEXT, DECODER)
+VARIANTS = (TEXT, DECODER)

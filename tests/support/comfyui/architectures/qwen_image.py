@@ -1,4 +1,4 @@
-"""Rows of the Qwen-Image adapter."""
+"""Tiny models of the Qwen-Image adapter."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.adapters import qwen_image
 from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
+from concept_attention.hosts.comfyui.adapters.qwen_image import QwenImage
 
-from .row import Arguments, Row, at_position
+from .tiny_architecture import Arguments, TinyArchitecture, at_position
 
 _SIZES = {
     "image_model": "qwen_image",
@@ -33,7 +33,7 @@ _MAGE_SIZES = {
 }
 
 
-def _first(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
+def _project(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) -> Tensor:
     return network.txt_in(network.txt_norm(embeddings))
 
 
@@ -48,24 +48,28 @@ def _swap(arguments: Arguments, concept: Tensor) -> Arguments:
     }
 
 
-def _row(name: str, architecture: str, kind: str, config: Any, latent: Any, grid: tuple[int, int, int]) -> Row:
-    return Row(
+def _variant(
+    name: str, architecture: str, kind: str, config: Any, latent: Any, grid: tuple[int, int, int]
+) -> TinyArchitecture:
+    return TinyArchitecture(
         name=name,
-        adapter=qwen_image,
+        adapter=QwenImage(),
         architecture=architecture,
         kind=kind,
         config=config,
         latent=latent,
         grid=grid,
         text_width=48,
-        first=_first,
+        project=_project,
         swap=_swap,
         text_in=lambda arguments: arguments["encoder_hidden_states"],
         text_out=lambda output: output[0],
     )
 
 
-IMAGE = _row("Qwen-Image, Edit", "qwen_image", "QwenImage", _SIZES, (1, 16, 1, 12, 8), (1, 6, 4))
-LAYERED = _row("Qwen-Image Layered", "qwen_image", "QwenImage", {**_SIZES, **_LAYERED}, (1, 16, 3, 8, 12), (3, 4, 6))
-MAGE = _row("Mage-Flow", "mage_flow", "MageFlow", _MAGE_SIZES, (1, 128, 6, 4), (1, 6, 4))
-ROWS = (IMAGE, LAYERED, MAGE)
+IMAGE = _variant("Qwen-Image, Edit", "qwen_image", "QwenImage", _SIZES, (1, 16, 1, 12, 8), (1, 6, 4))
+LAYERED = _variant(
+    "Qwen-Image Layered", "qwen_image", "QwenImage", {**_SIZES, **_LAYERED}, (1, 16, 3, 8, 12), (3, 4, 6)
+)
+MAGE = _variant("Mage-Flow", "mage_flow", "MageFlow", _MAGE_SIZES, (1, 128, 6, 4), (1, 6, 4))
+VARIANTS = (IMAGE, LAYERED, MAGE)

@@ -1,4 +1,4 @@
-"""Rows of the SD3 adapter."""
+"""Tiny models of the SD3 adapter."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_attention.hosts.comfyui.adapters import sd3
+from concept_attention.hosts.comfyui.adapters.sd3 import SD3
 
-from .row import Arguments, Row
+from .tiny_architecture import Arguments, TinyArchitecture
 
 _BLOCKS = 3  # and as many heads of width 64: sizes of this family follow from each other
 
@@ -19,10 +19,10 @@ def _swap(arguments: Arguments, concept: Tensor) -> Arguments:
     return {**arguments, "context": concept, "x": x}
 
 
-def _row(name: str, **config: Any) -> Row:
-    return Row(
+def _variant(name: str, **config: Any) -> TinyArchitecture:
+    return TinyArchitecture(
         name=name,
-        adapter=sd3,
+        adapter=SD3(),
         architecture="sd3",
         kind="SD3",
         config={
@@ -43,15 +43,15 @@ def _row(name: str, **config: Any) -> Row:
         grid=(1, 6, 4),
         text_width=48,
         extra={"pooled_output": lambda _, generator: torch.randn(1, 64, generator=generator)},
-        first=lambda network, embeddings, calls: network.context_embedder(embeddings),
+        project=lambda network, embeddings, calls: network.context_embedder(embeddings),
         swap=_swap,
         text_in=lambda arguments: arguments["args"][0],
         text_out=lambda output: output[0],
     )
 
 
-ROWS = (
-    _row("Stable Diffusion 3 medium"),
-    _row("Stable Diffusion 3.5 large, large turbo", qk_norm="rms"),
-    _row("Stable Diffusion 3.5 medium", qk_norm="rms", x_block_self_attn_layers=[0, 1]),
+VARIANTS = (
+    _variant("Stable Diffusion 3 medium"),
+    _variant("Stable Diffusion 3.5 large, large turbo", qk_norm="rms"),
+    _variant("Stable Diffusion 3.5 medium", qk_norm="rms", x_block_self_attn_layers=[0, 1]),
 )

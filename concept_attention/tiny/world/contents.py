@@ -1,4 +1,4 @@
-"""What the landscape world contains: its labels, colours and rules of what may stand where."""
+"""Contents of the landscape world: its labels and colours, and what may appear where."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ NATURAL_COLORS: Mapping[str, tuple[Color, ...]] = {
     "rock": ((124, 120, 118), (106, 106, 112), (138, 128, 118)),
 }
 
-# Colours that would melt into what is behind the object.
+# Colours too similar to what is behind the object.
 _HIDDEN_ON = {"grass": "green", "sand": "yellow", "water": "blue", "snow": "white"}
 _HIDDEN_IN = {"day": "blue", "sunset": "orange", "night": "blue"}
 
 
 def color_words(name: str, ground: str, time: Time) -> tuple[str, ...]:
-    """Colour words an object may have before this ground and sky; none if it is never named by colour."""
+    """Colour words that an object may have on this ground at this time; none if its colour is never named."""
     hidden = _HIDDEN_IN[time] if name in FLYING else _HIDDEN_ON[ground]
     return tuple(word for word in OBJECT_COLORS.get(name, ()) if word != hidden)
 

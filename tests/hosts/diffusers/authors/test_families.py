@@ -13,15 +13,7 @@ from PIL import Image
 import concept_attention
 from concept_attention.concepts import parse_concepts
 from concept_attention.heatmaps.heatmaps import make_heatmaps
-from concept_attention.hosts.diffusers.authors import (
-    cogvideox as pipelines_cogvideox,
-)
-from concept_attention.hosts.diffusers.authors import (
-    flux2 as pipelines_flux2,
-)
-from concept_attention.hosts.diffusers.authors import (
-    sd3 as pipelines_sd3,
-)
+from concept_attention.hosts.diffusers.authors import base
 from concept_attention.hosts.diffusers.encode import encode_concepts
 from concept_attention.hosts.diffusers.generation import generate
 
@@ -29,7 +21,7 @@ from ....support.diffusers.small_pipelines import make_cogvideox_pipeline, make_
 
 CONCEPTS = ["house", "a red tree", "sky"]
 SIZE: dict[str, Any] = {"width": 64, "height": 48}
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -60,27 +52,27 @@ def drawn(values: torch.Tensor) -> np.ndarray:
     "method, names",
     [
         (
-            pipelines_sd3.ConceptAttentionSD3Pipeline.generate_image,
+            concept_attention.ConceptAttentionSD3Pipeline.generate_image,
             "prompt concepts height width num_inference_steps guidance_scale seed layer_indices timestep_indices "
             "return_pil_heatmaps softmax cmap cache_vectors",
         ),
         (
-            pipelines_sd3.ConceptAttentionSD3Pipeline.encode_image,
+            concept_attention.ConceptAttentionSD3Pipeline.encode_image,
             "image prompt concepts height width num_inference_steps timestep_index layer_indices seed "
             "return_pil_heatmaps softmax cmap cache_vectors",
         ),
         (
-            pipelines_flux2.ConceptAttentionFlux2Pipeline.generate_image,
+            concept_attention.ConceptAttentionFlux2Pipeline.generate_image,
             "prompt concepts width height num_inference_steps guidance seed layer_indices timesteps "
             "return_pil_heatmaps softmax softmax_temperature cmap cache_vectors",
         ),
         (
-            pipelines_flux2.ConceptAttentionFlux2Pipeline.encode_image,
+            concept_attention.ConceptAttentionFlux2Pipeline.encode_image,
             "image concepts prompt width height layer_indices num_steps noise_timestep seed "
             "return_pil_heatmaps softmax softmax_temperature cmap cache_vectors",
         ),
         (
-            pipelines_cogvideox.ConceptAttentionCogVideoXPipeline.generate_video,
+            concept_attention.ConceptAttentionCogVideoXPipeline.generate_video,
             "prompt negative_prompt concepts height width num_frames num_inference_steps guidance_scale "
             "concept_attention_kwargs cache_vectors layer_indices timestep_indices",
         ),
@@ -112,11 +104,11 @@ def test_sd3_reads_by_clip_and_draws_seeds_if_asked(sd3: Any) -> None:
 
 
 def test_sd3_encodes_at_a_step_from_the_end(sd3: Any) -> None:
-    found = sd3.encode_image(PICTURE, "a house", CONCEPTS, seed=1, **SIZE)
+    found = sd3.encode_image(IMAGE, "a house", CONCEPTS, seed=1, **SIZE)
     assert found.recording.sigmas == pytest.approx((0.6022,), abs=1e-4)
-    assert sd3.encode_image(PICTURE, "", CONCEPTS, timestep_index=0, **SIZE).recording.sigmas == (1.0,)
+    assert sd3.encode_image(IMAGE, "", CONCEPTS, timestep_index=0, **SIZE).recording.sigmas == (1.0,)
     with pytest.raises(ValueError, match=r"-1 does not exist: a schedule of num_steps=4 has 0 to 3"):
-        sd3.encode_image(PICTURE, "", CONCEPTS, timestep_index=-5, **SIZE)
+        sd3.encode_image(IMAGE, "", CONCEPTS, timestep_index=-5, **SIZE)
 
 
 def test_flux2_averages_the_last_third_of_the_steps_but_the_last(flux2: Any) -> None:
@@ -140,10 +132,8 @@ def test_flux2_averages_the_last_third_of_the_steps_but_the_last(flux2: Any) -> 
 
 
 def test_flux2_encodes_at_its_shifted_schedule(flux2: Any) -> None:
-    from concept_attention.hosts.diffusers.pipelines.flux2 import schedule_sigma
-
-    found = flux2.encode_image(PICTURE, CONCEPTS, **SIZE)
-    assert found.recording.sigmas == (schedule_sigma(flux2.pipeline, 4, 2, 12),)
+    found = flux2.encode_image(IMAGE, CONCEPTS, **SIZE)
+    assert found.recording.sigmas == (flux2.family.schedule_sigma(flux2.pipeline, 4, 2, 12),)
     assert found.image.size == (64, 48) and len(found.concept_heatmaps) == 3
 
 
@@ -178,15 +168,14 @@ def test_what_only_the_heatmaps_would_refuse_is_refused_before(sd3: Any, cogvide
 @pytest.mark.parametrize(
     "name, given",
     [
-        ("ConceptAttentionSD3Pipeline", (("stabilityai/stable-diffusion-3.5-large-turbo", "auto", "auto"), {})),
-        ("ConceptAttentionFlux2Pipeline", (("flux.2-dev", "auto"), {"offload": "none"})),
-        ("ConceptAttentionCogVideoXPipeline", (("THUDM/CogVideoX-5b", "auto"), {"offload": "none"})),
+        ("ConceptAttentionSD3Pipeline", ("stabilityai/stable-diffusion-3.5-large-turbo", "auto", "auto", "none")),
+        ("ConceptAttentionFlux2Pipeline", ("flux.2-dev", "auto", "auto", "none")),
+        ("ConceptAttentionCogVideoXPipeline", ("THUDM/CogVideoX-5b", "auto", "auto", "none")),
     ],
 )
 def test_the_authors_model_is_loaded_by_default(monkeypatch: pytest.MonkeyPatch, name: str, given: Any) -> None:
     asked: list[Any] = []
-    home = inspect.getmodule(getattr(concept_attention, name))
-    monkeypatch.setattr(home, "load_pipeline", lambda *args, **options: asked.append((args, options)))
+    monkeypatch.setattr(base, "load_pipeline", lambda *args: asked.append(args))
     with pytest.raises(ValueError, match=rf"^{name} needs a .*Pipeline, got a NoneType\."):
         getattr(concept_attention, name)()
     assert asked == [given]
@@ -199,9 +188,9 @@ def test_a_dtype_of_torch_is_taken(monkeypatch: pytest.MonkeyPatch, sd3: Any) ->
         asked.append(args)
         return sd3.pipeline
 
-    monkeypatch.setattr(pipelines_sd3, "load_pipeline", load)
-    pipelines_sd3.ConceptAttentionSD3Pipeline("folder", "cpu", torch.bfloat16)
-    assert asked == [("folder", "cpu", "bfloat16")]
+    monkeypatch.setattr(base, "load_pipeline", load)
+    concept_attention.ConceptAttentionSD3Pipeline("folder", "cpu", torch.bfloat16)
+    assert asked == [("folder", "cpu", "bfloat16", "none")]
 
 
 def test_the_first_token_is_the_authors_and_phrases_can_be_read_whole(cogvideox: Any) -> None:

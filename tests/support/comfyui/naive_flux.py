@@ -10,29 +10,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    """Largest difference, as a share of the largest expected number."""
-    assert found.shape == expected.shape, (found.shape, expected.shape)
-    return float((found.double() - expected.double()).abs().max() / expected.double().abs().max())
-
-
-def naive_scores(images: list[Tensor], concepts: list[Tensor]) -> Tensor:
-    """Dot products of every layer, (L, B, C, N)."""
-    return torch.stack([torch.einsum("bnd,bcd->bcn", i, c) for i, c in zip(images, concepts, strict=True)])
-
-
 @torch.no_grad()
 def naive_flux(network: Any, inputs: dict[str, Any], embeddings: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """The joint blocks' attention outputs of the picture's tokens and of the concepts, before the projection.
+    """The joint blocks' attention outputs of the target image tokens and of the concepts, before the projection.
 
     Args:
         network: a Flux of comfy.ldm.flux.model; only its weights and sizes are read.
         inputs: `x` (B, 16, H, W), `timestep` (B,), `context` (B, T, E), `y` (B, P), `guidance` (B,) or None, and
-            `ref_latents`, pictures (B, 16, h, w) beside the one being made.
+            `ref_latents`, reference images (B, 16, h, w).
         embeddings: of the concepts, (C, E).
 
     Returns:
-        Per joint block (B, N, D) and (B, C, D); N only of the picture being made.
+        Per joint block (B, N, D) and (B, C, D); N counts the target image tokens only.
     """
     weights = {name: tensor.double() for name, tensor in network.state_dict().items()}
     heads = network.num_heads
@@ -53,43 +42,43 @@ def naive_flux(network: Any, inputs: dict[str, Any], embeddings: Tensor) -> tupl
             vec = vec + embed("guidance_in", sinusoid(inputs["guidance"]))
         return vec[:, None]
 
-    def tokens(picture: Tensor, index: int, down: int) -> tuple[Tensor, list[tuple[float, float, float]]]:
-        """2x2 patches, row by row; a border that is not full goes on with the picture's other side."""
-        picture = picture.double()
-        batch, channels, height, width = picture.shape
+    def tokens(latent: Tensor, index: int, down: int) -> tuple[Tensor, list[tuple[float, float, float]]]:
+        """2x2 patches, row by row; a patch that is not full wraps around to the latent's other side."""
+        latent = latent.double()
+        batch, channels, height, width = latent.shape
         rows, columns = (height + 1) // 2, (width + 1) // 2
-        out, places = [], []
+        out, positions = [], []
         for row in range(rows):
             for column in range(columns):
-                cells = [
-                    picture[:, :, (2 * row + p) % height, (2 * column + q) % width] for p in (0, 1) for q in (0, 1)
+                pixels = [
+                    latent[:, :, (2 * row + p) % height, (2 * column + q) % width] for p in (0, 1) for q in (0, 1)
                 ]
-                out.append(torch.stack(cells, dim=2).reshape(batch, channels * 4))
-                places.append((float(index), float(row + down), float(column)))
-        return linear("img_in", torch.stack(out, dim=1)), places
+                out.append(torch.stack(pixels, dim=2).reshape(batch, channels * 4))
+                positions.append((float(index), float(row + down), float(column)))
+        return linear("img_in", torch.stack(out, dim=1)), positions
 
     def layer_norm(x: Tensor) -> Tensor:
         return (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-6).sqrt()
 
-    def rotate(x: Tensor, places: list[tuple[float, float, float]]) -> Tensor:
+    def rotate(x: Tensor, positions: list[tuple[float, float, float]]) -> Tensor:
         turned, start = [], 0
         for axis, width in enumerate(network.params.axes_dim):
-            position = torch.tensor([place[axis] for place in places], dtype=torch.float64)
-            angle = position[:, None] * 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+            along_axis = torch.tensor([position[axis] for position in positions], dtype=torch.float64)
+            angle = along_axis[:, None] * 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
             even, odd = x[..., start : start + width : 2], x[..., start + 1 : start + width : 2]
             pair = torch.stack([even * angle.cos() - odd * angle.sin(), even * angle.sin() + odd * angle.cos()], -1)
             turned.append(pair.flatten(-2))
             start += width
         return torch.cat(turned, dim=-1)
 
-    def project(name: str, x: Tensor, places: list[tuple[float, float, float]]) -> list[Tensor]:
+    def project(name: str, x: Tensor, positions: list[tuple[float, float, float]]) -> list[Tensor]:
         """Queries, keys and values (B, heads, N, head_dim), the first two normalised and rotated."""
         found = []
         for part, norm in zip(linear(f"{name}.qkv", x).chunk(3, dim=-1), ("query", "key", None), strict=True):
             part = part.reshape(*part.shape[:2], heads, -1).movedim(2, 1)
             if norm:
                 part = part / (part.square().mean(-1, keepdim=True) + torch.finfo(torch.float32).eps).sqrt()
-                part = rotate(part * weights[f"{name}.norm.{norm}_norm.weight"], places)
+                part = rotate(part * weights[f"{name}.norm.{norm}_norm.weight"], positions)
             found.append(part)
         return found
 
@@ -106,11 +95,11 @@ def naive_flux(network: Any, inputs: dict[str, Any], embeddings: Tensor) -> tupl
         hidden = F.gelu(linear(f"{block}.{stream}_mlp.0", hidden), approximate="tanh")
         return x + mods[5] * linear(f"{block}.{stream}_mlp.2", hidden)
 
-    img, places = tokens(inputs["x"], 0, 0)
-    own = len(places)
-    for reference in inputs.get("ref_latents") or []:  # below the picture's origin, where ComfyUI puts the first one
-        more, their_places = tokens(reference, 1, 0)
-        img, places = torch.cat([img, more], dim=1), places + their_places
+    img, positions = tokens(inputs["x"], 0, 0)
+    target = len(positions)
+    for reference in inputs.get("ref_latents") or []:  # at the image's origin, where ComfyUI puts the first one
+        more, their_positions = tokens(reference, 1, 0)
+        img, positions = torch.cat([img, more], dim=1), positions + their_positions
     batch = len(img)
     txt = linear("txt_in", inputs["context"].double())
     concept = linear("txt_in", embeddings.double().expand(batch, -1, -1))
@@ -122,7 +111,7 @@ def naive_flux(network: Any, inputs: dict[str, Any], embeddings: Tensor) -> tupl
         streams = []
         for x, stream, at, its_vec in (
             (txt, "txt", [(0.0, 0.0, 0.0)] * txt.shape[1], vec),
-            (img, "img", places, vec),
+            (img, "img", positions, vec),
             (concept, "txt", [(0.0, 0.0, 0.0)] * concept.shape[1], concept_vec),
         ):
             mods = modulation(f"{block}.{stream}_mod", its_vec)
@@ -131,7 +120,7 @@ def naive_flux(network: Any, inputs: dict[str, Any], embeddings: Tensor) -> tupl
         key, value = torch.cat([tk, ik], dim=2), torch.cat([tv, iv], dim=2)
         txt_out, img_out = attend(tq, key, value), attend(iq, key, value)
         concept_out = attend(cq, torch.cat([ck, ik], dim=2), torch.cat([cv, iv], dim=2))
-        image_outs.append(img_out[:, :own])
+        image_outs.append(img_out[:, :target])
         concept_outs.append(concept_out)
         txt = finish(block, "txt", txt, txt_out, txt_mods)
         img = finish(block, "img", img, img_out, img_mods)

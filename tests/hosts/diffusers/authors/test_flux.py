@@ -15,10 +15,13 @@ from concept_attention import ConceptAttentionFluxPipeline
 from concept_attention.concepts import parse_concepts
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.diffusers.analysis import analyze
-from concept_attention.hosts.diffusers.authors import flux as pipelines
+from concept_attention.hosts.diffusers.authors import base
 from concept_attention.hosts.diffusers.generation import generate
-from concept_attention.hosts.diffusers.pipelines import flux as flux_pipeline
+from concept_attention.hosts.diffusers.pipelines.flux import FluxFamily
 from concept_attention.hosts.diffusers.pipelines.request import Defaults
+
+from ....support.diffusers.tiny_transformers import make_flux
+from ....support.numbers import relative_error
 
 CONCEPTS = ["house", "a red tree", "sky"]
 DEFAULTS = Defaults(side=64, steps=2, guidance=0.0, cfg=1.0, max_tokens=12)
@@ -26,8 +29,8 @@ DEFAULTS = Defaults(side=64, steps=2, guidance=0.0, cfg=1.0, max_tokens=12)
 
 @pytest.fixture(autouse=True)
 def small_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures of 64 x 64 in two steps, where a real Flux has 1024 x 1024 in four."""
-    for name in ("analysis", "generation", "authors"):
+    """Images of 64 x 64 in two steps, where a real Flux has 1024 x 1024 in four."""
+    for name in ("analysis", "generation", "authors.base"):
         monkeypatch.setattr(f"concept_attention.hosts.diffusers.{name}.defaults_for", lambda pipeline: DEFAULTS)
 
 
@@ -36,7 +39,7 @@ def ours(schnell: Any) -> ConceptAttentionFluxPipeline:
     return ConceptAttentionFluxPipeline(pipeline=schnell)
 
 
-def picture(width: int = 64, height: int = 48) -> Image.Image:
+def make_image(width: int = 64, height: int = 48) -> Image.Image:
     pixels = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -50,7 +53,7 @@ def drawn(values: Tensor, size: tuple[int, int]) -> list[np.ndarray]:
     return [colormaps["plasma"](np.asarray(plane))[..., :3] * 255 for plane in planes]
 
 
-def test_a_generated_picture_and_its_recording_are_those_of_generate(
+def test_a_generated_image_and_its_recording_are_those_of_generate(
     ours: ConceptAttentionFluxPipeline, schnell: Any
 ) -> None:
     found = ours.generate_image("a red house", CONCEPTS, width=96, height=64, seed=3)
@@ -107,44 +110,46 @@ def test_one_concept_alone_is_drawn_by_its_score(ours: ConceptAttentionFluxPipel
     assert np.abs(np.asarray(image, dtype=float) - drawn(scores, (64, 48))[0]).max() <= 3
 
 
-def test_pooling_guidance_and_colour_map_are_passed_on(tools: Any, schnell: Any) -> None:
+def test_pooling_guidance_and_colour_map_are_passed_on(schnell: Any) -> None:
     ours = ConceptAttentionFluxPipeline(pipeline=schnell)
     first, whole = (
         ours.generate_image("a tree", CONCEPTS, pooling=pooling).recording.scores for pooling in ("first", "auto")
     )
-    assert tools.relative_error(whole, first) > 0.01
-    schnell.transformer = tools.make_transformer(guidance=True)
+    assert relative_error(whole, first) > 0.01
+    schnell.transformer = make_flux(guidance=True)
     weak, strong = (ours.generate_image("a tree", CONCEPTS, guidance=g).recording.scores for g in (0.0, 5.0))
-    assert tools.relative_error(strong, weak) > 0.01
+    assert relative_error(strong, weak) > 0.01
     grey = ours.generate_image("a tree", CONCEPTS, cmap="gray").concept_heatmaps[0]
     assert all(len(set(pixel)) == 1 for pixel in np.asarray(grey).reshape(-1, 3).tolist())
 
 
-def test_an_encoded_picture_is_that_of_analyze(ours: ConceptAttentionFluxPipeline, schnell: Any) -> None:
-    found = ours.encode_image(picture(), CONCEPTS, prompt="a house", seed=2)
+def test_an_encoded_image_is_that_of_analyze(ours: ConceptAttentionFluxPipeline, schnell: Any) -> None:
+    found = ours.encode_image(make_image(), CONCEPTS, prompt="a house", seed=2)
     expected = analyze(
-        schnell, picture(), parse_concepts(CONCEPTS), prompt="a house", noise=0.5, seed=2, pooling="first"
+        schnell, make_image(), parse_concepts(CONCEPTS), prompt="a house", noise=0.5, seed=2, pooling="first"
     )
     assert torch.equal(found.recording.scores, expected.scores)
     assert found.recording.grid == (1, 3, 5)  # 64 x 48 at an area of 64 x 64
-    assert found.image.tobytes() == picture().tobytes()
+    assert found.image.tobytes() == make_image().tobytes()
     for image, wanted in zip(found.concept_heatmaps, drawn(make_heatmaps(expected).values[0], (64, 48)), strict=True):
         assert np.abs(np.asarray(image, dtype=float) - wanted).max() <= 3
 
 
-def test_samples_are_really_averaged(ours: ConceptAttentionFluxPipeline, tools: Any) -> None:
+def test_samples_are_really_averaged(ours: ConceptAttentionFluxPipeline) -> None:
     options: dict[str, Any] = {"width": 64, "height": 48, "layer_indices": [1, 2], "return_pil_heatmaps": False}
-    several = ours.encode_image(picture(), CONCEPTS, num_samples=2, seed=5, **options).concept_heatmaps
-    first, second = (ours.encode_image(picture(), CONCEPTS, seed=seed, **options).concept_heatmaps for seed in (5, 6))
-    assert tools.relative_error(several, (first + second) / 2) < 1e-5
-    assert tools.relative_error(several, first) > 0.01
+    several = ours.encode_image(make_image(), CONCEPTS, num_samples=2, seed=5, **options).concept_heatmaps
+    first, second = (
+        ours.encode_image(make_image(), CONCEPTS, seed=seed, **options).concept_heatmaps for seed in (5, 6)
+    )
+    assert relative_error(several, (first + second) / 2) < 1e-5
+    assert relative_error(several, first) > 0.01
 
 
 @pytest.mark.parametrize("num_steps, step, sigma", [(4, 2, 0.5), (4, 0, 1.0), (4, 3, 0.25), (10, 4, 0.6)])
 def test_the_noise_level_is_that_of_a_step(
     ours: ConceptAttentionFluxPipeline, num_steps: int, step: int, sigma: float
 ) -> None:
-    found = ours.encode_image(picture(), CONCEPTS, num_steps=num_steps, noise_timestep=step)
+    found = ours.encode_image(make_image(), CONCEPTS, num_steps=num_steps, noise_timestep=step)
     assert found.recording.sigmas == pytest.approx((sigma,))
 
 
@@ -155,17 +160,17 @@ def test_the_noise_level_of_dev_is_shifted_with_the_size(tokens: int, sigma: flo
     dev = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15, shift=3.0)
     dev.set_timesteps(3, mu=1.0)
     before = dev.sigmas.clone()
-    assert flux_pipeline.schedule_sigma(SimpleNamespace(scheduler=dev), 4, 2, tokens) == pytest.approx(sigma, abs=1e-4)
+    assert FluxFamily().schedule_sigma(SimpleNamespace(scheduler=dev), 4, 2, tokens) == pytest.approx(sigma, abs=1e-4)
     assert torch.equal(dev.sigmas, before)
 
 
 def test_a_turned_photograph_is_mapped_upright(ours: ConceptAttentionFluxPipeline) -> None:
-    turned = picture(48, 64).transpose(Image.Transpose.ROTATE_90)
+    turned = make_image(48, 64).transpose(Image.Transpose.ROTATE_90)
     turned.getexif()[0x0112] = 6  # shown rotated by 90 degrees clockwise
     found = ours.encode_image(turned, CONCEPTS)
     assert found.image.size == (48, 64) and found.recording.image_size == (64, 48)
     assert [image.size for image in found.concept_heatmaps] == [(48, 64)] * 3
-    upright = ours.encode_image(picture(48, 64), CONCEPTS)
+    upright = ours.encode_image(make_image(48, 64), CONCEPTS)
     assert torch.equal(found.recording.scores, upright.recording.scores)
 
 
@@ -198,7 +203,7 @@ def test_what_cannot_be_generated_is_refused_before_the_model_runs(
         ({"num_steps": 0, "noise_timestep": 0}, r"^There must be at least one step, got num_steps=0\.$"),
         ({"num_samples": 0}, r"^There must be at least one noise sample"),
         ({"layer_indices": [-1]}, r"^Layer -1 does not exist"),
-        ({"image": [picture()]}, r"^One picture at a time, got list\."),
+        ({"image": [make_image()]}, r"^One image at a time, got list\."),
         ({"cmap": ""}, r"^Unknown colour map ''"),
     ],
 )
@@ -207,14 +212,14 @@ def test_what_cannot_be_encoded_is_refused_before_the_model_runs(
 ) -> None:
     calls = captured(ours.pipeline.transformer)
     with pytest.raises(ValueError, match=message):
-        ours.encode_image(**{"image": picture(), "concepts": CONCEPTS, **options})
+        ours.encode_image(**{"image": make_image(), "concepts": CONCEPTS, **options})
     assert not calls
 
 
 def test_arguments_that_change_nothing_are_accepted(ours: ConceptAttentionFluxPipeline) -> None:
-    plain = ours.encode_image(picture(), CONCEPTS)
+    plain = ours.encode_image(make_image(), CONCEPTS)
     named = ours.encode_image(
-        picture(), CONCEPTS, device="cuda:0", stop_after_multi_modal_attentions=False, cache_vectors=False
+        make_image(), CONCEPTS, device="cuda:0", stop_after_multi_modal_attentions=False, cache_vectors=False
     )
     assert torch.equal(named.recording.scores, plain.recording.scores)
     assert ours.generate_image("a tree", CONCEPTS, cache_vectors=False, return_cross_attention=False).image
@@ -224,13 +229,13 @@ def test_the_constructor_loads_what_is_named(monkeypatch: pytest.MonkeyPatch) ->
     asked: list[Any] = []
 
     class FluxPipeline:
-        def __init__(self, *args: Any, **options: Any) -> None:
-            asked.append((args, options))
+        def __init__(self, *args: Any) -> None:
+            asked.append(args)
 
-    monkeypatch.setattr(pipelines, "load_pipeline", FluxPipeline)
+    monkeypatch.setattr(base, "load_pipeline", FluxPipeline)
     ConceptAttentionFluxPipeline()
     ConceptAttentionFluxPipeline(model_name="tiny", device="cuda:0", offload_model=True)
     assert asked == [
-        (("flux-schnell", "auto"), {"offload": "none"}),
-        (("tiny", "cuda:0"), {"offload": "model"}),
+        ("flux-schnell", "auto", "auto", "none"),
+        ("tiny", "cuda:0", "auto", "model"),
     ]

@@ -1,6 +1,6 @@
-"""A row of the table of architectures: how to make a tiny model of one, and what its joint blocks take and return.
+"""A tiny model of one architecture, and what its joint blocks take and return.
 
-A row knows the host's blocks by their parameters only. Nothing in it comes from the adapter that it is held against.
+It knows the host's blocks by their parameters only. Nothing in it comes from the adapter that is tested against it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import comfy.supported_models
@@ -16,6 +15,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from concept_attention.hosts.comfyui.adapters.adapter import Adapter
 from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall
 
 from ..tiny import CPU, Conditioning, fill
@@ -24,12 +24,12 @@ Arguments = dict[str, Any]  # of a joint block, by the names of its parameters
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class TinyArchitecture:
     """One architecture.
 
     Attributes:
         name: as users know the model; several variants are separated by commas. The support matrix shows it.
-        adapter: that it needs.
+        adapter: the adapter it needs.
         architecture: the name that recordings have.
         kind: class of comfy.supported_models.
         config: its tiny configuration, three joint blocks where that can be chosen.
@@ -37,38 +37,37 @@ class Row:
         grid: tokens (T, H, W) of it.
         text_width: width of the text encoder's states.
         extra: what a CONDITIONING needs beside the text: name to a function of (tokens, generator).
-        first: block-0 concept tokens (B, C, D), made by the network's own modules from (network, embeddings (B, C, E),
-            calls of the network's own children by name).
-        swap: a block's arguments with concepts in the prompt's place, from (arguments, concepts (B, C, D)); the
+        project: block-0 concept tokens (B, C, D), made by the network's own modules from (network,
+            embeddings (B, C, E), calls of the network's own children by name).
+        swap: a block's arguments with concepts instead of the prompt, from (arguments, concepts (B, C, D)); the
             arguments are a copy.
         text_in: the prompt's tokens (B, L, D) among a block's arguments.
-        text_out: those among what a block returned; None where the block has no use for them any more.
+        text_out: the prompt's tokens among what a block returned; None if the block no longer needs them.
         image_first: whether the image tokens come before the prompt's.
-        picture_last: whether, of the image tokens, those of reference pictures come first.
-        padded: tokens that the architecture's mode fills up the concepts to, with zero embeddings; 0 is no padding.
+        target_last: whether tokens of reference images come before the generated image's.
+        padded: number of tokens to which the architecture's mode pads the concepts, with zero embeddings; 0 is none.
         around: entered while a block runs on the concepts, with (block, network, calls).
-        calm: adapter functions to replace where concepts differ from the prompt's tokens on purpose; with them the
-            prompt's own tokens as concepts are the text stream.
+        as_prompt: an adapter that treats concepts exactly as the prompt's tokens, where `adapter` differs on purpose.
     """
 
     name: str
-    adapter: ModuleType
+    adapter: Adapter
     architecture: str
     kind: str
     config: Mapping[str, Any]
     latent: tuple[int, ...]
     grid: tuple[int, int, int]
     text_width: int
-    first: Callable[[Any, Tensor, Mapping[str, ModuleCall]], Tensor]
+    project: Callable[[Any, Tensor, Mapping[str, ModuleCall]], Tensor]
     swap: Callable[[Arguments, Tensor], Arguments]
     text_in: Callable[[Arguments], Tensor]
     text_out: Callable[[Any], Tensor | None]
     image_first: bool = False
-    picture_last: bool = False
+    target_last: bool = False
     padded: int = 0
     extra: Mapping[str, Callable[[int, torch.Generator], Any]] = field(default_factory=dict)
     around: Callable[[Any, Any, Mapping[str, ModuleCall]], AbstractContextManager[Any]] = lambda *_: nullcontext()
-    calm: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    as_prompt: Adapter | None = None
 
     @property
     def in_host(self) -> bool:
@@ -100,7 +99,7 @@ class Row:
 
 
 def at_position(pe: Tensor, axis: int, text: int, count: int, position: int = 0) -> Tensor:
-    """Position embeddings for `count` concepts at the place of one of `text` text tokens, then for the image.
+    """Position embeddings for `count` concepts at the position of one of `text` text tokens, then for the image.
 
     Args:
         pe: of text and image tokens, text first, along `axis`.

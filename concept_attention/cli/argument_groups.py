@@ -1,0 +1,139 @@
+"""Arguments that several commands share, without torch like `arguments`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, _ActionsContainer, _ArgumentGroup
+
+from ..choices import DTYPE_NAMES, KINDS, METHODS, MODE_NAMES, OFFLOADS, POOLINGS, PRECISIONS, READERS
+from . import values
+
+QUIET_HELP = "no progress on stderr"
+
+
+def add_concepts(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--concepts",
+        nargs="+",
+        required=True,
+        metavar="CONCEPT",
+        help="what to look for: `sky house tree`, `'sky, house, tree'`, or `'name: longer phrase'` to give the text "
+        r"encoder more than the name; write `\,` and `\:` for the characters themselves",
+    )
+    parser.add_argument(
+        "--background",
+        nargs="+",
+        default=[],
+        metavar="CONCEPT",
+        help="concepts that compete with the others but are not of interest themselves",
+    )
+
+
+def add_out(parser: ArgumentParser) -> None:
+    help_text = "folder for the results; files of an earlier run are replaced"
+    parser.add_argument("--out", type=values.path, required=True, metavar="DIR", help=help_text)
+
+
+def add_frames(group: _ActionsContainer, description: str) -> None:
+    help_text = f"{description}, 8 n + 1 for CogVideoX (default: the model's own)"
+    group.add_argument("--frames", type=values.count, metavar="N", help=help_text)
+
+
+def add_size(group: _ActionsContainer, of_what: str, default: str) -> None:
+    for side in ("width", "height"):
+        help_text = f"{side} of {of_what}, a multiple of 16 (default: {default})"
+        group.add_argument(f"--{side}", type=values.side, metavar="PIXELS", help=help_text)
+
+
+def add_noise(group: _ActionsContainer, default: float) -> None:
+    noise_help = f"noise level of the analysis, above 0 (no noise) and up to 1 (pure noise) (default {default})"
+    group.add_argument("--noise", type=values.noise, default=default, metavar="SIGMA", help=noise_help)
+    samples_help = "number of noise samples to average (default 1)"
+    group.add_argument("--samples", type=values.count, default=1, metavar="N", help=samples_help)
+
+
+def add_pooling(group: _ActionsContainer) -> None:
+    help_text = "how the tokens of a multi-token concept are pooled (default auto)"
+    group.add_argument("--pooling", choices=POOLINGS, default="auto", help=help_text)
+
+
+def add_layers(group: _ActionsContainer) -> None:
+    help_text = "joint blocks to average, counted from 0: auto (default), all, 15-18, 3,7"
+    group.add_argument("--layers", default="auto", help=help_text)
+
+
+def add_temperature(group: _ActionsContainer) -> None:
+    help_text = "softmax temperature over concepts (default: the mode's own)"
+    group.add_argument("--temperature", type=float, metavar="T", help=help_text)
+
+
+def add_recording(parser: ArgumentParser) -> _ArgumentGroup:
+    group = parser.add_argument_group("recording", "recording.safetensors holds all joint blocks.")
+    group.add_argument("--mode", choices=MODE_NAMES, default="auto", help="scoring rule (default: the model's own)")
+    add_pooling(group)
+    group.add_argument(
+        "--reader",
+        choices=READERS,
+        default="auto",
+        help="text encoder for the concepts of Stable Diffusion 3: t5 encodes each concept alone (default if the model "
+        "has a T5), clip encodes all of them in one line",
+    )
+    precision_help = "data type of the recorded scores; float16 halves the file (default float32)"
+    group.add_argument("--precision", choices=PRECISIONS, default="float32", help=precision_help)
+    return group
+
+
+def add_heatmaps(parser: ArgumentParser, steps: str) -> None:
+    """The options of heatmaps and masks; `steps` says what the steps of the recording are."""
+    group = parser.add_argument_group("heatmaps", "`concept-attention heatmaps` can change these later.")
+    add_layers(group)
+    group.add_argument(
+        "--heatmap-steps",
+        default="all",
+        metavar="STEPS",
+        help=f"{steps} to average: all (default), 3-7, 0,2, -1 for the last, `=-3--1` for the last three",
+    )
+    add_temperature(group)
+    group.add_argument(
+        "--kind",
+        choices=KINDS,
+        default="share",
+        help="what the heatmaps show: each concept's share 0-1 (default), the raw score, or shares stretched to 0-1",
+    )
+    group.add_argument("--colormap", default="viridis", help="any colormap of matplotlib (default viridis)")
+    group.add_argument("--opacity", type=values.number(0, 1), default=0.7, help="of the overlay, 0-1 (default 0.7)")
+    masks = parser.add_argument_group("masks", "Masks are always made from shares.")
+    masks.add_argument(
+        "--mask",
+        choices=METHODS,
+        default="argmax",
+        help="argmax: white where the concept has the highest share, so an absent concept has an empty mask (default); "
+        "soft: the share as grey level; threshold: white where the share exceeds --threshold; mean, otsu, percentile: "
+        "a threshold computed from each map",
+    )
+    masks.add_argument("--threshold", type=values.number(0, 1), default=0.5, help="for threshold, 0-1 (default 0.5)")
+    percentile_help = "for percentile, 0-100 (default 90)"
+    masks.add_argument("--percentile", type=values.number(0, 100), default=90.0, help=percentile_help)
+    blur_help = "standard deviation of a Gaussian blur (default 0)"
+    masks.add_argument("--blur", type=values.number(0, 1000), default=0.0, metavar="PIXELS", help=blur_help)
+
+
+def add_model(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model",
+        default="tiny",
+        help="tiny (the embedded landscape model, default), tiny-sd3, tiny-cogvideox, flux-schnell, flux-dev, "
+        "flux.2-dev, flux.2-klein-4b, flux.2-klein-9b, sd3-medium, sd3.5-medium, sd3.5-large, sd3.5-large-turbo, "
+        "cogvideox-2b, cogvideox-5b, cogvideox1.5-5b, a diffusers folder or a hub id",
+    )
+    group.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
+    dtype_help = "of the weights (default: float32 for the embedded models, else bfloat16)"
+    group.add_argument("--dtype", choices=DTYPE_NAMES, default="auto", help=dtype_help)
+    offload_help = "keep weights in main memory while they are not needed (default none)"
+    group.add_argument("--offload", choices=OFFLOADS, default="none", help=offload_help)
+
+
+def add_output(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print the content of summary.json instead of a report")
+    group.add_argument("--quiet", action="store_true", help=QUIET_HELP)

@@ -1,0 +1,147 @@
+"""The base class of all families: how a family's pipelines are run, and how they are given an existing image."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+from torch import Tensor
+
+from ....choices import Pooling, Reader
+from ....concepts import Concept
+from ....errors import UserError
+from ...encoded import EncodedConcepts
+from .request import Defaults, Layout, Request
+from .t5 import encode_with_t5
+
+
+class PipelineFamily(ABC):
+    """One family of pipelines.
+
+    The defaults hold for image models trained by flow matching, with a T5. A family overrides what differs.
+
+    Attributes:
+        title: of the family, for messages.
+        pipelines: names of the classes of its pipelines.
+        names: hub ids by the short names of models.
+        video: whether it makes videos.
+        max_shift: of the schedule, at 4096 image tokens, if the scheduler's configuration has none.
+    """
+
+    title: ClassVar[str]
+    pipelines: ClassVar[tuple[str, ...]]
+    names: ClassVar[Mapping[str, str]]
+    video: ClassVar[bool] = False
+    max_shift: ClassVar[float] = 1.15
+
+    @abstractmethod
+    def defaults(self, pipeline: Any) -> Defaults:
+        """What to run a pipeline with if the user does not say."""
+
+    def tokenizer(self, pipeline: Any) -> Any:
+        """The tokenizer of prompts and concepts."""
+        return pipeline.tokenizer
+
+    def text_encoder(self, pipeline: Any) -> Any:
+        """The T5 that encodes prompts and concepts."""
+        return pipeline.text_encoder
+
+    def encode_concepts(
+        self, pipeline: Any, concepts: Sequence[Concept], pooling: Pooling, max_tokens: int, reader: Reader
+    ) -> EncodedConcepts:
+        """Encode each concept alone through T5. Arguments as in `encode_concepts`.
+
+        Raises:
+            UserError: for the reader `clip`, whose tokens the model does not get, and as `encode_with_t5`.
+        """
+        self.refuse_clip(reader)
+        return encode_with_t5(
+            pipeline, self.tokenizer(pipeline), self.text_encoder(pipeline), concepts, pooling, max_tokens
+        )
+
+    def refuse_clip(self, reader: Reader) -> None:
+        """Refuse the reader `clip` for a model whose blocks get no tokens of CLIP."""
+        if reader == "clip":
+            raise UserError(f'The reader "clip" needs the tokens of CLIP, and {self.title} gets none. Choose "auto".')
+
+    def max_steps(self, pipeline: Any) -> int | None:
+        """The most sampler steps that the scheduler can make; None if there is no limit."""
+        return None
+
+    @abstractmethod
+    def call_arguments(self, pipeline: Any, request: Request, batch: int) -> dict[str, Any]:
+        """Arguments specific to this family's pipelines, for a batch of so many prompts."""
+
+    def layout(self, pipeline: Any, width: int, height: int, frames: int) -> Layout:
+        """The token grid for a size in pixels and a number of frames.
+
+        Raises:
+            UserError: for a number of frames that the model cannot make.
+        """
+        if frames != 1:
+            raise UserError(f"This model makes images, not videos: {frames} frames are not possible. Leave them out.")
+        return Layout((1, height // 16, width // 16))
+
+    def outputs(self, output: Any) -> Any:
+        """What a pipeline has made: an image, or the frames of a video, per prompt."""
+        return output.images
+
+    def step_sigma(self, scheduler: Any, step: int, timestep: Any) -> float:
+        """Noise level, 0-1, of a step of the current run."""
+        return float(scheduler.sigmas[step])
+
+    def schedule_sigma(self, pipeline: Any, steps: int, step: int, tokens: int) -> float:
+        """Noise level, 0-1, at a step of the model's own schedule of `steps`, for images of `tokens` image tokens."""
+        scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+        scheduler.set_timesteps(**self.schedule_arguments(scheduler.config, steps, tokens))
+        return self.step_sigma(scheduler, step, scheduler.timesteps[step])
+
+    def schedule_arguments(self, config: Any, steps: int, tokens: int) -> dict[str, Any]:
+        """What the pipeline calls its scheduler's `set_timesteps` with; `config` is the scheduler's."""
+        return {"num_inference_steps": steps}
+
+    def usual_shift(self, config: Any, tokens: int) -> float:
+        """The shift of the schedule for images of `tokens` image tokens, as Flux 1 and SD3 compute it."""
+        usual = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": self.max_shift}
+        return calculate_shift(tokens, *(config.get(name, value) for name, value in usual.items()))
+
+    def noised(self, pipeline: Any, latents: Tensor, fresh: Tensor, noise: float) -> Tensor:
+        """Latents mixed with the noise `fresh`, as the model gets them at noise level `noise`, 0-1."""
+        return noise * fresh + (1 - noise) * latents
+
+    def encode_images(self, pipeline: Any, pixels: Tensor) -> Tensor:
+        """Images, or the frames of one video, (B, 3, H, W), -1 to 1, to latents in the transformer's layout and dtype.
+
+        The VAE's mean is taken, not a sample.
+        """
+        vae = pipeline.vae
+        encoded = vae.encode(pixels.to(pipeline._execution_device, vae.dtype))
+        latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+        latents = (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+        return latents.to(pipeline.transformer.dtype)
+
+    @abstractmethod
+    def conditions(
+        self, pipeline: Any, prompt: str, latents: Tensor, width: int, height: int, noise: float, max_tokens: int
+    ) -> dict[str, Any]:
+        """The transformer's arguments besides the noised latents, for the analysis of existing images.
+
+        Args:
+            pipeline: of this family.
+            prompt: what the images show, the same for all.
+            latents: result of `encode_images`.
+            width, height: of the images, pixels.
+            noise: noise level, 0-1.
+            max_tokens: length the prompt is padded to.
+        """
+
+    def sigma_and_guidance(self, pipeline: Any, batch: int, noise: float) -> dict[str, Any]:
+        """The `conditions` of Flux 1 and 2 that say how noisy the images are: sigma, and zero guidance."""
+        device, transformer = pipeline._execution_device, pipeline.transformer
+        return {
+            "timestep": torch.full((batch,), noise, device=device, dtype=transformer.dtype),
+            "guidance": torch.zeros(batch, device=device) if transformer.config.guidance_embeds else None,
+        }
