@@ -168,8 +168,7 @@ function update(node, output) {
   const manifest = output?.concept_viewer?.[0];
   if (!manifest) return;
   const { look, key } = saved(node);
-  const [before, now] = [lastManifest(node), manifest].map((data) => JSON.stringify({ ...data, choice: null }));
-  const same = before === now; // apart from what was chosen
+  const same = JSON.stringify(lastManifest(node)) === JSON.stringify(manifest);
   if (key && !same) cacheManifest(sessionStorage, `${key} ${node.id}`, manifest);
   viewers.get(node)?.update(manifest, look, same);
 }
