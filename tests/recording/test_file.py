@@ -29,7 +29,7 @@ def make_recording(**changes) -> Recording:
         "mode": "cogvideox",
         "concepts": (
             Concept("草原 🌾", "草原: a\\b, c\nd"),
-            Concept('"quoted"', "été \ud83d"),
+            Concept('"quoted"', "été 🌲"),
             Concept("grass", "grass", "background"),
         ),
         "pad_scores": torch.randn(2, 2, 2, 6, generator=torch.Generator().manual_seed(1)),
