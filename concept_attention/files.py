@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from PIL import Image
+
 _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.concept-attention(\.[^.]*)?")
 _STALE = 3600  # seconds without a change after which nobody writes to a temporary file any more
 

@@ -39,7 +39,7 @@ def save_recording(recording: Recording, path: str | Path) -> Path:
         The path.
 
     Raises:
-        UserError: if names and metadata are too long for the header, or if it cannot be written, such as on a full disk.
+        UserError: if names and metadata are too long for the header, or the file cannot be written.
 
     >>> from tempfile import TemporaryDirectory
     >>> from concept_attention.recording.example import example_recording

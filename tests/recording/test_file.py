@@ -328,7 +328,7 @@ def test_a_file_too_large_to_be_mapped_is_one_line(saved, size):
     try:
         os.truncate(saved, size)
     except OSError:
-        pytest.skip("needs a file system with files of this size")
+        pytest.skip("this file system has no files of this size")
     refused(saved)
 
 
