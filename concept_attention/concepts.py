@@ -119,6 +119,11 @@ def slugs(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(result.values())
 
 
+def is_reserved(name: str) -> bool:
+    """Whether Windows takes a file of this name, with any suffix, for a device."""
+    return name.partition(".")[0].strip().casefold() in _RESERVED
+
+
 def in_line(text: str) -> str:
     """A text with a mark behind it that keeps the figures of its line in their places, if it is read right to left."""
     directions = {unicodedata.bidirectional(char) for char in text}
@@ -172,4 +177,4 @@ def _slug(name: str) -> str:
     short = re.sub("_+", "_", kept).encode()[:_SLUG_BYTES].decode(errors="ignore").strip("-_")
     if not short:
         return "concept"
-    return f"{short}_" if short.casefold() in _RESERVED else short
+    return f"{short}_" if is_reserved(short) else short

@@ -12,13 +12,13 @@ class UserError(ValueError):
 
     The command line prints it as one line. Any other exception is a bug and keeps its traceback.
 
-    What a message quotes may be anything: see `printable`.
+    What a message quotes may be anything: the text is one line, see also `printable`.
     """
 
     __module__ = "concept_attention"  # ComfyUI shows this name, not the path of the folder that the pack is in
 
     def __init__(self, text: object = "") -> None:
-        super().__init__(printable(str(text)))
+        super().__init__(printable(" ".join(str(text).splitlines())))
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,7 @@ const MOST = 30; // manifests; a few kilobytes each
 function entries(storage) {
   try {
     const found = JSON.parse(storage.getItem(NAME) ?? "[]");
-    return Array.isArray(found) ? found.filter(Array.isArray) : [];
+    return Array.isArray(found) ? found.filter((entry) => Array.isArray(entry) && entry.length === 2) : [];
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     return []; // damaged: the next run writes it anew
