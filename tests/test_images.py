@@ -12,7 +12,7 @@ import torch
 from PIL import Image, features
 
 from concept_attention.errors import UserError
-from concept_attention.images import check_image, frame_times, from_pil, load_frames, load_image, to_pil
+from concept_attention.images import check_aspect, check_image, frame_times, from_pil, load_frames, load_image, to_pil
 
 
 def _pixel(image: Image.Image) -> list[float]:
@@ -214,6 +214,29 @@ def test_integers_and_nan_are_refused() -> None:
         check_image(torch.zeros(2, 2, 3, dtype=torch.uint8))
     with pytest.raises(UserError, match="finite"):
         check_image(torch.full((2, 2, 3), float("nan")))
+
+
+@pytest.mark.parametrize(
+    ("image", "maps"),
+    [
+        ((1000, 1000), (100, 102)),  # 2 %
+        ((1000, 1000), (102, 100)),
+        ((100, 30), (7, 2)),  # 2.1 tokens, rounded to whole ones
+        ((1088, 1920), (9, 16)),
+        ((1, 1), (1, 1)),
+    ],
+)
+def test_an_aspect_within_two_percent_or_half_a_token_fits(image: tuple[int, int], maps: tuple[int, int]) -> None:
+    check_aspect(image, maps)
+
+
+@pytest.mark.parametrize(
+    ("image", "maps"),
+    [((1000, 1000), (100, 103)), ((1000, 1000), (103, 100)), ((1000, 1000), (100, 90)), ((100, 30), (7, 3))],
+)
+def test_another_aspect_is_refused(image: tuple[int, int], maps: tuple[int, int]) -> None:
+    with pytest.raises(UserError, match=f"is {image[1]} x {image[0]} .* are {maps[1]} x {maps[0]}, a different aspect"):
+        check_aspect(image, maps)
 
 
 def test_half_precision_becomes_float32_without_gradient() -> None:

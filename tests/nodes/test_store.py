@@ -64,6 +64,14 @@ def test_files_are_numbered_and_listed_newest_first_after_the_input_folder(
     ]
 
 
+def test_hidden_files_are_not_listed(pack: Pack, recording: Any, folders: Path) -> None:
+    save(pack, recording, "shown")
+    for folder in ("input", "output"):
+        for name in (".recording.safetensors", ".a.recording.safetensors", "._shown_00001_.recording.safetensors"):
+            (folders / folder / name).write_bytes(b"")
+    assert choices(pack) == ["shown_00001_.recording.safetensors [output]"]
+
+
 def test_float16_halves_the_scores(pack: Pack, recording: Any, folders: Path) -> None:
     save(pack, recording, "half", float16=True)
     loaded = pack.run("ConceptRecordingLoad", file="half_00001_.recording.safetensors [output]")[0]
