@@ -152,7 +152,8 @@ def _parse_entry(entry: str, role: Role, place: str) -> Concept:
 
 def _split(text: str, separator: str, maxsplit: int = 0) -> list[str]:
     """Split at separators that no backslash escapes; the escapes stay."""
-    parts, start = [], 0
+    parts: list[str] = []
+    start = 0
     for found in re.finditer(rf"\\.|{separator}", text, re.DOTALL):
         if found[0] == separator and not (maxsplit and len(parts) == maxsplit):
             parts.append(text[start : found.start()])

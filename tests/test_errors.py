@@ -26,7 +26,9 @@ QUOTING = {
 
 
 @pytest.mark.parametrize("quote", QUOTING.values(), ids=QUOTING)
-@pytest.mark.parametrize("text", ["\ud83d", "a\udc80", "\x1b[31m\0", "a\nb\u2028c", "\u202e12\u2067", "x" * 40_000, "\ud83d" * 40_000])
+@pytest.mark.parametrize(
+    "text", ["\ud83d", "a\udc80", "\x1b[31m\0", "a\nb\u2028c", "\u202e12\u2067", "x" * 40_000, "\ud83d" * 40_000]
+)
 def test_a_message_is_short_and_can_be_written_anywhere(quote, text) -> None:
     with pytest.raises(UserError) as caught:
         quote(text)

@@ -110,7 +110,8 @@ def test_a_folder_that_cannot_be_is_one_line(run: Any, arguments: list[Any], giv
 
 @pytest.mark.parametrize("name", [NAME, "a\0b", "missing", "."], ids=["long", "null", "missing", "folder"])
 @pytest.mark.parametrize(
-    "command", [["heatmaps", "{}"], ["analyze", "{}", "--concepts", "sky"], ["heatmaps", "r.safetensors", "--image", "{}"]]
+    "command",
+    [["heatmaps", "{}"], ["analyze", "{}", "--concepts", "sky"], ["heatmaps", "r.safetensors", "--image", "{}"]],
 )
 def test_a_file_that_cannot_be_is_one_line(run: Any, tmp_path: Path, command: list[str], name: str) -> None:
     save_recording(small_recording(scores=torch.zeros(2, 2, 1, 3, 6), norms=torch.ones(2, 2, 1, 3)), "r.safetensors")

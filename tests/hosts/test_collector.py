@@ -14,7 +14,9 @@ MODEL = Architecture("flux", joint_blocks=4, text_width=8, patch=2, default_laye
 
 
 def collector() -> Collector:
-    return Collector(EncodedConcepts(parse_concepts("a, b, c"), torch.zeros(3, 8), (1, 1, 1), "mean"), MODEL, "auto", "auto")
+    return Collector(
+        EncodedConcepts(parse_concepts("a, b, c"), torch.zeros(3, 8), (1, 1, 1), "mean"), MODEL, "auto", "auto"
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
