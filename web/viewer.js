@@ -27,7 +27,8 @@ const viewers = new WeakMap();
 /** What is saved with a node: the look, and a key under which the manifest is cached. @param {Node} node
  * @returns {{key?: string, look?: Look}} */
 function saved(node) {
-  return /** @type {{key?: string, look?: Look}} */ (node.properties[NAME] ?? {});
+  const found = node.properties[NAME];
+  return found && typeof found === "object" ? found : {};
 }
 
 /** The manifest that a node showed last in this browser tab. @param {Node} node @returns {Manifest | undefined} */

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from ..errors import printable
+
 logger = logging.getLogger("concept_attention")
 
 
@@ -32,4 +34,4 @@ def warn_of_unknown_words(tokenizer: Any, prompts: Sequence[str]) -> None:
 
 def log_unknown_words(tokenizer: Any, prompt: str) -> None:
     """Log the warning for a prompt with unknown words."""
-    logger.warning('The model does not know every word in "%s". %s', prompt, known_words(tokenizer))
+    logger.warning('The model does not know every word in "%s". %s', printable(prompt), known_words(tokenizer))
