@@ -23,7 +23,7 @@ from .engine.run import RunResult, record
 from .engine.session import KEY
 from .engine.settings import Settings
 from .guard import guarded
-from .recording_cache import RECORDING_CACHE, RecordingCache
+from .recording_cache import RECORDING_CACHE, UNKNOWN, Asked, RecordingCache
 
 logger = logging.getLogger("concept_attention")
 
@@ -82,17 +82,18 @@ def settings_of(model: Any) -> Settings:
     return found[0].settings
 
 
-def collect(latent: Mapping[str, Any], model: Any | None = None) -> Recording:
+def collect(latent: Mapping[str, Any], model: Any | None = None, asked: Asked = UNKNOWN) -> Recording:
     """The recording of the run that returned this LATENT.
 
     Args:
         latent: as a sampler with a patched MODEL returned it; either output of SamplerCustomAdvanced.
         model: the patched MODEL; needed if the same latent was sampled with several.
+        asked: who asks.
 
     Raises:
-        UserError: see `RecordingCache.find` and `settings_of`.
+        NothingRecorded, UserError: see `RecordingCache.find` and `settings_of`.
     """
-    return RECORDING_CACHE.find(latent["samples"], None if model is None else settings_of(model).fingerprint())
+    return RECORDING_CACHE.find(latent["samples"], None if model is None else settings_of(model).fingerprint(), asked)
 
 
 def _recording_wrapper(
