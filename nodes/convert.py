@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from comfy_api.latest import io, ui
-from comfy_execution.graph_utils import ExecutionBlocker
-from comfy_execution.utils import get_executing_context
 from einops import rearrange
 from torch import Tensor
 
 from ..concept_attention.concepts import Concept, concept_index, parse_concepts
 from ..concept_attention.errors import UserError
 from ..concept_attention.heatmaps.heatmaps import Heatmaps
-from ..concept_attention.hosts.comfyui.recording_cache import Asked, NothingRecorded
+from ..concept_attention.hosts.comfyui.recording_cache import NothingRecorded
 from ..concept_attention.recording.recording import Recording
 
 NOTHING_CHOSEN = {"layers": "auto", "steps": "all", "mode": "auto", "temperature": 0.0}
@@ -23,22 +20,7 @@ NOTHING_CHOSEN = {"layers": "auto", "steps": "all", "mode": "auto", "temperature
 
 def to_output_without_recording(missing: NothingRecorded) -> io.NodeOutput:
     """What a sampler returned, and no recording: nodes that need one do not run, all others do."""
-    return io.NodeOutput(*missing.outputs, ExecutionBlocker(str(missing)), ui=ui.PreviewText(str(missing)))
-
-
-def to_asked(graph: Any, name: str) -> Asked:
-    """Who asks for a recording: the node that is being executed.
-
-    Args:
-        graph: ComfyUI's DynamicPrompt; None if it is not known.
-        name: of the node's LATENT input.
-    """
-    context = get_executing_context()
-    if context is None or graph is None or not graph.has_node(context.node_id):
-        return Asked()
-    link = graph.get_node(context.node_id)["inputs"].get(name)
-    sampler = str(link[0]) if isinstance(link, list) else None
-    return Asked(sampler, context.list_index, graph.all_node_ids())
+    return io.NodeOutput(*missing.outputs, missing.blocker, ui=ui.PreviewText(str(missing)))
 
 
 def drop_alpha(image: Tensor) -> Tensor:

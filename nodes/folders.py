@@ -13,6 +13,7 @@ import folder_paths
 from ..concept_attention.errors import UserError
 
 SUFFIX = "recording.safetensors"  # tells recordings from models and latents; the command line writes it too
+LONGEST_NAME = 255  # bytes of a file's or folder's name, on every common file system
 INPUT, OUTPUT = " [input]", " [output]"  # ComfyUI's mark for the folder of a file name; no mark is input
 
 
@@ -36,17 +37,30 @@ def next_output_file(prefix: str) -> OutputFile:
         prefix: name with or without subfolders, as in core's save nodes; `%year%` and the like are filled in.
 
     Raises:
-        UserError: if the prefix has no name or leads out of the output folder.
+        UserError: if the prefix has no name, is too long, or leads out of the output folder.
     """
     output = Path(folder_paths.get_output_directory())
     prefix = prefix.strip()
     if prefix.endswith(("/", "\\")) or os.path.basename(os.path.normpath(prefix)) in (".", ".."):
         raise UserError(f'The filename prefix "{prefix}" has no name. Write one, such as recordings/landscape.')
+    for part in prefix.replace("\\", "/").split("/"):
+        _check_length(part, LONGEST_NAME)
     if not _is_inside(output / prefix, output):
         raise UserError(f'The filename prefix "{prefix}" leads out of the output folder. Write a name below it.')
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, str(output))
-    filename = f"{name}_{counter:05}_.{SUFFIX}"
+    ending = f"_{counter:05}_.{SUFFIX}"
+    _check_length(name, LONGEST_NAME - len(ending))
+    filename = name + ending
     return OutputFile(Path(folder) / filename, filename, subfolder)
+
+
+def _check_length(name: str, limit: int) -> None:
+    length = len(name.encode(errors="replace"))
+    if length > limit:
+        raise UserError(
+            f"The filename prefix is too long: a name in it has {length} bytes, and at most {limit} are possible. "
+            "Shorten it."
+        )
 
 
 def list_recordings() -> list[str]:

@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..concept_attention.choices import Keep
 from ..concept_attention.hosts.comfyui.engine.settings import Settings
+from ..concept_attention.hosts.comfyui.graph_place import who_asks
 from ..concept_attention.hosts.comfyui.patching import collect, patch_model
 from ..concept_attention.hosts.comfyui.recording_cache import NothingRecorded
 from ..concept_attention.hosts.encoded import EncodedConcepts
@@ -99,7 +100,7 @@ class ConceptAttentionCollect(io.ComfyNode):
     @classmethod
     def execute(cls, latent: dict[str, Any], model: Any = None) -> io.NodeOutput:
         try:
-            result = collect(latent, model, convert.to_asked(cls.hidden.dynprompt if cls.hidden else None, "latent"))
+            result = collect(latent, model, who_asks(cls.hidden.dynprompt if cls.hidden else None, "latent"))
         except NothingRecorded as missing:
             return convert.to_output_without_recording(missing)
         return io.NodeOutput(result, ui=ui.PreviewText(report.recording_text(result)))

@@ -99,6 +99,19 @@ def test_nothing_is_written_outside_of_the_output_folder(
     assert not list(folders.rglob("*.safetensors"))
 
 
+@pytest.mark.parametrize("letter, bytes_each", [("a", 1), ("é", 2)])
+def test_a_prefix_that_is_too_long_is_one_clear_line(
+    pack: Pack, recording: Any, folders: Path, letter: str, bytes_each: int
+) -> None:
+    longest = 255 - len("_00001_.recording.safetensors")
+    save(pack, recording, letter * (longest // bytes_each))
+    for prefix in (letter * (longest // bytes_each + 1), letter * 300 + "/map", letter * 300):
+        with pytest.raises(ValueError, match="The filename prefix is too long: .* Shorten it.$") as caught:
+            save(pack, recording, prefix)
+        assert len(str(caught.value)) < 150
+    assert len(list(folders.rglob("*.safetensors"))) == 1
+
+
 def validate(pack: Pack, name: str) -> Any:
     return pack.nodes["ConceptRecordingLoad"].validate_inputs(file=name)
 

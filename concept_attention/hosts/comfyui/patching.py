@@ -22,8 +22,9 @@ from ...recording.recording import Recording
 from .engine.run import RunResult, record
 from .engine.session import KEY
 from .engine.settings import Settings
+from .graph_place import UNKNOWN, Asked
 from .guard import guarded
-from .recording_cache import RECORDING_CACHE, UNKNOWN, Asked, RecordingCache
+from .recording_cache import RECORDING_CACHE, RecordingCache
 
 logger = logging.getLogger("concept_attention")
 

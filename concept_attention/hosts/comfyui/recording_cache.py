@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import comfy.model_management
 import torch
-from comfy_execution.utils import get_executing_context
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ...errors import UserError
 from ...recording.recording import Recording
+from .graph_place import UNKNOWN, Asked, Place, executing_place
 
 MEBIBYTE = 1 << 20
 MAX_BYTES = 1024 * MEBIBYTE
@@ -36,43 +37,10 @@ class NothingRecorded(UserError):
 
     outputs: tuple[Any, ...] = ()
 
-
-class Place(NamedTuple):
-    """Where in a graph something is executed.
-
-    Attributes:
-        prompt: id of the execution of a graph.
-        node: id of the node.
-        item: index of its list item; None if it has no lists.
-    """
-
-    prompt: str
-    node: str
-    item: int | None
-
-
-def executing_place() -> Place | None:
-    """The place that is being executed; None outside of a graph."""
-    context = get_executing_context()
-    return None if context is None else Place(context.prompt_id, context.node_id, context.list_index)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Who asks for a recording.
-
-    Attributes:
-        sampler: id of the node whose latent it is, if that is known.
-        item: see `Place`.
-        nodes: ids of all nodes of the graph; empty if they are not known.
-    """
-
-    sampler: str | None = None
-    item: int | None = None
-    nodes: Collection[str] = ()
-
-
-UNKNOWN = Asked()
+    @property
+    def blocker(self) -> ExecutionBlocker:
+        """What a node returns in place of the recording: ComfyUI does not run the nodes that need it."""
+        return ExecutionBlocker(str(self))
 
 
 def digest(samples: Any) -> str:

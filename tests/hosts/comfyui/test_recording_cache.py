@@ -9,14 +9,15 @@ import comfy.model_management
 import comfy.nested_tensor
 import pytest
 import torch
+from comfy_execution.graph import DynamicPrompt
 from comfy_execution.utils import CurrentNodeContext
 from torch import Tensor
 
 from concept_attention.concepts import Concept
+from concept_attention.hosts.comfyui.graph_place import Asked, who_asks
 from concept_attention.hosts.comfyui.recording_cache import (
     MAX_EMPTY_RUNS,
     MAX_SUPERSEDED,
-    Asked,
     NothingRecorded,
     RecordingCache,
     digest,
@@ -237,6 +238,19 @@ def test_of_two_samplers_in_a_graph_the_wired_one_counts() -> None:
     assert [value(cache.find(latent(0), asked=Asked(node, 0, ["1", "2"]))) for node in "12"] == [3, 2]
     with pytest.raises(ValueError, match="sampled 2 times"):  # wired through a node that hands the latent on
         cache.find(latent(0), asked=Asked("9", 0, ["1", "2", "9"]))
+
+
+def test_who_asks_is_read_from_the_graph() -> None:
+    graph = DynamicPrompt(
+        {
+            "12:7": {"class_type": "KSampler", "inputs": {"seed": 1}},
+            "3": {"class_type": "ConceptAttentionCollect", "inputs": {"latent": ["12:7", 0]}},
+        }
+    )
+    assert who_asks(graph, "latent") == Asked() and who_asks(None, "latent") == Asked()
+    with executing("3", 2):
+        assert who_asks(graph, "latent") == Asked("12:7", 2, {"12:7", "3"})
+        assert who_asks(None, "latent") == Asked()
 
 
 def test_of_a_list_of_concepts_the_item_at_hand_counts() -> None:
