@@ -160,6 +160,28 @@ def test_blocks_of_sd3_that_refuse_options_are_recorded(architecture: Any, monke
     assert relative_error(result.recording.scores, expected.scores) < CLOSE
 
 
+class Stopped(BaseException):
+    pass
+
+
+@pytest.mark.usefixtures("pytorch_attention")
+@pytest.mark.parametrize("error", [Stopped, ValueError])
+def test_an_error_in_another_pack_s_block_gets_through_and_leaves_nothing(error: type[BaseException]) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    model = with_blocks(BlockWithoutOptions)
+    results: list[Any] = []
+    patched = recording_model(model, results)
+    before = footprint(model)
+    handle = model.model.diffusion_model.double_blocks[1].img_mlp.register_forward_hook(fail)
+    with pytest.raises(error):
+        sample(patched)
+    handle.remove()
+    assert footprint(model) == before and not results
+    assert not torch.overrides._get_current_function_mode_stack()
+
+
 # Guiders and samplers
 
 
