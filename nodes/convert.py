@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from comfy_api.latest import io, ui
 from einops import rearrange
 from torch import Tensor
 
 from ..concept_attention.concepts import Concept, concept_index, parse_concepts
 from ..concept_attention.errors import UserError
 from ..concept_attention.heatmaps.heatmaps import Heatmaps
+from ..concept_attention.hosts.comfyui.recording_cache import NothingRecorded
 from ..concept_attention.recording.recording import Recording
 
 NOTHING_CHOSEN = {"layers": "auto", "steps": "all", "mode": "auto", "temperature": 0.0}
+
+
+def to_output_without_recording(missing: NothingRecorded) -> io.NodeOutput:
+    """What a sampler returned, and no recording: nodes that need one do not run, all others do."""
+    return io.NodeOutput(*missing.outputs, missing.blocker, ui=ui.PreviewText(str(missing)))
 
 
 def drop_alpha(image: Tensor) -> Tensor:

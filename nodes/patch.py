@@ -8,9 +8,11 @@ from comfy_api.latest import io, ui
 
 from ..concept_attention.choices import Keep
 from ..concept_attention.hosts.comfyui.engine.settings import Settings
+from ..concept_attention.hosts.comfyui.graph_place import who_asks
 from ..concept_attention.hosts.comfyui.patching import collect, patch_model
+from ..concept_attention.hosts.comfyui.recording_cache import NothingRecorded
 from ..concept_attention.hosts.encoded import EncodedConcepts
-from . import report
+from . import convert, report
 from .sockets import (
     CA_RECORDING,
     SAMPLING,
@@ -77,10 +79,11 @@ class ConceptAttentionCollect(io.ComfyNode):
             node_id="ConceptAttentionCollect",
             display_name="Collect Concept Recording",
             category=SAMPLING,
-            description="Gets the recording that a patched model made while it sampled this latent. The latest 8 "
-            "recordings stay in memory, up to 512 MiB in total. A latent that no patched model sampled is an error.",
+            description="Gets the recording that a patched model made while it sampled this latent. Recordings "
+            "stay in memory up to 1 GiB in total. A latent that no patched model sampled is an error.",
             search_aliases=["concept attention", "attention map", "get heatmaps", "concept recording"],
             has_intermediate_output=True,
+            hidden=[io.Hidden.dynprompt],
             inputs=[
                 io.Latent.Input(
                     "latent", tooltip="The latent directly from the sampler, before any other node changes it."
@@ -91,12 +94,13 @@ class ConceptAttentionCollect(io.ComfyNode):
                     tooltip="The patched model. Only needed if the same latent was sampled with different concepts.",
                 ),
             ],
-            outputs=[
-                CA_RECORDING.Output(display_name="recording", tooltip="Concept scores per image token.")
-            ],
+            outputs=[CA_RECORDING.Output(display_name="recording", tooltip="Concept scores per image token.")],
         )
 
     @classmethod
     def execute(cls, latent: dict[str, Any], model: Any = None) -> io.NodeOutput:
-        result = collect(latent, model)
+        try:
+            result = collect(latent, model, who_asks(cls.hidden.dynprompt if cls.hidden else None, "latent"))
+        except NothingRecorded as missing:
+            return convert.to_output_without_recording(missing)
         return io.NodeOutput(result, ui=ui.PreviewText(report.recording_text(result)))

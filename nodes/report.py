@@ -34,7 +34,7 @@ def _pooled(tokens: int, pooling: str) -> str:
 
 
 def recording_text(result: Recording) -> str:
-    """Steps, layers, concepts and size of a recording."""
+    """Steps, layers, concepts and size of a recording, and why something is missing."""
     frames, height, width = result.grid
     grid = f"{width} x {height} tokens" + (f" x {frames} frames" if result.video else "")
     if result.frame_counts is not None:
@@ -46,7 +46,13 @@ def recording_text(result: Recording) -> str:
         f"{steps}, layers {_ranges(result.layers)} of {result.layer_count}, "
         f"{_count(len(result.concepts), 'concept')}\n"
         f"{_count(result.batch, 'video' if result.video else 'image')} of {grid}, {_size(result.nbytes)}"
+        f"{_missing(result)}"
     )
+
+
+def _missing(result: Recording) -> str:
+    problems = result.metadata.get("troubles")
+    return f"\nNot everything was recorded: {problems}." if problems else ""
 
 
 def heatmaps_text(

@@ -9,9 +9,10 @@ from comfy_api.latest import io, ui
 
 from ..concept_attention.choices import Keep
 from ..concept_attention.hosts.comfyui.engine.settings import Settings
+from ..concept_attention.hosts.comfyui.recording_cache import NothingRecorded
 from ..concept_attention.hosts.comfyui.sampling import sample, sample_custom
 from ..concept_attention.hosts.encoded import EncodedConcepts
-from . import report
+from . import convert, report
 from .sockets import (
     CA_RECORDING,
     LARGEST_SEED,
@@ -127,9 +128,12 @@ class ConceptAttentionKSampler(io.ComfyNode):
         wanted = Settings(
             concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip(), keep=keep
         )
-        latent, recording = sample(
-            model, wanted, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise
-        )
+        try:
+            latent, recording = sample(
+                model, wanted, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise
+            )
+        except NothingRecorded as missing:
+            return convert.to_output_without_recording(missing)
         return io.NodeOutput(latent, recording, ui=ui.PreviewText(report.recording_text(recording)))
 
 
@@ -186,5 +190,8 @@ class ConceptAttentionSamplerCustom(io.ComfyNode):
         wanted = Settings(
             concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip(), keep=keep
         )
-        output, denoised, recording = sample_custom(noise, guider, sampler, sigmas, latent_image, wanted)
+        try:
+            output, denoised, recording = sample_custom(noise, guider, sampler, sigmas, latent_image, wanted)
+        except NothingRecorded as missing:
+            return convert.to_output_without_recording(missing)
         return io.NodeOutput(output, denoised, recording, ui=ui.PreviewText(report.recording_text(recording)))

@@ -8,6 +8,8 @@ from typing import Any
 import nodes
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from .conftest import Pack, sampler_inputs
 
@@ -91,3 +93,35 @@ def test_a_patched_model_can_keep_the_running_mean(pack: Pack, landscape: Landsc
         (latent,) = nodes.KSampler().sample(**sampler_inputs(landscape, model=patched, seed=77))
     output = pack.run("ConceptAttentionCollect", latent=latent)
     assert output[0].averaged == "share" and "4 of 4 steps recorded as their mean" in pack.text(output)
+
+
+def test_a_run_that_could_not_be_recorded_blocks_what_needs_the_recording(
+    pack: Pack, landscape: Landscape, concepts: Any
+) -> None:
+    skipping = landscape[0].clone()
+    skipping.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "cache", lambda executor, x, *_, **__: x)
+    patched = pack.run("ConceptAttentionPatchModel", model=skipping, concepts=concepts)[0]
+    with torch.inference_mode():
+        (latent,) = nodes.KSampler().sample(**sampler_inputs(landscape, model=patched, seed=78))
+    output = pack.run("ConceptAttentionCollect", latent=latent)
+    assert isinstance(output[0], ExecutionBlocker)
+    assert "nothing was recorded: None of 4 steps ran all selected layers" in pack.text(output)
+    assert output[0].message == pack.text(output)
+
+
+def test_steps_that_are_missing_are_explained_below_the_node(
+    pack: Pack, landscape: Landscape, concepts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = pack.module("concept_attention.hosts.comfyui.engine.session")
+    level, calls = session.noise_level, iter(range(10))
+
+    def once(*args: Any) -> float:
+        if next(calls) == 1:
+            raise TypeError("on purpose")
+        return float(level(*args))
+
+    monkeypatch.setattr(session, "noise_level", once)
+    output = pack.run("ConceptAttentionKSampler", **sampler_inputs(landscape), concepts=concepts)
+    first, _, last = pack.text(output).splitlines()
+    assert first.startswith("3 of 4 steps recorded")
+    assert last.startswith("Not everything was recorded: recording failed with TypeError: on purpose")

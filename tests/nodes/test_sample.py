@@ -7,6 +7,8 @@ from typing import Any
 import nodes
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
+from comfy_execution.graph_utils import ExecutionBlocker
 from comfy_extras.nodes_custom_sampler import (
     BasicGuider,
     BasicScheduler,
@@ -98,6 +100,27 @@ def test_a_patched_model_is_refused(pack: Pack, landscape: Landscape, concepts: 
         pack.run("ConceptAttentionKSampler", **sampler_inputs(landscape, model=patched), concepts=concepts)
 
 
-def test_nothing_sampled_is_an_error(pack: Pack, landscape: Landscape, concepts: Any) -> None:
-    with pytest.raises(ValueError, match="Nothing was recorded"):
-        pack.run("ConceptAttentionKSampler", **sampler_inputs(landscape, denoise=0.0), concepts=concepts)
+@pytest.mark.parametrize("node_id", ["ConceptAttentionKSampler", "ConceptAttentionSamplerCustom"])
+def test_without_a_recording_the_latents_come_out_and_the_node_says_why(
+    pack: Pack, landscape: Landscape, concepts: Any, node_id: str
+) -> None:
+    skipping = landscape[0].clone()
+    skipping.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "cache", lambda executor, x, *_, **__: x)
+    changed = (skipping, *landscape[1:])
+    own = node_id.endswith("KSampler")
+    inputs = sampler_inputs(changed) if own else custom(changed)
+    output = pack.run(node_id, **inputs, concepts=concepts)
+    with torch.inference_mode():
+        plain = nodes.KSampler().sample(**inputs) if own else SamplerCustomAdvanced.execute(**inputs).result
+    assert len(output.args) == len(plain) + 1
+    for index, latent in enumerate(plain):
+        assert torch.equal(output[index]["samples"], latent["samples"])
+    blocked = output[len(plain)]
+    assert isinstance(blocked, ExecutionBlocker) and blocked.message == pack.text(output)
+    assert blocked.message.startswith("Nothing was recorded: None of ")
+
+
+def test_a_run_without_steps_returns_its_latent(pack: Pack, landscape: Landscape, concepts: Any) -> None:
+    output = pack.run("ConceptAttentionKSampler", **sampler_inputs(landscape, denoise=0.0), concepts=concepts)
+    assert bool((output[0]["samples"] == 0).all())
+    assert pack.text(output).startswith("Nothing was recorded: no step was sampled.")

@@ -143,7 +143,9 @@ def strip_conditioning(conditioning: list[Any], pooled: bool) -> list[Any]:
 
 
 def make_schedule(model: Any, noise: float, samples: int) -> Tensor:
-    """The sigma of every noise sample, and one more, as a schedule of S steps has S + 1: (samples + 1,).
+    """The sigma of every noise sample, then 0, as a schedule of S steps has S + 1 values: (samples + 1,), float32.
+
+    They are neighbouring numbers, no two the same, because caches (TeaCache, MagCache) look a step up by its sigma.
 
     Raises:
         UserError: for a noise or number of samples out of range.
@@ -152,7 +154,9 @@ def make_schedule(model: Any, noise: float, samples: int) -> Tensor:
         raise UserError(f"Noise must be above 0 and at most 1, got {noise:g}. 0.3 to 0.6 works best.")
     if samples < 1:
         raise UserError(f"There must be at least one noise sample, got {samples}.")
-    return torch.full((samples + 1,), sigma_at(model.get_model_object("model_sampling"), noise))
+    sigma = torch.tensor(sigma_at(model.get_model_object("model_sampling"), noise), dtype=torch.float32)
+    sigmas = (sigma.view(torch.int32) - torch.arange(samples, dtype=torch.int32)).view(torch.float32)
+    return torch.cat([sigmas, torch.zeros(1)])
 
 
 def sigma_at(model_sampling: Any, level: float) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,11 @@ from ...recording.recording import Recording
 from .engine.run import RunResult, record
 from .engine.session import KEY
 from .engine.settings import Settings
+from .graph_place import UNKNOWN, Asked
+from .guard import guarded
 from .recording_cache import RECORDING_CACHE, RecordingCache
+
+logger = logging.getLogger("concept_attention")
 
 # Called with the sampled latent and the result of each finished run, never of one that raised. The latent and the
 # result's `denoised` are those of the host's own nodes, except for device and dtype.
@@ -78,17 +83,18 @@ def settings_of(model: Any) -> Settings:
     return found[0].settings
 
 
-def collect(latent: Mapping[str, Any], model: Any | None = None) -> Recording:
+def collect(latent: Mapping[str, Any], model: Any | None = None, asked: Asked = UNKNOWN) -> Recording:
     """The recording of the run that returned this LATENT.
 
     Args:
         latent: as a sampler with a patched MODEL returned it; either output of SamplerCustomAdvanced.
         model: the patched MODEL; needed if the same latent was sampled with several.
+        asked: who asks.
 
     Raises:
-        UserError: see `RecordingCache.find` and `settings_of`.
+        NothingRecorded, UserError: see `RecordingCache.find` and `settings_of`.
     """
-    return RECORDING_CACHE.find(latent["samples"], None if model is None else settings_of(model).fingerprint())
+    return RECORDING_CACHE.find(latent["samples"], None if model is None else settings_of(model).fingerprint(), asked)
 
 
 def _recording_wrapper(
@@ -98,7 +104,13 @@ def _recording_wrapper(
 
     def sample_and_record(executor: Any, *args: Any, **kwargs: Any) -> Any:
         output, result = record(executor, args, kwargs, settings, stop_after_last_layer=stop_after_last_layer)
-        on_result(*_as_returned(executor.class_obj, output, result, kwargs.get("latent_shapes") or ()))
+        shapes = kwargs.get("latent_shapes") or ()
+        problems: list[str] = []
+        with guarded(problems.append):
+            on_result(*_as_returned(executor.class_obj, output, result, shapes))
+        if problems:
+            with guarded(logger.warning):
+                on_result(_unpack(output, shapes), RunResult(None, f"{problems[0]}.", None))
         return output
 
     sample_and_record.settings = settings  # type: ignore[attr-defined]

@@ -15,14 +15,32 @@ from typing import Any
 
 import comfy.model_management
 import torch
-from comfy_execution.utils import get_executing_context
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ...errors import UserError
 from ...recording.recording import Recording
+from .graph_place import UNKNOWN, Asked, Place, executing_place
 
 MEBIBYTE = 1 << 20
+MAX_BYTES = 1024 * MEBIBYTE
+MAX_SUPERSEDED = 8  # recordings of nodes that ran again since, such as the tiles of an upscaler
 MAX_EMPTY_RUNS = 256  # runs without a recording that are remembered for the error message
 SHAPES_NAMED = 4  # in an error
+
+
+class NothingRecorded(UserError):
+    """A run recorded nothing; the text says why.
+
+    Attributes:
+        outputs: what its sampler returned all the same.
+    """
+
+    outputs: tuple[Any, ...] = ()
+
+    @property
+    def blocker(self) -> ExecutionBlocker:
+        """What a node returns in place of the recording: ComfyUI does not run the nodes that need it."""
+        return ExecutionBlocker(str(self))
 
 
 def digest(samples: Any) -> str:
@@ -51,7 +69,7 @@ class _Run:
     digests: tuple[str, ...]  # the first is that of the sampled latent
     shape: tuple[int, ...]
     settings: str
-    node: tuple[Any, ...] | None  # see `_executing_node`
+    place: Place | None
     recording: Recording | None
     reason: str  # why nothing was recorded
     evicted: int = 0  # bytes of the evicted recording
@@ -60,19 +78,27 @@ class _Run:
     def nbytes(self) -> int:
         return 0 if self.recording is None else self.recording.nbytes
 
+    @property
+    def slot(self) -> tuple[str, int | None] | None:
+        """The node and list item that made it."""
+        return None if self.place is None else self.place[1:]
+
 
 class RecordingCache:
-    """The latest recordings, up to a limit; the least recently used is evicted first. Safe to use from several threads.
+    """The recordings of the latest runs, as many as fit into a budget. Safe to use from several threads.
+
+    The newest recording of every node and list item of the graph that is being executed always stays, even beyond the
+    budget: it will be collected. Of the others, those whose node and item ran again are evicted first, then the least
+    recently used.
 
     Args:
-        max_runs: recordings to hold, at least 1.
-        max_bytes: memory they may take together. The newest recording always stays, as it will be needed next; alone,
-            it may be larger.
+        max_bytes: memory they may take together.
+        max_superseded: how many of those whose node and item ran again are kept.
     """
 
-    def __init__(self, max_runs: int = 8, max_bytes: int = 512 * MEBIBYTE) -> None:
-        self._max_runs = max_runs
+    def __init__(self, max_bytes: int = MAX_BYTES, max_superseded: int = MAX_SUPERSEDED) -> None:
         self._max_bytes = max_bytes
+        self._max_superseded = max_superseded
         self._lock = threading.Lock()
         self._runs: list[_Run] = []  # least recently used first
         self._count = 0
@@ -90,62 +116,81 @@ class RecordingCache:
             reason: why nothing was recorded.
         """
         digests = tuple(digest(latent) for latent in latents)
-        node = _executing_node()
+        shape = tuple(latents[0].shape)
         with self._lock:
-            self._runs = [run for run in self._runs if not _replaces(digests[0], settings, node, run)]
             self._count += 1
-            shape = tuple(latents[0].shape)
-            self._runs.append(_Run(self._count, digests, shape, settings, node, recording, reason))
+            added = _Run(self._count, digests, shape, settings, executing_place(), recording, reason)
+            self._runs = [run for run in self._runs if not _replaces(added, run)]
+            self._runs.append(added)
             self._evict()
 
-    def find(self, samples: Any, settings: str | None = None) -> Recording:
+    def find(self, samples: Any, settings: str | None = None, asked: Asked = UNKNOWN) -> Recording:
         """The recording of the run that returned this latent.
+
+        If several runs did, with different settings, the one counts whose node is wired to whoever asks; without such
+        a node, those of the graph at hand, or of the latest execution of a graph.
 
         Args:
             samples: a LATENT's `samples`.
-            settings: fingerprint to choose by if several runs returned the same latent.
+            settings: fingerprint to choose by.
+            asked: who asks.
 
         Raises:
-            UserError: if there is none, or more than one to choose from; it says why.
+            NothingRecorded: if that run recorded nothing.
+            UserError: if there is no such run, or more than one to choose from; it says why.
         """
         sought = digest(samples)
         with self._lock:
             same = [run for run in self._runs if sought in run.digests]
-            fitting = [run for run in same if settings in (None, run.settings)]
+            fitting = _narrow([run for run in same if settings in (None, run.settings)], asked)
             if len({run.settings for run in fitting}) > 1:
                 raise UserError(
                     f"This latent was sampled {len(fitting)} times, with different concepts or settings each time. "
                     "Connect the patched MODEL as well, which says what to collect."
                 )
             if not fitting:
-                raise UserError(self._why_unknown(samples, bool(same)))
+                raise UserError(self._why_unknown(samples, bool(same), asked))
             run = max(fitting, key=lambda run: run.number)
             if run.recording is None:
-                raise UserError(self._why_without(run))
+                raise (
+                    UserError(self._why_evicted(run))
+                    if run.evicted
+                    else NothingRecorded(
+                        f"This latent was sampled with a patched MODEL, but nothing was recorded: {run.reason}"
+                    )
+                )
             self._runs.remove(run)
             self._runs.append(run)
             return run.recording
 
     def _evict(self) -> None:
-        held = [run for run in self._runs if run.recording is not None]
-        while len(held) > 1 and (len(held) > self._max_runs or sum(run.nbytes for run in held) > self._max_bytes):
-            oldest = held.pop(0)
-            oldest.evicted, oldest.recording = oldest.nbytes, None
+        """Evict what is too much; the newest run, which comes last, stays."""
+        newest = {run.slot: run.number for run in sorted(self._runs, key=lambda run: run.number)}
+        prompt = None if self._runs[-1].place is None else self._runs[-1].place.prompt
+        held = [run for run in self._runs[:-1] if run.recording is not None]
+        superseded = [run for run in held if run.slot is not None and newest[run.slot] != run.number]
+        others = [run for run in held if run not in superseded and (run.place is None or run.place.prompt != prompt)]
+        too_many = len(superseded) - self._max_superseded
+        total = sum(run.nbytes for run in self._runs)
+        for count, run in enumerate([*superseded, *others]):
+            if count >= too_many and total <= self._max_bytes:
+                break
+            total -= run.nbytes
+            run.evicted, run.recording = run.nbytes, None
         empty = [run for run in self._runs if run.recording is None]
         forgotten = {run.number for run in empty[: max(0, len(empty) - MAX_EMPTY_RUNS)]}
         self._runs = [run for run in self._runs if run.number not in forgotten]
 
-    def _why_without(self, run: _Run) -> str:
-        if not run.evicted:
-            return f"This latent was sampled with a patched MODEL, but nothing was recorded: {run.reason}"
+    def _why_evicted(self, run: _Run) -> str:
         size, newer = run.evicted / MEBIBYTE, self._count - run.number
         return (
             f"The recording of this latent ({size:.1f} MiB) is gone: {newer} newer runs came after it, and at most "
-            f"{self._max_runs} recordings and {self._max_bytes / MEBIBYTE:g} MiB are kept. Sample again with another "
-            "seed, or use a sampler node of this pack, which hands its recording on itself."
+            f"{self._max_bytes / MEBIBYTE:g} MiB are kept, with {self._max_superseded} older runs of the same nodes. "
+            "Record fewer layers or steps or their running mean, or use a sampler node of this pack, which hands its "
+            "recording on itself."
         )
 
-    def _why_unknown(self, samples: Any, other_settings: bool) -> str:
+    def _why_unknown(self, samples: Any, other_settings: bool, asked: Asked) -> str:
         if other_settings:
             return (
                 "This latent was sampled with other concepts or settings than those of the connected MODEL. "
@@ -154,30 +199,52 @@ class RecordingCache:
         if not self._runs:
             return (
                 "This latent was not sampled with a patched MODEL: none has sampled anything yet. Connect the MODEL "
-                "output of the patch node to the sampler, and the sampler's own LATENT here."
+                "output of the patch node to the sampler, and the sampler's own LATENT here. Samplers that do not use "
+                "ComfyUI's sampling, such as XLabs', cannot be recorded."
+            )
+        places = [run.place for run in self._runs if run.place is not None and run.place.node == asked.sampler]
+        parts = max(map(places.count, places), default=0)
+        if parts > 1:
+            return (
+                f"The node of this latent ran the patched MODEL {parts} times and put the latent together from the "
+                "results, as tiled samplers and upscalers do. These runs have no recording in common: collect the "
+                "latent of a sampler that runs once."
             )
         shape, known = tuple(samples.shape), list(dict.fromkeys(run.shape for run in self._runs))
         if shape in known:
             return (
                 f"This latent of shape {shape} is not what a patched MODEL returned: latents of that shape were "
-                "sampled, but their content differs. It came from another MODEL, or a later node changed it. "
+                "sampled, but their content differs. It came from another MODEL, a later node changed it, or it was "
+                "put together from several runs. "
                 "Connect the sampler's own LATENT, and the patch node's MODEL to that sampler."
             )
-        latest = ", ".join(map(str, known[-SHAPES_NAMED:]))
+        latest_shapes = ", ".join(map(str, known[-SHAPES_NAMED:]))
         return (
-            f"No patched MODEL returned a latent of shape {shape}; the latest were of {latest}. It came from another "
-            "MODEL, or a later node scaled, cropped or split it. Connect the sampler's own LATENT."
+            f"No patched MODEL returned a latent of shape {shape}; the latest were of {latest_shapes}. It came from "
+            "another MODEL, a later node scaled, cropped or split it, or it was put together from several runs, as by "
+            "tiled samplers. Connect the sampler's own LATENT."
         )
 
 
-def _executing_node() -> tuple[Any, ...] | None:
-    """Id of the node that is being executed, and the index of its list item; None outside of a graph."""
-    context = get_executing_context()
-    return None if context is None else (context.node_id, context.list_index)
+def _narrow(runs: list[_Run], asked: Asked) -> list[_Run]:
+    """Of the runs that returned a latent those that fit best to whoever asks."""
+    wired = [run for run in runs if run.place is not None and run.place.node == asked.sampler]
+    if wired:
+        same_item = [run for run in wired if run.place is not None and run.place.item == asked.item]
+        return same_item or wired
+    known = [run for run in runs if run.place is not None and run.place.node in asked.nodes]
+    if known:
+        return known
+    latest = max(runs, key=lambda run: run.number, default=None)
+    if latest is None or latest.place is None:
+        return runs
+    return [run for run in runs if run.place is not None and run.place.prompt == latest.place.prompt]
 
 
-def _replaces(result: str, settings: str, node: tuple[Any, ...] | None, older: _Run) -> bool:
-    return result == older.digests[0] and (settings == older.settings or (node is not None and node == older.node))
+def _replaces(newer: _Run, older: _Run) -> bool:
+    if newer.digests[0] != older.digests[0]:
+        return False
+    return newer.settings == older.settings or (newer.slot is not None and newer.slot == older.slot)
 
 
 RECORDING_CACHE = RecordingCache()

@@ -7,11 +7,11 @@ from typing import Any
 import nodes
 from comfy_extras.nodes_custom_sampler import SamplerCustomAdvanced
 
-from ...errors import UserError
 from ...recording.recording import Recording
 from .engine.run import RunResult
 from .engine.settings import Settings
 from .patching import patch_guider, patch_model
+from .recording_cache import NothingRecorded
 
 
 class ResultHolder:
@@ -27,13 +27,27 @@ class ResultHolder:
         """The latest run's recording.
 
         Raises:
-            UserError: if nothing was recorded; it says why.
+            NothingRecorded: if there is none; it says why.
         """
         if self._result is None:
-            raise UserError("Nothing was recorded: no step was sampled. Give the sampler steps, and denoise above 0.")
+            raise NothingRecorded(
+                "Nothing was recorded: no step was sampled. Give the sampler steps, and denoise above 0."
+            )
         if self._result.recording is None:
-            raise UserError(f"Nothing was recorded: {self._result.reason}")
+            raise NothingRecorded(f"Nothing was recorded: {self._result.reason}")
         return self._result.recording
+
+    def beside(self, *outputs: Any) -> Recording:
+        """The latest run's recording, to return beside what was sampled.
+
+        Raises:
+            NothingRecorded: with `outputs`, if there is none.
+        """
+        try:
+            return self.recording()
+        except NothingRecorded as missing:
+            missing.outputs = outputs
+            raise
 
 
 def sample(
@@ -60,14 +74,15 @@ def sample(
         KSampler's LATENT, bit for bit, and the recording.
 
     Raises:
-        UserError: see `patch_model`, and if nothing was recorded.
+        UserError: see `patch_model`.
+        NothingRecorded: if nothing was recorded; it has the LATENT.
     """
     holder = ResultHolder()
     patched = patch_model(model, settings, holder)
     (output,) = nodes.common_ksampler(
         patched, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent, denoise=denoise
     )
-    return output, holder.recording()
+    return output, holder.beside(output)
 
 
 def sample_custom(
@@ -83,9 +98,10 @@ def sample_custom(
         Both LATENTs of SamplerCustomAdvanced, bit for bit, and the recording.
 
     Raises:
-        UserError: see `patch_guider`, and if nothing was recorded.
+        UserError: see `patch_guider`.
+        NothingRecorded: if nothing was recorded; it has both LATENTs.
     """
     holder = ResultHolder()
     patched = patch_guider(guider, settings, holder)
     output, denoised = SamplerCustomAdvanced.execute(noise, patched, sampler, sigmas, latent).result
-    return output, denoised, holder.recording()
+    return output, denoised, holder.beside(output, denoised)

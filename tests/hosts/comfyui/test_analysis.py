@@ -104,12 +104,32 @@ def test_noise_samples_are_independent_and_shared_by_the_images(model: Any) -> N
     together = analyze(model, SETTINGS, IMAGES, samples=3, seed=7)
     for index in range(3):
         alone = analyze(model, SETTINGS, IMAGES, seed=7 + index)
-        assert torch.allclose(together.scores[index], alone.scores[0], atol=CLOSE)
+        # Their sigmas differ by single bits, which the timestep embedding multiplies.
+        assert torch.allclose(together.scores[index], alone.scores[0], atol=1e-3)
     for index in range(2):
         image = {"samples": IMAGES["samples"][index : index + 1]}
         alone = analyze(model, SETTINGS, image, samples=3, seed=7)
         assert torch.allclose(together.scores[:, :, index], alone.scores[:, :, 0], atol=CLOSE)
     assert not torch.allclose(together.scores[0], together.scores[1], atol=0.01)
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.5, 1.0])
+def test_every_evaluation_has_a_sigma_of_its_own(model: Any, noise: float) -> None:
+    """TeaCache and MagCache look the step up by its sigma."""
+    steps, given = [], make_cond(tokens=9, seed=5)
+
+    def look_up(apply_model: Any, options: dict[str, Any]) -> Tensor:
+        sigmas = options["c"]["transformer_options"]["sample_sigmas"]
+        steps.append((sigmas == options["timestep"][0]).nonzero().item())
+        return apply_model(options["input"], options["timestep"], **options["c"])
+
+    cached = model.clone()
+    cached.set_model_unet_function_wrapper(look_up)
+    found = analyze(cached, SETTINGS, ONE, given, noise=noise, samples=5)
+    assert steps == [0, 1, 2, 3, 4]
+    assert found.sigmas == pytest.approx([noise] * 5, rel=1e-6)
+    schedule = make_schedule(model, noise, 256)[:-1]
+    assert len(set(schedule.tolist())) == 256 and schedule.tolist() == pytest.approx([noise] * 256, rel=1e-4)
 
 
 def test_seeds_wrap_around_and_noise_does_not_depend_on_the_batch() -> None:
@@ -189,7 +209,7 @@ def test_progress_is_shown_and_an_interrupt_raised(model: Any, monkeypatch: pyte
 
 @pytest.mark.parametrize("noise", [1e-3, 0.5, 1.0])
 def test_noise_is_a_flow_models_sigma(model: Any, noise: float) -> None:
-    assert make_schedule(model, noise, 2).tolist() == pytest.approx([noise] * 3)
+    assert make_schedule(model, noise, 2).tolist() == pytest.approx([noise, noise, 0])
 
 
 @pytest.mark.parametrize("kind", [comfy.model_sampling.EPS, comfy.model_sampling.COSMOS_RFLOW])

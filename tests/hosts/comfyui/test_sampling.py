@@ -24,6 +24,7 @@ from comfy_extras.nodes_custom_sampler import (
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
 from concept_attention.hosts.comfyui.patching import patch_model
+from concept_attention.hosts.comfyui.recording_cache import NothingRecorded
 from concept_attention.hosts.comfyui.sampling import sample, sample_custom
 
 from ...support.comfyui.settings import make_settings
@@ -180,8 +181,11 @@ def test_no_recording_is_an_error_with_the_reason(model: Any) -> None:
         sample(model, make_settings(), latent=LATENTS["empty"], **arguments(denoise=0.0))
     skipping = model.clone()
     skipping.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "cache", lambda executor, x, *rest: torch.zeros_like(x))
-    with pytest.raises(ValueError, match=r"Nothing was recorded: \S+"):
-        sample(skipping, make_settings(), latent=LATENTS["empty"], **arguments())
+    options = arguments(latent=LATENTS["empty"])
+    with pytest.raises(NothingRecorded, match=r"Nothing was recorded: \S+") as caught:
+        sample(skipping, make_settings(), **options)
+    (output,) = caught.value.outputs
+    assert same(output, nodes.common_ksampler(skipping, **options)[0])
 
 
 def test_a_model_that_records_already_is_refused(model: Any) -> None:

@@ -39,7 +39,13 @@ class Adapter(ABC):
 
     @abstractmethod
     def token_slices(self, call: BlockCall, keys: int) -> TokenSlices:
-        """Where the image tokens lie among the `keys` keys of a block's attention; `call` has no `prepared` yet."""
+        """Where the image tokens lie among the `keys` tokens of a block's attention; `call` has no `prepared` yet.
+
+        Keys that a cache has added behind them, which have no query, do not count.
+
+        Raises:
+            NotRecordable: if another pack has changed the call.
+        """
 
     def conditioning_modules(self, network: Any) -> Mapping[str, nn.Module]:
         """Submodules whose last call before the first joint block is needed, under names for `BlockCall.calls`."""

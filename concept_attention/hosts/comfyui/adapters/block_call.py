@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from ..guard import NotRecordable
+
 Rows = slice | Tensor  # of the batch; a slice selects without a copy
 
-_OPTIONS = "transformer_options"
+OPTIONS = "transformer_options"
 
 
 class ModuleCall(NamedTuple):
@@ -63,6 +65,19 @@ class BlockCall(NamedTuple):
         return self.select(pe.narrow(axis, text.start + start, stop - start))
 
 
+def check_one_text(image: Tensor, text: Tensor) -> None:
+    """Refuse a joint block's call with more texts than images.
+
+    Raises:
+        NotRecordable: see above; which attention of the block is that of the prompt cannot be told then.
+    """
+    if len(image) != len(text):
+        raise NotRecordable(
+            f"another pack sends {len(text)} texts through each joint block for {len(image)} images, as Normalized "
+            "Attention Guidance (NAG) does, and which of them is the prompt cannot be told"
+        )
+
+
 def named_arguments(block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments by the names of the parameters of the block's class; another pack may have replaced its `forward`.
 
@@ -78,10 +93,10 @@ def with_options(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The same arguments with other `transformer_options`, which stay positional if they were."""
     names, _ = _parameter_names(type(block).forward)
-    if _OPTIONS in names[: len(args)]:
-        index = names.index(_OPTIONS)
+    if OPTIONS in names[: len(args)]:
+        index = names.index(OPTIONS)
         return (*args[:index], options, *args[index + 1 :]), dict(kwargs)
-    return args, {**kwargs, _OPTIONS: options}
+    return args, {**kwargs, OPTIONS: options}
 
 
 @functools.lru_cache(maxsize=32)  # reading a signature takes as long as a whole hook

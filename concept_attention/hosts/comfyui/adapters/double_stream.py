@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers, last_read_layers
 from .adapter import Adapter
-from .block_call import BlockCall
+from .block_call import BlockCall, check_one_text
 
 
 class Modulation(NamedTuple):
@@ -57,7 +57,9 @@ class DoubleStream(Adapter):
         return network.double_blocks
 
     def token_slices(self, call: BlockCall, keys: int) -> TokenSlices:
-        return TokenSlices.text_first(call.arguments["img"].shape[1], keys, call.tokens)
+        img = call.arguments["img"]
+        check_one_text(img, call.arguments["txt"])
+        return TokenSlices.text_first(img.shape[1], keys, call.tokens)
 
     def project_concepts(self, network: Any, embeddings: Tensor, call: BlockCall) -> Tensor:
         return network.txt_in(embeddings)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_layers
 from .adapter import Adapter
-from .block_call import BlockCall
+from .block_call import BlockCall, check_one_text
 from .network import network_of
 
 
@@ -42,6 +42,7 @@ class HiDream(Adapter):
         return network.double_stream_blocks
 
     def token_slices(self, call: BlockCall, keys: int) -> TokenSlices:
+        check_one_text(call.arguments["image_tokens"], call.arguments["text_tokens"])
         image = call.arguments["image_tokens"].shape[1]
         # HiDream-E1 sets a reference image beside the generated one. Its tokens lie between the rows of the generated
         # image, whose tokens then are no slice. A slice beyond the image reports that they were not found.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ...architecture import Architecture, TokenSlices
 from .adapter import Adapter
-from .block_call import BlockCall
+from .block_call import BlockCall, check_one_text
 from .network import network_of
 
 
@@ -44,7 +44,8 @@ class SD3(Adapter):
         return network.joint_blocks
 
     def token_slices(self, call: BlockCall, keys: int) -> TokenSlices:
-        _, x = call.arguments["args"]
+        context, x = call.arguments["args"]
+        check_one_text(x, context)
         return TokenSlices.text_first(x.shape[1], keys, call.tokens)
 
     def project_concepts(self, network: Any, embeddings: Tensor, call: BlockCall) -> Tensor:

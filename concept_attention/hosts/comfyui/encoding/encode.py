@@ -70,7 +70,8 @@ def encode_concepts(
     if reader == "clip":
         rows, context_tokens = _encode_together(clip, concepts, others)
     else:
-        rows = [_encode_alone(clip, concept, others, empty[0][0], reader) for concept in concepts]
+        nothing = _without_doubles(empty[0][0])
+        rows = [_encode_alone(clip, concept, others, nothing, reader) for concept in concepts]
         context_tokens = None
     pooling = resolve_pooling(pooling, causal=T5 not in rows[0].key)
     pooled = torch.stack([pool(row.states, pooling) for row in rows])
@@ -130,7 +131,17 @@ def _states(clip: Any, tokens: Any) -> Tensor:
     states: Tensor = clip.encode_from_tokens_scheduled(tokens)[0][0]
     if states.ndim != 3:
         raise UserError(f"The text encoder gives {tuple(states.shape)}, expected (1, tokens, width). Use another one.")
-    return states
+    return _without_doubles(states)
+
+
+def _without_doubles(states: Tensor) -> Tensor:
+    """Each state once.
+
+    NegPip, which other packs put into a CLIP, makes two of each: one for the keys and one for the values of attention.
+    They differ in words of negative weight, which concepts do not have.
+    """
+    doubled = states.ndim == 3 and states.shape[1] % 2 == 0 and torch.equal(states[:, 0::2], states[:, 1::2])
+    return states[:, 0::2] if doubled else states
 
 
 def _own_span(concept: Concept, ids: Ids, others: Sequence[Ids], key: str) -> tuple[int, int]:

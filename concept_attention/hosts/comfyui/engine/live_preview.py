@@ -6,6 +6,7 @@ Follows `prepare_callback` and the previewers of latent_preview.py (0.19 to 0.33
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,8 +19,11 @@ from ....concepts import Concept
 from ....drawing.preview import StepPainter, shrink
 from ....recording.shares import ShareRule
 from ....selection import usual_layers
+from ..guard import guarded
 from .geometry import RunGeometry
 from .session import RecordingSession
+
+logger = logging.getLogger("concept_attention")
 
 _DECODE = "decode_latent_to_preview_image"
 _FORMAT = "JPEG"  # the host's own
@@ -48,6 +52,7 @@ class LivePreview:
         self._layers = [recorded.index(layer) for layer in usual_layers(recorded, default)]
         self._previewer: Any = None
         self._step: tuple[tuple[Tensor, ...], RunGeometry] | None = None  # while a recorded step is shown
+        self._off = False
 
     def attach(self, callback: StepCallback | None, session: RecordingSession) -> StepCallback:
         """A callback to sample with, in place of the host's or None; call it after the session's `after_step`."""
@@ -60,10 +65,14 @@ class LivePreview:
         def show_step(step: int, denoised: Tensor, x: Tensor, steps: int) -> Any:
             nonlocal committed
             fresh, committed = session.builder.committed > committed, session.builder.committed
-            self._step = (session.builder.latest, session.geometry) if fresh and session.geometry else None
+            shown = None if self._off or not fresh else session.geometry
+            self._step = None if shown is None else (session.builder.latest, shown)
             result = None if callback is None else callback(step, denoised, x, steps)
+            preview = None
             if self._previewer is None and self._step is not None:
-                preview = _FORMAT, self._paint(*self._step), None
+                with guarded(self._turn_off):
+                    preview = _FORMAT, self._paint(*self._step), None
+            if preview is not None:
                 comfy.utils.ProgressBar(steps).update_absolute(step + 1, steps, preview)
             return result
 
@@ -79,8 +88,15 @@ class LivePreview:
         """The host's preview, (format, image, size) or None, with the concepts in it."""
         if self._step is None or not isinstance(preview, tuple):  # other packs' previewers send theirs by themselves
             return preview
-        kind, image, size = preview
-        return kind, self._paint(*self._step, shrink(image, size)), size
+        with guarded(self._turn_off):
+            kind, image, size = preview
+            return kind, self._paint(*self._step, shrink(image, size)), size
+        return preview
+
+    def _turn_off(self, reason: str) -> None:
+        """Leave the previews as they are from here on: one failed."""
+        logger.warning("Concepts are not shown in the previews: %s", reason)
+        self._step, self._off = None, True
 
     def _paint(self, step: tuple[Tensor, ...], geometry: RunGeometry, under: Image.Image | None = None) -> Image.Image:
         scores = tuple(part[self._layers, 0] for part in step)  # the host shows the first image, too

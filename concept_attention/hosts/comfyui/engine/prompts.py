@@ -12,13 +12,17 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+from ..guard import NotRecordable
 from .regions import LatentIndices, Region
+
+# Axis of a region's (B, T, H, W) for each axis of a latent (B, C, H, W) or (B, C, T, H, W).
+_REGION_AXES = {4: {0: 0, 2: 2, 3: 3}, 5: {0: 0, 2: 1, 3: 2, 4: 3}}
 
 Conds = Sequence[Mapping[str, Any]]  # the prompts of one kind, as a guider holds them
 
 
-class UnknownRegion(Exception):
-    """The region of a part of the latent cannot be determined; the text says why, for users to read."""
+class UnknownRegion(NotRecordable):
+    """The region of a part of the latent cannot be determined."""
 
 
 def latent_size(x: Tensor) -> tuple[int, int, int, int]:
@@ -64,16 +68,39 @@ def covered_indices(x: Tensor, whole: tuple[int, int, int, int], window: Any) ->
     """
     indices: list[Sequence[int]] = [range(size) for size in whole]
     if window is not None:
-        axes = {0: 0, 2: 2, 3: 3} if x.ndim == 4 else {0: 0, 2: 1, 3: 2, 4: 3}
+        axes = _REGION_AXES[x.ndim]
         if window.dim not in axes:
             raise UnknownRegion(f"context windows over axis {window.dim} of the latent are not supported")
-        if getattr(window, "causal_anchor_index", None) is not None:
-            raise UnknownRegion("context windows with an anchor frame are not supported: turn causal_window_fix off")
-        indices[axes[window.dim]] = [int(index) for index in window.index_list]
+        anchor = anchor_of(window)
+        if anchor in window.index_list:
+            raise UnknownRegion(f"a context window contains frame {anchor} twice")
+        indices[axes[window.dim]] = [*([] if anchor is None else [anchor]), *map(int, window.index_list)]
     if latent_size(x) != tuple(map(len, indices)):
         raise UnknownRegion(f"a part of size {latent_size(x)} does not say where it lies in the latent of size {whole}")
     batch, frames, rows, columns = indices
     return batch, frames, rows, columns
+
+
+def anchor_of(window: Any) -> int | None:
+    """Index of the frame that `causal_window_fix` puts before a context window; its output is thrown away."""
+    anchor = getattr(window, "causal_anchor_index", None)
+    return None if anchor is None or anchor < 0 else int(anchor)
+
+
+def without_anchor(region: Region, window: Any, dimensions: int) -> Region:
+    """A region of a context window, without weight in the window's anchor frame.
+
+    Args:
+        region: of a latent with `dimensions` dimensions.
+        window: see `covered_indices`.
+    """
+    anchor = None if window is None else anchor_of(window)
+    axis = 0 if anchor is None else _REGION_AXES[dimensions][window.dim]
+    if anchor is None or region.indices[axis][0] != anchor:
+        return region
+    weight = torch.as_tensor(region.weight, dtype=torch.float32).expand(region.size).clone()
+    weight.select(axis, 0).zero_()
+    return Region(region.indices, weight)
 
 
 def prompt_regions(prompts: Conds, x: Tensor, timestep: Tensor, indices: LatentIndices) -> list[tuple[Any, Region]]:

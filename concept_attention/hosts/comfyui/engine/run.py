@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,9 @@ import comfyui_version
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ....errors import UserError
 from ....recording.recording import Recording
 from ...collector import Collector, versions
+from ..guard import NotRecordable, guarded
 from .geometry import latent_pixels_per_token
 from .live_preview import LivePreview
 from .progress_text import show_progress_text
@@ -63,30 +64,89 @@ def record(
         stop_after_last_layer: end each forward pass after the last recorded layer; the latent is meaningless then.
 
     Returns:
-        The sampler's output, unchanged, and what was recorded.
-
-    Raises:
-        UserError: if the model cannot be recorded with these settings, or the run is being recorded already.
+        The sampler's output, unchanged, and what was recorded. If it cannot be recorded (the model is not the one that
+        was patched, the run is being recorded already, or something fails), it is sampled all the same, and the result
+        says why.
     """
     guider = executor.class_obj
-    model = guider.model_patcher.model
-    collector = settings.check(model)
-    call = {**dict(zip(_ARGUMENTS, args, strict=False)), **kwargs}
-    steps = len(call["sigmas"]) - 1
-    if isinstance(call["latent_image"], Tensor):  # other packs' guiders may have none
-        _warn_of_size(collector, settings, call["latent_image"], steps)
-    session = RecordingSession(guider, collector, settings, steps, stop_after_last_layer)
-    preview = _preview(settings, collector) if settings.live_preview else None
+    problems: list[str] = []
+    run: _Run | None = None
+    with guarded(problems.append):
+        run = _Run(guider, settings, args, kwargs, stop_after_last_layer)
+    if run is None:
+        return executor(*args, **kwargs), RunResult(None, _sentence(problems), None)
     original = guider.model_options
-    guider.model_options = _with_wrappers(session, original)
+    guider.model_options = run.model_options
     try:
-        args, kwargs = _with_callback(session, preview, args, kwargs)
-        output = executor(*args, **kwargs)
+        output = executor(*run.args, **run.kwargs)
     finally:
         guider.model_options = original
-        if preview is not None:
-            preview.detach()
-    return output, _result(session, collector, {"seed": str(call.get("seed")), "model": type(model).__name__})
+        if run.preview is not None:
+            run.preview.detach()
+    result = RunResult(None, "", run.session.denoised)
+    with guarded(problems.append):
+        result = run.result()
+    return output, dataclasses.replace(result, reason=_sentence(problems)) if problems else result
+
+
+class _Run:
+    """What a recorded run is sampled with.
+
+    Attributes:
+        session: records it.
+        preview: of the concepts; None if none is wanted.
+        model_options: of the guider, with the session's wrappers.
+        args, kwargs: of the OUTER_SAMPLE wrapper, with a callback that calls the session, too.
+    """
+
+    def __init__(
+        self,
+        guider: Any,
+        settings: Settings,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        stop_after_last_layer: bool,
+    ) -> None:
+        self._guider = guider
+        self._model = guider.model_patcher.model
+        self._collector = settings.check(self._model)
+        self._call = {**dict(zip(_ARGUMENTS, args, strict=False)), **kwargs}
+        steps = len(self._call["sigmas"]) - 1
+        if isinstance(self._call["latent_image"], Tensor):  # other packs' guiders may have none
+            _warn_of_size(self._collector, settings, self._call["latent_image"], steps)
+        self.session = RecordingSession(guider, self._collector, settings, steps, stop_after_last_layer)
+        self.preview = _preview(settings, self._collector) if settings.live_preview else None
+        self.model_options = _with_wrappers(self.session, guider.model_options)
+        self.args, self.kwargs = _with_callback(self.session, self.preview, args, kwargs)
+
+    def result(self) -> RunResult:
+        """What was recorded."""
+        session = self.session
+        count = f"{session.builder.committed} of {session.done} steps recorded"
+        if not session.builder.committed or session.geometry is None:
+            return RunResult(None, _reason(session, self._guider), session.denoised)
+        notes = {"seed": str(self._call.get("seed")), "model": type(self._model).__name__, "steps": count}
+        if session.problems:
+            notes["troubles"] = "; ".join(session.problems)
+        try:
+            recording = self._collector.build(
+                session.builder,
+                session.geometry.grid,
+                session.geometry.image_size,
+                notes,
+                {**versions(), "ComfyUI": comfyui_version.__version__},
+                session.geometry.covered_size,
+                session.geometry.frame_counts,
+            )
+        except ValueError as error:  # scores that are not finite
+            return RunResult(None, str(error), session.denoised)
+        logger.info("%s, %d layers, %d concepts", count, len(recording.layers), len(recording.concepts))
+        return RunResult(recording, "", session.denoised)
+
+
+def _sentence(problems: Sequence[str]) -> str:
+    text = "; ".join(problems)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _preview(settings: Settings, collector: Collector) -> LivePreview:
@@ -128,7 +188,7 @@ def _with_callback(
 def _with_wrappers(session: RecordingSession, model_options: dict[str, Any]) -> dict[str, Any]:
     """A copy of the guider's options with the session's wrappers."""
     if comfy.patcher_extension.get_wrappers_with_key(WrappersMP.PREDICT_NOISE, KEY, model_options, True):
-        raise UserError("This run is being recorded already. Give one node all the concepts.")
+        raise NotRecordable("this run is being recorded already: give one node all the concepts")
     options = comfy.model_patcher.create_model_options_clone(model_options)
     for kind, wrapper in (
         (WrappersMP.PREDICT_NOISE, session.predict_noise),
@@ -138,36 +198,24 @@ def _with_wrappers(session: RecordingSession, model_options: dict[str, Any]) -> 
     return options
 
 
-def _result(session: RecordingSession, collector: Collector, notes: Mapping[str, str]) -> RunResult:
-    count = f"{session.builder.committed} of {session.done} steps recorded"
-    if not session.builder.committed or session.geometry is None:
-        return RunResult(None, _reason(session), session.denoised)
-    if session.problems:
-        notes = {**notes, "troubles": "; ".join(session.problems)}
-    made_with = {**versions(), "ComfyUI": comfyui_version.__version__}
-    try:
-        recording = collector.build(
-            session.builder,
-            session.geometry.grid,
-            session.geometry.image_size,
-            {**notes, "steps": count},
-            made_with,
-            session.geometry.covered_size,
-            session.geometry.frame_counts,
-        )
-    except ValueError as error:  # scores that are not finite
-        return RunResult(None, str(error), session.denoised)
-    logger.info("%s, %d layers, %d concepts", count, len(recording.layers), len(recording.concepts))
-    return RunResult(recording, "", session.denoised)
-
-
-def _reason(session: RecordingSession) -> str:
+def _reason(session: RecordingSession, guider: Any) -> str:
     """Why nothing was recorded."""
     if session.problems:
         return f"No step could be recorded: {'; '.join(session.problems)}."
     if not session.done:
         return "The sampler ran none of the selected steps. Give it steps, and denoise above 0."
+    if not session.evaluated:
+        return (
+            f"None of {session.done} steps evaluated the model through ComfyUI's guider. A cache skipped them, or the "
+            "sampler calls the model itself: turn the cache off, or choose another sampler."
+        )
+    kinds = [str(kind) for kind in getattr(guider, "conds", None) or ()]
+    if not session.found_positive and "positive" not in kinds:
+        return (
+            f"None of {session.done} steps was sampled with the positive prompt: this guider has prompts of its own "
+            f"({', '.join(kinds) or 'none'}). Sample with a guider that has a positive prompt."
+        )
     return (
         f"None of {session.done} steps ran all selected layers with the positive prompt. "
-        "A cache or another pack skipped them: turn it off, or choose other layers."
+        "A cache or another pack skipped them or put its own code in their place: turn it off, or choose other layers."
     )

@@ -2,8 +2,10 @@
 
 Per evaluation of the model (PREDICT_NOISE) the scores of all positive prompts are accumulated. CALC_COND_BATCH tells
 which of the evaluated lists is the positive one, so that concepts ride along only in the APPLY_MODEL calls that
-evaluate it. The sampler's callback keeps the latest evaluation as the step's: for samplers that evaluate several times
-per step, that is the step's first one.
+evaluate it. The sampler's callback keeps the latest evaluation as the step's. ComfyUI's own samplers that evaluate
+several times per step call it after the first one, others (RES4LYF's) after the last.
+
+Whatever goes wrong here is a problem of the recording; the run goes on.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import functools
 import math
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,8 +26,9 @@ from ...collector import Collector, LayerScores
 from ..adapters.block_call import Rows
 from ..adapters.network import running_eager
 from ..adapters.registry import adapter_for
+from ..guard import NotRecordable, guarded
 from .geometry import RunGeometry, latent_pixels_per_token, measure_geometry, noise_level
-from .prompts import UnknownRegion, covered_indices, find_positive, latent_size, prompt_regions
+from .prompts import covered_indices, find_positive, latent_size, prompt_regions, without_anchor
 from .regions import Region, ScoreAccumulator, latent_to_tokens
 from .settings import Settings
 from .stream import ConceptStream, OnLayer, StopForward
@@ -78,6 +82,8 @@ class RecordingSession:
         geometry: of the first recorded step, and so of all.
         denoised: the latest x0 the sampler reported.
         problems: why steps are missing, each reason once.
+        evaluated: whether the model was evaluated through the guider in a step to be recorded.
+        found_positive: whether one of these evaluations had a positive prompt.
     """
 
     def __init__(
@@ -94,21 +100,22 @@ class RecordingSession:
         self._step = 0  # that the next evaluation belongs to
         self._begun: _Evaluation | None = None
         self._latest: _Evaluation | None = None  # with a positive prompt
+        self._size: tuple[int, int, int, int] | None = None  # of the latent in the recorded steps
         self.builder = collector.builder(settings.keep, settings.dtype)
         self.done = 0
         self.geometry: RunGeometry | None = None
         self.denoised: Tensor | None = None
         self.problems: dict[str, None] = {}
+        self.evaluated = False
+        self.found_positive = False
 
     def predict_noise(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """One evaluation of the model; guiders may evaluate their prompts in several calls."""
         self._begun = None
-        if self._settings.records(self._step, self._steps):
-            try:
+        with self._guarded():
+            if self._settings.records(self._step, self._steps):
+                self.evaluated = True
                 size = latent_size(args[0] if args else kwargs["x"])
-            except UnknownRegion as reason:
-                self.problems[str(reason)] = None
-            else:
                 self._begun = _Evaluation(ScoreAccumulator(size, self._patch), set())
         return executor(*args, **kwargs)
 
@@ -116,10 +123,13 @@ class RecordingSession:
         self, executor: Any, model: Any, conds: Any, x_in: Tensor, timestep: Tensor, model_options: dict[str, Any]
     ) -> Any:
         """Some prompts of an evaluation: record the model's calls for the positive ones."""
-        prompts = self._positive_prompts(model, conds, x_in, timestep, model_options)
+        options: dict[str, Any] = {}
+        prompts = None
+        with self._guarded():
+            prompts = self._positive_prompts(model, conds, x_in, timestep, model_options)
+            options = model_options.setdefault("transformer_options", {})
         if prompts is None:
             return executor(model, conds, x_in, timestep, model_options)
-        options = model_options.setdefault("transformer_options", {})
         wrappers = options.setdefault("wrappers", {}).setdefault(WrappersMP.APPLY_MODEL, {})
         wrappers[KEY] = [functools.partial(self._apply_model, prompts)]  # the last one is the innermost
         try:
@@ -137,19 +147,32 @@ class RecordingSession:
         self.done += 1
         if latest is None or latest.noise is None:
             return
-        model_sampling, sigma = latest.noise
+        with self._guarded():
+            self._commit(step, latest, *latest.noise)
+
+    def _guarded(self) -> AbstractContextManager[None]:
+        return guarded(self._note_problem)
+
+    def _note_problem(self, problem: str) -> None:
+        self.problems[problem] = None
+        self._begun = self._latest = None  # a part that is missing must not pass for one without prompts
+
+    def _commit(self, step: int, latest: _Evaluation, model_sampling: Any, sigma: Tensor) -> None:
+        """Add the scores of an evaluation to the recording, as those of a step."""
+        size, found = latest.accumulator.size, self._size
+        if found is not None and size != found:
+            raise NotRecordable(
+                f"the latent changed its size while it was sampled, from {_size_text(found)} to {_size_text(size)} "
+                "latent pixels, and only the steps of the first size are recorded"
+            )
         self.builder.begin_evaluation()
-        try:
-            for layer, scores in latest.accumulator.finish().items():
-                self.builder.add_layer(layer, *scores)
-            level = noise_level(model_sampling, float(sigma.flatten()[0]))
-            if self.builder.commit(step, level) and self.geometry is None:
-                layout = self._guider.model_patcher.get_model_object("latent_format")
-                self.geometry = measure_geometry(
-                    latest.accumulator.size, self._collector.architecture, layout.spacial_downscale_ratio
-                )
-        except ValueError as error:  # a latent that changed its size meanwhile; sampling goes on
-            self.problems[str(error)] = None
+        for layer, scores in latest.accumulator.finish().items():
+            self.builder.add_layer(layer, *scores)
+        level = noise_level(model_sampling, float(sigma.flatten()[0]))
+        if self.builder.commit(step, level) and self.geometry is None:
+            self._size = size
+            layout = self._guider.model_patcher.get_model_object("latent_format")
+            self.geometry = measure_geometry(size, self._collector.architecture, layout.spacial_downscale_ratio)
 
     def _positive_prompts(
         self, model: Any, conds: Any, x: Tensor, timestep: Tensor, model_options: Mapping[str, Any]
@@ -161,32 +184,49 @@ class RecordingSession:
         key = None if window is None else tuple(window.index_list)
         if evaluation is None or index is None or key in evaluation.windows:
             return None
+        self.found_positive = True
         evaluation.windows.add(key)
         accumulator = evaluation.accumulator
-        try:
-            indices = covered_indices(x, accumulator.size, window)
-            regions = prompt_regions(conds[index], x, timestep, indices)
-        except UnknownRegion as reason:
-            self.problems[str(reason)] = None
-            self._begun = self._latest = None  # a missing part must not pass for one without prompts
-            return None
+        indices = covered_indices(x, accumulator.size, window)
+        regions = prompt_regions(conds[index], x, timestep, indices)
         if not regions:
             return None
         evaluation.noise = (model.model_sampling, timestep)
         self._latest = evaluation
         prompts = _PositivePrompts(accumulator, index, {})
         for prompt, region in regions:
+            region = without_anchor(region, window, x.ndim)
             prompts.waiting.setdefault(prompt, []).append((accumulator.register(region), region))
         return prompts
 
     def _apply_model(self, prompts: _PositivePrompts, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """One call of the model, with the prompts that ComfyUI could evaluate together."""
+        x = args[0] if args else kwargs["x"]
+        with ExitStack() as hooks:
+            stream, known = None, False
+            with self._guarded():
+                stream, known = self._open_stream(hooks, prompts, executor.class_obj, args, kwargs), True
+            if stream is None:
+                hooks.close()
+                return torch.zeros_like(x) if known and self._stop_after_last_layer else executor(*args, **kwargs)
+            try:
+                return executor(*args, **kwargs)
+            except StopForward:
+                return torch.zeros_like(x)
+            finally:
+                if stream.problem:
+                    self.problems[stream.problem] = None
+
+    def _open_stream(
+        self, hooks: ExitStack, prompts: _PositivePrompts, model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> ConceptStream | None:
+        """A concept stream that is open until `hooks` are; None if this call evaluates no positive prompt."""
         named = {**dict(zip(_APPLY_ARGUMENTS, args, strict=False)), **kwargs}
         x, options = named["x"], named.get("transformer_options") or {}
         chunks = list(zip(options.get("cond_or_uncond", ()), options.get("uuids", ()), strict=False))
         chosen = self._choose(prompts, chunks, x)
         if not chosen:
-            return torch.zeros_like(x) if self._stop_after_last_layer else executor(*args, **kwargs)
+            return None
         batch = x.shape[0] // len(chunks)
 
         def on_layer(layer: int, image_out: Tensor, concept_out: Tensor) -> None:
@@ -200,16 +240,8 @@ class RecordingSession:
         rows = _chunk_rows([chunk for chunk, _, _ in chosen], batch)
         tokens = math.prod(latent_to_tokens(chosen[0][2].size[1:], self._patch))
         last = self._collector.layers[-1]
-        with running_eager(executor.class_obj, self._adapter.joint_blocks, last + 1) as network:
-            stream = self._stream(network, rows, tokens, on_layer)
-            try:
-                with stream:
-                    return executor(*args, **kwargs)
-            except StopForward:
-                return torch.zeros_like(x)
-            finally:
-                if stream.problem:
-                    self.problems[stream.problem] = None
+        network = hooks.enter_context(running_eager(model, self._adapter.joint_blocks, last + 1))
+        return hooks.enter_context(self._stream(network, rows, tokens, on_layer))
 
     def _stream(self, network: Any, rows: Rows, tokens: int, on_layer: OnLayer) -> ConceptStream:
         position = self._collector.architecture.concept_position
@@ -239,6 +271,12 @@ class RecordingSession:
                 elif waiting:
                     self.problems["another pack evaluates the model on parts of the latent"] = None
         return chosen
+
+
+def _size_text(size: Sequence[int]) -> str:
+    """(B, T, H, W) as width x height, with the frames of a video and the size of a batch."""
+    batch, frames, rows, columns = size
+    return f"{columns} x {rows}" + (f" x {frames}" if frames > 1 else "") + (f" in {batch}" if batch > 1 else "")
 
 
 def _fits(x: Tensor, chunks: int, region: Region) -> bool:

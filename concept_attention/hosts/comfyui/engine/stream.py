@@ -2,7 +2,10 @@
 
 Nothing of the model's own computation is replaced or repeated. The first attention call of a joint block (Flux's
 double-stream block, SD3's MM-DiT block) is the joint one. An `optimized_attention_override` for this call only reads
-the image's keys, values and attention output, and runs the block's text weights on the concept tokens.
+the image's keys, values and attention output, and runs the block's text weights on the concept tokens. Blocks that
+another pack has replaced may not hand ComfyUI's options on to their attention; PyTorch's own is observed there.
+
+Whatever goes wrong in observing ends the recording of this pass, never the pass itself.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from torch import Tensor, nn
 
 from ....errors import UserError
 from ..adapters.adapter import Adapter
-from ..adapters.block_call import BlockCall, ModuleCall, Rows, named_arguments, with_options
+from ..adapters.block_call import OPTIONS, BlockCall, ModuleCall, Rows, named_arguments, with_options
+from ..guard import guarded
+from .attention_watch import AttentionWatch, pack_of
 
 OnLayer = Callable[[int, Tensor, Tensor], None]
 
@@ -46,7 +51,7 @@ class ConceptStream:
         stop_after_last_layer: end the forward pass with `StopForward` after `last_layer`.
 
     Attributes:
-        problem: why the target image tokens could not be found, or "".
+        problem: why this pass could not be recorded, or "".
 
     Raises:
         UserError: on entering a network that already has a concept stream.
@@ -83,6 +88,8 @@ class ConceptStream:
         self._before: dict[str, ModuleCall] = {}
         self._concept: Tensor | None = None
         self._prepared: Any = None
+        self._next_layer = 0
+        self._watch: AttentionWatch | None = None  # while a block of another pack runs
         self.problem = ""
 
     def __enter__(self) -> ConceptStream:
@@ -95,6 +102,8 @@ class ConceptStream:
             for layer, block in enumerate(blocks):
                 pre_hook = functools.partial(self._on_block, layer)
                 self._handles.append(block.register_forward_pre_hook(pre_hook, with_kwargs=True))
+                after = functools.partial(self._after_block, layer)
+                self._handles.append(block.register_forward_hook(after, always_call=True))
         except BaseException:
             self._remove()
             raise
@@ -106,6 +115,7 @@ class ConceptStream:
         self._remove()
 
     def _remove(self) -> None:
+        self._stop_watching()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -118,26 +128,44 @@ class ConceptStream:
 
     def _on_block(
         self, layer: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """A joint block is about to run: pass it an override that observes its first attention call."""
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """A joint block is about to run: observe its first attention call. Of several passes the first counts."""
         if self._concept is None:
             self._before = dict(self._calls)  # the model's own; adapters call the same modules
-        arguments = named_arguments(block, args, kwargs)
-        call = BlockCall(arguments, self._rows, self._tokens, self._positions, self._before)
-        options: Mapping[str, Any] = call.arguments.get("transformer_options") or {}
-        chained = options.get(_OVERRIDE)
-        observed = False
+        if self.problem or layer < self._next_layer:
+            return None
+        with guarded(self._fail):
+            call = BlockCall(
+                named_arguments(block, args, kwargs), self._rows, self._tokens, self._positions, self._before
+            )
+            observer = _Observer(functools.partial(self._step, layer, block, call))
+            # A block that is not handed the options may not take them, either.
+            handed = OPTIONS in call.arguments
+            if not handed or pack_of(block):
+                self._watch = AttentionWatch(observer.on_attention)
+                self._watch.__enter__()
+            if handed:
+                options: Mapping[str, Any] = call.arguments[OPTIONS] or {}
+                override = functools.partial(observer.attend, options.get(_OVERRIDE))
+                return with_options(block, args, kwargs, {**options, _OVERRIDE: override})
+        return None
 
-        def attend(attention: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            nonlocal observed
-            output = attention(*args, **kwargs) if chained is None else chained(attention, *args, **kwargs)
-            if not observed:
-                observed = True
-                with torch.no_grad():
-                    self._step(layer, block, call, args, kwargs, output)
-            return output
+    def _after_block(self, layer: int, block: nn.Module, *_: Any) -> None:
+        """A joint block has run, or failed."""
+        if self._watch is None:
+            return
+        self._stop_watching()
+        if self._next_layer <= layer and not self.problem:
+            where = pack_of(block) or "another pack"
+            self._fail(f"joint block {layer} runs code of {where}, whose attention cannot be observed")
 
-        return with_options(block, args, kwargs, {**options, _OVERRIDE: attend})
+    def _stop_watching(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.__exit__(None, None, None)
+
+    def _fail(self, reason: str) -> None:
+        self.problem = self.problem or reason
 
     def _step(
         self,
@@ -151,25 +179,43 @@ class ConceptStream:
         """One joint block of the concept stream, run right after the block's own attention."""
         if self.problem:
             return
+        stop = False
+        with guarded(self._fail), torch.no_grad():
+            stop = self._advance(layer, block, call, args, kwargs, output)
+        if stop:
+            raise StopForward
+
+    def _advance(
+        self,
+        layer: int,
+        block: nn.Module,
+        call: BlockCall,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        output: Tensor,
+    ) -> bool:
+        """See `_step`; returns whether the forward pass can end."""
         heads = args[3] if len(args) > 3 else kwargs["heads"]
         split = kwargs.get("skip_reshape", False)
-        key, value = (_split_heads(tensor, heads, split) for tensor in args[1:3])
-        slices = self._adapter.token_slices(call, key.shape[2])
+        query, key, value = (_split_heads(tensor, heads, split) for tensor in args[:3])
+        tokens = query.shape[2]
+        slices = self._adapter.token_slices(call, tokens)
         image, target = slices.image, slices.target or slices.image
         if not 0 <= image.start <= target.start <= target.stop <= image.stop:
             found = image.stop - max(0, image.start)
-            self.problem = f"joint block {layer} attends to {found} image tokens, the target image has {self._tokens}"
-            return
-        image_k, image_v = (tensor[self._rows][:, :, image] for tensor in (key, value))
+            self._fail(f"joint block {layer} attends to {found} image tokens, the target image has {self._tokens}")
+            return False
+        cached = slice(tokens, tokens + _cached_references(call, key.shape[2] - tokens))
+        image_k, image_v = (_image_tokens(tensor[self._rows], image, cached) for tensor in (key, value))
         concept = self._begin(call, image_v) if self._concept is None else self._concept
         call = call._replace(prepared=self._prepared)
         concept_out, modulation = self._adapter.attend_concepts(block, concept, image_k, image_v, call, self._key_bias)
         image_out = _target_tokens(output, self._rows, target, kwargs.get("skip_output_reshape", False))
         self._on_layer(layer, image_out, concept_out)
+        self._next_layer = layer + 1
         if layer < self._last_layer:
             self._concept = self._adapter.update_concepts(block, concept, concept_out, modulation)
-        elif self._stop_after_last_layer:
-            raise StopForward
+        return self._stop_after_last_layer and layer == self._last_layer
 
     def _begin(self, call: BlockCall, like: Tensor) -> Tensor:
         """Block-0 concept tokens, in the device and dtype the model computes in."""
@@ -180,6 +226,50 @@ class ConceptStream:
         concept = self._adapter.project_concepts(self._network, embeddings, call)
         self._calls.clear()
         return concept.expand(like.shape[0], -1, -1)
+
+
+class _Observer:
+    """Hands a block's first attention call to `step`, with its arguments, options and output."""
+
+    def __init__(self, step: Callable[[tuple[Any, ...], Mapping[str, Any], Tensor], None]) -> None:
+        self._step = step
+        self._done = False
+        self._inside = False  # an override: only the output that it returns counts
+
+    def attend(
+        self, chained: Callable[..., Any] | None, attention: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """An `optimized_attention_override`, around another pack's if there is one."""
+        inside, self._inside = self._inside, True
+        try:
+            output = attention(*args, **kwargs) if chained is None else chained(attention, *args, **kwargs)
+        finally:
+            self._inside = inside
+        self._observe(args, kwargs, output)
+        return output
+
+    def on_attention(self, query: Tensor, key: Tensor, value: Tensor, output: Tensor) -> None:
+        """A call of PyTorch's attention, see `AttentionWatch`."""
+        if not self._inside and query.ndim == 4:
+            kwargs = {"skip_reshape": True, "skip_output_reshape": True}
+            self._observe((query, key, value, query.shape[1]), kwargs, output)
+
+    def _observe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> None:
+        if not self._done:
+            self._done = True
+            self._step(args, kwargs, output)
+
+
+def _cached_references(call: BlockCall, extra: int) -> int:
+    """How many keys without a query, at the end, are those of reference images that a cache has added."""
+    counts = (call.arguments.get(OPTIONS) or {}).get("reference_image_num_tokens", ())
+    return extra if extra and extra == sum(counts) else 0
+
+
+def _image_tokens(tensor: Tensor, image: slice, cached: slice) -> Tensor:
+    """Keys or values of the image tokens, (B, heads, N, head_dim), with those of cached reference images."""
+    found = tensor[:, :, image]
+    return found if cached.start == cached.stop else torch.cat([found, tensor[:, :, cached]], dim=2)
 
 
 def _split_heads(tensor: Tensor, heads: int, split: bool) -> Tensor:

@@ -78,6 +78,25 @@ def test_the_empty_text_comes_along_as_conditioning(tiny_clip: Any) -> None:
     assert torch.equal(empty[0][1]["pooled_output"], expected[0][1]["pooled_output"])
 
 
+@pytest.mark.parametrize("reader", ["auto", "t5"])
+def test_a_clip_that_gives_every_state_twice_is_read_as_the_plain_one(tiny_clip: Any, reader: Any) -> None:
+    """NegPip: a state for the keys, then one for the values, token by token."""
+
+    class Doubled:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tiny_clip, name)
+
+        def encode_from_tokens_scheduled(self, tokens: Any) -> Any:
+            encoded = tiny_clip.encode_from_tokens_scheduled(tokens)
+            return [[states.repeat_interleave(2, dim=1), options] for states, options in encoded]
+
+    concepts = parse_concepts(["sky", "fire hydrant"])
+    found, expected = (encode_concepts(clip, concepts, reader=reader) for clip in (Doubled(), tiny_clip))
+    assert torch.equal(found.embeddings, expected.embeddings)
+    assert found.token_counts == expected.token_counts
+    assert found.empty_conditioning[0][0].shape[1] == 2 * expected.empty_conditioning[0][0].shape[1]
+
+
 def test_nothing_asks_for_gradients(tiny_clip: Any) -> None:
     found = encode_concepts(tiny_clip, parse_concepts("sky"))
     assert not found.embeddings.requires_grad and not found.empty_conditioning[0][0].requires_grad

@@ -19,8 +19,9 @@ from concept_attention.hosts.comfyui.engine.prompts import (
     find_positive,
     latent_size,
     prompt_regions,
+    without_anchor,
 )
-from concept_attention.hosts.comfyui.engine.regions import ScoreAccumulator
+from concept_attention.hosts.comfyui.engine.regions import Region, ScoreAccumulator
 
 from ....support.comfyui.tiny import make_flux
 
@@ -98,8 +99,10 @@ def test_areas_of_a_video_are_followed_in_time(monkeypatch: pytest.MonkeyPatch) 
 
 
 class Window:
-    def __init__(self, indices: list[int], dim: int) -> None:
+    def __init__(self, indices: list[int], dim: int, anchor: int | None = None) -> None:
         self.index_list, self.dim = indices, dim
+        if anchor is not None:
+            self.causal_anchor_index = anchor
 
 
 def test_context_windows_cover_their_indices() -> None:
@@ -134,3 +137,20 @@ def test_the_positive_list_is_found_by_identity_and_windows_of_it_by_their_ids()
     assert find_positive([with_their_area, positive], conds) == 1
     assert find_positive([[dict(positive[0])], positive], conds) == 1
     assert find_positive([with_their_area], conds) is None
+
+
+@pytest.mark.parametrize("anchor, frames, weights", [(None, [4, 5], [1, 1]), (3, [3, 4, 5], [0, 1, 1])])
+def test_a_window_of_a_video_has_no_weight_in_its_anchor_frame(
+    anchor: int | None, frames: list[int], weights: list[int]
+) -> None:
+    window, x = Window([4, 5], 2, anchor), torch.zeros(1, 16, len(frames), 6, 8)
+    indices = covered_indices(x, (1, 9, 6, 8), window)
+    assert list(indices[1]) == frames
+    region = without_anchor(Region(indices), window, x.ndim)
+    weight = torch.as_tensor(region.weight, dtype=torch.float32).expand(region.size)
+    assert weight[0, :, 0, 0].tolist() == weights and bool((weight == weight[:, :, :1, :1]).all())
+
+
+def test_a_window_that_holds_its_anchor_frame_is_not_recorded() -> None:
+    with pytest.raises(UnknownRegion, match="frame 5 twice"):
+        covered_indices(torch.zeros(1, 16, 3, 6, 8), (1, 9, 6, 8), Window([4, 5], 2, 5))
