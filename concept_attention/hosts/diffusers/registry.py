@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from ...errors import UserError
+from .eager import eager
 from .pipelines.cogvideox import CogVideoXFamily
 from .pipelines.family import PipelineFamily
 from .pipelines.flux import FluxFamily
@@ -26,11 +27,12 @@ FAMILIES: tuple[PipelineFamily, ...] = (FluxFamily(), Flux2Family(), SD3Family()
 
 
 def adapter_for(transformer: nn.Module) -> Adapter:
-    """The adapter of a transformer.
+    """The adapter of a transformer, compiled or not.
 
     Raises:
         UserError: if no adapter knows it.
     """
+    transformer = eager(transformer)
     for adapter in ADAPTERS:
         if adapter.matches(transformer):
             return adapter

@@ -38,6 +38,7 @@ class CogVideoX(Adapter):
     transformer_class = CogVideoXTransformer3DModel
     fused_processor = FusedCogVideoXAttnProcessor2_0
     text_width_key = "text_embed_dim"
+    text_output = 1
     joined_output = True
 
     def describe(self, transformer: Any) -> Architecture:
