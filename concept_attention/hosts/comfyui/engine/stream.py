@@ -2,13 +2,15 @@
 
 Nothing of the model's own computation is replaced or repeated. The first attention call of a joint block (Flux's
 double-stream block, SD3's MM-DiT block) is the joint one. An `optimized_attention_override` for this call only reads
-the image's keys, values and attention output, and runs the block's text weights on the concept tokens.
+the image's keys, values and attention output, and runs the block's text weights on the concept tokens. Other threads may
+call the network meanwhile: the hooks do nothing there.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ....errors import UserError
+from ...own_run import entered, is_own, own_run
 from ..adapters.adapter import Adapter
 from ..adapters.block_call import BlockCall, ModuleCall, Rows, named_arguments, with_options
 
@@ -49,7 +52,7 @@ class ConceptStream:
         problem: why the target image tokens could not be found, or "".
 
     Raises:
-        UserError: on entering a network that already has a concept stream.
+        UserError: on entering a network that already has a concept stream in this thread.
 
     Source: arXiv:2502.04320, Sec. 4.1.
     """
@@ -78,7 +81,7 @@ class ConceptStream:
         self._key_bias = key_bias
         self._positions = positions
         self._stop_after_last_layer = stop_after_last_layer
-        self._handles: list[Any] = []
+        self._undo = ExitStack()
         self._calls: dict[str, ModuleCall] = {}
         self._before: dict[str, ModuleCall] = {}
         self._concept: Tensor | None = None
@@ -86,40 +89,42 @@ class ConceptStream:
         self.problem = ""
 
     def __enter__(self) -> ConceptStream:
-        blocks = list(self._adapter.joint_blocks(self._network))[: self._last_layer + 1]
-        _refuse_double_entry(blocks)
-        try:
+        _refuse_double_entry(self._network)
+        with ExitStack() as undo:
+            undo.callback(self._forget)
             for name, module in self._adapter.conditioning_modules(self._network).items():
                 hook = functools.partial(self._on_conditioning, name)
-                self._handles.append(module.register_forward_hook(hook))
-            for layer, block in enumerate(blocks):
+                undo.callback(module.register_forward_hook(hook).remove)
+            for layer, block in enumerate(list(self._adapter.joint_blocks(self._network))[: self._last_layer + 1]):
                 pre_hook = functools.partial(self._on_block, layer)
-                self._handles.append(block.register_forward_pre_hook(pre_hook, with_kwargs=True))
-        except BaseException:
-            self._remove()
-            raise
+                undo.callback(block.register_forward_pre_hook(pre_hook, with_kwargs=True).remove)
+            undo.enter_context(own_run(self))
+            self._undo = undo.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._remove()
+        self._undo.close()
 
-    def _remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+    def _forget(self) -> None:
         self._calls.clear()
         self._before.clear()
         self._concept = self._prepared = None
 
     def _on_conditioning(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self._calls[name] = ModuleCall(args, output)
+        if is_own(self):
+            self._calls[name] = ModuleCall(args, output)
 
     def _on_block(
-        self, layer: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """A joint block is about to run: pass it an override that observes its first attention call."""
+        self, layer: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """A joint block is about to run: pass it an override that observes its first attention call.
+
+        Another thread may get no `kwargs`: torch may have looked up the hook before it was removed.
+        """
+        if kwargs is None or not is_own(self):
+            return None
         if self._concept is None:
             self._before = dict(self._calls)  # the model's own; adapters call the same modules
         arguments = named_arguments(block, args, kwargs)
@@ -194,9 +199,8 @@ def _target_tokens(output: Tensor, rows: Rows, target: slice, split: bool) -> Te
     return output[rows][:, target]
 
 
-def _refuse_double_entry(blocks: list[nn.Module]) -> None:
-    hooks = (hook for block in blocks for hook in block._forward_pre_hooks.values())
-    if any(isinstance(getattr(getattr(hook, "func", None), "__self__", None), ConceptStream) for hook in hooks):
+def _refuse_double_entry(network: nn.Module) -> None:
+    if any(isinstance(run, ConceptStream) and run._network is network for run in entered()):
         raise UserError(
             "This model is recording concepts already, in the same forward pass. Record both concept lists in one run."
         )
