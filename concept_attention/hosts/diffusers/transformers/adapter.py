@@ -78,6 +78,10 @@ class Adapter(ABC):
     def default_layers(self, joint_blocks: int) -> tuple[int, ...]:
         """The joint blocks that `auto` stands for."""
 
+    @abstractmethod
+    def target_grid(self, transformer: Any, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
+        """The token grid (T, H, W) of what is made, from the arguments of an evaluation; without reference images."""
+
     def attention_module(self, block: Any) -> Any:
         return block.attn
 
