@@ -120,7 +120,7 @@ class ConceptStream:
         conditioning = self._adapter.conditioning_module(self._transformer)
         if conditioning is not None:
             hook(conditioning.register_forward_pre_hook, self._on_conditioning)
-        blocks = list(self._transformer.transformer_blocks)[: self._last_layer + 1]  # type: ignore[arg-type]
+        blocks = list(self._transformer.transformer_blocks)[: self._last_layer + 1]
         for layer, block in enumerate(map(eager, blocks)):
             points = self._adapter.hook_points(block)
             on = functools.partial

@@ -2,8 +2,8 @@
 
 Nothing of the model's own computation is replaced or repeated. The first attention call of a joint block (Flux's
 double-stream block, SD3's MM-DiT block) is the joint one. An `optimized_attention_override` for this call only reads
-the image's keys, values and attention output, and runs the block's text weights on the concept tokens. Other threads may
-call the network meanwhile: the hooks do nothing there.
+the image's keys, values and attention output, and runs the block's text weights on the concept tokens. Other
+threads may call the network meanwhile: the hooks do nothing there.
 """
 
 from __future__ import annotations
