@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +16,9 @@ from ...recording.recording import Recording
 from ..unknown_words import warn_of_unknown_words
 from .encode import encode_concepts
 from .loading import defaults_for
-from .pipelines.request import Request, check_side, model_name
-from .recorder import Recorder
-from .registry import family_of
-
-logger = logging.getLogger("concept_attention")
+from .pipelines.request import Request, check_side
+from .record import recording_run
+from .registry import family_of, refuse_other_arguments
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +64,7 @@ def generate(
     what it makes after `torch.manual_seed(seed)`.
 
     Args:
-        pipeline: from `load_pipeline`.
+        pipeline: from `load_pipeline`, one that makes images or videos from prompts alone; for others see `record`.
         prompt: one prompt, or a batch.
         concepts: what to look for, the same in every image.
         negative_prompt: used if `cfg` is above 1.
@@ -107,6 +103,7 @@ def generate(
     Source: arXiv:2502.04320, Sec. 4.
     """
     family, defaults = family_of(pipeline), defaults_for(pipeline)
+    refuse_other_arguments(pipeline)
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     request = Request(
         negative_prompt,
@@ -119,21 +116,18 @@ def generate(
     steps = defaults.steps if steps is None else steps
     max_tokens = defaults.max_tokens if max_tokens is None else max_tokens
     _check(prompts, request, steps, family.max_steps(pipeline))
-    layout = family.layout(pipeline, request.width, request.height, request.frames)
+    family.layout(pipeline, request.width, request.height, request.frames)  # refuses what cannot be made
     arguments = family.call_arguments(pipeline, request, len(prompts))
     warn_of_unknown_words(family.tokenizer(pipeline), prompts)
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
-    recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, dtype, len(prompts), keep)
-    if warning := recorder.size_warning(steps, len(prompts)):
-        logger.warning(warning)
 
     def after_step(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        recorder.commit(step, family.step_sigma(pipe.scheduler, step, timestep))
         if on_step is not None:
             on_step(step + 1, pipe.num_timesteps)
         return {}
 
-    with recorder.watching(), _seeded(pipeline, seed):
+    notes = {"prompt": "\n".join(prompts), "seed": str(seed)}
+    with recording_run(pipeline, encoded, layers, mode, dtype, keep, notes, seed) as recording:
         output = pipeline(
             prompt=prompts,
             width=request.width,
@@ -144,19 +138,8 @@ def generate(
             callback_on_step_end=after_step,
             **arguments,
         )
-    notes = {"prompt": "\n".join(prompts), "seed": str(seed), "model": model_name(pipeline)}
-    recording = recorder.build(layout.grid, (request.height, request.width), notes, layout.frame_counts)
     made = family.outputs(output)
     return Result([], recording, made) if family.video else Result(made, recording)
-
-
-@contextmanager
-def _seeded(pipeline: Any, seed: int) -> Iterator[None]:
-    """Seed the noise that a stochastic scheduler draws: pipelines give it no generator, so it uses torch's own."""
-    device = pipeline._execution_device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def _check(prompts: Sequence[str], request: Request, steps: int, max_steps: int | None) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...choices import KEEPS, Keep, check_choice
+from ...errors import UserError
 from ...recording.recording import Recording
 from ..collector import Collector, versions
 from ..encoded import EncodedConcepts
+from .eager import eager, running_eager
 from .registry import adapter_for
-from .stream import ConceptStream
+from .stream import Arguments, ConceptStream
+
+logger = logging.getLogger("concept_attention")
 
 HOST = ("diffusers", "transformers")  # packages whose versions a recording names
 
@@ -31,7 +37,7 @@ class Recorder:
         mode: key of `MODES`, or `auto`.
         tokens: target image tokens; the tokens after them, of a reference image, are attended to and not recorded.
         dtype: of the kept scores, float32 or float16.
-        rows: images of the run, see `ConceptStream`.
+        rows: images of the run, the last of each evaluation; None is all.
         keep: every step, or their running mean.
 
     Raises:
@@ -51,7 +57,8 @@ class Recorder:
         keep: Keep = "every step",
     ) -> None:
         check_choice("keep", keep, KEEPS)
-        self._transformer = pipeline.transformer
+        self._pipeline = pipeline
+        self._transformer = eager(pipeline.transformer)
         self.architecture = adapter_for(self._transformer).describe(self._transformer)
         self._collector = Collector(encoded, self.architecture, layers, mode)
         self._tokens = tokens
@@ -59,27 +66,33 @@ class Recorder:
         self._builder = self._collector.builder(keep, dtype)
         self._keep, self._dtype = keep, dtype
         self._observed = False
+        self._steps = 0  # committed or missing
+        self._problems: dict[str, None] = {}  # why steps are missing, each reason once
 
     def size_warning(self, steps: int, batch: int) -> str:
         """How much memory the recording of a run will take, if that is more than 1 GiB; else ""."""
         return self._collector.size_warning(steps, batch, self._tokens, self._keep, self._dtype)
 
-    def watching(self, stop_after_last_layer: bool = False) -> ConceptStream:
+    @contextmanager
+    def watching(self, stop_after_last_layer: bool = False) -> Iterator[ConceptStream]:
         """The concept stream to enter for the run, which may end each forward pass after the last kept layer."""
-        return ConceptStream(
+        stream = ConceptStream(
             self._transformer,
             self._collector.embeddings,
             self._score,
             self._collector.layers[-1],
-            wanted=self._begin,
+            observe=self._observe,
+            on_problem=self._note,
             stop_after_last_layer=stop_after_last_layer,
             pad_count=self._collector.pad_count,
-            rows=self._rows,
         )
+        with stream, running_eager(self._pipeline):
+            yield stream
 
     def commit(self, step: int, sigma: float) -> bool:
         """Keep what the step delivered; False if it delivered nothing. `sigma` is its noise level, 0-1."""
         self._observed = False
+        self._steps += 1
         return self._builder.commit(step, sigma)
 
     def build(
@@ -89,16 +102,38 @@ class Recorder:
         notes: Mapping[str, str],
         frame_counts: tuple[int, ...] | None = None,
     ) -> Recording:
-        """The finished recording; `notes` go into its metadata, with versions and token counts."""
+        """The finished recording; `notes` go into its metadata, with versions and token counts.
+
+        A warning is logged if steps are missing.
+
+        Raises:
+            UserError: if nothing was recorded.
+        """
+        notes = {**notes, **self._troubles()}
         made_with = versions(*HOST)
         return self._collector.build(self._builder, grid, image_size, notes, made_with, frame_counts=frame_counts)
 
-    def _begin(self) -> bool:
+    def _troubles(self) -> dict[str, str]:
+        """Notes on steps that are missing."""
+        recorded = self._builder.committed
+        if recorded == self._steps:
+            return {}
+        count = f"{recorded} of {self._steps} steps recorded"
+        reasons = "; ".join(self._problems or ["a cache skipped joint blocks"])
+        if not recorded:
+            raise UserError(f"Nothing was recorded: {reasons}. Turn the cache off, or record other layers.")
+        logger.warning("%s: %s", count, reasons)
+        return {"steps": count, "troubles": reasons}
+
+    def _observe(self, arguments: Arguments) -> slice | None:
         if self._observed:
-            return False
+            return None
         self._observed = True
         self._builder.begin_evaluation()
-        return True
+        return slice(None if self._rows is None else -self._rows, None)
+
+    def _note(self, problem: str) -> None:
+        self._problems[problem] = None
 
     def _score(self, layer: int, image_out: Tensor, concept_out: Tensor) -> None:
         if layer in self._collector.layers:

@@ -1,6 +1,6 @@
 """The model families of diffusers: an adapter of the transformer, and a description of the pipeline, for each.
 
-A new family is one class in `transformers/`, one in `pipelines/`, and one entry in each tuple.
+A new family is one class in `transformers/`, one in `pipelines/`, and one entry in each tuple, at the same place.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from ...errors import UserError
+from .eager import eager
 from .pipelines.cogvideox import CogVideoXFamily
 from .pipelines.family import PipelineFamily
 from .pipelines.flux import FluxFamily
@@ -26,11 +27,12 @@ FAMILIES: tuple[PipelineFamily, ...] = (FluxFamily(), Flux2Family(), SD3Family()
 
 
 def adapter_for(transformer: nn.Module) -> Adapter:
-    """The adapter of a transformer.
+    """The adapter of a transformer, compiled or not.
 
     Raises:
         UserError: if no adapter knows it.
     """
+    transformer = eager(transformer)
     for adapter in ADAPTERS:
         if adapter.matches(transformer):
             return adapter
@@ -42,16 +44,30 @@ def adapter_for(transformer: nn.Module) -> Adapter:
 
 
 def family_of(pipeline: Any) -> PipelineFamily:
-    """The family of a pipeline.
+    """The family of a pipeline, by its transformer: any pipeline that has one of a family.
 
     Raises:
         UserError: if it is of none.
     """
-    found = family_named(type(pipeline).__name__)
-    if found is None:
-        given = type(pipeline).__name__
-        raise UserError(f"{given} is not supported, expected one of {supported_pipelines()}. Choose another model.")
-    return found
+    transformer = eager(getattr(pipeline, "transformer", None))
+    for adapter, family in zip(ADAPTERS, FAMILIES, strict=True):
+        if adapter.matches(transformer):
+            return family
+    given = type(pipeline).__name__
+    raise UserError(f"{given} is not supported, expected one of {supported_pipelines()}. Choose another model.")
+
+
+def refuse_other_arguments(pipeline: Any) -> None:
+    """Refuse a pipeline of a family that is not called with prompts alone.
+
+    Raises:
+        UserError: says what to do instead.
+    """
+    if not any(family_named(kind.__name__) for kind in type(pipeline).__mro__):
+        raise UserError(
+            f"A {type(pipeline).__name__} takes more than prompts, and `generate` takes one of "
+            f"{supported_pipelines()}. Call it inside of `with record(pipeline, concepts) as recording:`."
+        )
 
 
 def family_named(pipeline: str) -> PipelineFamily | None:

@@ -1,13 +1,17 @@
 """The concept stream: hooks that let concept tokens pass through a transformer's joint blocks during one run.
 
 The model's own computation is neither replaced nor repeated: the hooks read the image stream's keys, values and
-attention output, run the block's text weights on the concept tokens, and are removed on exit.
+attention output, run the block's text weights on the concept tokens, and are removed on exit. Other threads may call
+the transformer meanwhile: the hooks do nothing there.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -15,9 +19,14 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ..collector import pad_bias
+from ..own_run import is_own, own_run
+from .eager import eager
 from .registry import adapter_for
 
+Arguments = Mapping[str, Any]
 OnLayer = Callable[[int, Tensor, Tensor], None]
+
+_ENTRY = threading.Lock()  # only one stream at a time looks whether it may enter
 
 
 class StopForward(Exception):
@@ -27,21 +36,26 @@ class StopForward(Exception):
 class ConceptStream:
     """Concept tokens in the joint blocks of one transformer, during a `with` block.
 
+    What a cache computes without the model's attention cannot be observed: the concepts of such an evaluation end at
+    the block where it happened.
+
     Args:
-        transformer: a joint-attention transformer of diffusers.
+        transformer: a joint-attention transformer of diffusers; not compiled while it is observed, see `eager`.
         embeddings: one text-encoder embedding per concept, (C, E), or (B, C, E) if they differ per image.
         on_layer: called in every joint block up to `last_layer` with (layer, image_out (B, N, D),
             concept_out (B, C, D)): both attention outputs before the projection, heads together. The tensors are
             the model's own: reduce them at once, do not keep or change them.
         last_layer: joint block after which the concepts are done.
-        wanted: called at the start of each evaluation of the transformer; False leaves it unobserved.
+        observe: called with the arguments of each evaluation of the transformer, by name; returns the observed rows
+            of its batch, or None. Where a pipeline evaluates its prompt and its negative prompt in one batch, the
+            prompt's rows are the last.
+        on_problem: called with the reason why an evaluation could not be observed to its end.
         stop_after_last_layer: end the forward pass with `StopForward` after `last_layer`.
         pad_count: the last concept row is a pad token standing for this many identical ones.
-        rows: number of observed images, the last of each evaluation; None is all. Where a pipeline evaluates its
-            prompt and its negative prompt in one batch, the prompt's rows are the last.
 
     Raises:
-        UserError: for an unsupported transformer; on entering one that carries a concept stream already.
+        UserError: for an unsupported transformer; on entering one that carries a concept stream already, of this
+            thread or another.
 
     Source: arXiv:2502.04320, Sec. 4.1.
     """
@@ -53,97 +67,118 @@ class ConceptStream:
         on_layer: OnLayer,
         last_layer: int,
         *,
-        wanted: Callable[[], bool] = lambda: True,
+        observe: Callable[[Arguments], slice | None] = lambda arguments: slice(None),
+        on_problem: Callable[[str], None] = lambda reason: None,
         stop_after_last_layer: bool = False,
         pad_count: int = 0,
-        rows: int | None = None,
     ) -> None:
-        self._transformer = transformer
+        self._transformer = eager(transformer)
         self._adapter = adapter_for(transformer)
         self._embeddings = embeddings if embeddings.ndim == 3 else embeddings[None]
         self._on_layer = on_layer
         self._last_layer = last_layer
-        self._wanted = wanted
+        self._observe = observe
+        self._on_problem = on_problem
         self._stop_after_last_layer = stop_after_last_layer
-        self._rows = slice(None if rows is None else -rows, None)
         self._key_bias = pad_bias(self._embeddings.shape[1], pad_count) if pad_count else None
-        self._handles: list[Any] = []
+        self._undo = ExitStack()
         self._reset()
 
     def __enter__(self) -> ConceptStream:
-        _refuse_double_entry(self._transformer)
-        try:
-            self._install()
-        except BaseException:
-            self._remove()
-            raise
+        with _ENTRY, ExitStack() as undo:
+            _refuse_double_entry(self._transformer)
+            undo.callback(self._reset)
+            self._install(undo)
+            undo.enter_context(own_run(self))
+            self._undo = undo.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._remove()
+        self._undo.close()
 
     def _reset(self) -> None:
         """Forget the evaluation: its tensors are freed."""
-        self._active = False
+        self._rows: slice | None = None  # observed in this evaluation
         self._vec: Any = None
         self._concept: Any = None  # tokens, (B, C, D)
+        self._text: Any = None  # that the concepts have come as far as
+        self._forget_block()
+
+    def _forget_block(self) -> None:
         self._key: Any = None  # of the image, (B, heads, N, head_dim)
         self._value: Any = None
-        self._arguments: dict[str, Any] = {}
+        self._arguments: Arguments = {}
+        self._attending = False  # whether the block that runs has not attended yet
 
-    def _install(self) -> None:
-        self._handles.append(self._transformer.register_forward_pre_hook(self._on_evaluation))
+    def _install(self, undo: ExitStack) -> None:
+        def hook(register: Callable[..., Any], call: Callable[..., None], **options: Any) -> None:
+            undo.callback(register(_only_in(self, call), **options).remove)
+
+        hook(self._transformer.register_forward_pre_hook, self._on_evaluation, with_kwargs=True)
         conditioning = self._adapter.conditioning_module(self._transformer)
         if conditioning is not None:
-            self._handles.append(conditioning.register_forward_pre_hook(self._on_conditioning))
-        blocks = list(self._transformer.transformer_blocks)[: self._last_layer + 1]  # type: ignore[arg-type]
-        for layer, block in enumerate(blocks):
-            self._install_in_block(layer, block)
+            hook(conditioning.register_forward_pre_hook, self._on_conditioning)
+        blocks = list(self._transformer.transformer_blocks)[: self._last_layer + 1]
+        for layer, block in enumerate(map(eager, blocks)):
+            points = self._adapter.hook_points(block)
+            on = functools.partial
+            hook(block.register_forward_pre_hook, on(self._on_block, layer), with_kwargs=True)
+            hook(points.image_key.register_forward_hook, on(self._on_key, block))
+            hook(points.image_value.register_forward_hook, on(self._on_value, block))
+            hook(points.image_out.register_forward_pre_hook, on(self._on_image_out, layer, block))
+            hook(block.register_forward_hook, on(self._on_block_end, layer))
 
-    def _install_in_block(self, layer: int, block: nn.Module) -> None:
-        adapter, signature, points = self._adapter, inspect.signature(block.forward), self._adapter.hook_points(block)
-
-        def on_block(module: nn.Module, args: Any, kwargs: Any) -> None:
-            self._arguments = signature.bind(*args, **kwargs).arguments
-
-        def on_key(module: nn.Module, args: Any, output: Tensor) -> None:
-            if self._active:
-                self._key = adapter.image_keys(block, output[self._rows], self._arguments)
-
-        def on_value(module: nn.Module, args: Any, output: Tensor) -> None:
-            if self._active:
-                self._value = adapter.image_values(block, output[self._rows], self._arguments)
-
-        def on_image_out(module: nn.Module, args: Any) -> None:
-            if self._active:
-                image = adapter.image_slice(self._arguments) if adapter.joined_output else slice(None)
-                self._attend(layer, block, args[0][self._rows][:, image])
-
-        self._handles.append(block.register_forward_pre_hook(on_block, with_kwargs=True))
-        self._handles.append(points.image_key.register_forward_hook(on_key))
-        self._handles.append(points.image_value.register_forward_hook(on_value))
-        self._handles.append(points.image_out.register_forward_pre_hook(on_image_out))
-
-    def _remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+    def _on_evaluation(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         self._reset()
-
-    def _on_evaluation(self, module: nn.Module, args: Any) -> None:
-        self._reset()
-        self._active = self._wanted()
+        self._rows = self._observe(_named(module, args, kwargs))
 
     def _on_conditioning(self, module: nn.Module, args: Any) -> None:
-        if self._active:
+        if self._rows is not None:
             self._vec = self._adapter.concept_conditioning(self._transformer, args)
+
+    def _on_block(self, layer: int, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if self._rows is None:
+            return
+        arguments = _named(module, args, kwargs)
+        text = arguments["encoder_hidden_states"]
+        if self._text is not None and text is not self._text:
+            self._end(f"a cache replaced what comes before joint block {layer}")
+            return
+        self._text, self._arguments, self._attending = text, arguments, True
+
+    def _on_key(self, block: nn.Module, module: nn.Module, args: Any, output: Tensor) -> None:
+        if self._attending and self._rows is not None:
+            self._key = self._adapter.image_keys(block, output[self._rows], self._arguments)
+
+    def _on_value(self, block: nn.Module, module: nn.Module, args: Any, output: Tensor) -> None:
+        if self._attending and self._rows is not None:
+            self._value = self._adapter.image_values(block, output[self._rows], self._arguments)
+
+    def _on_image_out(self, layer: int, block: nn.Module, module: nn.Module, args: Any) -> None:
+        if self._attending and self._rows is not None:
+            image = self._adapter.image_slice(self._arguments) if self._adapter.joined_output else slice(None)
+            self._attend(layer, block, args[0][self._rows][:, image])
+
+    def _on_block_end(self, layer: int, module: nn.Module, args: Any, output: Any) -> None:
+        if self._text is None:
+            return
+        text = output[self._adapter.text_output]
+        # A block that is skipped as a whole hands on the text as it is, and so the concepts skip it too.
+        if self._attending and text is not self._text:
+            self._end(f"a cache skipped the attention of joint block {layer}")
+            return
+        self._text = text
+        self._forget_block()
 
     def _attend(self, layer: int, block: nn.Module, image_out: Tensor) -> None:
         """One joint block of the concept stream, run where the block's image attention has just finished."""
-        self._active = False  # in some models the concepts pass through modules that carry these hooks
-        if layer == 0:
+        self._attending = False  # in some models the concepts pass through modules that carry these hooks
+        if self._key is None or self._value is None or self._key.shape[2] != image_out.shape[1]:
+            self._end(f"joint block {layer} computes its attention in a way that cannot be observed")
+            return
+        if self._concept is None:
             embeddings = self._embeddings.to(image_out).expand(image_out.shape[0], -1, -1)
             self._concept = self._adapter.project_concepts(self._transformer, embeddings)
         bias = None if self._key_bias is None else self._key_bias.to(image_out)
@@ -154,17 +189,43 @@ class ConceptStream:
         self._on_layer(layer, image_out, concept_out)
         if layer < self._last_layer:
             self._concept = self._adapter.update_concepts(block, self._concept, concept_out, modulation)
-            self._active = True
             return
         self._reset()
         if self._stop_after_last_layer:
             raise StopForward
 
+    def _end(self, reason: str) -> None:
+        self._reset()
+        self._on_problem(reason)
+
+
+def _only_in(stream: ConceptStream, call: Callable[..., None]) -> Callable[..., None]:
+    """A hook that does nothing in other threads.
+
+    There torch may have looked it up before it was removed, and then calls it without the keywords.
+    """
+
+    def hook(*arguments: Any) -> None:
+        if is_own(stream):
+            call(*arguments)
+
+    hook.stream = stream  # type: ignore[attr-defined]
+    return hook
+
+
+def _named(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> Arguments:
+    """Arguments by the names of the parameters of the module's class, whose `forward` a cache may have replaced."""
+    return {**dict(zip(_parameter_names(type(module).forward), args, strict=False)), **kwargs}
+
+
+@functools.lru_cache(maxsize=32)
+def _parameter_names(forward: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(forward).parameters)[1:]
+
 
 def _refuse_double_entry(transformer: nn.Module) -> None:
-    hooks = transformer._forward_pre_hooks.values()
-    if any(isinstance(getattr(hook, "__self__", None), ConceptStream) for hook in hooks):
+    if any(hasattr(hook, "stream") for hook in list(transformer._forward_pre_hooks.values())):
         raise UserError(
             "This transformer is recording concepts already. Leave the first recording's `with` block before "
-            "entering another, or record both concept lists in one run."
+            "entering another, also in other threads, or record both concept lists in one run."
         )

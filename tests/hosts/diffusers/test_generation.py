@@ -16,7 +16,9 @@ from concept_attention.hosts.diffusers.generation import generate
 
 from ...support.diffusers.hooks import untouched
 from ...support.diffusers.naive_flux import naive_flux
+from ...support.diffusers.tiny_transformers import make_flux
 from ...support.numbers import naive_scores, relative_error
+from ...support.threads import in_a_thread
 
 CONCEPTS = parse_concepts("house, tree", "sky")
 PROMPTS = ["a red house", "a tree and the moon"]
@@ -102,6 +104,25 @@ def test_noise_that_the_scheduler_draws_is_seeded(
     first, again, other, plain = latents
     assert torch.equal(first, again) and torch.equal(first, plain)
     assert not torch.equal(first, other)
+
+
+def test_runs_in_two_threads_draw_the_noise_that_they_draw_alone(schnell: Any, latents: list[Tensor]) -> None:
+    """One runs between the steps of the other, with a pipeline of its own around the same transformer's twin."""
+    config = schnell.scheduler.config
+
+    def own() -> Any:
+        scheduler = type(schnell.scheduler).from_config(config, stochastic_sampling=True)
+        return type(schnell)(**{**schnell.components, "scheduler": scheduler, "transformer": make_flux()})
+
+    def inner(*step: int) -> None:
+        in_a_thread(lambda: generate(own(), PROMPTS[1], CONCEPTS, seed=4, **SMALL))
+
+    outer = generate(own(), PROMPTS[0], CONCEPTS, seed=3, **SMALL)
+    inner()
+    together = generate(own(), PROMPTS[0], CONCEPTS, seed=3, on_step=inner, **SMALL)
+    alone, other, *others, found = latents
+    assert torch.equal(found, alone) and torch.equal(together.recording.scores, outer.recording.scores)
+    assert len(others) == 2 and all(torch.equal(one, other) for one in others)
 
 
 @pytest.mark.parametrize("cfg", [1.0, 2.5])

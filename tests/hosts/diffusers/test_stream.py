@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from concept_attention.hosts.diffusers.stream import ConceptStream, StopForward
 
 from ...support.diffusers.hooks import untouched
 from ...support.diffusers.tiny_transformers import flux_inputs, make_flux
+from ...support.threads import in_a_thread
 
 
 @pytest.fixture
@@ -183,7 +186,7 @@ def test_an_evaluation_that_is_not_wanted_passes_unobserved(
         concepts(),
         lambda layer, *_: layers.append(layer),
         2,
-        wanted=lambda: next(answers),
+        observe=lambda arguments: slice(None) if next(answers) else None,
         stop_after_last_layer=True,
     ):
         evaluate(model, inputs)
@@ -275,3 +278,87 @@ def note(monkeypatch: pytest.MonkeyPatch, module: Any, call: Any) -> None:
     # The signature is what the stream reads the block's arguments by.
     noting.__wrapped__ = forward  # type: ignore[attr-defined]
     monkeypatch.setattr(module, "forward", noting)
+
+
+# threads
+
+
+def test_a_plain_run_in_another_thread_meanwhile_is_as_ever_and_not_observed(transformer: Any) -> None:
+    """It runs inside of the observed one: after the first joint block, with the hooks in place."""
+    inputs, others = flux_inputs(transformer), flux_inputs(transformer, rows=5, text=9, seed=8)
+    plain, plain_other = evaluate(transformer, inputs), evaluate(transformer, others)
+    alone: list[tuple[int, Tensor, Tensor]] = []
+    with ConceptStream(transformer, concepts(), lambda *layer: alone.append(layer), 2):
+        evaluate(transformer, inputs)
+    seen: list[tuple[int, Tensor, Tensor]] = []
+
+    def on_layer(layer: int, image: Tensor, concept: Tensor) -> None:
+        seen.append((layer, image, concept))
+        if threading.current_thread() is threading.main_thread() and layer < 2:
+            assert torch.equal(in_a_thread(lambda: evaluate(transformer, others)), plain_other)
+
+    with ConceptStream(transformer, concepts(), on_layer, 2):
+        assert torch.equal(in_a_thread(lambda: evaluate(transformer, others)), plain_other)
+        assert torch.equal(evaluate(transformer, inputs), plain)
+    assert [layer for layer, _, _ in seen] == [0, 1, 2]
+    for found, expected in zip(seen, alone, strict=True):
+        assert torch.equal(found[1], expected[1]) and torch.equal(found[2], expected[2])
+
+
+def test_a_plain_run_survives_that_the_hooks_are_removed_under_it(model: Any, inputs: dict[str, Any]) -> None:
+    """torch looks up a module's hooks first, and how each is called when its turn comes."""
+    plain = evaluate(model, inputs)
+    begun, removed = threading.Event(), threading.Event()
+
+    def wait(*args: Any) -> None:
+        begun.set()
+        assert removed.wait(10)
+
+    handle = model.transformer_blocks[0].register_forward_pre_hook(wait)
+    with ThreadPoolExecutor(1) as pool:
+        with ConceptStream(model, concepts(), ignore, 2):
+            running = pool.submit(evaluate, model, inputs)
+            assert begun.wait(10)
+        removed.set()
+        assert torch.equal(running.result(timeout=20), plain)
+    handle.remove()
+    assert untouched(model)
+
+
+def test_a_second_stream_in_another_thread_is_refused_before_anything_runs(model: Any, inputs: dict[str, Any]) -> None:
+    layers: list[int] = []
+
+    def enter() -> None:
+        with ConceptStream(model, concepts(), ignore, 2):
+            pytest.fail("entered")
+
+    def on_layer(layer: int, *_: Any) -> None:
+        layers.append(layer)
+        with pytest.raises(UserError, match="recording concepts already"):
+            in_a_thread(enter)
+
+    with ConceptStream(model, concepts(), on_layer, 2):
+        evaluate(model, inputs)
+    assert layers == [0, 1, 2]
+    assert untouched(model)
+
+
+def test_of_streams_entered_at_once_exactly_one_enters(model: Any) -> None:
+    start, done = threading.Barrier(4), threading.Barrier(4)
+
+    def enter() -> str:
+        stream = ConceptStream(model, concepts(), ignore, 2)
+        start.wait(10)
+        try:
+            with stream:
+                done.wait(10)
+        except UserError:
+            done.wait(10)
+            return "refused"
+        return "entered"
+
+    for _ in range(20):
+        with ThreadPoolExecutor(4) as pool:
+            outcomes = [one.result(timeout=20) for one in [pool.submit(enter) for _ in range(4)]]
+        assert sorted(outcomes) == ["entered", "refused", "refused", "refused"]
+    assert untouched(model)

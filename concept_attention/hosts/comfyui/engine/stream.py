@@ -5,13 +5,15 @@ double-stream block, SD3's MM-DiT block) is the joint one. An `optimized_attenti
 the image's keys, values and attention output, and runs the block's text weights on the concept tokens. Blocks that
 another pack has replaced may not hand ComfyUI's options on to their attention; PyTorch's own is observed there.
 
-Whatever goes wrong in observing ends the recording of this pass, never the pass itself.
+Whatever goes wrong in observing ends the recording of this pass, never the pass itself. Other threads may call the
+network meanwhile: the hooks do nothing there.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ....errors import UserError
+from ...own_run import entered, is_own, own_run
 from ..adapters.adapter import Adapter
 from ..adapters.block_call import OPTIONS, BlockCall, ModuleCall, Rows, named_arguments, with_options
 from ..guard import guarded
@@ -54,7 +57,7 @@ class ConceptStream:
         problem: why this pass could not be recorded, or "".
 
     Raises:
-        UserError: on entering a network that already has a concept stream.
+        UserError: on entering a network that already has a concept stream in this thread.
 
     Source: arXiv:2502.04320, Sec. 4.1.
     """
@@ -83,7 +86,7 @@ class ConceptStream:
         self._key_bias = key_bias
         self._positions = positions
         self._stop_after_last_layer = stop_after_last_layer
-        self._handles: list[Any] = []
+        self._undo = ExitStack()
         self._calls: dict[str, ModuleCall] = {}
         self._before: dict[str, ModuleCall] = {}
         self._concept: Tensor | None = None
@@ -93,43 +96,45 @@ class ConceptStream:
         self.problem = ""
 
     def __enter__(self) -> ConceptStream:
-        blocks = list(self._adapter.joint_blocks(self._network))[: self._last_layer + 1]
-        _refuse_double_entry(blocks)
-        try:
+        _refuse_double_entry(self._network)
+        with ExitStack() as undo:
+            undo.callback(self._forget)
             for name, module in self._adapter.conditioning_modules(self._network).items():
                 hook = functools.partial(self._on_conditioning, name)
-                self._handles.append(module.register_forward_hook(hook))
-            for layer, block in enumerate(blocks):
+                undo.callback(module.register_forward_hook(hook).remove)
+            for layer, block in enumerate(list(self._adapter.joint_blocks(self._network))[: self._last_layer + 1]):
                 pre_hook = functools.partial(self._on_block, layer)
-                self._handles.append(block.register_forward_pre_hook(pre_hook, with_kwargs=True))
+                undo.callback(block.register_forward_pre_hook(pre_hook, with_kwargs=True).remove)
                 after = functools.partial(self._after_block, layer)
-                self._handles.append(block.register_forward_hook(after, always_call=True))
-        except BaseException:
-            self._remove()
-            raise
+                undo.callback(block.register_forward_hook(after, always_call=True).remove)
+            undo.enter_context(own_run(self))
+            self._undo = undo.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._remove()
+        self._undo.close()
 
-    def _remove(self) -> None:
+    def _forget(self) -> None:
         self._stop_watching()
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
         self._calls.clear()
         self._before.clear()
         self._concept = self._prepared = None
 
     def _on_conditioning(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self._calls[name] = ModuleCall(args, output)
+        if is_own(self):
+            self._calls[name] = ModuleCall(args, output)
 
     def _on_block(
-        self, layer: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, layer: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """A joint block is about to run: observe its first attention call. Of several passes the first counts."""
+        """A joint block is about to run: observe its first attention call. Of several passes the first counts.
+
+        Another thread may get no `kwargs`: torch may have looked up the hook before it was removed.
+        """
+        if kwargs is None or not is_own(self):
+            return None
         if self._concept is None:
             self._before = dict(self._calls)  # the model's own; adapters call the same modules
         if self.problem or layer < self._next_layer:
@@ -152,7 +157,7 @@ class ConceptStream:
 
     def _after_block(self, layer: int, block: nn.Module, *_: Any) -> None:
         """A joint block has run, or failed."""
-        if self._watch is None:
+        if self._watch is None or not is_own(self):
             return
         self._stop_watching()
         if self._next_layer <= layer and not self.problem:
@@ -284,9 +289,8 @@ def _target_tokens(output: Tensor, rows: Rows, target: slice, split: bool) -> Te
     return output[rows][:, target]
 
 
-def _refuse_double_entry(blocks: list[nn.Module]) -> None:
-    hooks = (hook for block in blocks for hook in block._forward_pre_hooks.values())
-    if any(isinstance(getattr(getattr(hook, "func", None), "__self__", None), ConceptStream) for hook in hooks):
+def _refuse_double_entry(network: nn.Module) -> None:
+    if any(isinstance(run, ConceptStream) and run._network is network for run in entered()):
         raise UserError(
             "This model is recording concepts already, in the same forward pass. Record both concept lists in one run."
         )

@@ -30,6 +30,7 @@ class CogVideoXFamily(PipelineFamily):
         "cogvideox-5b": "THUDM/CogVideoX-5b",
         "cogvideox1.5-5b": "THUDM/CogVideoX1.5-5B",
     }
+    guidance_in_batch = True
     video = True
 
     def defaults(self, pipeline: Any) -> Defaults:
@@ -64,8 +65,6 @@ class CogVideoXFamily(PipelineFamily):
         Raises:
             UserError: for a number of frames that the VAE does not give back unchanged.
 
-        Convention: the first frame has a latent frame of its own. In version 1.5 a token covers two latent frames; an
-        odd number of them is made even by one in front, which stands for no frame.
         """
         ratio, patch = pipeline.vae_scale_factor_temporal, pipeline.transformer.config.patch_size_t or 1
         unit = 2 * ratio  # the VAE takes latent frames in pairs, except for the first
@@ -73,9 +72,20 @@ class CogVideoXFamily(PipelineFamily):
             below = max(0, frames - 1) // unit * unit + 1
             raise UserError(f"The number of frames must be {unit} n + 1, got {frames}. Try {below} or {below + unit}.")
         latents = (frames - 1) // ratio + 1
-        each = [0] * (-latents % patch) + [1] + [ratio] * (latents - 1)
+        grid = math.ceil(latents / patch), height // 16, width // 16
+        return Layout(grid, self.frame_counts(pipeline, grid))
+
+    def frame_counts(self, pipeline: Any, grid: tuple[int, int, int]) -> tuple[int, ...] | None:
+        """Frames that each T of a token grid stands for.
+
+        Convention: the first frame has a latent frame of its own. In version 1.5 a token covers two latent frames; an
+        odd number of them, as there always is, is made even by one in front, which stands for no frame.
+        """
+        ratio, patch = pipeline.vae_scale_factor_temporal, pipeline.transformer.config.patch_size_t or 1
+        latents = grid[0] * patch - (patch - 1)
+        each = [0] * (patch - 1) + [1] + [ratio] * (latents - 1)
         counts = tuple(sum(each[first : first + patch]) for first in range(0, len(each), patch))
-        return Layout((len(counts), height // 16, width // 16), None if counts == (1,) * len(counts) else counts)
+        return None if counts == (1,) * len(counts) else counts
 
     def outputs(self, output: Any) -> Any:
         return output.frames

@@ -27,6 +27,7 @@ class PipelineFamily(ABC):
         title: of the family, for messages.
         pipelines: names of the classes of its pipelines.
         names: hub ids by the short names of models.
+        guidance_in_batch: whether classifier-free guidance evaluates the negative prompt and the prompt in one batch.
         video: whether it makes videos.
         max_shift: of the schedule, at 4096 image tokens, if the scheduler's configuration has none.
     """
@@ -34,6 +35,7 @@ class PipelineFamily(ABC):
     title: ClassVar[str]
     pipelines: ClassVar[tuple[str, ...]]
     names: ClassVar[Mapping[str, str]]
+    guidance_in_batch: ClassVar[bool] = False
     video: ClassVar[bool] = False
     max_shift: ClassVar[float] = 1.15
 
@@ -84,6 +86,10 @@ class PipelineFamily(ABC):
         if frames != 1:
             raise UserError(f"This model makes images, not videos: {frames} frames are not possible. Leave them out.")
         return Layout((1, height // 16, width // 16))
+
+    def frame_counts(self, pipeline: Any, grid: tuple[int, int, int]) -> tuple[int, ...] | None:
+        """Frames that each T of a token grid stands for; see `Layout`."""
+        return None
 
     def outputs(self, output: Any) -> Any:
         """What a pipeline has made: an image, or the frames of a video, per prompt."""

@@ -37,6 +37,7 @@ class SD3Family(PipelineFamily):
         "sd3.5-large": "stabilityai/stable-diffusion-3.5-large",
         "sd3.5-large-turbo": "stabilityai/stable-diffusion-3.5-large-turbo",
     }
+    guidance_in_batch = True
     max_shift = 1.16
 
     def defaults(self, pipeline: Any) -> Defaults:

@@ -48,6 +48,7 @@ class Adapter(ABC):
         transformer_class: class of the transformers.
         fused_processor: class of the attention processor of fused projections.
         text_width_key: name of the text encoder's width in the transformer's configuration.
+        text_output: index of the text tokens in what a joint block returns.
         joined_output: whether text tokens pass through `HookPoints.image_out` together with the image tokens.
     """
 
@@ -55,6 +56,7 @@ class Adapter(ABC):
     transformer_class: ClassVar[Any]
     fused_processor: ClassVar[Any] = ()
     text_width_key: ClassVar[str] = "joint_attention_dim"
+    text_output: ClassVar[int] = 0
     joined_output: ClassVar[bool] = False
 
     def matches(self, transformer: nn.Module) -> bool:
@@ -75,6 +77,10 @@ class Adapter(ABC):
     @abstractmethod
     def default_layers(self, joint_blocks: int) -> tuple[int, ...]:
         """The joint blocks that `auto` stands for."""
+
+    @abstractmethod
+    def target_grid(self, transformer: Any, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
+        """The token grid (T, H, W) of what is made, from the arguments of an evaluation; without reference images."""
 
     def attention_module(self, block: Any) -> Any:
         return block.attn

@@ -12,6 +12,7 @@ concepts are zero embeddings (`scores.MODES`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ class CogVideoX(Adapter):
     transformer_class = CogVideoXTransformer3DModel
     fused_processor = FusedCogVideoXAttnProcessor2_0
     text_width_key = "text_embed_dim"
+    text_output = 1
     joined_output = True
 
     def describe(self, transformer: Any) -> Architecture:
@@ -51,6 +53,11 @@ class CogVideoX(Adapter):
 
     def default_layers(self, joint_blocks: int) -> tuple[int, ...]:
         return first_layers(joint_blocks, AUTHORS_COGVIDEOX_LAYERS)
+
+    def target_grid(self, transformer: Any, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
+        _, frames, _, height, width = arguments["hidden_states"].shape
+        patch, frame_patch = transformer.config.patch_size, transformer.config.patch_size_t or 1
+        return frames // frame_patch, height // patch, width // patch
 
     def attention_module(self, block: Any) -> Any:
         return block.attn1

@@ -10,6 +10,7 @@ a zero pooled vector).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +35,14 @@ class Flux(Adapter):
 
     def default_layers(self, joint_blocks: int) -> tuple[int, ...]:
         return last_layers(joint_blocks, AUTHORS_FLUX_LAYERS)
+
+    def target_grid(self, transformer: Any, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
+        """From the position ids: those of reference images, which come after the target's, differ in the first."""
+        ids = arguments["img_ids"]
+        ids = ids[0] if ids.ndim == 3 else ids
+        target = ids[ids[:, 0] == ids[0, 0]]
+        columns = int((target[:, 1] == target[0, 1]).sum())
+        return 1, len(target) // columns, columns
 
     def is_fused(self, block: Any) -> bool:
         return block.attn.fused_projections

@@ -11,6 +11,7 @@ at the concepts in place of the prompt; here, as in arXiv:2502.04320, Sec. 4, at
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +36,11 @@ class SD3(Adapter):
     def default_layers(self, joint_blocks: int) -> tuple[int, ...]:
         """All, as in the authors' code."""
         return tuple(range(joint_blocks))
+
+    def target_grid(self, transformer: Any, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
+        *_, height, width = arguments["hidden_states"].shape
+        patch = transformer.config.patch_size
+        return 1, height // patch, width // patch
 
     def normalises_keys(self, block: Any) -> bool:
         """Only 3.5 has norms, and the model's own fused processor leaves them out."""

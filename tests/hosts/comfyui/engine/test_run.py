@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import inspect
 import math
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -32,6 +33,7 @@ from concept_attention.hosts.comfyui.engine.settings import Settings
 from ....support.comfyui.recording_spy import footprint, make_encoded, recording_model, recording_of, sample_and_record
 from ....support.comfyui.tiny import Conditioning, make_cond, make_flux, make_latent, sample
 from ....support.numbers import relative_error
+from ....support.threads import in_a_thread
 
 CLOSE = 1e-5
 SAMPLERS = ("euler", "dpmpp_2m", "heun", "dpmpp_sde", "uni_pc", "lcm")
@@ -705,6 +707,30 @@ def test_nothing_of_a_run_outlives_it(small: Any, monkeypatch: pytest.MonkeyPatc
         assert [reference() for reference in alive] == [None]
     finally:
         gc.enable()
+
+
+def test_plain_and_recorded_runs_in_another_thread_meanwhile_change_nothing(small: Any) -> None:
+    """They run inside of the last forward pass of a recorded run: ComfyUI lets none go on when another has ended."""
+    latents, seen, passes = [make_latent(seed=seed) for seed in (4, 5)], [], []
+    plain = [sample(small, latent=latent) for latent in latents]
+    expected = [recording_of(small, latent=latent) for latent in latents]
+
+    def meanwhile(*_: Any) -> None:
+        passes.append(threading.current_thread() is threading.main_thread())
+        if passes == [True] * 3:
+            seen.append(in_a_thread(lambda: sample(small, latent=latents[1])))
+            latent, result = in_a_thread(lambda: sample_and_record(small, latent=latents[1]))
+            assert torch.equal(latent, plain[1])
+            assert result.recording is not None and torch.equal(result.recording.scores, expected[1].scores)
+
+    handle = small.model.diffusion_model.double_blocks[0].img_mlp.register_forward_hook(meanwhile)
+    try:
+        latent, result = sample_and_record(small, latent=latents[0])
+    finally:
+        handle.remove()
+    assert torch.equal(seen[0], plain[1])
+    assert torch.equal(latent, plain[0])
+    assert result.recording is not None and torch.equal(result.recording.scores, expected[0].scores)
 
 
 def test_a_run_inside_a_run_of_another_model_keeps_to_itself(small: Any) -> None:

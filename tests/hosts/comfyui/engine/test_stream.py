@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import types
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +28,7 @@ from concept_attention.hosts.comfyui.engine.stream import ConceptStream, StopFor
 from ....support.comfyui.recording_spy import footprint, make_encoded, recording_of, sample_and_record
 from ....support.comfyui.tiny import make_cond, make_flux, make_latent, sample
 from ....support.numbers import relative_error
+from ....support.threads import in_a_thread
 
 CONCEPTS = make_encoded().embeddings
 
@@ -220,6 +223,76 @@ def test_the_concepts_skip_a_block_that_another_pack_skips() -> None:
     with stream_on(model, lambda layer, image, concept: layers.append((layer, concept.clone()))):
         run_network(model, transformer_options=options)
     assert [layer for layer, _ in layers] == [1, 2]
+
+
+# threads
+
+
+def test_a_plain_call_in_another_thread_meanwhile_is_as_ever_and_not_observed() -> None:
+    """It runs inside of the observed one, with the hooks in place."""
+    model, alone, seen = make_flux(), [], []
+    plain, plain_batch = run_network(model), run_network(model, batch=3)
+    with stream_on(model, lambda *layer: alone.append(layer)):
+        run_network(model)
+
+    def on_layer(*layer: Any) -> None:
+        seen.append(layer)
+        if threading.current_thread() is threading.main_thread():
+            assert torch.equal(in_a_thread(lambda: run_network(model, batch=3)), plain_batch)
+
+    with stream_on(model, on_layer):
+        assert torch.equal(run_network(model), plain)
+    assert [layer for layer, _, _ in seen] == [0, 1, 2]
+    for found, expected in zip(seen, alone, strict=True):
+        assert torch.equal(found[1], expected[1]) and torch.equal(found[2], expected[2])
+    assert hooks(model) == 0
+
+
+def test_two_threads_observe_one_network_at_once() -> None:
+    model = make_flux()
+    found: dict[str, list[Any]] = {"alone": [], "outer": [], "inner": []}
+
+    def observe(batch: int, deliver: Callable[..., None]) -> None:
+        with stream_on(model, deliver):
+            run_network(model, batch=batch)
+
+    observe(3, lambda *layer: found["alone"].append(layer))
+    observe(1, lambda *layer: found["outer"].append(layer))
+    outer_alone = found["outer"][:]
+    found["outer"].clear()
+
+    def on_layer(*layer: Any) -> None:
+        found["outer"].append(layer)
+        if layer[0] == 1:
+            in_a_thread(lambda: observe(3, lambda *layer: found["inner"].append(layer)))
+
+    observe(1, on_layer)
+    for some, expected in ((found["outer"], outer_alone), (found["inner"], found["alone"])):
+        assert [layer for layer, _, _ in some] == [0, 1, 2]
+        for one, other in zip(some, expected, strict=True):
+            assert torch.equal(one[1], other[1]) and torch.equal(one[2], other[2])
+    assert hooks(model) == 0
+
+
+def test_a_plain_call_survives_that_the_hooks_are_removed_under_it() -> None:
+    """torch looks up a module's hooks first, and how each is called when its turn comes."""
+    model = make_flux()
+    plain = run_network(model)
+    begun, removed = threading.Event(), threading.Event()
+
+    def wait(*args: Any) -> None:
+        begun.set()
+        assert removed.wait(10)
+
+    handle = model.model.diffusion_model.double_blocks[0].register_forward_pre_hook(wait)
+    with ThreadPoolExecutor(1) as pool:
+        with stream_on(model):
+            running = pool.submit(run_network, model)
+            assert begun.wait(10)
+        removed.set()
+        assert torch.equal(running.result(timeout=20), plain)
+    handle.remove()
+    assert hooks(model) == 0
 
 
 class Block(nn.Module):

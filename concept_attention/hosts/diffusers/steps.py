@@ -1,0 +1,88 @@
+"""A pipeline's scheduler during one run: when a step ends, and the noise that it draws."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from ..own_run import is_own, own_run
+
+
+@contextmanager
+def following(
+    scheduler: Any, on_start: Callable[[], None], on_step: Callable[[Any], None], seed: int | None = None
+) -> Iterator[None]:
+    """Be told of the steps that a scheduler makes in this thread.
+
+    Args:
+        scheduler: of the pipeline that runs meanwhile.
+        on_start: called when a run is about to begin.
+        on_step: called after each step with its timestep.
+        seed: of the noise that the scheduler draws where the pipeline gives it no generator: it is what it would draw
+            after `torch.manual_seed(seed)`, and torch's own generator is left alone. None leaves the noise as it is.
+    """
+    run, noise = object(), nullcontext() if seed is None else _SeededNoise(seed)
+    start, step = scheduler.set_timesteps, scheduler.step
+
+    @functools.wraps(start)  # pipelines look at the parameters of both
+    def starting(*args: Any, **kwargs: Any) -> Any:
+        if is_own(run):
+            on_start()
+        return start(*args, **kwargs)
+
+    @functools.wraps(step)
+    def stepping(*args: Any, **kwargs: Any) -> Any:
+        if not is_own(run):
+            return step(*args, **kwargs)
+        with noise:
+            result = step(*args, **kwargs)
+        on_step(inspect.signature(step).bind(*args, **kwargs).arguments["timestep"])
+        return result
+
+    with ExitStack() as undo:
+        _replace(scheduler, "set_timesteps", starting, undo)
+        _replace(scheduler, "step", stepping, undo)
+        undo.enter_context(own_run(run))
+        yield
+
+
+def _replace(scheduler: Any, name: str, method: Callable[..., Any], undo: ExitStack) -> None:
+    """Give an object another method for a while."""
+    own = vars(scheduler)
+    if name in own:
+        undo.callback(setattr, scheduler, name, own[name])
+    else:
+        undo.callback(delattr, scheduler, name)
+    setattr(scheduler, name, method)
+
+
+class _SeededNoise(TorchFunctionMode):
+    """Normal noise from generators of its own, one per device, where none is given; in this thread only."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+        self._generators: dict[torch.device, torch.Generator] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.randn_like and kwargs.get("generator") is None:
+            like = args[0] if args else kwargs["input"]
+            device, dtype = kwargs.get("device") or like.device, kwargs.get("dtype") or like.dtype
+            return torch.randn(like.shape, generator=self._generator(device), device=device, dtype=dtype)
+        if func is torch.randn and kwargs.get("generator") is None:
+            device = kwargs.get("device") or torch.get_default_device()
+            kwargs = {**kwargs, "generator": self._generator(device)}
+        return func(*args, **kwargs)
+
+    def _generator(self, device: Any) -> torch.Generator:
+        device = torch.device(device)
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device).manual_seed(self._seed)
+        return self._generators[device]
