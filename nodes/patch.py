@@ -91,9 +91,7 @@ class ConceptAttentionCollect(io.ComfyNode):
                     tooltip="The patched model. Only needed if the same latent was sampled with different concepts.",
                 ),
             ],
-            outputs=[
-                CA_RECORDING.Output(display_name="recording", tooltip="Concept scores per image token.")
-            ],
+            outputs=[CA_RECORDING.Output(display_name="recording", tooltip="Concept scores per image token.")],
         )
 
     @classmethod

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 AUTHORS_FLUX_LAYERS = 4 / 19  # share of the joint blocks: layers 15-18 of Flux 1's 19
 AUTHORS_FLUX2_LAYERS = 3 / 8  # layers 5-7 of Flux 2's 8
 AUTHORS_COGVIDEOX_LAYERS = 30 / 42  # the first 30 of CogVideoX-5B's 42
+AUTHORS_COGVIDEOX_TOKENS = 226  # that its text always has
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Architecture:
             text tokens by their position in the prompt.
         pooled_text: whether concepts are modulated by the prompt's pooled text, where the model has one; if not, an
             existing image is analysed without it as well.
+        padded_tokens: length to which padding tokens fill the concepts up, which attend to them; 0 is no padding.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Architecture:
     frames_per_latent: int = 0
     concept_position: int = 0
     pooled_text: bool = True
+    padded_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from .recording import Recording
 _FORMAT = "concept-attention-recording"
 _VERSION = 1
 _MAX_HEADER = 2**24  # bytes; names and prompts take thousands
-_TENSORS = ("scores", "norms", "pad_scores")
+_TENSORS = ("scores", "norms", "pad_scores", "offsets")
 # Omitted where unset, so that files stay readable by older versions, which refuse fields they do not know.
 _OPTIONAL = ("covered_size", "frame_counts", "averaged")
 _DESCRIPTION = tuple(field.name for field in fields(Recording) if field.name not in (*_TENSORS, *_OPTIONAL))
@@ -129,7 +129,7 @@ def _parse_description(header: Mapping[str, str]) -> dict[str, Any]:
 def _read_tensors(file: Any) -> dict[str, Any]:
     names = set(file.keys())
     if not {"scores", "norms"} <= names <= set(_TENSORS):
-        raise ValueError(f"it must hold scores, norms and perhaps pad_scores, got {sorted(names)}.")
+        raise ValueError(f"it must hold scores, norms and perhaps pad_scores and offsets, got {sorted(names)}.")
     for name in names:
         if (dtype := file.get_slice(name).get_dtype()) not in ("F32", "F16"):
             raise ValueError(f"{name} must be F32 or F16, got {dtype}.")
