@@ -98,8 +98,9 @@ def test_a_video_is_looked_at_as_the_scheduler_noises_it(
         latents = pipeline.vae.encode(video.permute(3, 0, 1, 2)[None]).latent_dist.mean.permute(0, 2, 1, 3, 4) * 0.7
     if kind == "CogVideoX 1.5":
         latents = torch.cat([latents[:, :1], latents], dim=1)
-    fresh = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(3))
-    expected = pipeline.scheduler.add_noise(latents, fresh[None], shown["timestep"])
+    frames, channels, *size = latents.shape[1:]
+    fresh = torch.randn(1, channels, frames, *size, generator=torch.Generator().manual_seed(3)).transpose(1, 2)
+    expected = pipeline.scheduler.add_noise(latents, fresh, shown["timestep"])
     assert relative_error(shown["hidden_states"], expected) < 2e-3  # the nearest of 1000 steps
     text, _ = pipeline.encode_prompt("a red house", do_classifier_free_guidance=False, max_sequence_length=24)
     assert relative_error(shown["encoder_hidden_states"], text.detach()) < 1e-5
