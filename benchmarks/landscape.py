@@ -84,9 +84,7 @@ def main() -> None:
         tiles = [frames[0], frames[len(frames) // 2], frames[-1]] if video else frames
         rows.append((prompt, tiles))
     mean = sum(agreements) / len(agreements)
-    print(
-        f"maps while generating agree with those of the finished image: mean {mean:.3f}, least {min(agreements):.3f}"
-    )
+    print(f"maps while generating agree with those of the finished image: mean {mean:.3f}, least {min(agreements):.3f}")
     if arguments.sheet:
         save_image(contact_sheet(rows), arguments.sheet)
 

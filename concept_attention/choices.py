@@ -11,7 +11,8 @@ from typing import Literal, get_args
 
 from .errors import UserError
 
-# Scoring rules, named after what they reproduce; `scores.MODES` defines them. `auto` is the architecture's own.
+# Scoring rules, named after what they reproduce; `scores.MODES` defines them. `auto` is the architecture's, see
+# `scores.resolve_mode`.
 ModeName = Literal["auto", "paper", "flux", "flux2", "sd3", "cogvideox"]
 MODE_NAMES: tuple[ModeName, ...] = get_args(ModeName)
 

@@ -31,7 +31,8 @@ class Mode:
         vectors: normalisation of the concept vectors before the dot product.
         order: whether the softmax over concepts comes before or after the mean over layers and steps.
         temperature: the scores are divided by it before the softmax.
-        padded_tokens: length to which the reference pads the concepts in the softmax; 0 is no padding.
+        padded_tokens: length to which the reference pads the concepts in the softmax; 0 is no padding. Padding tokens
+            take a part of every image token, so the concepts' shares add up to less than 1.
     """
 
     name: str
@@ -54,11 +55,15 @@ MODES: Mapping[str, Mode] = MappingProxyType(
     }
 )
 
-_OWN_MODE = ("flux", "flux2", "sd3", "cogvideox")  # architectures with a reference of their own
+# Architectures whose `auto` is their own reference. CogVideoX's is not: with five concepts, 221 of the 226 tokens in
+# its softmax are padding, so that all shares together may be a few percent, of which no mask can be made.
+_OWN_MODE = ("flux", "flux2", "sd3")
 
 
 def resolve_mode(name: str, architecture: str) -> Mode:
-    """The mode called `name`; "auto" is the one of the architecture's own reference, `flux` if it has none.
+    """The mode called `name`; "auto" is one in which shares add up to 1.
+
+    That is the one of the architecture's own reference, or `flux` if it has none, and for CogVideoX.
 
     Raises:
         UserError: if there is no such mode.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..concept_attention.concepts import in_line
 from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps, select_layers
-from ..concept_attention.heatmaps.summary import summarise, summary_text
+from ..concept_attention.heatmaps.summary import NO_BACKGROUND, summarise, summary_text
 from ..concept_attention.hosts.encoded import EncodedConcepts
 from ..concept_attention.recording.recording import Recording
 from ..concept_attention.scores import MODES
@@ -19,11 +19,13 @@ MEBIBYTE = 1 << 20
 
 
 def encoding_text(result: EncodedConcepts) -> str:
-    """Token count of every concept, and how several tokens became one embedding."""
+    """Token count of every concept, how several tokens became one embedding, and whether there is a background."""
     lines = []
     for concept, tokens in zip(result.concepts, result.token_counts, strict=True):
         role = " (background)" if concept.role == "background" else ""
         lines.append(f"{in_line(concept.name)}{role}: {_count(tokens, 'token')}{_pooled(tokens, result.pooling)}")
+    if all(concept.role == "concept" for concept in result.concepts):
+        lines.append(NO_BACKGROUND)
     return "\n".join(lines)
 
 

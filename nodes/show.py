@@ -146,7 +146,5 @@ class ConceptHeatmapPlot(io.ComfyNode):
     ) -> io.NodeOutput:
         name = convert.to_name(concept, recording.concepts)
         options: dict[str, Any] = {"mode": mode, "temperature": temperature or None, "colormap": colormap}
-        drawn = [
-            layer_step_figure(recording, name, index, frame=frame, **options) for index in range(recording.batch)
-        ]
+        drawn = [layer_step_figure(recording, name, index, frame=frame, **options) for index in range(recording.batch)]
         return io.NodeOutput(convert.to_image(drawn))

@@ -16,9 +16,10 @@ from ..drawing.colormaps import check_colormap
 from ..heatmaps.heatmaps import Heatmaps, make_heatmaps
 from ..heatmaps.masks import make_masks
 from ..hosts.architecture import Architecture
+from ..hosts.collector import pads_beside
 from ..recording.averaging import AveragingBuilder
 from ..recording.recording import Recording
-from ..recording.shares import ShareRule
+from ..recording.shares import own_rule
 from ..scores import resolve_mode
 
 
@@ -82,11 +83,11 @@ def check_options(
         UserError: see `make_heatmaps` and `make_masks`.
     """
     resolved = resolve_mode(mode, model.name)
-    pad_count = max(0, resolved.padded_tokens - len(concepts))
+    pad_count = pads_beside(len(concepts), model, resolved)
     averaged = None
     if keep == "running mean":
-        averaged = AveragingBuilder((0,), ShareRule(resolved, resolved.temperature, pad_count), len(concepts)).averaged
-        steps = 1
+        rule = own_rule(resolved, pad_count)
+        averaged, pad_count, steps = AveragingBuilder((0,), rule, len(concepts)).averaged, rule.pad_count, 1
     scores = torch.zeros(steps, model.joint_blocks, 1, len(concepts), 1)
     recording = Recording(
         scores=scores,

@@ -26,7 +26,8 @@ class Heatmaps:
         values: (B, C, H, W), or (B, C, T, H, W) for video, float32 on the CPU, finite; at token resolution or
             resized.
         concepts: the C concepts, in the order of `values`.
-        kind: `share` (0-1, sums to one over concepts), `score` (any range) or `stretched` (min-max, 0-1).
+        kind: `share` (0-1, sums to one over concepts, to less in mode `cogvideox`), `score` (any range) or
+            `stretched` (min-max, 0-1).
         image_size: (height, width) in pixels of the image they belong to.
         covered_size: (height, width) in pixels that the values cover, from the image's upper left, if that is more
             than the image; else None.
@@ -157,9 +158,9 @@ def make_heatmaps(
 
     alone = len(recording.concepts) == 1 and not rule.mode.padded_tokens
     if kind == "score" or (kind == "stretched" and alone):
-        tokens = _mean(rule.scores(*_scores(recording, *pair)[:2]) for pair in pairs)
+        tokens = _mean(rule.scores(*recording.at(*pair)[:2]) for pair in pairs)
     else:
-        tokens = rule.shares(_mean(rule.values(*_scores(recording, *pair)) for pair in pairs))
+        tokens = rule.shares(_mean(rule.values(*recording.at(*pair)[:3]) for pair in pairs))
 
     frames, height, width = recording.grid
     values = rearrange(tokens, "b c (t h w) -> b c t h w", t=frames, h=height, w=width)
@@ -184,12 +185,6 @@ def select_layers(recording: Recording, layers: str | Sequence[int]) -> tuple[in
             "Choose among those, or record again with more layers."
         )
     return wanted
-
-
-def _scores(recording: Recording, step: int, layer: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Scores (B, C, N), norms (B, C) and pad scores (B, N) at one position (step, layer) of the recording."""
-    pads = recording.pad_scores
-    return recording.scores[step, layer], recording.norms[step, layer], None if pads is None else pads[step, layer]
 
 
 def _mean(maps: Iterator[Tensor]) -> Tensor:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from ..concepts import Role, in_line
+from ..concepts import Concept, Role, in_line
 from ..errors import UserError
 from .heatmaps import Heatmaps
 from .masks import wins
+
+# Short lines: nodes do not wrap them.
+NO_BACKGROUND = (
+    "No background: a concept also wins what nobody named, even if it is absent.\n"
+    "Name what else is in the image as background."
+)
+_WHOLE = 0.99  # shares that add up to less are not all there is
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,8 @@ class ConceptSummary:
         name, role: of the concept.
         mean_share, peak_share: mean and greatest share, 0-1.
         area: fraction of positions where its share is greater than that of every other concept, 0-1.
-        absent: whether it wins no position in any image.
+        absent: whether it wins no position in any image. None where that cannot be known: it wins some, but without a
+            background what nobody named has to go to a concept, too.
     """
 
     name: str
@@ -27,9 +35,9 @@ class ConceptSummary:
     mean_share: float
     peak_share: float
     area: float
-    absent: bool
+    absent: bool | None
 
-    def as_dict(self) -> dict[str, str | float | bool]:
+    def as_dict(self) -> dict[str, str | float | bool | None]:
         """The attributes, ready for JSON."""
         return asdict(self)
 
@@ -41,7 +49,8 @@ def summarise(heatmaps: Heatmaps) -> list[ConceptSummary]:
         heatmaps: of kind `share`, best at token resolution: area is then the fraction of tokens won.
 
     Returns:
-        One summary per concept. One concept alone wins everywhere: it is compared with nothing.
+        One summary per concept. One concept alone wins everywhere: it is compared with nothing. Whether a concept is
+        in the image is known only if what else is in it is named.
 
     Raises:
         UserError: if the heatmaps are not of kind `share`.
@@ -53,6 +62,7 @@ def summarise(heatmaps: Heatmaps) -> list[ConceptSummary]:
     """
     if heatmaps.kind != "share":
         raise UserError(f"A summary needs heatmaps of kind share, got {heatmaps.kind}. Use kind=share.")
+    known = _has_background(heatmaps.concepts)
     by_concept = heatmaps.values.transpose(0, 1)  # (C, B, ...)
     summaries = []
     for position, (concept, shares) in enumerate(zip(heatmaps.concepts, by_concept, strict=True)):
@@ -64,14 +74,14 @@ def summarise(heatmaps: Heatmaps) -> list[ConceptSummary]:
                 mean_share=float(shares.mean()),
                 peak_share=float(shares.max()),
                 area=float(won.double().mean()),
-                absent=not bool(won.any()),
+                absent=(False if known else None) if won.any() else True,
             )
         )
     return summaries
 
 
 def summary_text(summaries: Sequence[ConceptSummary]) -> str:
-    """A short table for people; absent concepts are named below it, and so is a concept without a rival.
+    """A short table for people; below it, absent concepts, and what the numbers do not say.
 
     >>> from concept_attention import make_heatmaps
     >>> from concept_attention.recording.example import example_recording
@@ -96,4 +106,15 @@ def summary_text(summaries: Sequence[ConceptSummary]) -> str:
     ]
     if len(summaries) == 1:
         lines.append(f"{in_line(summaries[0].name)}: the only concept, compared with nothing. Add others to compare.")
+    elif not _has_background(summaries):
+        lines.append(NO_BACKGROUND)
+    total = sum(item.mean_share for item in summaries)
+    if total < _WHOLE:
+        lines.append(
+            f"The shares add up to {total:.2f}: padding tokens have the rest. Mode flux gives all to the concepts."
+        )
     return "\n".join(lines)
+
+
+def _has_background(concepts: Iterable[Concept | ConceptSummary]) -> bool:
+    return any(concept.role == "background" for concept in concepts)

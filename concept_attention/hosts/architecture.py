@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import UserError
+
 AUTHORS_FLUX_LAYERS = 4 / 19  # share of the joint blocks: layers 15-18 of Flux 1's 19
 AUTHORS_FLUX2_LAYERS = 3 / 8  # layers 5-7 of Flux 2's 8
 AUTHORS_COGVIDEOX_LAYERS = 30 / 42  # the first 30 of CogVideoX-5B's 42
+AUTHORS_COGVIDEOX_TOKENS = 226  # that its text always has
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Architecture:
             text tokens by their position in the prompt.
         pooled_text: whether concepts are modulated by the prompt's pooled text, where the model has one; if not, an
             existing image is analysed without it as well.
+        largest_side: most tokens along height or width that there are positions for; 0 is no limit.
+        padded_tokens: length to which padding tokens fill the concepts up, which attend to them; 0 is no padding.
     """
 
     name: str
@@ -40,6 +45,21 @@ class Architecture:
     frames_per_latent: int = 0
     concept_position: int = 0
     pooled_text: bool = True
+    padded_tokens: int = 0
+    largest_side: int = 0
+
+    def check_grid(self, rows: int, columns: int, token_pixels: int) -> None:
+        """Check that there are positions for so many tokens of so many pixels.
+
+        Raises:
+            UserError: if there are not.
+        """
+        if self.largest_side and max(rows, columns) > self.largest_side:
+            most = self.largest_side * token_pixels
+            raise UserError(
+                f"This model has positions for images of up to {most} x {most} pixels, got "
+                f"{columns * token_pixels} x {rows * token_pixels} (width x height). Choose a smaller size."
+            )
 
 
 @dataclass(frozen=True)

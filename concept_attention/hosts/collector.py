@@ -16,8 +16,9 @@ from ..choices import Keep
 from ..errors import UserError
 from ..recording.averaging import AveragingBuilder
 from ..recording.builder import RecordingBuilder
+from ..recording.half import reads_norms
 from ..recording.recording import Recording, recording_nbytes
-from ..recording.shares import ShareRule
+from ..recording.shares import ShareRule, own_rule
 from ..scores import Mode, Vectors, resolve_mode, score_concepts
 from ..selection import parse_layers
 from .architecture import Architecture
@@ -32,8 +33,8 @@ class LayerScores(NamedTuple):
     Attributes:
         scores: of every image token against every concept, (B, C, N), float32.
         norms: L2 norms of the concept vectors, (B, C), float32.
-        pad_scores: of every image token against one of the identical padding tokens, (B, N), float32; None if the mode
-            has none.
+        pad_scores: of every image token against one of the identical padding tokens, (B, N), float32; None if there are
+            none.
     """
 
     scores: Tensor
@@ -47,8 +48,8 @@ class Collector:
     Attributes:
         architecture: of the model.
         layers: joint blocks to record, ascending.
-        pad_count: number of padding tokens that the mode adds to the concepts; all are identical, so one row stands for
-            them.
+        pad_count: number of padding tokens that the architecture or the mode adds to the concepts; all are identical,
+            so one row stands for them.
         embeddings: text embeddings of the concepts, of their context tokens, and one zero row if there are padding
             tokens, (R, E).
         key_bias: logit bias of these rows as keys, (R,); None without padding tokens.
@@ -76,7 +77,7 @@ class Collector:
                 f"Concept embeddings have width {width}, but this model expects {architecture.text_width}. "
                 "Encode the concepts with the model's own text encoder."
             )
-        self.pad_count = max(0, self._mode.padded_tokens - len(encoded.concepts))
+        self.pad_count = pads_beside(len(encoded.concepts), architecture, self._mode)
         self.embeddings = encoded.rows()
         if self.pad_count:
             self.embeddings = torch.cat([self.embeddings, torch.zeros_like(self.embeddings[:1])])
@@ -85,12 +86,12 @@ class Collector:
     @property
     def share_rule(self) -> ShareRule:
         """The rule that turns the recorded scores into shares."""
-        return ShareRule(self._mode, self._mode.temperature, self.pad_count)
+        return own_rule(self._mode, self.pad_count)
 
     def builder(self, keep: Keep = "every step", dtype: torch.dtype = torch.float32) -> RecordingBuilder:
         """A builder for the scores of one run; `dtype` is that of the recording, float32 or float16."""
         if keep == "every step":
-            return RecordingBuilder(self.layers, dtype)
+            return RecordingBuilder(self.layers, dtype, reads_norms(self._mode.name))
         return AveragingBuilder(self.layers, self.share_rule, len(self._encoded.concepts), dtype)
 
     def size_warning(self, steps: int, batch: int, tokens: int, keep: Keep, dtype: torch.dtype) -> str:
@@ -103,7 +104,8 @@ class Collector:
             keep, dtype: see `builder`.
         """
         concepts = len(self._encoded.concepts)
-        columns = concepts + bool(self.pad_count)
+        pads = self.pad_count if keep == "every step" else self.share_rule.pad_count
+        columns = concepts + bool(pads)
         step = recording_nbytes(1, len(self.layers), batch, columns, tokens, dtype) / GIBIBYTE
         size = step if keep == "running mean" else step * steps
         if size <= 1:
@@ -168,6 +170,11 @@ class Collector:
                 "versions": ", ".join(f"{name} {version}" for name, version in software_versions.items()),
             },
         )
+
+
+def pads_beside(concepts: int, architecture: Architecture, mode: Mode) -> int:
+    """Number of padding tokens beside so many concepts."""
+    return max(0, max(architecture.padded_tokens, mode.padded_tokens) - concepts)
 
 
 def pad_bias(tokens: int, pad_count: int) -> Tensor:

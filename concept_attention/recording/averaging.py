@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .builder import RecordingBuilder
+from .half import StoredScores, reads_norms
 from .shares import ShareRule
 
 
@@ -30,7 +31,7 @@ class AveragingBuilder(RecordingBuilder):
     def __init__(
         self, layers: Sequence[int], rule: ShareRule, concepts: int, dtype: torch.dtype = torch.float32
     ) -> None:
-        super().__init__(layers, dtype)
+        super().__init__(layers, dtype, reads_norms(rule.mode.name))
         self._rule = rule
         of_scores = rule.averages_scores or (concepts == 1 and not rule.mode.padded_tokens)
         self.averaged = "score" if of_scores else "share"
@@ -55,16 +56,16 @@ class AveragingBuilder(RecordingBuilder):
         self._averaged_steps.append((step, sigma))
         self._latest = (scores, norms, *pads)
 
-    def _pop_steps(self) -> tuple[tuple[int, ...], tuple[float, ...], list[Tensor]]:
+    def _pop_steps(self) -> tuple[tuple[int, ...], tuple[float, ...], StoredScores]:
         steps, sigmas = zip(*self._averaged_steps, strict=True)
         mean = self._sum / len(steps)
         self._sum, self._averaged_steps, self._latest = torch.zeros(()), [], ()
         tensors = [mean]
         if self.averaged == "share":
             tensors = [self._score_like(share) for share in (mean, *self._pad_shares(mean))]
-        self._choose_dtype(*tensors)
-        scores, *pads = (tensor[None].to(self._dtype) for tensor in tensors)
-        return (steps[-1],), (sum(sigmas) / len(sigmas),), [scores, torch.ones(scores.shape[:-1]), *pads]
+        scores, *pads = (tensor[None] for tensor in tensors)
+        stored = self._halved(StoredScores(scores, torch.ones(scores.shape[:-1]), *pads))
+        return (steps[-1],), (sum(sigmas) / len(sigmas),), stored
 
     def _pad_shares(self, mean: Tensor) -> list[Tensor]:
         """What the concepts leave to each pad token, (L, B, N), if there are any."""

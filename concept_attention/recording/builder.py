@@ -11,7 +11,8 @@ from torch import Tensor
 from ..concepts import Concept
 from ..errors import UserError
 from ..scores import Averaged
-from .recording import Recording, fit_float16
+from .half import StoredScores, reads_norms, to_absolute, to_half
+from .recording import Recording
 
 
 class RecordingBuilder:
@@ -23,6 +24,7 @@ class RecordingBuilder:
     Args:
         layers: joint block indices to keep.
         dtype: of the scores, float32 or float16; a run that float16 cannot hold stays float32.
+        by_norms: of the mode that the recording is made for, see `reads_norms`; only float16 needs to know.
 
     Attributes:
         averaged: see `Recording`.
@@ -33,15 +35,15 @@ class RecordingBuilder:
 
     averaged: Averaged | None = None
 
-    def __init__(self, layers: Sequence[int], dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, layers: Sequence[int], dtype: torch.dtype = torch.float32, by_norms: bool = False) -> None:
         if not layers or dtype not in (torch.float32, torch.float16):
             raise ValueError(f"A recording needs layers, and float32 or float16; got {tuple(layers)} and {dtype}.")
         self._layers = tuple(sorted(set(layers)))
         self._dtype = dtype
+        self._by_norms = by_norms
         self._pending: dict[int, tuple[Tensor, ...]] = {}  # layers of the evaluation that is not committed yet
         self._shapes: tuple[tuple[int, ...], ...] = ()
-        # Of every step its number, its sigma, and the scores, norms and pad scores of all layers.
-        self._steps: list[tuple[int, float, tuple[Tensor, ...]]] = []
+        self._steps: list[tuple[int, float, StoredScores]] = []  # number, sigma, scores of all layers
 
     @property
     def committed(self) -> int:
@@ -51,7 +53,7 @@ class RecordingBuilder:
     @property
     def latest(self) -> tuple[Tensor, ...]:
         """Scores (L, B, C, N), norms (L, B, C) and, if any, pad scores (L, B, N) of the step kept last."""
-        return self._steps[-1][2]
+        return _delivered(to_absolute(self._steps[-1][2], self._by_norms))
 
     def begin_evaluation(self) -> None:
         """Forget what the current evaluation delivered."""
@@ -138,10 +140,11 @@ class RecordingBuilder:
                 f"Nothing was recorded: no step of this run delivered all of the layers {self._layers}. "
                 "Sample with the model that concept attention was set up for, over steps it records."
             )
-        steps, sigmas, (scores, norms, *pads) = self._pop_steps()
+        if self._dtype == torch.float16 and self._by_norms != reads_norms(mode):
+            raise ValueError(f"by_norms must be {reads_norms(mode)} for mode {mode}, got {self._by_norms}.")
+        steps, sigmas, stored = self._pop_steps()
         return Recording(
-            scores=scores,
-            norms=norms,
+            **stored._asdict(),
             layers=self._layers,
             layer_count=layer_count,
             default_layers=tuple(default_layers),
@@ -152,8 +155,7 @@ class RecordingBuilder:
             architecture=architecture,
             mode=mode,
             concepts=tuple(concepts),
-            pad_scores=pads[0] if pads else None,
-            pad_count=pad_count,
+            pad_count=0 if stored.pad_scores is None else pad_count,
             metadata=metadata or {},
             covered_size=covered_size,
             frame_counts=frame_counts,
@@ -162,32 +164,36 @@ class RecordingBuilder:
 
     def _store(self, step: int, sigma: float, scores: Tensor, norms: Tensor, *pads: Tensor) -> None:
         """Keep a step: scores (L, B, C, N), norms (L, B, C), pad scores (L, B, N), float32, views of one tensor."""
-        self._choose_dtype(scores, *pads)
         # The norms are cloned because a view of them would keep the float32 scores in memory.
-        tensors = (scores.to(self._dtype), norms.clone(), *(pad.to(self._dtype) for pad in pads))
-        self._steps.append((step, sigma, tensors))
+        self._steps.append((step, sigma, self._halved(StoredScores(scores, norms.clone(), *pads))))
 
-    def _pop_steps(self) -> tuple[tuple[int, ...], tuple[float, ...], list[Tensor]]:
-        """Give up the steps: their numbers, their sigmas, and their tensors with S as the first axis."""
+    def _pop_steps(self) -> tuple[tuple[int, ...], tuple[float, ...], StoredScores]:
+        """Give up the steps: their numbers, their sigmas, and their scores with S as the first axis."""
         steps = tuple(step for step, _, _ in self._steps)
         sigmas = tuple(sigma for _, sigma, _ in self._steps)
-        return steps, sigmas, self._pop_tensors()
+        return steps, sigmas, self._pop_scores()
 
-    def _choose_dtype(self, *tensors: Tensor) -> None:
-        """Fall back to float32, for good, before float16 overflows."""
-        if self._dtype == torch.float16 and not fit_float16(tensors):
+    def _halved(self, stored: StoredScores) -> StoredScores:
+        """The scores in float16, if that is wanted; falls back to float32, for good, before it overflows."""
+        half = to_half(stored, self._by_norms) if self._dtype == torch.float16 else None
+        if half is None:
             self._dtype = torch.float32
+        return half or stored
 
-    def _pop_tensors(self) -> list[Tensor]:
+    def _pop_scores(self) -> StoredScores:
         """Stack the steps, last one first; each is freed once copied."""
-        count = len(self._steps)
-        dtypes = (self._dtype, torch.float32, self._dtype)
-        stacked = [
-            torch.empty((count, *tensor.shape), dtype=dtype)
-            for tensor, dtype in zip(self._steps[0][2], dtypes, strict=False)
-        ]
+        last = self._steps[-1][2]  # of the final dtype
+        stacked = [None if part is None else part.new_empty((len(self._steps), *part.shape)) for part in last]
         while self._steps:
             step = len(self._steps) - 1
-            for whole, part in zip(stacked, self._steps.pop()[2], strict=True):
-                whole[step] = part
-        return stacked
+            stored = self._steps.pop()[2]
+            parts = stored if self._dtype == torch.float16 else to_absolute(stored, self._by_norms)
+            for together, part in zip(stacked, parts, strict=True):
+                if together is not None and part is not None:
+                    together[step] = part
+        return StoredScores(*stacked)  # type: ignore[arg-type]
+
+
+def _delivered(stored: StoredScores) -> tuple[Tensor, ...]:
+    """Absolute scores as `RecordingBuilder.add_layer` takes them."""
+    return tuple(part for part in stored[:3] if part is not None)

@@ -135,6 +135,10 @@ def _check_tensors(recording: Recording) -> None:
         raise ValueError("norms must not be negative.")
     if pads is not None:
         _check_tensor("pad_scores", pads, (*leading, tokens), scores.dtype)
+    if recording.offsets is not None:
+        if scores.dtype != torch.float16:
+            raise ValueError(f"Only float16 scores have offsets, got {scores.dtype}.")
+        _check_tensor("offsets", recording.offsets, (*leading, tokens), torch.float16)
 
 
 def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -12,8 +11,7 @@ from torch import Tensor
 from ..concepts import Concept
 from ..scores import Averaged
 from .checks import check_recording
-
-logger = logging.getLogger("concept_attention")
+from .half import StoredScores, reads_norms, to_absolute, to_half
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +20,8 @@ class Recording:
 
     Attributes:
         scores: dot products, (S, L, B, C, N), float32 or float16, CPU. Concept vectors are linearly
-            normalised where the mode's `vectors` is `linear`, raw otherwise.
+            normalised where the mode's `vectors` is `linear`, raw otherwise. With `offsets` they are relative to those:
+            `at` returns absolute ones.
         norms: L2 norms of the concept vectors, (S, L, B, C), float32, CPU; `sd3` reads scores / norms.
         layers: joint block index of every L, ascending.
         layer_count: joint blocks the model has.
@@ -44,6 +43,8 @@ class Recording:
             last step and the mean. `score`: of the mode's scores. `share`: of its shares at its own temperature; scores
             are that temperature times their logarithm, so their softmax is the mean share. Norms are 1 in both. None:
             every step is kept.
+        offsets: what float16 scores and pad scores are relative to, (S, L, B, N), float16; None where they are
+            absolute. About the token's greatest score, or score / norm in a mode that reads those.
 
     Raises:
         UserError: if a score is not finite.
@@ -75,9 +76,10 @@ class Recording:
     covered_size: tuple[int, int] | None = None
     frame_counts: tuple[int, ...] | None = None
     averaged: Averaged | None = None
+    offsets: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name in ("scores", "norms", "pad_scores"):
+        for name in ("scores", "norms", "pad_scores", "offsets"):
             tensor = getattr(self, name)
             object.__setattr__(self, name, None if tensor is None else tensor.detach())
         for name in ("layers", "default_layers", "steps", "sigmas", "grid", "image_size", "concepts"):
@@ -101,28 +103,25 @@ class Recording:
     @property
     def nbytes(self) -> int:
         """Memory the tensors take."""
-        tensors = (self.scores, self.norms, self.pad_scores)
+        tensors = (self.scores, self.norms, self.pad_scores, self.offsets)
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+    def at(self, *place: int | slice) -> StoredScores:
+        """Absolute scores, norms and pad scores at a place along steps, layers and images, float32."""
+        tensors = (self.scores, self.norms, self.pad_scores, self.offsets)
+        stored = StoredScores(*(None if tensor is None else tensor[place] for tensor in tensors))  # type: ignore[arg-type]
+        return to_absolute(stored, reads_norms(self.mode))
 
 
 def in_float16(recording: Recording) -> Recording:
     """The recording with float16 scores, or itself if they do not fit into float16, which is logged."""
-    tensors = [tensor for tensor in (recording.scores, recording.pad_scores) if tensor is not None]
-    if not fit_float16(tensors):
+    if recording.offsets is not None:
         return recording
-    scores, *pads = (tensor.half() for tensor in tensors)
-    return replace(recording, scores=scores, pad_scores=pads[0] if pads else None)
-
-
-def fit_float16(tensors: Sequence[Tensor]) -> bool:
-    """Whether float16 can hold every number of the tensors; if not, this is logged."""
-    peak = max(float(extreme.abs()) for tensor in tensors for extreme in tensor.aminmax())
-    fits = peak <= torch.finfo(torch.float16).max
-    if not fits:
-        logger.warning("Scores reach %.3g, beyond float16: the recording stays in float32.", peak)
-    return fits
+    half = to_half(recording.at(), reads_norms(recording.mode))
+    return recording if half is None else replace(recording, **half._asdict())
 
 
 def recording_nbytes(steps: int, layers: int, batch: int, concepts: int, tokens: int, dtype: torch.dtype) -> int:
     """Memory a recording takes, in bytes. Pad scores, where there are any, count as one more concept."""
-    return steps * layers * batch * concepts * (tokens * dtype.itemsize + torch.float32.itemsize)
+    columns = concepts + (dtype == torch.float16)  # with the offsets
+    return steps * layers * batch * (columns * tokens * dtype.itemsize + concepts * torch.float32.itemsize)

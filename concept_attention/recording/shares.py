@@ -61,6 +61,11 @@ class ShareRule:
         return softmax(mean, self.temperature) if self.averages_scores else mean
 
 
+def own_rule(mode: Mode, pad_count: int = 0) -> ShareRule:
+    """The share rule of a mode at its own temperature, where there are so many pad tokens."""
+    return ShareRule(mode, mode.temperature, pad_count if mode.padded_tokens else 0)
+
+
 def share_rule(recording: Recording, mode: str = "auto", temperature: float | None = None) -> ShareRule:
     """The share rule of a recording.
 

@@ -181,8 +181,7 @@ def _group_means(
 
 def _values(recording: Recording, rule: ShareRule, step: int, index: int) -> Tensor:
     """The averaged quantity at one step in every layer, (L, C, N)."""
-    pads = None if recording.pad_scores is None else recording.pad_scores[step, :, index]
-    return rule.values(recording.scores[step, :, index], recording.norms[step, :, index], pads)
+    return rule.values(*recording.at(step, slice(None), index)[:3])
 
 
 def _quantise_scores(values: Tensor) -> StoredMaps:

@@ -144,6 +144,15 @@ def test_the_report_names_the_folder_and_absent_concepts(run: Any, arguments: li
     assert output.err == ""  # progress is for terminals
 
 
+def test_without_a_background_presence_is_unknown_and_the_report_says_why(run: Any, arguments: list[Any]) -> None:
+    start = arguments.index("--background")
+    del arguments[start : start + 2]
+    output = run(*arguments, "--out", "out")
+    concepts = json.loads(Path("out/summary.json").read_text())["concepts"]
+    assert {concept["absent"] for concept in concepts if concept["area"]} == {None}
+    assert "No background: a concept also wins what nobody named, even if it is absent." in output.out
+
+
 def test_concepts_may_share_an_argument(run: Any, arguments: list[Any]) -> None:
     start = arguments.index("--concepts")
     arguments[start : start + 4] = ["--concepts", "house, the sky: blue sky", "tree"]
@@ -166,11 +175,11 @@ def test_scores_are_drawn_from_the_lowest_to_the_highest(run: Any, arguments: li
         assert np.abs(pixels(Path(f"out/heatmap_{name}.png"))[..., 0] - drawn.numpy()).max() < 1.1
 
 
-def test_float16_halves_the_recording(run: Any, arguments: list[Any], generated: Path) -> None:
+def test_float16_makes_a_smaller_recording(run: Any, arguments: list[Any], generated: Path) -> None:
     run(*arguments, "--out", "half", "--precision", "float16")
     half = load_recording("half/recording.safetensors")
     whole = load_recording(generated / "recording.safetensors")
-    assert half.scores.dtype == torch.float16 and torch.allclose(half.scores.float(), whole.scores, atol=0.05)
+    assert half.scores.dtype == torch.float16 and torch.allclose(half.at().scores, whole.scores, atol=0.05)
 
 
 def test_files_of_an_earlier_run_are_removed_and_others_stay(run: Any, arguments: list[Any], generated: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_generated_video_comes_with_animations(video: Any, tmp_path: Path) -> 
             others = np.delete(shares[:, place].numpy(), number, axis=0)
             assert np.array_equal(mask[..., 0] > 127, (shares[number, place].numpy() > others).all(axis=0))
     summary = json.loads((folder / "summary.json").read_text())
-    assert (summary["settings"]["frames"], summary["grid"], summary["mode"]) == (9, [3, 3, 4], "cogvideox")
+    assert (summary["settings"]["frames"], summary["grid"], summary["mode"]) == (9, [3, 3, 4], "flux")
     assert summary["files"]["video"] == "video.gif"
 
 

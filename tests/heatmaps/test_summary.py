@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,7 +39,9 @@ def test_a_concept_in_one_image_of_the_batch_is_not_absent() -> None:
     values[:, 0], values[:, 1] = 0.9, 0.1
     values[2, :, 0, 0] = torch.tensor([0.2, 0.8])
     heatmaps = Heatmaps(values, CONCEPTS[:2], "share", (32, 32))
-    assert not summarise(heatmaps)[1].absent
+    assert summarise(heatmaps)[1].absent is None  # as far as that can be known
+    background = Heatmaps(values, (CONCEPTS[2], CONCEPTS[1]), "share", (32, 32))
+    assert summarise(background)[1].absent is False
     assert summarise(heatmaps)[1].area == pytest.approx(1 / 12)
 
 
@@ -62,6 +65,35 @@ def test_the_text_names_absent_concepts() -> None:
     assert "wall (background)" in text
 
 
+def of(shares: list[float], concepts: tuple[Concept, ...] = CONCEPTS[:2]) -> Heatmaps:
+    """Shares of one token for each number in `shares`, the first concept's; the second has the rest."""
+    first = torch.tensor(shares)
+    return Heatmaps(torch.stack([first, 1 - first]).reshape(1, 2, 1, -1), concepts, "share", (16, 16 * len(shares)))
+
+
+def test_without_a_background_nothing_is_known_of_a_concept_that_wins() -> None:
+    """Sky and moon are all that was named of a picture of a car: one of them has to win every token."""
+    unknown = summarise(of([0.8, 0.3]))
+    assert [one.absent for one in unknown] == [None, None]
+    text = summary_text(unknown)
+    assert "No background: a concept also wins what nobody named, even if it is absent." in text
+    assert [one.as_dict()["absent"] for one in unknown] == [None, None]
+    assert max(map(len, text.splitlines())) < 80
+
+    beaten = summarise(of([0.8, 0.7]))
+    assert [one.absent for one in beaten] == [None, True]
+
+    known = summarise(of([0.8, 0.3], (CONCEPTS[0], CONCEPTS[2])))
+    assert [one.absent for one in known] == [False, False]
+    assert "No background" not in summary_text(known)
+
+
+def test_the_text_says_where_the_rest_of_the_shares_is() -> None:
+    padded = replace(two_images(), values=two_images().values * 0.05)
+    assert "The shares add up to 0.05: padding tokens have the rest." in summary_text(summarise(padded))
+    assert "padding" not in summary_text(summarise(two_images()))
+
+
 def test_columns_line_up_whatever_the_names() -> None:
     concepts = (Concept("ö", "ö"), Concept("a very long name of a concept", "x"))
     heatmaps = Heatmaps(torch.tensor([0.6, 0.4]).reshape(1, 2, 1, 1), concepts, "share", (16, 16))
@@ -79,8 +111,9 @@ def test_figures_stay_behind_a_name_that_is_read_right_to_left() -> None:
 
 def test_the_text_says_that_one_concept_alone_is_compared_with_nothing() -> None:
     alone = summarise(Heatmaps(torch.ones(1, 1, 2, 2), CONCEPTS[:1], "share", (32, 32)))
-    assert alone[0].area == alone[0].mean_share == 1 and not alone[0].absent
+    assert alone[0].area == alone[0].mean_share == 1 and alone[0].absent is None
     assert "sky: the only concept, compared with nothing" in summary_text(alone)
+    assert "No background" not in summary_text(alone)
     assert "compared with nothing" not in summary_text(summarise(two_images()))
 
 

@@ -37,6 +37,13 @@ def test_the_node_says_how_many_tokens_there_are(pack: Pack, landscape: Landscap
     assert "lamp: 3 tokens, only the last one is used" in pack.text(pack.run("ConceptEncode", **inputs, pooling="last"))
 
 
+def test_the_node_warns_where_there_is_no_background(pack: Pack, landscape: Landscape) -> None:
+    lines = pack.text(pack.run("ConceptEncode", clip=landscape[1], concepts="car, flower")).splitlines()
+    assert lines[:2] == ["car: 1 token", "flower: 1 token"]
+    assert lines[2] == "No background: a concept also wins what nobody named, even if it is absent."
+    assert len(lines) == 4
+
+
 def test_pooling_chooses_what_stands_for_several_tokens(pack: Pack, landscape: Landscape) -> None:
     rows = {
         pooling: pack.run("ConceptEncode", clip=landscape[1], concepts="lamp: a yellow sun", pooling=pooling)[

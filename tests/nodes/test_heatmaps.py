@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,6 +52,14 @@ def test_an_absent_concept_is_named(pack: Pack, landscape: Any) -> None:
     said = pack.text(pack.run("ConceptHeatmaps", recording=found))
     assert f"\n{absent}: absent (wins no token; peak share 0." in said
     assert said.count(": absent") == 1
+
+
+def test_the_node_warns_where_there_is_no_background(pack: Pack, recording: Any) -> None:
+    named = "No background: a concept also wins what nobody named"
+    assert named not in pack.text(pack.run("ConceptHeatmaps", recording=recording))
+    concepts = tuple(replace(concept, role="concept") for concept in recording.concepts)
+    said = pack.text(pack.run("ConceptHeatmaps", recording=replace(recording, concepts=concepts)))
+    assert named in said
 
 
 def test_the_temperature_shown_is_the_one_used(pack: Pack, recording: Any) -> None:

@@ -18,7 +18,7 @@ from concept_attention.recording.averaging import AveragingBuilder
 from concept_attention.recording.builder import RecordingBuilder
 from concept_attention.recording.file import load_recording, save_recording
 from concept_attention.recording.recording import Recording, in_float16, recording_nbytes
-from concept_attention.recording.shares import ShareRule, share_rule
+from concept_attention.recording.shares import ShareRule, own_rule, share_rule
 from concept_attention.scores import MODES
 
 MIB = 2**20
@@ -182,6 +182,26 @@ def test_a_mean_comes_back_from_its_file(tmp_path: Any) -> None:
     half = in_float16(mean)
     assert half.averaged == "share" and half.scores.dtype == torch.float16 and difference(half, full) < 0.01
     assert difference(record("flux", dtype=torch.float16)[1], record("flux")[0]) < 0.01
+
+
+def test_a_mean_of_shares_among_the_concepts_keeps_no_pad_tokens() -> None:
+    """By default CogVideoX's concepts see pad tokens, and these have no share."""
+    full, _ = record("cogvideox", steps=4)
+    assert full.pad_scores is not None
+    builder = AveragingBuilder(LAYERS, own_rule(MODES["flux"], full.pad_count), 4)
+    for step in range(4):
+        for index, layer in enumerate(LAYERS):
+            scores, norms, pads, _ = full.at(step, index)
+            builder.add_layer(layer, scores, norms, pads)
+        builder.commit(step, 0.5)
+    mean = builder.build(
+        layer_count=8, default_layers=(4, 5), grid=full.grid, image_size=full.image_size,
+        architecture="cogvideox", mode="flux", concepts=full.concepts, pad_count=full.pad_count,
+    )  # fmt: skip
+    assert mean.pad_scores is None and mean.pad_count == 0
+    found, expected = make_heatmaps(mean, "all").values, make_heatmaps(full, "all", mode="flux").values
+    assert float((found - expected).abs().max()) < CLOSE
+    torch.testing.assert_close(found.sum(dim=1), torch.ones_like(found[:, 0]))
 
 
 def test_a_figure_of_a_mean_has_one_column() -> None:

@@ -74,7 +74,7 @@ CASES = (
     ),
     Case(
         *("tiny-cogvideox", CogVideoXPipeline, "guidance_scale", CLIP_CALL),
-        *((128, 128, 9), (0, 1, 2), "cogvideox", 40, 0.90, 0.75, 8, 0.6),
+        *((128, 128, 9), (0, 1, 2), "flux", 40, 0.90, 0.75, 8, 0.6),
     ),
 )
 

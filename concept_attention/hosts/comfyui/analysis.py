@@ -174,10 +174,11 @@ def check_latent(model: Any, samples: Any) -> Tensor:
     Image models can have latents with a time axis, too, such as Qwen-Image's: it holds one frame.
 
     Raises:
-        UserError: if it is empty, or not of this model.
+        UserError: if it is empty, larger than the model can take, or not of this model.
     """
     layout = model.get_model_object("latent_format")
-    video = adapter_for(model.model).describe(model.model).frames_per_latent > 0
+    described = adapter_for(model.model).describe(model.model)
+    video = described.frames_per_latent > 0
     if getattr(samples, "is_nested", False):
         raise UserError("This LATENT has several parts, such as video and sound. Connect one that holds only images.")
     shape, dimensions = tuple(samples.shape), (4, 5) if layout.latent_dimensions == 3 else (4,)
@@ -188,6 +189,8 @@ def check_latent(model: Any, samples: Any) -> Tensor:
             f"This model needs latents of shape {expected}, got {shape}. Encode the "
             f"{'images or frames' if video else 'image, not a video,'} with the model's own VAE."
         )
+    patch, pixels = described.patch, layout.spacial_downscale_ratio
+    described.check_grid(-(-shape[-2] // patch), -(-shape[-1] // patch), patch * pixels)
     if not samples.any():
         raise UserError("This LATENT is empty, there is no image in it. Connect the LATENT of a VAE Encode node.")
     return comfy.sample.fix_empty_latent_channels(model, samples)

@@ -58,7 +58,8 @@ def analyze(
         samples: independent noises; they are the recording's steps and are averaged by `make_heatmaps`.
         width, height: pixels the model gets, multiples of 16. With one of them the aspect ratio is kept; with none it
             is kept at about the model's own size.
-        seed: of the first noise; noise i has seed + i and is the same for every image.
+        seed: of the first noise; noise i has seed + i, is the same for every image, and is the one that this seed gives
+            in ComfyUI and, for float32 weights on the CPU, in the authors' code.
         layers, mode, pooling, reader, max_tokens, dtype: see `generate`.
         on_step: called after each sample with (samples done, samples in all).
 
@@ -99,8 +100,7 @@ def analyze(
 
     with recorder.watching(stop_after_last_layer=True):
         for sample in range(samples):
-            generator = torch.Generator().manual_seed(seed + sample)
-            fresh = torch.randn(latents.shape[1:], generator=generator).to(latents)
+            fresh = family.fresh_noise(latents[0], rows, seed + sample)
             noised = family.noised(pipeline, latents, fresh, noise)
             with contextlib.suppress(StopForward):
                 pipeline.transformer(hidden_states=noised, return_dict=False, **inputs)

@@ -38,6 +38,12 @@ def tokens(pipeline: Any, image: Image.Image) -> Tensor:
     return pipeline._pack_latents(latents, 1, *latents.shape[1:])
 
 
+def packed_noise(pipeline: Any, height: int, width: int, seed: int = 0) -> Tensor:
+    """Noise (1, N, 64) as ComfyUI and the authors' code draw it: for the VAE's latent, before it is packed."""
+    fresh = torch.randn(1, 16, height, width, generator=torch.Generator().manual_seed(seed))
+    return pipeline._pack_latents(fresh, *fresh.shape)
+
+
 def embeddings(pipeline: Any) -> Tensor:
     ids = pipeline.tokenizer_2(["house", "tree", "sky"], padding="max_length", max_length=12, return_tensors="pt")
     with torch.no_grad():
@@ -48,7 +54,7 @@ def test_the_model_is_shown_the_noised_image_and_recorded(pipeline: Any, capture
     calls = captured(pipeline.transformer)
     found = analyze(pipeline, make_image(), CONCEPTS, prompt="a red house", noise=0.3, seed=5, **SMALL)
     (shown,) = calls
-    fresh = torch.randn(12, 64, generator=torch.Generator().manual_seed(5))
+    fresh = packed_noise(pipeline, 6, 8, seed=5)
     expected = 0.3 * fresh + 0.7 * tokens(pipeline, make_image())
     assert relative_error(shown["hidden_states"], expected) < CLOSE
     assert shown["timestep"].tolist() == pytest.approx([0.3])
@@ -86,7 +92,7 @@ def test_a_full_autoencoders_mean_is_shifted_and_scaled(schnell: Any, captured: 
     pixels = torch.from_numpy(np.array(make_image())).float().permute(2, 0, 1)[None] / 127.5 - 1
     with torch.no_grad():
         latents = (schnell.vae.encode(pixels).latent_dist.mean - 0.12) * 0.36
-    fresh = torch.randn(12, 64, generator=torch.Generator().manual_seed(0))
+    fresh = packed_noise(schnell, 6, 8)
     expected = 0.25 * fresh + 0.75 * schnell._pack_latents(latents, 1, *latents.shape[1:])
     assert relative_error(calls[0]["hidden_states"], expected) < CLOSE
     assert torch.equal(calls[1]["hidden_states"], calls[0]["hidden_states"])
@@ -147,7 +153,7 @@ def test_the_recording_belongs_to_the_original_image(schnell: Any, captured: Any
     found = analyze(schnell, make_image(100, 50), CONCEPTS, width=96, height=48, max_tokens=12)
     assert (found.image_size, found.grid) == ((50, 100), (1, 3, 6))
     shown = make_image(100, 50).resize((96, 48), Image.Resampling.LANCZOS)
-    fresh = torch.randn(18, 64, generator=torch.Generator().manual_seed(0))
+    fresh = packed_noise(schnell, 6, 12)
     expected = 0.5 * fresh + 0.5 * tokens(schnell, shown)
     torch.testing.assert_close(calls[0]["hidden_states"], expected, rtol=1e-5, atol=1e-5)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from typing import Any
 
@@ -17,12 +16,13 @@ pytest.importorskip("diffusers")
 from concept_attention.hosts.comfyui.analysis import analyze, seeded_noise
 from concept_attention.hosts.comfyui.encoding.encode import encode_concepts
 from concept_attention.hosts.comfyui.engine.settings import Settings
-from concept_attention.hosts.diffusers import analysis, load_pipeline
-from concept_attention.hosts.diffusers.encode import encode_concepts as encode_in_diffusers
-from concept_attention.hosts.diffusers.recorder import Recorder
-from concept_attention.hosts.diffusers.registry import family_of
-from concept_attention.hosts.diffusers.stream import StopForward
-from concept_attention.hosts.diffusers.transformers import flux
+from concept_attention.hosts.diffusers import analyze as in_diffusers
+from concept_attention.hosts.diffusers import load_pipeline
+from concept_attention.hosts.diffusers.pipelines.cogvideox import CogVideoXFamily
+from concept_attention.hosts.diffusers.pipelines.flux import FluxFamily
+from concept_attention.hosts.diffusers.pipelines.flux2 import Flux2Family
+from concept_attention.hosts.diffusers.pipelines.sd3 import SD3Family
+from concept_attention.hosts.diffusers.transformers.flux import pack_latents
 from concept_attention.recording.recording import Recording
 from concept_attention.tiny.comfyui.loader import load_landscape
 from concept_attention.tiny.evaluation.landscapes import noise_seed, scene_concepts, score_landscapes, unseen_seed
@@ -35,6 +35,11 @@ SIZE = (256, 192)
 @functools.cache
 def landscape() -> tuple[Any, Any, Any]:
     return load_landscape()
+
+
+@functools.cache
+def pipeline() -> Any:
+    return load_pipeline("tiny", device="cpu")
 
 
 def pixels(scene: Scene) -> Tensor:
@@ -52,25 +57,12 @@ def look(scene: Scene, prompt: str | None = None, noise: float = 0.3, **options:
     return analyze(model, settings, latent, positive, noise, seed=noise_seed(scene), **options)
 
 
-@torch.no_grad()
 def look_in_diffusers(scene: Scene, prompt: str, noise: float) -> Recording:
-    """The other host's analysis, with this host's noise: each draws it in the layout of its own latents."""
-    pipeline = load_pipeline("tiny", device="cpu")
-    longest = pipeline.tokenizer_2.model_max_length
+    """The other host's analysis, with the same seed."""
     picture = Image.fromarray(scene.image)
-    rows, columns = picture.height // 16, picture.width // 16
-    encoded = encode_in_diffusers(pipeline, scene_concepts(scene), max_tokens=longest)
-    recorder = Recorder(pipeline, encoded, "all", "auto", rows * columns)
-    size = picture.width, picture.height
-    family = family_of(pipeline)
-    latents = family.encode_images(pipeline, analysis._pixels([picture], *size))
-    fresh = flux.pack_latents(seeded_noise(flux.unpack_latents(latents, rows), noise_seed(scene)))
-    inputs = family.conditions(pipeline, prompt, latents, *size, noise, longest)
-    with recorder.watching(stop_after_last_layer=True):
-        with contextlib.suppress(StopForward):
-            pipeline.transformer(hidden_states=noise * fresh + (1 - noise) * latents, **inputs)
-        recorder.commit(0, noise)
-    return recorder.build((1, rows, columns), (picture.height, picture.width), {})
+    width, height = picture.size
+    options: dict[str, Any] = {"width": width, "height": height, "seed": noise_seed(scene)}
+    return in_diffusers(pipeline(), picture, scene_concepts(scene), prompt=prompt, noise=noise, **options)
 
 
 @pytest.mark.parametrize(("prompt", "noise"), [("", 0.3), ("a red house and a tree on grass", 0.7)])
@@ -82,6 +74,22 @@ def test_two_hosts_record_the_same_scores(prompt: str, noise: float) -> None:
     assert (ours.mode, ours.default_layers, ours.image_size) == (theirs.mode, theirs.default_layers, theirs.image_size)
     assert ours.sigmas == pytest.approx(theirs.sigmas)
     assert float((ours.scores - theirs.scores).abs().max()) <= CLOSE * float(theirs.scores.abs().max())
+
+
+@pytest.mark.parametrize(
+    ("family", "shape", "packed"),
+    [
+        (FluxFamily(), (16, 6, 10), lambda latent: pack_latents(latent[None])[0]),
+        (Flux2Family(), (128, 3, 5), lambda latent: latent.flatten(1).T),
+        (SD3Family(), (16, 6, 10), lambda latent: latent),
+        (CogVideoXFamily(), (16, 4, 6, 10), lambda latent: latent.transpose(0, 1)),
+    ],
+    ids=lambda value: getattr(value, "title", ""),
+)
+def test_a_seed_is_the_same_noise_in_both_hosts(family: Any, shape: tuple[int, ...], packed: Any) -> None:
+    """`shape` is that of ComfyUI's latents, without the batch."""
+    theirs = packed(seeded_noise(torch.zeros(1, *shape), 11)[0])
+    assert torch.equal(family.fresh_noise(torch.zeros(theirs.shape), 3, 11), theirs)
 
 
 def test_maps_of_24_unseen_scenes_meet_the_bars() -> None:

@@ -41,4 +41,3 @@ def test_strong_components_stay_strong_and_weak_ones_weak(codec: LinearCodec, im
 
 def test_basis_is_orthonormal(codec: LinearCodec) -> None:
     np.testing.assert_allclose(codec.basis.T @ codec.basis, np.eye(CHANNELS), atol=1e-5)
-

@@ -170,9 +170,7 @@ def test_training_lowers_both_losses(family: str, data: str, request: pytest.Fix
 
 def test_half_of_the_fine_images_are_as_noisy_as_where_the_layout_is_decided() -> None:
     generator = torch.Generator().manual_seed(0)
-    fine, coarse = (
-        draw_sigmas(torch.Size((10_000, 16, side, side)), FLOW, generator) for side in (32, 16)
-    )
+    fine, coarse = (draw_sigmas(torch.Size((10_000, 16, side, side)), FLOW, generator) for side in (32, 16))
     assert ((fine > 0) & (fine < 1)).all()
     assert float((fine > 0.85).float().mean()) == pytest.approx(0.49, abs=0.02)
     assert float((fine < 0.5).float().mean()) == pytest.approx(0.11, abs=0.02)  # maps are read there

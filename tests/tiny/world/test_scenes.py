@@ -57,9 +57,7 @@ def pixels(scene: Scene, label: str) -> np.ndarray:
 def nearest_colors(rgb: np.ndarray) -> dict[str, float]:
     """Share of the pixels that lie nearest to each named colour."""
     distance = [((rgb - np.array(RGB[name])) ** 2).sum(-1) for name in COLORS]
-    return dict(
-        zip(COLORS, np.bincount(np.argmin(distance, 0), minlength=len(COLORS)) / len(rgb), strict=True)
-    )
+    return dict(zip(COLORS, np.bincount(np.argmin(distance, 0), minlength=len(COLORS)) / len(rgb), strict=True))
 
 
 def test_the_same_seed_and_size_draw_the_same_scene() -> None:
@@ -78,9 +76,7 @@ def test_scenes_have_the_size_asked_for(width: int, height: int) -> None:
         assert 3 <= len(scene.words) <= 5
 
 
-@pytest.mark.parametrize(
-    ("width", "height", "side"), [(250, 256, "width"), (256, 48, "height"), (0, 64, "width")]
-)
+@pytest.mark.parametrize(("width", "height", "side"), [(250, 256, "width"), (256, 48, "height"), (0, 64, "width")])
 def test_sizes_that_tokens_do_not_divide_are_refused(width: int, height: int, side: str) -> None:
     with pytest.raises(UserError, match=f"Scene {side} must be a multiple of 16, at least 64"):
         draw_scene(0, width, height)
@@ -90,9 +86,7 @@ def test_objects_spread_over_the_width_of_wide_images() -> None:
     columns = []
     for seed in range(150):
         scene = draw_scene(seed, 256, 64)
-        columns += [
-            np.nonzero(scene.labels == LABELS.index(w))[1].mean() / 256 for w in scene.words if w in OBJECTS
-        ]
+        columns += [np.nonzero(scene.labels == LABELS.index(w))[1].mean() / 256 for w in scene.words if w in OBJECTS]
     shares = np.histogram(columns, bins=4, range=(0, 1))[0] / len(columns)
     assert shares.min() > 0.15
 
@@ -137,9 +131,7 @@ def test_captions_name_only_visible_things_and_stay_short() -> None:
         words = words_of(scene.caption)
         assert scene.caption == scene.caption.lower() and len(words) <= MAX_WORDS
         assert {word for word in words if word in LABELS} <= set(scene.words)
-        assert {word for word in words if word in OBJECTS} == {
-            word for word in scene.words if word in OBJECTS
-        }
+        assert {word for word in words if word in OBJECTS} == {word for word in scene.words if word in OBJECTS}
         assert not re.search(r"\ba [aeiou]|\ban [^aeiou]|  | ,", scene.caption)
 
 

@@ -17,7 +17,13 @@ import torch.nn.functional as F
 from comfy.ldm.cogvideo.model import CogVideoXTransformer3DModel
 from torch import Tensor, nn
 
-from ...architecture import AUTHORS_COGVIDEOX_LAYERS, Architecture, TokenSlices, first_layers
+from ...architecture import (
+    AUTHORS_COGVIDEOX_LAYERS,
+    AUTHORS_COGVIDEOX_TOKENS,
+    Architecture,
+    TokenSlices,
+    first_layers,
+)
 from .adapter import Adapter
 from .block_call import BlockCall
 from .network import network_of
@@ -40,6 +46,7 @@ class CogVideoX(Adapter):
             default_layers=first_layers(count, AUTHORS_COGVIDEOX_LAYERS),
             frame_patch=network.patch_size_t or 1,
             frames_per_latent=network.temporal_compression_ratio,
+            padded_tokens=AUTHORS_COGVIDEOX_TOKENS,
         )
 
     def joint_blocks(self, network: Any) -> nn.ModuleList:

@@ -38,6 +38,7 @@ class SD3(Adapter):
             text_width=network.context_embedder.in_features,
             patch=network.patch_size,
             default_layers=tuple(range(count)),  # as in the authors' code
+            largest_side=network.pos_embed_max_size or 0,
         )
 
     def joint_blocks(self, network: Any) -> nn.ModuleList:

@@ -2,7 +2,7 @@
 
 ComfyUI evaluates the model once per prompt, each on the area its conditioning names, and averages the outputs with
 the weights that strengths, masks and faded borders give them. Scores are averaged in the same way: per latent pixel,
-then over the latent pixels of a token.
+then over the latent pixels of a token that have any weight.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class ScoreAccumulator:
         total = torch.zeros(self.size, device=device)
         for selector, weight in zip(selectors, weights, strict=True):
             total[selector] += weight
-        token_weight = self._sum_tokens(total[..., None])
+        count = self._sum_tokens((total > 0).float()[..., None])
         pasted = {}
         for layer in layers:
             parts = [self._scores[number, layer] for number in range(len(self._regions))]
@@ -100,7 +100,7 @@ class ScoreAccumulator:
             sums = torch.zeros(*self.size, columns[0].shape[1], device=device)
             for region, selector, weight, column in zip(self._regions, selectors, weights, columns, strict=True):
                 sums[selector] += self._spread(column, region) * weight[..., None]
-            scores = _ratio(self._sum_tokens(sums), token_weight)
+            scores = _ratio(self._sum_tokens(_ratio(sums, total[..., None])), count)
             pads = scores[:, -1] if parts[0].pad_scores is not None else None
             scores = scores[:, : parts[0].scores.shape[1]]
             pasted[layer] = LayerScores(

@@ -45,7 +45,8 @@ class ConceptAttentionCogVideoXPipeline(AuthorsPipeline):
 
     Heatmaps follow the authors' rule: the first token of each concept (`pooling="first"`; `"auto"` reads whole
     phrases), dot products, softmax over the concepts and the pad tokens that make 226 of them, then the mean over
-    layers and steps. It differs where theirs fails:
+    layers and steps (mode `cogvideox`; values of `return_pil_heatmaps=False` therefore sum to less than one). It
+    differs where theirs fails:
     - Without guidance (`guidance_scale` up to 1) it works as well, and so does version 1.5.
     - Concepts are padded as a prompt is before T5 reads them, theirs to 16 tokens.
     - The pad tokens are equal, so one counts for all: the result is the same.
@@ -108,6 +109,7 @@ class ConceptAttentionCogVideoXPipeline(AuthorsPipeline):
         steps = chosen.get("timesteps") if timestep_indices is None else timestep_indices
         wanted = HeatmapOptions(layers, steps, softmax, return_pil_heatmaps, cmap)
         size = dict(width=width, height=height, frames=num_frames)
-        options = dict(negative_prompt=negative_prompt or "", cfg=guidance_scale, seed=seed, pooling=pooling)
+        options = dict(cfg=guidance_scale, seed=seed, pooling=pooling, mode="cogvideox")
+        options["negative_prompt"] = negative_prompt or ""
         result = self._generate(prompt, concepts, wanted, num_inference_steps, **size, **options)
         return ConceptAttentionVideoOutput(result.videos[0], heatmaps(result.recording, wanted), result.recording)

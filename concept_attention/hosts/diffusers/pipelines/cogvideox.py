@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ....errors import UserError
-from .family import PipelineFamily
+from .family import PipelineFamily, draw_noise
 from .request import Defaults, Layout, Request, is_tiny
 
 
@@ -105,6 +105,10 @@ class CogVideoXFamily(PipelineFamily):
         latents = pipeline.vae.encode(video).latent_dist.mode().transpose(1, 2) * pipeline.vae_scaling_factor_image
         missing = -latents.shape[1] % (pipeline.transformer.config.patch_size_t or 1)
         return torch.cat([latents[:, :missing], latents], dim=1).to(pipeline.transformer.dtype)
+
+    def fresh_noise(self, latent: Tensor, rows: int, seed: int) -> Tensor:
+        frames, channels, height, width = latent.shape
+        return draw_noise((channels, frames, height, width), seed).transpose(0, 1).to(latent)
 
     def conditions(
         self, pipeline: Any, prompt: str, latents: Tensor, width: int, height: int, noise: float, max_tokens: int

@@ -18,6 +18,11 @@ from .request import Defaults, Layout, Request
 from .t5 import encode_with_t5
 
 
+def draw_noise(shape: Sequence[int], seed: int) -> Tensor:
+    """Normal noise, float32 on the CPU."""
+    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed))
+
+
 class PipelineFamily(ABC):
     """One family of pipelines.
 
@@ -113,6 +118,14 @@ class PipelineFamily(ABC):
         """The shift of the schedule for images of `tokens` image tokens, as Flux 1 and SD3 compute it."""
         usual = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": self.max_shift}
         return calculate_shift(tokens, *(config.get(name, value) for name, value in usual.items()))
+
+    def fresh_noise(self, latent: Tensor, rows: int, seed: int) -> Tensor:
+        """Noise for a latent of `rows` token rows, without the batch, as `encode_images` lays it out.
+
+        It is drawn on the CPU in the layout of the VAE's latents, as other software draws it, so that the same seed is
+        the same noise everywhere.
+        """
+        return draw_noise(latent.shape, seed).to(latent)
 
     def noised(self, pipeline: Any, latents: Tensor, fresh: Tensor, noise: float) -> Tensor:
         """Latents mixed with the noise `fresh`, as the model gets them at noise level `noise`, 0-1."""

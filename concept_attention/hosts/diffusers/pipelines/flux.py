@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..transformers.flux import pack_latents, position_ids
-from .family import PipelineFamily
+from .family import PipelineFamily, draw_noise
 from .request import Defaults, Request, is_tiny
 
 
@@ -55,6 +55,10 @@ class FluxFamily(PipelineFamily):
     def encode_images(self, pipeline: Any, pixels: Tensor) -> Tensor:
         """Images (B, 3, H, W), -1 to 1, to packed latents, (B, N, D), in the transformer's dtype."""
         return pack_latents(super().encode_images(pipeline, pixels))
+
+    def fresh_noise(self, latent: Tensor, rows: int, seed: int) -> Tensor:
+        tokens, width = latent.shape
+        return pack_latents(draw_noise((1, width // 4, 2 * rows, 2 * tokens // rows), seed))[0].to(latent)
 
     def conditions(
         self, pipeline: Any, prompt: str, latents: Tensor, width: int, height: int, noise: float, max_tokens: int

@@ -19,7 +19,7 @@ from ....errors import UserError
 from ...encoded import EncodedConcepts, pool, resolve_pooling
 from ...token_spans import REFERENCE_TEXTS, word_span
 from ...unknown_words import unknown_words_message
-from .family import PipelineFamily
+from .family import PipelineFamily, draw_noise
 from .request import Defaults, Request
 
 
@@ -97,6 +97,9 @@ class Flux2Family(PipelineFamily):
         """Images (B, 3, H, W), -1 to 1, to normalised, packed latents, (B, N, D), in the transformer's dtype."""
         latents = pipeline._encode_vae_image(pixels.to(pipeline._execution_device, pipeline.vae.dtype), generator=None)
         return pipeline._pack_latents(latents).to(pipeline.transformer.dtype)
+
+    def fresh_noise(self, latent: Tensor, rows: int, seed: int) -> Tensor:
+        return draw_noise(latent.T.shape, seed).T.to(latent)
 
     def conditions(
         self, pipeline: Any, prompt: str, latents: Tensor, width: int, height: int, noise: float, max_tokens: int

@@ -17,8 +17,9 @@ from ....concepts import Concept
 from ....errors import UserError
 from ...encoded import EncodedConcepts, pool, resolve_pooling
 from ...unknown_words import unknown_words_message
+from ..transformers.sd3 import SD3
 from .family import PipelineFamily
-from .request import Defaults, Request, is_tiny, model_name
+from .request import Defaults, Layout, Request, is_tiny, model_name
 from .t5 import encode_with_t5
 
 
@@ -48,6 +49,16 @@ class SD3Family(PipelineFamily):
         if "turbo" in model_name(pipeline).casefold():
             return Defaults(side=1024, steps=4, guidance=0.0, cfg=1.0, max_tokens=tokens)
         return Defaults(side=1024, steps=28, guidance=0.0, cfg=4.5, max_tokens=tokens)
+
+    def layout(self, pipeline: Any, width: int, height: int, frames: int) -> Layout:
+        """The token grid.
+
+        Raises:
+            UserError: for frames, and for a size beyond the model's table of positions.
+        """
+        layout = super().layout(pipeline, width, height, frames)
+        SD3().describe(pipeline.transformer).check_grid(*layout.grid[1:], token_pixels=16)
+        return layout
 
     def tokenizer(self, pipeline: Any) -> Any:
         """The tokenizer of prompts and concepts: T5's, or CLIP's in a model that was loaded without T5."""

@@ -20,7 +20,7 @@ from diffusers import CogVideoXTransformer3DModel
 from diffusers.models.attention_processor import FusedCogVideoXAttnProcessor2_0
 from torch import Tensor
 
-from ...architecture import AUTHORS_COGVIDEOX_LAYERS, Architecture, first_layers
+from ...architecture import AUTHORS_COGVIDEOX_LAYERS, AUTHORS_COGVIDEOX_TOKENS, Architecture, first_layers
 from .adapter import Adapter, BlockArguments, split_heads
 from .rotary import rotate
 
@@ -49,6 +49,7 @@ class CogVideoX(Adapter):
             patch=config.patch_size,
             frame_patch=config.patch_size_t or 1,
             frames_per_latent=config.temporal_compression_ratio,
+            padded_tokens=AUTHORS_COGVIDEOX_TOKENS,
         )
 
     def default_layers(self, joint_blocks: int) -> tuple[int, ...]:

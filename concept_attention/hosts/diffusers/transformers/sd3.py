@@ -31,7 +31,10 @@ class SD3(Adapter):
     fused_processor = FusedJointAttnProcessor2_0
 
     def describe(self, transformer: Any) -> Architecture:
-        return replace(super().describe(transformer), patch=transformer.config.patch_size)
+        config = transformer.config
+        return replace(
+            super().describe(transformer), patch=config.patch_size, largest_side=config.pos_embed_max_size or 0
+        )
 
     def default_layers(self, joint_blocks: int) -> tuple[int, ...]:
         """All, as in the authors' code."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from typing import Any
 
@@ -16,6 +17,7 @@ from comfy.ldm.cogvideo.model import CogVideoXTransformer3DModel
 from comfy.patcher_extension import WrappersMP
 
 from concept_attention.heatmaps.heatmaps import make_heatmaps
+from concept_attention.heatmaps.masks import make_masks
 from concept_attention.hosts.architecture import Architecture
 from concept_attention.hosts.comfyui.adapters.cogvideox import CogVideoX
 from concept_attention.hosts.comfyui.analysis import analyze
@@ -31,7 +33,7 @@ B5, B2, LONG, FROM_IMAGE = VARIANTS
 PADDED = 226
 
 
-def recorded(tiny: Any, count: int = 3, mode: str = "auto", **options: Any) -> Recording:
+def recorded(tiny: Any, count: int = 3, mode: str = "cogvideox", **options: Any) -> Recording:
     settings = Settings(make_encoded(count, width=tiny.text_width), mode=mode)
     options = {"positive": tiny.cond(), "latent": tiny.empty(2), "steps": 2, **options}
     return recording_of(tiny.make(), settings, **options)
@@ -63,10 +65,35 @@ def test_one_weighted_pad_token_is_all_of_them(tiny: Any, count: int, monkeypatc
     assert float(shares.std()) > 100 * CLOSE
 
 
-def test_pad_tokens_are_seen_by_the_concepts() -> None:
+def test_pad_tokens_are_seen_by_the_concepts_in_every_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    padded, usual = recorded(B5), recorded(B5, mode="auto")
+    assert usual.mode == "flux" and usual.pad_count == PADDED - 3
+    for name in ("scores", "norms", "pad_scores"):
+        assert torch.equal(getattr(usual, name), getattr(padded, name))
+    assert torch.equal(make_heatmaps(usual, mode="cogvideox").values, make_heatmaps(padded).values)
+    assert torch.equal(make_heatmaps(padded, mode="flux").values, make_heatmaps(usual).values)
+    own = CogVideoX().describe
+    monkeypatch.setattr(CogVideoX, "describe", lambda self, model: dataclasses.replace(own(model), padded_tokens=0))
     without = recorded(B5, mode="flux")
     assert without.pad_scores is None
-    assert relative_error(recorded(B5).scores, without.scores) > 100 * CLOSE
+    assert relative_error(padded.scores, without.scores) > 100 * CLOSE
+
+
+@pytest.mark.parametrize("tiny", [B5, B2, LONG], ids=lambda tiny: tiny.name)
+def test_masks_can_be_made_by_default_where_the_authors_shares_are_near_zero(tiny: Any) -> None:
+    """Weights that favour nothing leave little to 3 of 226 tokens."""
+    padded = make_heatmaps(recorded(tiny))
+    assert float(padded.values.sum(dim=1).mean()) < 0.2
+    found = recorded(tiny, mode="auto")
+    heatmaps = make_heatmaps(found)
+    torch.testing.assert_close(heatmaps.values.sum(dim=1), torch.ones_like(heatmaps.values[:, 0]))
+    names = [concept.name for concept in found.concepts]
+    soft = [make_masks(heatmaps, name) for name in names]
+    torch.testing.assert_close(sum(soft), torch.ones_like(soft[0]))
+    won = torch.stack([make_masks(heatmaps, name, "argmax") for name in names])
+    assert torch.equal(won.sum(dim=0), torch.ones_like(won[0]))
+    half = [float(make_masks(one, names, "threshold").mean()) for one in (padded, heatmaps)]
+    assert half[0] < 0.02 and half[1] == 1  # of the tokens, all concepts together have more than half
 
 
 def full_size(blocks: int, **sizes: Any) -> Architecture:

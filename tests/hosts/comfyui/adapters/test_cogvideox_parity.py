@@ -100,7 +100,7 @@ def scores_of_twin(twin: Any, passed: Passed, embeddings: Tensor) -> Tensor:
 def test_two_hosts_give_the_same_video_scores_and_heatmaps(tiny: Any) -> None:
     model, latent = tiny.make(), torch.zeros(2, 16, 4, 12, 8)
     network, calls = model.model.diffusion_model, []
-    settings = Settings(make_encoded(COUNT, width=tiny.text_width))
+    settings = Settings(make_encoded(COUNT, width=tiny.text_width), mode="cogvideox")
     handle = network.register_forward_hook(lambda *call: calls.append(call[1:]), with_kwargs=True)
     recording = recording_of(model, settings, positive=tiny.cond(), latent=latent, steps=2)
     handle.remove()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from concept_attention.errors import UserError
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.comfyui.adapters.sd3 import SD3
 from concept_attention.hosts.comfyui.analysis import analyze
@@ -31,10 +32,11 @@ def test_all_layers_of_a_full_size_model_are_the_default(depth: int) -> None:
     network = types.SimpleNamespace(
         joint_blocks=range(depth),
         patch_size=2,
+        pos_embed_max_size=192,
         context_embedder=types.SimpleNamespace(in_features=4096),
     )
     found = SD3().describe(types.SimpleNamespace(diffusion_model=network))
-    assert (found.default_layers, found.text_width) == (tuple(range(depth)), 4096)
+    assert (found.default_layers, found.text_width, found.largest_side) == (tuple(range(depth)), 4096, 192)
 
 
 def test_shares_follow_the_authors_rule_for_sd3() -> None:
@@ -127,6 +129,13 @@ def test_odd_sizes_are_padded_as_the_model_pads_them() -> None:
     recording, expected = recorded_and_expected(odd, odd.make(), SETTINGS, positive=odd.cond(), latent=latent, steps=1)
     assert recording.grid == (1, 5, 4)
     assert relative_error(recording.scores, expected) < CLOSE
+
+
+def test_an_image_beyond_the_table_of_positions_is_refused() -> None:
+    analyze(MEDIUM.make(), SETTINGS, {"samples": torch.ones(1, 16, 8, 32)}, MEDIUM.cond())
+    for latent in (torch.ones(1, 16, 8, 33), torch.ones(1, 16, 8, 34)):
+        with pytest.raises(UserError, match=r"up to 256 x 256 pixels, got 272 x 64 \(width x height\)"):
+            analyze(MEDIUM.make(), SETTINGS, {"samples": latent}, MEDIUM.cond())
 
 
 def test_a_model_whose_words_read_each_other_once_more_is_not_matched() -> None:

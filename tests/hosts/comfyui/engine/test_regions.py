@@ -29,16 +29,17 @@ def area(rows: range, columns: range, weight: Any = 1.0, batch: range = range(2)
 
 
 def naive_paste(accumulator: ScoreAccumulator, regions: list[Region], parts: list[LayerScores], what: str) -> Tensor:
-    """Mean over the latent pixels of each token, and the regions that cover them, (B, C, N)."""
+    """Mean over the covered latent pixels of each token of the mean over the regions that cover them, (B, C, N)."""
     values = [part.scores if what == "scores" else part.pad_scores[:, None] for part in parts]  # type: ignore[index]
     batch, *size = accumulator.size
     grid = latent_to_tokens(size, accumulator.patch)
     result = torch.zeros(batch, values[0].shape[1], math.prod(grid), dtype=torch.float64)
     for b, c, token in itertools.product(range(batch), range(values[0].shape[1]), range(math.prod(grid))):
-        total = count = 0.0
+        means = []
         at = (token // (grid[1] * grid[2]), token // grid[2] % grid[1], token % grid[2])
         spans = [range(p * i, min(p * i + p, n)) for i, p, n in zip(at, accumulator.patch, size, strict=True)]
         for pixel in itertools.product(*spans):
+            total = count = 0.0
             for region, part in zip(regions, values, strict=True):
                 if b not in region.indices[0] or any(
                     i not in axis for i, axis in zip(pixel, region.indices[1:], strict=True)
@@ -50,7 +51,8 @@ def naive_paste(accumulator: ScoreAccumulator, regions: list[Region], parts: lis
                 t, h, w = (i // p for i, p in zip(own[1:], accumulator.patch, strict=True))
                 value = float(part[own[0], c, (t * own_grid[1] + h) * own_grid[2] + w])
                 total, count = total + weight * value, count + weight
-        result[b, c, token] = total / count if count else 0.0
+            means += [total / count] if count else []
+        result[b, c, token] = sum(means) / len(means) if means else 0.0
     return result
 
 

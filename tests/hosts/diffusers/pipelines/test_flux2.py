@@ -77,7 +77,7 @@ def test_an_image_is_looked_at_in_normalised_latents_without_guidance(dev: Any, 
         latents = dev.vae.encode(pixels).latent_dist.mean  # (1, 4, 6, 8)
     packed = latents.reshape(1, 4, 3, 2, 4, 2).permute(0, 2, 4, 1, 3, 5).reshape(1, 12, 16)
     packed = (packed - 0.2) / (2.5 + dev.vae.config.batch_norm_eps) ** 0.5
-    fresh = torch.randn(12, 16, generator=torch.Generator().manual_seed(0))
+    fresh = torch.randn(1, 16, 3, 4, generator=torch.Generator().manual_seed(0)).flatten(2).mT
     assert relative_error(shown["hidden_states"], 0.25 * fresh + 0.75 * packed) < 1e-5
     assert (shown["timestep"].tolist(), shown["guidance"].tolist()) == ([0.25], [0.0])
     assert shown["img_ids"][0].tolist() == [[0, row, column, 0] for row in range(3) for column in range(4)]

@@ -96,6 +96,23 @@ def test_an_image_is_looked_at_with_its_prompts_pooled_vector(pipeline: Any, cap
     assert shown["timestep"].tolist() == [250.0]
 
 
+TOO_LARGE = (
+    r"^This model has positions for images of up to 256 x 256 pixels, got 272 x 64 \(width x height\)\. "
+    r"Choose a smaller size\.$"
+)
+
+
+def test_a_size_beyond_the_table_of_positions_is_refused_before_anything_runs(pipeline: Any, captured: Any) -> None:
+    calls = captured(pipeline.transformer)
+    with pytest.raises(UserError, match=TOO_LARGE):
+        generate(pipeline, "a house", CONCEPTS, width=272, height=64, steps=1, max_tokens=24)
+    with pytest.raises(UserError, match=TOO_LARGE):
+        analyze(pipeline, IMAGE, CONCEPTS, width=272, height=64, max_tokens=24)
+    assert not calls
+    most = generate(pipeline, "a house", CONCEPTS, width=256, height=64, steps=1, cfg=1, max_tokens=24)
+    assert most.recording.grid == (1, 4, 16)
+
+
 def test_the_schedule_is_the_models(pipeline: Any) -> None:
     found = [SD3Family().schedule_sigma(pipeline, 4, step, 4096) for step in range(4)]
     assert found == pytest.approx([1.0, 0.8577, 0.6022, 0.0089], abs=1e-4)

@@ -171,7 +171,7 @@ def test_a_recording_holds_the_scores_of_the_families_own_mode(family: Family) -
     inputs = family.inputs(transformer, 2, 2, 4)
     concepts = EncodedConcepts(parse_concepts("one, two, three"), embeddings(), (1, 1, 1), "first")
     tokens = family.frames * 8
-    recorder = Recorder(SimpleNamespace(transformer=transformer), concepts, "all", "auto", tokens, rows=2)
+    recorder = Recorder(SimpleNamespace(transformer=transformer), concepts, "all", family.name, tokens, rows=2)
     with recorder.watching(), torch.no_grad():
         transformer(**inputs)
         assert recorder.commit(0, 0.5)

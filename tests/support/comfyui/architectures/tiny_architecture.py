@@ -45,7 +45,7 @@ class TinyArchitecture:
         text_out: the prompt's tokens among what a block returned; None if the block no longer needs them.
         image_first: whether the image tokens come before the prompt's.
         target_last: whether tokens of reference images come before the generated image's.
-        padded: number of tokens to which the architecture's mode pads the concepts, with zero embeddings; 0 is none.
+        padded: number of tokens to which the architecture pads the concepts, with zero embeddings; 0 is none.
         around: entered while a block runs on the concepts, with (block, network, calls).
         as_prompt: an adapter that treats concepts exactly as the prompt's tokens, where `adapter` differs on purpose.
     """
