@@ -116,6 +116,16 @@ def slugs(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(result.values())
 
 
+def shorten_names(concepts: Sequence[Concept], most: int = 5) -> str:
+    """The names of the first concepts, and how many more there are.
+
+    >>> shorten_names(parse_concepts("sky, house, tree"), most=2)
+    'sky, house and 1 more'
+    """
+    more = f" and {len(concepts) - most} more" if len(concepts) > most else ""
+    return ", ".join(concept.name for concept in concepts[:most]) + more
+
+
 def _entries(source: str | Sequence[str], label: str) -> Iterator[tuple[int, str]]:
     """(line number, one concept as written) for every concept of the source."""
     is_text = isinstance(source, str)

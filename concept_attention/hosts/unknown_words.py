@@ -9,18 +9,27 @@ from typing import Any
 logger = logging.getLogger("concept_attention")
 
 
-def known_words(tokenizer: Any, limit: int = 100) -> str:
-    """A sentence that lists the vocabulary; if it has more than `limit` tokens, other advice."""
+def known_words(tokenizer: Any, text: str, limit: int = 100) -> str:
+    """A sentence that lists the vocabulary; if it has more than `limit` tokens, what of the text it lacks."""
     vocabulary = tokenizer.get_vocab()
     if len(vocabulary) > limit:
-        return "Use other characters."
+        unknown = dict.fromkeys(character for character in text if not _knows(tokenizer, character))
+        return f"Use other characters{' than ' if unknown else ''}{', '.join(map(_named, unknown))}."
     words = sorted(word for word in vocabulary if word.isalpha())
     return f"It knows: {', '.join(words)}."
 
 
+def _knows(tokenizer: Any, character: str) -> bool:
+    return tokenizer.unk_token_id not in tokenizer(character)["input_ids"]
+
+
+def _named(character: str) -> str:
+    return f'"{character}" (U+{ord(character):04X})'
+
+
 def unknown_words_message(tokenizer: Any, text: str) -> str:
     """The error message for a concept whose text has unknown words."""
-    return f'The text encoder does not know every word in "{text}". {known_words(tokenizer)}'
+    return f'The text encoder does not know every word in "{text}". {known_words(tokenizer, text)}'
 
 
 def warn_of_unknown_words(tokenizer: Any, prompts: Sequence[str]) -> None:
@@ -32,4 +41,4 @@ def warn_of_unknown_words(tokenizer: Any, prompts: Sequence[str]) -> None:
 
 def log_unknown_words(tokenizer: Any, prompt: str) -> None:
     """Log the warning for a prompt with unknown words."""
-    logger.warning('The model does not know every word in "%s". %s', prompt, known_words(tokenizer))
+    logger.warning('The model does not know every word in "%s". %s', prompt, known_words(tokenizer, prompt))

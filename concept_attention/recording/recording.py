@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..concepts import Concept
+from ..concepts import Concept, shorten_names
 from ..scores import Averaged
 from .checks import check_recording
 
@@ -75,6 +75,14 @@ class Recording:
     covered_size: tuple[int, int] | None = None
     frame_counts: tuple[int, ...] | None = None
     averaged: Averaged | None = None
+
+    def __repr__(self) -> str:
+        what, (height, width) = "videos" if self.video else "images", self.image_size
+        return (
+            f"<Recording of {shorten_names(self.concepts)}: {self.architecture}, mode {self.mode}, "
+            f"{len(self.steps)} steps, {len(self.layers)} of {self.layer_count} layers, "
+            f"{self.batch} {what} {width} x {height}, tokens {' x '.join(map(str, self.grid))}>"
+        )
 
     def __post_init__(self) -> None:
         for name in ("scores", "norms", "pad_scores"):

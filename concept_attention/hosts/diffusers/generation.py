@@ -16,7 +16,7 @@ from ...concepts import Concept
 from ...errors import UserError
 from ...recording.recording import Recording
 from ..unknown_words import warn_of_unknown_words
-from .encode import encode_concepts
+from .encode import as_concepts, encode_concepts
 from .loading import defaults_for
 from .pipelines.request import Request, check_side, model_name
 from .recorder import Recorder
@@ -43,9 +43,9 @@ class Result:
 def generate(
     pipeline: Any,
     prompt: str | Sequence[str],
-    concepts: Sequence[Concept],
+    concepts: str | Sequence[Concept | str],
     *,
-    negative_prompt: str = "",
+    negative_prompt: str | Sequence[str] = "",
     width: int | None = None,
     height: int | None = None,
     frames: int | None = None,
@@ -53,7 +53,7 @@ def generate(
     guidance: float | None = None,
     cfg: float | None = None,
     seed: int = 0,
-    layers: str | Sequence[int] = "all",
+    layers: str | int | Sequence[int] = "all",
     mode: str = "auto",
     pooling: Pooling = "auto",
     reader: Reader = "auto",
@@ -70,8 +70,9 @@ def generate(
     Args:
         pipeline: from `load_pipeline`.
         prompt: one prompt, or a batch.
-        concepts: what to look for, the same in every image.
-        negative_prompt: used if `cfg` is above 1.
+        concepts: what to look for, the same in every image: from `parse_concepts`, or as written, such as
+            `["house", "sky"]`.
+        negative_prompt: used if `cfg` is above 1; one for all prompts, or as many as there are.
         width, height: pixels, multiples of 16; None is the model's own size.
         frames: number of frames of a video: 8 n + 1 for CogVideoX; None is the model's own number.
         steps: sampler steps; None is the model's own number.
@@ -80,7 +81,7 @@ def generate(
             recorded.
         seed: of the first image; image i has seed + i and, unless the scheduler draws noise, is what it would be
             alone.
-        layers: joint blocks to keep: `all`, `auto`, `15-18`, `3,7`.
+        layers: joint blocks to keep: `all`, `auto`, `15-18`, `3,7`, 2.
         mode: fidelity mode, a key of `scores.MODES`.
         pooling, reader: see `encode_concepts`.
         max_tokens: length that prompts and concepts are padded to; None is the model's own.
@@ -90,8 +91,9 @@ def generate(
         on_step: called after each step with (steps done, steps in all).
 
     Raises:
-        UserError: for sizes that are not multiples of 16, no prompt, fewer than one step, frames or guidance that the
-            model does not have, and as `encode_concepts` and `Recorder`.
+        UserError: for sizes that are not multiples of 16, no prompt, another number of negative prompts, fewer than
+            one step, frames or guidance that the model does not have, a pipeline that lacks a part, and as
+            `encode_concepts` and `Recorder`.
 
     Example:
         >>> from concept_attention.concepts import parse_concepts
@@ -106,10 +108,12 @@ def generate(
 
     Source: arXiv:2502.04320, Sec. 4.
     """
-    family, defaults = family_of(pipeline), defaults_for(pipeline)
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    concepts, family = as_concepts(concepts), family_of(pipeline)
+    family.check_parts(pipeline)
+    defaults = defaults_for(pipeline)
+    prompts = _texts("prompt", prompt)
     request = Request(
-        negative_prompt,
+        negative_prompt if isinstance(negative_prompt, str) else _texts("negative_prompt", negative_prompt),
         width=defaults.width if width is None else width,
         height=defaults.height if height is None else height,
         frames=defaults.frames if frames is None else frames,
@@ -123,6 +127,7 @@ def generate(
     arguments = family.call_arguments(pipeline, request, len(prompts))
     warn_of_unknown_words(family.tokenizer(pipeline), prompts)
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
+    layers = [layers] if isinstance(layers, int) else layers
     recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, dtype, len(prompts), keep)
     if warning := recorder.size_warning(steps, len(prompts)):
         logger.warning(warning)
@@ -159,9 +164,22 @@ def _seeded(pipeline: Any, seed: int) -> Iterator[None]:
         yield
 
 
+def _texts(what: str, given: str | Sequence[str]) -> list[str]:
+    texts = [given] if isinstance(given, str) else list(given) if isinstance(given, Sequence) else [given]
+    for text in texts:
+        if not isinstance(text, str):
+            raise UserError(f"`{what}` is a text or a list of texts, got {type(text).__name__}.")
+    return texts
+
+
 def _check(prompts: Sequence[str], request: Request, steps: int, max_steps: int | None) -> None:
     if not prompts:
         raise UserError("There is no prompt. Give at least one.")
+    if len(request.negative_prompts(len(prompts))) != len(prompts):
+        raise UserError(
+            f"There are {len(prompts)} prompts and {len(request.negative_prompt)} negative prompts. "
+            "Give one text for all, or one for each."
+        )
     check_side("Width", request.width)
     check_side("Height", request.height)
     if steps < 1:

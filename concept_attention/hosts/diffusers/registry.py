@@ -42,12 +42,12 @@ def adapter_for(transformer: nn.Module) -> Adapter:
 
 
 def family_of(pipeline: Any) -> PipelineFamily:
-    """The family of a pipeline.
+    """The family of a pipeline, which may be of a subclass.
 
     Raises:
         UserError: if it is of none.
     """
-    found = family_named(type(pipeline).__name__)
+    found = next((family for kind in type(pipeline).__mro__ if (family := family_named(kind.__name__))), None)
     if found is None:
         given = type(pipeline).__name__
         raise UserError(f"{given} is not supported, expected one of {supported_pipelines()}. Choose another model.")

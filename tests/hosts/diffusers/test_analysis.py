@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,25 @@ def test_any_kind_of_image_is_converted(schnell: Any, mode: str) -> None:
     found = analyze(schnell, image, CONCEPTS, **SMALL)
     expected = analyze(schnell, plain.convert("RGB"), CONCEPTS, **SMALL)
     assert torch.equal(found.scores, expected.scores)
+
+
+def test_paths_arrays_and_tensors_are_images(schnell: Any, tmp_path: Path) -> None:
+    image = make_image()
+    image.save(tmp_path / "image.png")
+    pixels = np.asarray(image)
+    expected = analyze(schnell, image, ["house", "tree"], layers=1, **SMALL)
+    given = [str(tmp_path / "image.png"), tmp_path / "image.png", pixels, torch.from_numpy(pixels / 255)]
+    for one in given:
+        found = analyze(schnell, one, "house, tree", layers=1, **SMALL)
+        assert found.layers == (1,) and found.image_size == (48, 64)
+        assert torch.equal(found.scores, expected.scores)
+
+
+@pytest.mark.parametrize("part", ["vae", "text_encoder", "text_encoder_2"])
+def test_a_pipeline_that_lacks_a_part_is_refused(schnell: Any, part: str) -> None:
+    lacking = type(schnell)(**{**schnell.components, part: None})
+    with pytest.raises(ValueError, match=rf"^This FluxPipeline has no {part}: it was loaded without\. Load it"):
+        analyze(lacking, make_image(), CONCEPTS, **SMALL)
 
 
 @pytest.mark.parametrize("noise", [1e-3, 1.0])

@@ -39,7 +39,8 @@ def server() -> Iterator[ThreadingHTTPServer]:
             status, headers = ANSWERS[self.path.split("/")[2]]
             body = json.dumps({"_class_name": "FluxFillPipeline"}).encode() if status == 200 else b""
             self.send_response(status)
-            for name, value in {**headers, "X-Repo-Commit": "a" * 40, "ETag": '"1"', "Content-Length": len(body)}.items():
+            about = {"X-Repo-Commit": "a" * 40, "ETag": '"1"', "Content-Length": len(body)}
+            for name, value in {**headers, **about}.items():
                 self.send_header(name, str(value))
             self.end_headers()
             if self.command == "GET":

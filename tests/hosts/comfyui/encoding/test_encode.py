@@ -72,7 +72,7 @@ def test_the_models_own_padding_is_used(tiny_clip: Any) -> None:
 
 
 def test_the_empty_text_comes_along_as_conditioning(tiny_clip: Any) -> None:
-    empty = encode_concepts(tiny_clip, parse_concepts("sky")).empty
+    empty = encode_concepts(tiny_clip, parse_concepts("sky")).empty_conditioning
     expected = tiny_clip.encode_from_tokens_scheduled(tiny_clip.tokenize(""))
     assert len(empty) == 1 and torch.equal(empty[0][0], expected[0][0])
     assert torch.equal(empty[0][1]["pooled_output"], expected[0][1]["pooled_output"])
@@ -80,7 +80,7 @@ def test_the_empty_text_comes_along_as_conditioning(tiny_clip: Any) -> None:
 
 def test_nothing_asks_for_gradients(tiny_clip: Any) -> None:
     found = encode_concepts(tiny_clip, parse_concepts("sky"))
-    assert not found.embeddings.requires_grad and not found.empty[0][0].requires_grad
+    assert not found.embeddings.requires_grad and not found.empty_conditioning[0][0].requires_grad
 
 
 @pytest.fixture(params=[*CAUSAL, *BIDIRECTIONAL], ids=lambda encoder: encoder.name)
@@ -296,7 +296,11 @@ def test_a_line_that_does_not_fit_is_refused() -> None:
     "text, message",
     [
         ("\u200b", 'Concept "it" has no tokens: the text encoder reads "\u200b" as nothing.'),
-        ("a 🦆", 'Concept "it": The text encoder does not know every word in "a 🦆". Use other characters.'),
+        (
+            "a 🦆",
+            'Concept "it": The text encoder does not know every word in "a 🦆". '
+            'Use other characters than "🦆" (U+1F986).',
+        ),
         ("my embedding:duck", 'Concept "it" names an embedding file, expected words: "my embedding:duck".'),
     ],
 )
