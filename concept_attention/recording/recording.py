@@ -77,11 +77,10 @@ class Recording:
     averaged: Averaged | None = None
 
     def __repr__(self) -> str:
-        what, (height, width) = "videos" if self.video else "images", self.image_size
+        what, (height, width) = "video" if self.video else "image", self.image_size
         return (
             f"<Recording of {shorten_names(self.concepts)}: {self.architecture}, mode {self.mode}, "
-            f"{len(self.steps)} steps, {len(self.layers)} of {self.layer_count} layers, "
-            f"{self.batch} {what} {width} x {height}, tokens {' x '.join(map(str, self.grid))}>"
+            f"scores {tuple(self.scores.shape)}, {what} {width} x {height}>"
         )
 
     def __post_init__(self) -> None:

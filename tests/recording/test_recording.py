@@ -34,9 +34,9 @@ def test_a_recording_cannot_be_changed_and_holds_no_graph():
 
 def test_a_recording_is_one_short_line():
     assert repr(small_recording()) == (
-        "<Recording of sky, house, grass: flux, mode flux, 2 steps, 2 of 4 layers, 2 images 48 x 32, tokens 1 x 2 x 3>"
+        "<Recording of sky, house, grass: flux, mode flux, scores (2, 2, 2, 3, 6), image 48 x 32>"
     )
-    assert ", 2 videos " in repr(small_recording(grid=(3, 1, 2), image_size=(16, 32)))
+    assert repr(small_recording(grid=(3, 1, 2), image_size=(16, 32))).endswith(", video 32 x 16>")
 
 
 def test_a_recording_can_be_copied():

@@ -18,7 +18,7 @@ from ...errors import UserError
 from ...recording.recording import Recording
 from ..unknown_words import warn_of_unknown_words
 from .encode import as_concepts, encode_concepts
-from .loading import defaults_for
+from .loading import defaults_for, score_dtype
 from .pictures import Picture, as_images
 from .pipelines.request import check_side, model_name
 from .recorder import Recorder
@@ -43,7 +43,7 @@ def analyze(
     pooling: Pooling = "auto",
     reader: Reader = "auto",
     max_tokens: int | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: str | torch.dtype = "float32",
     on_step: Callable[[int, int], None] | None = None,
 ) -> Recording:
     """Record where the concepts are in existing images, or in a video.
@@ -95,7 +95,7 @@ def analyze(
     warn_of_unknown_words(family.tokenizer(pipeline), [prompt])
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
     layers = [layers] if isinstance(layers, int) else layers
-    recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, dtype)
+    recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, score_dtype(dtype))
     latents = family.encode_images(pipeline, _pixels(images, width, height))
     inputs = family.conditions(pipeline, prompt, latents, width, height, noise, max_tokens)
 

@@ -17,7 +17,7 @@ from ...errors import UserError
 from ...recording.recording import Recording
 from ..unknown_words import warn_of_unknown_words
 from .encode import as_concepts, encode_concepts
-from .loading import defaults_for
+from .loading import defaults_for, score_dtype
 from .pipelines.request import Request, check_side, model_name
 from .recorder import Recorder
 from .registry import family_of
@@ -58,7 +58,7 @@ def generate(
     pooling: Pooling = "auto",
     reader: Reader = "auto",
     max_tokens: int | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: str | torch.dtype = "float32",
     keep: Keep = "every step",
     on_step: Callable[[int, int], None] | None = None,
 ) -> Result:
@@ -85,7 +85,7 @@ def generate(
         mode: fidelity mode, a key of `scores.MODES`.
         pooling, reader: see `encode_concepts`.
         max_tokens: length that prompts and concepts are padded to; None is the model's own.
-        dtype: of the kept scores, float32 or float16.
+        dtype: of the kept scores, `float32` or `float16`, or torch's.
         keep: every step, or one map per layer: the running mean of what the mode averages, for long runs and videos.
             A warning is logged if the recording will pass 1 GiB.
         on_step: called after each step with (steps done, steps in all).
@@ -128,7 +128,7 @@ def generate(
     warn_of_unknown_words(family.tokenizer(pipeline), prompts)
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
     layers = [layers] if isinstance(layers, int) else layers
-    recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, dtype, len(prompts), keep)
+    recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, score_dtype(dtype), len(prompts), keep)
     if warning := recorder.size_warning(steps, len(prompts)):
         logger.warning(warning)
 
@@ -177,8 +177,8 @@ def _check(prompts: Sequence[str], request: Request, steps: int, max_steps: int 
         raise UserError("There is no prompt. Give at least one.")
     if len(request.negative_prompts(len(prompts))) != len(prompts):
         raise UserError(
-            f"There are {len(prompts)} prompts and {len(request.negative_prompt)} negative prompts. "
-            "Give one text for all, or one for each."
+            f"Prompts: {len(prompts)}, negative prompts: {len(request.negative_prompt)}. "
+            "Give one text for all prompts, or a list with one for each."
         )
     check_side("Width", request.width)
     check_side("Height", request.height)

@@ -19,7 +19,7 @@ from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_b
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from ...choices import DTYPE_NAMES, OFFLOADS, Offload, check_choice
+from ...choices import DTYPE_NAMES, OFFLOADS, PRECISIONS, Offload, check_choice
 from ...embedded import EMBEDDED
 from ...errors import UserError
 from .hub import INDEX, fetch_index, first_line, why_not
@@ -42,6 +42,17 @@ def defaults_for(pipeline: Any) -> Defaults:
     return family_of(pipeline).defaults(pipeline)
 
 
+def score_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """The dtype of the kept scores, by its name or torch's own.
+
+    Raises:
+        UserError: if it is neither float32 nor float16.
+    """
+    name = str(dtype).removeprefix("torch.")
+    check_choice("dtype", name, PRECISIONS)
+    return DTYPES[name]
+
+
 def pick_device(device: str) -> str:
     """The device that `auto` stands for: the first of cuda, mps and cpu that exists; other names stay."""
     if device != "auto":
@@ -54,7 +65,7 @@ def pick_device(device: str) -> str:
 def load_pipeline(
     model: str | os.PathLike[str] = TINY,
     device: str = "auto",
-    dtype: str = "auto",
+    dtype: str | torch.dtype = "auto",
     offload: Offload = "none",
     quiet: bool = False,
 ) -> Any:
@@ -64,7 +75,7 @@ def load_pipeline(
         model: `tiny`, another of `names()`, a diffusers folder, or a hub id. Of a hub id, only its index is fetched
             before it is known that the model is supported.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-        dtype: `auto` (float32 for the embedded models, else bfloat16), `float32`, `float16`, `bfloat16`.
+        dtype: `auto` (float32 for the embedded models, else bfloat16), `float32`, `float16`, `bfloat16`, or torch's.
         offload: `none`, `model` or `sequential`: diffusers' own offloading to the CPU. On the CPU there is nothing to
             offload, and all are `none`.
         quiet: no progress bars of a download.
@@ -82,6 +93,7 @@ def load_pipeline(
         >>> type(pipeline).__name__, pipeline.transformer.dtype
         ('FluxPipeline', torch.float32)
     """
+    dtype = str(dtype).removeprefix("torch.")
     check_choice("dtype", dtype, DTYPE_NAMES)
     check_choice("offload", offload, OFFLOADS)
     device = pick_device(device)

@@ -200,6 +200,8 @@ def test_layers_mode_and_dtype_reach_the_recording(schnell: Any) -> None:
     assert torch.equal(some.scores, full.scores[:, [0, 2]])
     half = generate(schnell, PROMPTS[0], CONCEPTS, dtype=torch.float16, **SMALL).recording
     assert torch.equal(half.scores, full.scores.half())
+    named = generate(schnell, PROMPTS[0], CONCEPTS, dtype="float16", **SMALL).recording
+    assert torch.equal(named.scores, half.scores)
     assert generate(schnell, PROMPTS[0], CONCEPTS, mode="paper", **SMALL).recording.mode == "paper"
 
 
@@ -247,12 +249,14 @@ def test_nothing_stays_on_the_model_after_an_interrupted_run(
         ({"prompt": None}, r"^`prompt` is a text or a list of texts, got NoneType\.$"),
         ({"prompt": ["a house", 3]}, r"^`prompt` is a text or a list of texts, got int\.$"),
         ({"negative_prompt": None}, r"^`negative_prompt` is a text or a list of texts, got NoneType\.$"),
-        ({"negative_prompt": []}, r"^There are 1 prompts and 0 negative prompts\. Give one text for all, or one"),
-        ({"negative_prompt": ["water", "snow"]}, r"^There are 1 prompts and 2 negative prompts\. Give one text for"),
+        ({"negative_prompt": []}, r"^Prompts: 1, negative prompts: 0\. Give one text for all prompts, or a list"),
+        ({"negative_prompt": ["water", "snow"]}, r"^Prompts: 1, negative prompts: 2\. Give one text for all prompts"),
         ({"layers": 24}, r"^Layer 24 does not exist"),
         ({"concepts": ()}, r"^There are no concepts"),
         ({"frames": 9}, r"^This model makes images, not videos: 9 frames are not possible"),
         ({"layers": "24"}, r"^Layer 24 does not exist"),
+        ({"dtype": "bfloat16"}, r"^dtype 'bfloat16' does not exist\. Choose one of float32, float16\.$"),
+        ({"dtype": torch.float64}, r"^dtype 'float64' does not exist"),
         ({"mode": "sdxl"}, r"^Mode 'sdxl' does not exist"),
         ({"concepts": parse_concepts("castle")}, r'^The text encoder does not know every word in "castle"'),
     ],
