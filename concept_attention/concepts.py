@@ -16,6 +16,7 @@ _SLUG_BYTES = 80  # leaves room for prefix, number and suffix in the 255 bytes a
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"}
 # Letters and marks that show nothing and that some file systems ignore when they compare names.
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_REORDERING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # marks of writing direction
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Concept:
                 raise UserError(f"A concept's {field} must be a non-empty text, got {value!r}.")
         if any(unicodedata.category(char) in ("Cc", "Cs") for char in self.name):
             raise UserError(f"A concept's name must not have control characters, got {self.name!r}.")
+        if any(unicodedata.category(char) == "Cs" for char in self.text):
+            raise UserError(f'The text of "{self.name}" has half a character, got {self.text!r}. Type it again.')
         if self.role not in get_args(Role):
             raise UserError(f'Role of "{self.name}" must be concept or background, got {self.role!r}.')
 
@@ -54,7 +57,7 @@ def parse_concepts(text: str | Sequence[str], background: str | Sequence[str] = 
 
     Returns:
         Concepts first, background after them, each in the order written. Names and phrases are NFC with
-        single spaces.
+        single spaces, without the invisible marks that reorder what stands beside them.
 
     Raises:
         UserError: if there is no concept, one is empty, or a name occurs twice (case does not count);
@@ -93,7 +96,7 @@ def concept_index(concepts: Sequence[Concept], name: str) -> int:
     """
     key = _folded(_tidy(name))
     for index, concept in enumerate(concepts):
-        if _folded(concept.name) == key:
+        if _folded(_tidy(concept.name)) == key:
             return index
     available = ", ".join(concept.name for concept in concepts)
     raise UserError(f'There is no concept "{name}". Choose one of: {available}.')
@@ -106,12 +109,12 @@ def slugs(names: Sequence[str]) -> tuple[str, ...]:
     file systems that ignore case, get a number: `sky`, `Sky_2`.
     """
     result: dict[str, str] = {}  # what a file system that ignores case compares: slug
+    last: dict[str, int] = {}  # number that a slug was given last
     for name in names:
         base = slug = _slug(name)
-        number = 1
         while (key := _folded(slug.upper())) in result:
-            number += 1
-            slug = f"{base}_{number}"
+            last[base] = last.get(base, 1) + 1
+            slug = f"{base}_{last[base]}"
         result[key] = slug
     return tuple(result.values())
 
@@ -124,6 +127,17 @@ def shorten_names(concepts: Sequence[Concept], most: int = 5) -> str:
     """
     more = f" and {len(concepts) - most} more" if len(concepts) > most else ""
     return ", ".join(concept.name for concept in concepts[:most]) + more
+
+
+def is_reserved(name: str) -> bool:
+    """Whether Windows takes a file of this name, with any suffix, for a device."""
+    return name.partition(".")[0].strip().casefold() in _RESERVED
+
+
+def in_line(text: str) -> str:
+    """A text with a mark behind it that keeps the figures of its line in their places, if it is read right to left."""
+    directions = {unicodedata.bidirectional(char) for char in text}
+    return f"{text}\u200e" if directions & {"R", "AL", "AN"} else text
 
 
 def _entries(source: str | Sequence[str], label: str) -> Iterator[tuple[int, str]]:
@@ -148,17 +162,17 @@ def _parse_entry(entry: str, role: Role, place: str) -> Concept:
 
 def _split(text: str, separator: str, maxsplit: int = 0) -> list[str]:
     """Split at separators that no backslash escapes; the escapes stay."""
-    parts = [""]
-    for piece in re.findall(r"\\.|[^\\]|\\$", text, re.DOTALL):
-        if piece == separator and not (maxsplit and len(parts) > maxsplit):
-            parts.append("")
-        else:
-            parts[-1] += piece
-    return parts
+    parts: list[str] = []
+    start = 0
+    for found in re.finditer(rf"\\.|{separator}", text, re.DOTALL):
+        if found[0] == separator and not (maxsplit and len(parts) == maxsplit):
+            parts.append(text[start : found.start()])
+            start = found.end()
+    return [*parts, text[start:]]
 
 
 def _tidy(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(_REORDERING.sub("", unicodedata.normalize("NFC", text)).split())
 
 
 def _folded(name: str) -> str:
@@ -174,4 +188,4 @@ def _slug(name: str) -> str:
     short = re.sub("_+", "_", kept).encode()[:_SLUG_BYTES].decode(errors="ignore").strip("-_")
     if not short:
         return "concept"
-    return f"{short}_" if short.casefold() in _RESERVED else short
+    return f"{short}_" if is_reserved(short) else short

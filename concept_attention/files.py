@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,20 +15,37 @@ from uuid import uuid4
 
 from PIL import Image
 
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.concept-attention(\.[^.]*)?")
+_STALE = 3600  # seconds without a change after which nobody writes to a temporary file any more
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Write a file atomically: yield a temporary path (same suffix) that replaces `path` if the block succeeds.
 
-    After an exception, a KeyboardInterrupt included, the temporary file is gone and `path` is as it was.
+    After an exception, a KeyboardInterrupt included, the temporary file is gone and `path` is as it was. What a killed
+    process left in the folder is removed by a later call.
     """
-    temporary = path.with_name(f".{uuid4().hex[:12]}{path.suffix}")
+    temporary = path.with_name(f".{uuid4().hex[:12]}.concept-attention{path.suffix}")
+    _clear_stale(path.parent)
     try:
         yield temporary
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(path)  # a full disk is reported without it
         raise
+
+
+def _clear_stale(folder: Path) -> None:
+    """Remove temporary files of `atomic_write` that killed processes left behind."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _TEMPORARY.fullmatch(entry.name):
+                with contextlib.suppress(OSError):  # another process was faster
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > _STALE:
+                        os.unlink(entry.path)
 
 
 def write_text(text: str, path: Path) -> None:

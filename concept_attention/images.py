@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -15,6 +14,11 @@ from torch import Tensor
 
 from .errors import UserError
 
+# What is read: formats of pictures that Pillow decodes itself. EPS, for one, would start Ghostscript.
+FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA",
+    "TIFF", "WEBP",
+)  # fmt: skip
 _DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # a 16-bit grey file opens in one of these
 
 
@@ -121,9 +125,10 @@ def load_image(path: str | Path) -> Tensor:
     """Read an image file; see `from_pil` for what is converted and returned.
 
     Raises:
-        UserError: the file is missing, empty, truncated, too large or not an image.
+        UserError: the file is missing, empty, damaged, too large or not an image of `FORMATS`.
     """
-    return _load(path, 1)[0]
+    with _opened(path) as image:
+        return from_pil(image)
 
 
 def load_frames(path: str | Path) -> list[Tensor]:
@@ -137,9 +142,11 @@ def load_frames(path: str | Path) -> list[Tensor]:
         UserError: as `load_image`; for a folder without files.
     """
     if not Path(path).is_dir():
-        frames, times = _load(path, None), frame_times(path)
+        with _opened(path) as image:
+            frames = [(from_pil(frame), _time(frame)) for frame in _frames(image)]
+        times = _usable([time for _, time in frames])
         shortest = min(times)
-        return [frame for frame, time in zip(frames, times, strict=True) for _ in range(round(time / shortest))]
+        return [frame for (frame, _), time in zip(frames, times, strict=True) for _ in range(round(time / shortest))]
     files = sorted(one for one in Path(path).iterdir() if one.is_file() and not one.name.startswith("."))
     if not files:
         raise UserError(f"Cannot read {path}: the folder is empty. Give an image, or a folder with a video's frames.")
@@ -153,25 +160,41 @@ def frame_times(path: str | Path) -> list[float]:
         UserError: as `load_image`.
     """
     with _opened(path) as image:
-        found = [float(frame.info.get("duration", 0)) / 1000 for frame in ImageSequence.Iterator(image)]
-    return found if min(found) > 0 else [1.0] * len(found)
+        return _usable([_time(frame) for frame in _frames(image)])
 
 
-def _load(path: str | Path, most: int | None) -> list[Tensor]:
-    """Up to `most` frames of an image file; None is all."""
-    with _opened(path) as image:
-        return [from_pil(frame) for frame in islice(ImageSequence.Iterator(image), most)]
+def _frames(image: Image.Image) -> Iterator[Image.Image]:
+    """Every frame of the animation, read from the file; an image shown instead of it is left out."""
+    instead = bool(image.info.get("default_image")) and getattr(image, "n_frames", 1) > 1
+    for frame in islice(ImageSequence.Iterator(image), int(instead), None):
+        frame.load()  # not before this do some formats know how long it is shown
+        yield frame
+
+
+def _time(frame: Image.Image) -> float:
+    """Seconds that the frame at hand is shown; 0 if the file does not say."""
+    return float(frame.info.get("duration") or 0) / 1000
+
+
+def _usable(times: list[float]) -> list[float]:
+    return times if min(times) > 0 else [1.0] * len(times)
 
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image]:
-    """An open image file."""
+    """An open image file, its first frame read. The block must do nothing else than read it."""
+    if Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
+        raise UserError(f"Cannot read {path}: not a file, but a pipe or a device. Save the image to a file first.")
+    Image.init()
+    formats = [name for name in FORMATS if name in Image.OPEN]
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=formats) as image:
             image.load()
             yield image
+    except (UserError, MemoryError):
+        raise
     except UnidentifiedImageError as error:
         raise UserError(f"Cannot read {path}: not an image. Give a PNG, JPEG or the like.") from error
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        # Pillow's readers raise any of these on broken files
-        raise UserError(f"Cannot read {path} as an image: {error}. Check the file.") from error
+    except Exception as error:  # Pillow's readers raise anything on damaged files
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise UserError(f"Cannot read {path} as an image: {reason}. Check the file.") from error

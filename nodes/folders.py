@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 import folder_paths
 
+from ..concept_attention.concepts import is_reserved
 from ..concept_attention.errors import UserError
 
 SUFFIX = "recording.safetensors"  # tells recordings from models and latents; the command line writes it too
+MOST_BYTES = 180  # of a name; the number, the suffix and a date filled in fit into the 255 that file systems take
 INPUT, OUTPUT = " [input]", " [output]"  # ComfyUI's mark for the folder of a file name; no mark is input
 
 
@@ -33,17 +35,20 @@ def next_output_file(prefix: str) -> OutputFile:
     """The next unused file of this name below the output folder.
 
     Args:
-        prefix: name with or without subfolders, as in core's save nodes; `%year%` and the like are filled in.
+        prefix: name with or without subfolders, as in core's save nodes; `%year%` and the like are filled in. Both
+            kinds of slash separate subfolders.
 
     Raises:
-        UserError: if the prefix has no name or leads out of the output folder.
+        UserError: if the prefix has no name, is no name on every system, or leads out of the output folder.
     """
     output = Path(folder_paths.get_output_directory())
-    prefix = prefix.strip()
-    if prefix.endswith(("/", "\\")) or os.path.basename(os.path.normpath(prefix)) in (".", ".."):
+    prefix = prefix.strip().replace("\\", "/")
+    if prefix.endswith("/") or os.path.basename(os.path.normpath(prefix)) in (".", ".."):
         raise UserError(f'The filename prefix "{prefix}" has no name. Write one, such as recordings/landscape.')
     if not _is_inside(output / prefix, output):
         raise UserError(f'The filename prefix "{prefix}" leads out of the output folder. Write a name below it.')
+    if reason := _unreadable(prefix):
+        raise UserError(f'The filename prefix "{prefix}" {reason}. Write another, such as recordings/landscape.')
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, str(output))
     filename = f"{name}_{counter:05}_.{SUFFIX}"
     return OutputFile(Path(folder) / filename, filename, subfolder)
@@ -77,6 +82,23 @@ def find_recording(name: str) -> Path:
             "file there and reload the page."
         )
     return path
+
+
+def _unreadable(prefix: str) -> str:
+    """Why a file of this prefix could not be read on every system, or would not be listed; "" if it could."""
+    parts = [part for part in prefix.split("/") if part not in ("", ".", "..")]
+    if parts[-1].startswith("."):
+        return "begins with a dot, which hides the file"
+    for part in parts:
+        if not part.isprintable() or set(part) & set('<>:"|?*'):
+            return "has characters that not every system allows in a name"
+        if part.endswith((".", " ")) and part is not parts[-1]:
+            return "has a folder whose name ends in a dot or a space"
+        if is_reserved(part):
+            return f"has the part {part}, which Windows keeps for a device"
+        if len(part.encode()) > MOST_BYTES:
+            return f"has a part longer than {MOST_BYTES} bytes"
+    return ""
 
 
 def _is_inside(path: Path, folder: Path) -> bool:

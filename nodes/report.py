@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ..concept_attention.concepts import in_line
 from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps, select_layers
 from ..concept_attention.heatmaps.summary import summarise, summary_text
 from ..concept_attention.hosts.encoded import EncodedConcepts
@@ -22,7 +23,7 @@ def encoding_text(result: EncodedConcepts) -> str:
     lines = []
     for concept, tokens in zip(result.concepts, result.token_counts, strict=True):
         role = " (background)" if concept.role == "background" else ""
-        lines.append(f"{concept.name}{role}: {_count(tokens, 'token')}{_pooled(tokens, result.pooling)}")
+        lines.append(f"{in_line(concept.name)}{role}: {_count(tokens, 'token')}{_pooled(tokens, result.pooling)}")
     return "\n".join(lines)
 
 
@@ -77,7 +78,7 @@ def mask_text(names: Sequence[str], masks: Tensor) -> str:
     """Fraction of each image that its mask covers; masks (B, H, W)."""
     areas = ", ".join(f"{float(mask.mean()):.1%}" for mask in masks[:8])
     more = f" and {len(masks) - 8} more" if len(masks) > 8 else ""
-    return f"{' + '.join(names)}: {areas}{more} of the {'image' if len(masks) == 1 else 'images'}"
+    return f"{' + '.join(map(in_line, names))}: {areas}{more} of the {'image' if len(masks) == 1 else 'images'}"
 
 
 def _ranges(numbers: Sequence[int]) -> str:

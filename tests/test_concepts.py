@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from concept_attention.concepts import Concept, concept_index, parse_concepts, slugs
+from concept_attention.concepts import Concept, concept_index, in_line, parse_concepts, slugs
 from concept_attention.errors import UserError
 
 
@@ -97,6 +97,7 @@ def test_mistakes_are_one_line_errors_that_name_the_line(text, background, messa
         ("name", ""),
         ("na\nme", "text"),
         ("\ud800", "text"),
+        ("name", "half \ud83d"),
         ("a", "b", "foreground"),
     ],
 )
@@ -109,6 +110,36 @@ def test_concepts_are_found_by_name_whatever_the_case():
     concepts = parse_concepts("Sky, caf\u00e9")
     assert concept_index(concepts, "sky") == 0
     assert concept_index(concepts, " Cafe\u0301") == 1
+
+
+def test_a_name_with_spaces_around_it_can_be_chosen():
+    assert [concept_index((Concept("sky", "x"), Concept(" a  b ", "x")), name) for name in ("a b", " a  b ")] == [1, 1]
+
+
+def test_marks_that_reorder_a_line_are_no_part_of_a_name():
+    assert written("\u202esky\u200f: a \u2067blue\u2069 sky") == [("sky", "a blue sky", "concept")]
+    assert concept_index(parse_concepts("sky"), "sk\u200ey") == 0
+    assert [name for name, _, _ in written("👩\u200d👩, می\u200cخواهم")] == ["👩\u200d👩", "می\u200cخواهم"]
+
+
+def test_a_name_read_right_to_left_keeps_the_figures_of_its_line_in_place():
+    assert [in_line(name) for name in ("sky", "שמים", "سماء", "sky שמים", "草")] == [
+        "sky",
+        "שמים\u200e",
+        "سماء\u200e",
+        "sky שמים\u200e",
+        "草",
+    ]
+
+
+def test_a_text_of_a_megabyte_is_parsed():
+    name = "x" * 2**20
+    assert written(f"{name}: {name}\\, y") == [(name, f"{name}, y", "concept")]
+
+
+def test_thousands_of_equal_names_get_a_number_each():
+    assert slugs(["草"] * 20_000)[-1] == "草_20000"
+    assert slugs(["a", "a", "a_2", "a"]) == ("a", "a_2", "a_2_2", "a_3")
 
 
 def test_an_unknown_name_is_an_error_that_lists_the_names():

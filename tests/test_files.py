@@ -57,6 +57,20 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path):
     assert path.read_bytes() == b"first" and names(tmp_path) == ["map.png"]
 
 
+@pytest.mark.parametrize("suffix", [".png", ".safetensors", ""])
+def test_what_a_killed_process_left_is_removed_by_a_later_write(tmp_path, suffix):
+    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / f"a{suffix}") as killed:
+        raise KeyboardInterrupt
+    others = [f".a.concept-attention{suffix}", f".{'0' * 12}{suffix}x", f"{killed.name[1:]}"]
+    for name in [killed.name, *others]:
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (1e9, 1e9))
+    with atomic_write(tmp_path / "b.txt") as busy:
+        busy.write_bytes(b"of another process that is still writing")
+        write_text("whole", tmp_path / "c.txt")
+        assert names(tmp_path) == sorted([busy.name, "c.txt", *others])
+
+
 @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
 def test_the_file_has_the_permissions_of_any_new_file(tmp_path):
     (tmp_path / "plain").write_text("")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from concept_attention.errors import UserError
-from concept_attention.images import check_image, from_pil, load_frames, load_image, to_pil
+from concept_attention.images import check_aspect, check_image, frame_times, from_pil, load_frames, load_image, to_pil
 
 
 def _pixel(image: Image.Image) -> list[float]:
@@ -148,23 +149,58 @@ def test_a_truncated_image_is_refused(tmp_path, suffix: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about what was damaged
-@pytest.mark.parametrize("suffix", ["PNG", "JPEG", "GIF", "PPM", "BMP"])
+@pytest.mark.parametrize(
+    "suffix", ["PNG", "JPEG", "GIF", "PPM", "BMP", "TIFF", "WEBP", "AVIF", "TGA", "ICO", "PCX", "SGI"]
+)
 def test_damaged_images_are_read_or_refused_by_name(tmp_path, suffix: str) -> None:
     random = np.random.default_rng(0)
     stream = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new("RGB", (9, 7), "red").save(stream, suffix, exif=exif)
+    try:
+        Image.new("RGB", (16, 17), "red").save(stream, suffix, exif=exif)
+    except (KeyError, OSError):
+        pytest.skip(f"needs Pillow with {suffix}")
     path = tmp_path / "damaged.img"
-    for _ in range(60):
+    for _ in range(200):
         content = bytearray(stream.getvalue())
-        for place in random.integers(0, min(len(content), 120), 3):
+        for place in random.integers(0, len(content), 3):
             content[place] = random.integers(0, 256)
         path.write_bytes(content)
         try:
             assert load_image(path).shape[-1] == 3
-        except ValueError as error:
-            assert "damaged.img" in str(error)
+        except UserError as error:
+            assert "damaged.img" in str(error) and "\n" not in str(error)
+
+
+@pytest.mark.parametrize("error", [TypeError("a b"), IndexError(), ZeroDivisionError("x\ny"), RuntimeError("no.")])
+def test_whatever_a_reader_of_pillow_raises_is_one_line(tmp_path, monkeypatch, error: Exception) -> None:
+    Image.new("RGB", (4, 2)).save(tmp_path / "a.png")
+
+    def fail(image: Image.Image) -> None:
+        raise error
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.raises(UserError, match=r"^Cannot read .*a.png as an image: [^\n]*\. Check the file\.$"):
+        load_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("suffix", "options"), [("EPS", {}), ("SPIDER", {}), ("BLP", {}), ("PDF", {})])
+def test_formats_that_other_programs_decode_or_few_know_are_no_images(
+    tmp_path, monkeypatch, suffix: str, options: dict[str, object]
+) -> None:
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("another program was started"))
+    mode = {"SPIDER": "F", "BLP": "P"}.get(suffix, "RGB")
+    Image.new(mode, (9, 7)).save(tmp_path / "photo.jpg", suffix, **options)
+    with pytest.raises(UserError, match="Cannot read .*photo.jpg: not an image"):
+        load_image(tmp_path / "photo.jpg")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_is_refused_at_once(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UserError, match="pipe.png: not a file, but a pipe"):
+        load_image(tmp_path / "pipe.png")
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4, 3), (4, 4, 4), (3, 4, 4), (4,), (0, 4, 3)])
@@ -178,6 +214,29 @@ def test_integers_and_nan_are_refused() -> None:
         check_image(torch.zeros(2, 2, 3, dtype=torch.uint8))
     with pytest.raises(UserError, match="finite"):
         check_image(torch.full((2, 2, 3), float("nan")))
+
+
+@pytest.mark.parametrize(
+    ("image", "maps"),
+    [
+        ((1000, 1000), (100, 102)),  # 2 %
+        ((1000, 1000), (102, 100)),
+        ((100, 30), (7, 2)),  # 2.1 tokens, rounded to whole ones
+        ((1088, 1920), (9, 16)),
+        ((1, 1), (1, 1)),
+    ],
+)
+def test_an_aspect_within_two_percent_or_half_a_token_fits(image: tuple[int, int], maps: tuple[int, int]) -> None:
+    check_aspect(image, maps)
+
+
+@pytest.mark.parametrize(
+    ("image", "maps"),
+    [((1000, 1000), (100, 103)), ((1000, 1000), (103, 100)), ((1000, 1000), (100, 90)), ((100, 30), (7, 3))],
+)
+def test_another_aspect_is_refused(image: tuple[int, int], maps: tuple[int, int]) -> None:
+    with pytest.raises(UserError, match=f"is {image[1]} x {image[0]} .* are {maps[1]} x {maps[0]}, a different aspect"):
+        check_aspect(image, maps)
 
 
 def test_half_precision_becomes_float32_without_gradient() -> None:
@@ -200,3 +259,34 @@ def test_frames_come_from_an_animation_or_from_a_folder_in_the_order_of_its_name
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match=r"^Cannot read .*none: the folder is empty\."):
         load_frames(tmp_path / "none")
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "avif", "png"])
+def test_every_animation_has_its_frames_and_their_times(tmp_path: Path, suffix: str) -> None:
+    if not features.check({"webp": "webp", "avif": "avif"}.get(suffix, "zlib")):
+        pytest.skip(f"needs Pillow with {suffix}")
+    levels = [0, 51, 102, 102, 153, 204, 204, 204, 255]
+    images = [Image.new("RGB", (64, 48), (level, 0, 0)) for level in levels]
+    options = {"lossless": True} if suffix == "webp" else {"quality": 100} if suffix == "avif" else {}
+    path = tmp_path / f"clip.{suffix}"
+    images[0].save(path, save_all=True, append_images=images[1:], duration=120, **options)
+    found = load_frames(path)
+    assert [float(one[20, 30, 0]) * 255 for one in found] == pytest.approx(levels, abs=1.5)
+    times = frame_times(path)
+    assert min(times) == pytest.approx(0.12) and sum(times) == pytest.approx(9 * 0.12)
+    assert torch.equal(load_image(path), found[0])
+
+
+def test_an_image_shown_instead_of_an_animation_is_no_frame_of_it(tmp_path: Path) -> None:
+    still, *moving = (Image.new("RGB", (8, 6), (level, 0, 0)) for level in (255, 0, 102))
+    still.save(tmp_path / "a.png", save_all=True, append_images=moving, duration=100, default_image=True)
+    assert [round(float(one[0, 0, 0]) * 255) for one in load_frames(tmp_path / "a.png")] == [0, 102]
+    assert frame_times(tmp_path / "a.png") == pytest.approx([0.1, 0.1])
+    assert float(load_image(tmp_path / "a.png")[0, 0, 0]) == 1
+
+
+def test_pages_without_a_time_are_a_frame_each(tmp_path: Path) -> None:
+    images = [Image.new("RGB", (8, 6), (level, 0, 0)) for level in (0, 102, 102)]
+    images[0].save(tmp_path / "a.tiff", save_all=True, append_images=images[1:])
+    assert [round(float(one[0, 0, 0]) * 255) for one in load_frames(tmp_path / "a.tiff")] == [0, 102, 102]
+    assert frame_times(tmp_path / "a.tiff") == [1, 1, 1]

@@ -27,7 +27,8 @@ const viewers = new WeakMap();
 /** What is saved with a node: the look, and a key under which the manifest is cached. @param {Node} node
  * @returns {{key?: string, look?: Look}} */
 function saved(node) {
-  return /** @type {{key?: string, look?: Look}} */ (node.properties[NAME] ?? {});
+  const found = node.properties[NAME];
+  return found && typeof found === "object" ? found : {};
 }
 
 /** The manifest that a node showed last in this browser tab. @param {Node} node @returns {Manifest | undefined} */
@@ -92,7 +93,9 @@ async function copy(text) {
 /** Enlarge a node that would cut off its content. @param {Node} node */
 function grow(node) {
   const [, height] = node.computeSize();
-  if (node.size[1] < height) node.setSize([node.size[0], height]);
+  if (node.size[1] >= height) return;
+  node.setSize([node.size[0], height]);
+  app.canvas.setDirty(true, true);
 }
 
 function addStyle() {
@@ -166,8 +169,7 @@ function update(node, output) {
   const manifest = output?.concept_viewer?.[0];
   if (!manifest) return;
   const { look, key } = saved(node);
-  const [before, now] = [lastManifest(node), manifest].map((data) => JSON.stringify({ ...data, choice: null }));
-  const same = before === now; // apart from what was chosen
+  const same = JSON.stringify(lastManifest(node)) === JSON.stringify(manifest);
   if (key && !same) cacheManifest(sessionStorage, `${key} ${node.id}`, manifest);
   viewers.get(node)?.update(manifest, look, same);
 }

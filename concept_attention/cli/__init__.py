@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 
-from ..errors import UserError
+from ..errors import UserError, printable
 from .arguments import parse_arguments
 from .progress import print_stage
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(reason: str, code: int) -> int:
-    print("error:", " ".join(reason.split()), file=sys.stderr)
+    print("error:", printable(" ".join(reason.split())), file=sys.stderr)
     return code
 
 

@@ -21,7 +21,10 @@ def prepared_folder(path: Path) -> Iterator[Path]:
     Raises:
         UserError: if it is a file, cannot be created, or cannot be written to.
     """
-    folder = path.expanduser().absolute()
+    try:
+        folder = path.expanduser().absolute()
+    except RuntimeError as error:  # the home folder of nobody
+        raise UserError(f"Cannot write to the folder {path}: {error} Choose another.") from error
     created = _missing(folder)
     try:
         try:

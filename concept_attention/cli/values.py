@@ -10,6 +10,8 @@ from pathlib import Path
 def path(text: str) -> Path:
     if not text:
         raise ArgumentTypeError("must be a path, got an empty text")
+    if "\0" in text:
+        raise ArgumentTypeError(f"must be a path, got {text!r}, which has a null character")
     return Path(text)
 
 

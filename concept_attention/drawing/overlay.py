@@ -126,7 +126,7 @@ def overlay_each(
     drawn = [_blend(image, colorize(values, colormap, low, high), opacity) for values in maps]
     if legend:
         size = text_size(width, height, _LEGEND_TEXT)
-        margin = round(0.5 * size)
+        margin = min(round(0.5 * size), (width - 1) // 2)
         scale = _inset(draw_scale(heatmaps.kind, low, high, colormap, width - 2 * margin, size), margin, margin, margin)
         for position, concept in enumerate(heatmaps.concepts):
             note = "background" if concept.role == "background" else ""

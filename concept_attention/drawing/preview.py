@@ -26,12 +26,16 @@ def check_preview(wanted: str, concepts: Sequence[Concept]) -> None:
     Raises:
         UserError: if `wanted` is neither a concept's name nor `segmentation`.
     """
-    names = [concept.name for concept in concepts]
-    if wanted != SEGMENTATION and wanted.casefold() not in [name.casefold() for name in names]:
+    if wanted == SEGMENTATION:
+        return
+    try:
+        concept_index(concepts, wanted)
+    except UserError:
+        names = ", ".join(concept.name for concept in concepts)
         raise UserError(
-            f'The live preview cannot show "{wanted}". Write one of {", ".join(names)}, or {SEGMENTATION}; '
+            f'The live preview cannot show "{wanted}". Write one of {names}, or {SEGMENTATION}; '
             "leave it empty for none."
-        )
+        ) from None
 
 
 class StepPainter:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
+from ..choices import Kind
 from ..errors import UserError
 from ..images import check_aspect, check_image
 from .heatmaps import Heatmaps
@@ -42,8 +43,7 @@ def sharpen_heatmaps(
 
     Returns:
         Heatmaps of that size and of the same kind, with one T for each guide of a video. Shares and stretched maps
-        stay in 0-1, scores within the range they had; shares sum to one except for what the filter overshoots next
-        to an edge.
+        stay in 0-1, scores within the range they had; shares that sum to one still do.
 
     Raises:
         UserError: for a wrong number of images, a different aspect ratio, or a radius or epsilon out of range.
@@ -75,11 +75,23 @@ def sharpen_heatmaps(
             guide = rearrange(resize_maps(rearrange(image, "h w c -> c h w"), size), "c h w -> h w c")
         if heatmaps.covered_size is not None:
             maps = resize_maps(maps, size, heatmaps.visible)
-        low, high = maps.aminmax()
-        refined[index] = guided_filter(maps, guide, radius, epsilon, max(1, radius // _LOW_RADIUS)).clamp(low, high)
+        filtered = guided_filter(maps, guide, radius, epsilon, max(1, radius // _LOW_RADIUS))
+        refined[index] = _within_range(filtered, maps, heatmaps.kind)
     if heatmaps.video:
         refined = rearrange(refined, "(b t) c h w -> b c t h w", b=heatmaps.batch)
     return replace(heatmaps, values=refined, covered_size=None)
+
+
+def _within_range(filtered: Tensor, maps: Tensor, kind: Kind) -> Tensor:
+    """Filtered maps (C, H, W) without what they overshoot the range of `maps` (C, h, w) next to an edge.
+
+    Shares keep their sum over concepts: what is cut from one of them is taken from, or left to, all in proportion.
+    """
+    kept = filtered.clamp(*maps.aminmax())
+    if kind != "share":
+        return kept
+    wanted = filtered.sum(dim=0).clamp(*maps.sum(dim=0).aminmax())
+    return kept * (wanted / kept.sum(dim=0).clamp_min(torch.finfo(torch.float32).tiny))
 
 
 def guided_filter(values: Tensor, guide: Tensor, radius: int, epsilon: float, shrink: int = 1) -> Tensor:

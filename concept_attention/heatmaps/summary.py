@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from ..concepts import Role
+from ..concepts import Role, in_line
 from ..errors import UserError
 from .heatmaps import Heatmaps
 from .masks import wins
@@ -87,10 +87,13 @@ def summary_text(summaries: Sequence[ConceptSummary]) -> str:
     width = max(map(len, [*labels, "concept"]))
     lines = [f"{'concept':<{width}}  mean share  peak share    area"]
     for label, item in zip(labels, summaries, strict=True):
-        lines.append(f"{label:<{width}}  {item.mean_share:10.2f}  {item.peak_share:10.2f}  {item.area:6.1%}")
+        label = in_line(f"{label:<{width}}")
+        lines.append(f"{label}  {item.mean_share:10.2f}  {item.peak_share:10.2f}  {item.area:6.1%}")
     lines += [
-        f"{item.name}: absent (wins no token; peak share {item.peak_share:.2f})" for item in summaries if item.absent
+        f"{in_line(item.name)}: absent (wins no token; peak share {item.peak_share:.2f})"
+        for item in summaries
+        if item.absent
     ]
     if len(summaries) == 1:
-        lines.append(f"{summaries[0].name}: the only concept, compared with nothing. Add others to compare.")
+        lines.append(f"{in_line(summaries[0].name)}: the only concept, compared with nothing. Add others to compare.")
     return "\n".join(lines)

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from ..errors import printable
+
 logger = logging.getLogger("concept_attention")
 
 
@@ -13,18 +15,15 @@ def known_words(tokenizer: Any, text: str, limit: int = 100) -> str:
     """A sentence that lists the vocabulary; if it has more than `limit` tokens, what of the text it lacks."""
     vocabulary = tokenizer.get_vocab()
     if len(vocabulary) > limit:
-        unknown = dict.fromkeys(character for character in text if not _knows(tokenizer, character))
-        return f"Use other characters{' than ' if unknown else ''}{', '.join(map(_named, unknown))}."
+        unknown = [character for character in dict.fromkeys(text) if not _knows(tokenizer, character)]
+        named = ", ".join(f'"{character}" (U+{ord(character):04X})' for character in unknown[:5])
+        return f"Use other characters than {named}{' and others' * (len(unknown) > 5)}." if named else "Rephrase it."
     words = sorted(word for word in vocabulary if word.isalpha())
     return f"It knows: {', '.join(words)}."
 
 
 def _knows(tokenizer: Any, character: str) -> bool:
     return tokenizer.unk_token_id not in tokenizer(character)["input_ids"]
-
-
-def _named(character: str) -> str:
-    return f'"{character}" (U+{ord(character):04X})'
 
 
 def unknown_words_message(tokenizer: Any, text: str) -> str:
@@ -41,4 +40,5 @@ def warn_of_unknown_words(tokenizer: Any, prompts: Sequence[str]) -> None:
 
 def log_unknown_words(tokenizer: Any, prompt: str) -> None:
     """Log the warning for a prompt with unknown words."""
-    logger.warning('The model does not know every word in "%s". %s', prompt, known_words(tokenizer, prompt))
+    known = known_words(tokenizer, prompt)
+    logger.warning('The model does not know every word in "%s". %s', printable(prompt), printable(known))

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 # Far above any real model: what is made from a recording must not grow with an absurd number in a file.
 _MAX_LAYERS = 10_000
 _MAX_PADS = 1_000_000
-_MAX_PIXELS_PER_TOKEN = 1024
 _MAX_FRAMES_PER_TOKEN = 1024
+# Of what a file may make us allocate. A photograph of 100 megapixels, seen by a model of 4 x 4 tokens, has 2^23 pixels
+# per token; the heatmaps of a video in full size take 2^29 numbers.
+_MAX_PIXELS_PER_TOKEN = 2**24
+_MAX_NUMBERS = 2**31
+_MAX_COVERED = 4  # times the image, in one direction: a token that ends far outside of it
 
 
 def check_recording(recording: Recording) -> None:
@@ -34,6 +38,25 @@ def check_recording(recording: Recording) -> None:
     _check_geometry(recording)
     _check_texts(recording)
     _check_tensors(recording)
+
+
+def check_extent(recording: Recording) -> None:
+    """Check that heatmaps and masks of the size that a file claims for its image can be made at all.
+
+    Raises:
+        ValueError: if a few bytes ask for gigabytes.
+    """
+    frames, rows, columns = recording.grid
+    size = recording.covered_size or recording.image_size
+    pixels = math.prod(size)
+    if pixels > _MAX_PIXELS_PER_TOKEN * rows * columns:
+        raise ValueError(f"{size} pixels are more than {_MAX_PIXELS_PER_TOKEN} for each token of {rows} x {columns}.")
+    if any(whole > _MAX_COVERED * seen for whole, seen in zip(size, recording.image_size, strict=True)):
+        raise ValueError(f"covered_size {size} is more than {_MAX_COVERED} times the image's {recording.image_size}.")
+    shown = sum(recording.frame_counts or ())
+    numbers = recording.batch * pixels * max(frames * len(recording.concepts), shown)
+    if numbers > _MAX_NUMBERS:
+        raise ValueError(f"at {size} pixels its heatmaps have {numbers} numbers, expected at most {_MAX_NUMBERS}.")
 
 
 def _check_selection(recording: Recording) -> None:
@@ -65,10 +88,6 @@ def _check_geometry(recording: Recording) -> None:
     _check_integers("image_size", image_size, 1, sys.maxsize)
     if len(grid) != 3 or len(image_size) != 2:
         raise ValueError(f"grid must be (T, H, W), image_size (height, width), got {grid} and {image_size}.")
-    if any(size > _MAX_PIXELS_PER_TOKEN * tokens for size, tokens in zip(image_size, grid[1:], strict=True)):
-        raise ValueError(
-            f"image_size must be at most {_MAX_PIXELS_PER_TOKEN} pixels per token of the grid {grid}, got {image_size}."
-        )
     if recording.covered_size is not None:
         _check_covered(recording.covered_size, image_size, grid)
     if recording.frame_counts is not None:

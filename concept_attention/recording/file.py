@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -14,6 +16,7 @@ from safetensors.torch import save_file
 from ..concepts import Concept
 from ..errors import UserError
 from ..files import atomic_write
+from .checks import check_extent
 from .recording import Recording
 
 _FORMAT = "concept-attention-recording"
@@ -36,7 +39,7 @@ def save_recording(recording: Recording, path: str | Path) -> Path:
         The path.
 
     Raises:
-        UserError: if names and metadata are too long for the header.
+        UserError: if names and metadata are too long for the header, or the file cannot be written.
 
     >>> from tempfile import TemporaryDirectory
     >>> from concept_attention.recording.example import example_recording
@@ -56,11 +59,15 @@ def save_recording(recording: Recording, path: str | Path) -> Path:
     with atomic_write(path) as temporary:
         temporary.touch()
         usual = temporary.stat().st_mode
-        save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None},
-            temporary,
-            metadata=header,
-        )
+        try:
+            save_file(
+                {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None},
+                temporary,
+                metadata=header,
+            )
+        except SafetensorError as error:
+            reason = " ".join(str(error).split())[:300].rstrip(".")
+            raise UserError(f"Cannot write {path}: {reason}. Make room, or choose another folder.") from error
         temporary.chmod(usual)  # safetensors makes files that only their owner can read
     return path
 
@@ -93,14 +100,19 @@ def load_recording(path: str | Path) -> Recording:
         _check_header_length(path)
         with safe_open(path, framework="pt") as file:  # compares the declared sizes with the file's
             description = _parse_description(file.metadata() or {})
-            return Recording(**description, **_read_tensors(file))
+            _check_shapes(file)
+            recording = Recording(**description, **_read_tensors(file))
+        check_extent(recording)
+        return recording
     except (SafetensorError, TypeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} is not a recording that can be read: {reason}") from error
 
 
 def _check_header_length(path: Path) -> None:
-    size = path.stat().st_size
+    if stat.S_ISFIFO((status := path.stat()).st_mode):  # opening it would wait for a writer
+        raise ValueError("it is a pipe, expected a file.")
+    size = status.st_size
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
     if size < 8 or header > min(size - 8, _MAX_HEADER):
@@ -126,12 +138,19 @@ def _parse_description(header: Mapping[str, str]) -> dict[str, Any]:
     return description
 
 
-def _read_tensors(file: Any) -> dict[str, Any]:
+def _check_shapes(file: Any) -> None:
+    """Check what the header declares before torch sees it: torch cannot count the elements of every shape."""
     names = set(file.keys())
     if not {"scores", "norms"} <= names <= set(_TENSORS):
         raise ValueError(f"it must hold scores, norms and perhaps pad_scores, got {sorted(names)}.")
     for name in names:
-        if (dtype := file.get_slice(name).get_dtype()) not in ("F32", "F16"):
+        declared = file.get_slice(name)
+        if (dtype := declared.get_dtype()) not in ("F32", "F16"):
             raise ValueError(f"{name} must be F32 or F16, got {dtype}.")
+        if not 0 < math.prod(declared.get_shape()) < 2**48:  # more than any file holds
+            raise ValueError(f"{name} cannot have the shape {declared.get_shape()}.")
+
+
+def _read_tensors(file: Any) -> dict[str, Any]:
     # Copies: a tensor that is mapped from the file would change, or crash, with it.
-    return {name: file.get_tensor(name).clone() for name in names}
+    return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # it is no mapping

@@ -13,10 +13,10 @@ MAP = 256  # pixels, long side, of a map that is shown alone
 SHOWN = """async ([number, side]) => {
   const [address] = window.app.nodePreviewImages[number] ?? [];
   if (!address) return false;
-  const picture = new Image();
-  picture.src = address;
-  await picture.decode();
-  return Math.max(picture.naturalWidth, picture.naturalHeight) === side;
+  const image = new Image();
+  image.src = address;
+  await image.decode();
+  return Math.max(image.naturalWidth, image.naturalHeight) === side;
 }"""
 
 
@@ -32,8 +32,8 @@ def test_a_sampler_shows_where_the_concepts_are_while_it_runs(editor: Editor) ->
     try:
         editor.page.wait_for_function(SHOWN, arg=[sampler.number, MAP])
         if editor.renderer == "nodes2":  # the classic one draws on its canvas
-            picture = editor.page.locator(f'[data-node-id="{sampler.number}"] img').first
-            expect(picture).to_be_visible()
+            image = editor.page.locator(f'[data-node-id="{sampler.number}"] img').first
+            expect(image).to_be_visible()
         editor.screenshot(f"live_preview_{editor.renderer}")
     finally:
         editor.client.server.ask("POST", "/interrupt", {"prompt_id": number})

@@ -12,7 +12,7 @@ WRONG = {
     "error": "console.error('oh no')",
     "warning": "console.warn('[DEPRECATED] use something else')",
     "exception": "setTimeout(() => missing.method())",
-    "404": "fetch('/nowhere/picture.png')",
+    "404": "fetch('/nowhere/image.png')",
 }
 
 

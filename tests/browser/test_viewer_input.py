@@ -29,11 +29,14 @@ from ..support.browser.viewer_page import (
     shares,
 )
 from ..support.server.client import Client
+from .conftest import HEIGHT as PAGE_HEIGHT
 
 WIDTHS = (300, 460, 760, 1200)  # of the node, pixels
+MARGINS = 40  # of a widget in its node, pixels
 RESIZE = """([number, width]) => {
   const node = window.app.canvas.graph.getNodeById(number);
   node.setSize([width, node.size[1]]);
+  window.app.canvas.setDirty(true, true);
 }"""
 PLACE = """(number) => {
   const { canvas } = window.app, node = canvas.graph.getNodeById(number);
@@ -182,6 +185,12 @@ def test_nothing_is_cut_off_at_any_width(editor: Editor, comfyui: Client) -> Non
         editor.page.evaluate(RESIZE, [workflow.viewer.number, width])
         viewer.image.evaluate(WAIT_UNTIL_STILL)
         editor.screenshot(f"viewer_{width}_{editor.renderer}")
+        box = viewer.element.bounding_box()
+        assert box and width - MARGINS <= box["width"] <= width
+        beside = {**box, "x": box["x"] - 4, "width": 1, "height": min(box["height"], PAGE_HEIGHT - box["y"])}
+        with Image.open(io.BytesIO(editor.page.screenshot(clip=beside))) as strip:  # type: ignore[arg-type]
+            colours = np.unique(np.asarray(strip.convert("RGB")).reshape(-1, 3), axis=0)
+        assert len(colours) == 1, (width, "the node does not reach as far down as the viewer")
         assert viewer.element.evaluate(CUT_OFF) == [], width
 
 

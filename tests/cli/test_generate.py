@@ -75,7 +75,8 @@ def test_the_image_and_the_recording_equal_those_of_the_library(generated: Path,
     )  # fmt: skip
     assert np.array_equal(pixels(generated / "image.png"), np.asarray(expected.images[0]))
     recording = load_recording(generated / "recording.safetensors")
-    assert torch.equal(recording.scores, expected.recording.scores)
+    # Memory that lies elsewhere than in the first run is added up in another order.
+    torch.testing.assert_close(recording.scores, expected.recording.scores, rtol=1e-4, atol=1e-3)
     assert recording.concepts == concepts and recording.layers == (0, 1, 2, 3) and recording.steps == (0, 1, 2)
 
 

@@ -301,3 +301,17 @@ def test_all_frames_of_a_video_have_one_colour_scale() -> None:
         for concept, plane in enumerate(video.values[1, :, frame]):
             expected = _blended(image, plane, "viridis", 1, low, high)
             assert torch.allclose(drawn[concept], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1, 2, 10, 11, 12])
+def test_an_image_narrower_than_its_letters_has_a_legend_of_its_width(width: int) -> None:
+    concepts = (Concept("sky", "sky"), Concept("grass", "grass", "background"))
+    heatmaps = Heatmaps(torch.full((1, 2, 1, 1), 0.5), concepts, "share", (40, width))
+    image = torch.zeros(40, width, 3)
+    plain = overlay_each(image, heatmaps, legend=False)
+    for drawn in (overlay_each(image, heatmaps), overlay_segmentation(image, heatmaps)[None]):
+        assert drawn.shape[1] > 40 and drawn.shape[2] == width
+    drawn = overlay_each(image, heatmaps)
+    rows = [top for top in range(drawn.shape[1] - 39) if torch.equal(drawn[:, top : top + 40], plain)]
+    assert len(rows) == 1
+    assert overlay_grid(image, heatmaps).shape[1] > width

@@ -128,6 +128,19 @@ def test_values_stay_in_the_range_they_had() -> None:
     assert heatmaps.values.min() <= sharp.values.min() and sharp.values.max() <= heatmaps.values.max()
 
 
+@pytest.mark.parametrize("total", [1.0, 0.07])  # mode cogvideox leaves a part to the padding
+def test_shares_keep_their_sum_next_to_the_sharpest_edges(total: float) -> None:
+    concepts = tuple(Concept(name, name) for name in "abcde")
+    winners = random(6, 6).mul(5).long()
+    shares = total * torch.nn.functional.one_hot(winners, 5).permute(2, 0, 1).float()[None]
+    guide = (random(1, 48, 48, 3, seed=1) > 0.5).float()
+    sharp = sharpen_heatmaps(Heatmaps(shares, concepts, "share", (48, 48)), guide, epsilon=1e-5).values
+    assert torch.allclose(sharp.sum(dim=1), torch.tensor(total), atol=1e-5)
+    assert sharp.min() >= 0 and sharp.max() <= total + 1e-6
+    stretched = sharpen_heatmaps(Heatmaps(shares, concepts, "stretched", (48, 48)), guide, epsilon=1e-5).values
+    assert (stretched.sum(dim=1) - total).abs().max() > 0.1 * total  # a kind that has no sum
+
+
 def test_every_image_follows_its_own_guide_and_one_guide_serves_all() -> None:
     heatmaps = half_heatmaps(batch=2)
     pair = sharpen_heatmaps(heatmaps, torch.cat([half_image(8), half_image(14)])).values

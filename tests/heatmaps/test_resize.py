@@ -95,6 +95,26 @@ def test_shrinking_averages_over_the_area() -> None:
     torch.testing.assert_close(shrunk[:, 1:-1, 1:-1], torch.full((1, 6, 6), 0.5), atol=1e-3, rtol=0)
 
 
+def shrunk_by_hand(row: list[float], size: int) -> list[float]:
+    """Every sample is the mean of its neighbourhood, weighted by a triangle as wide as two of the new samples."""
+    scale = len(row) / size
+    result = []
+    for index in range(size):
+        centre = (index + 0.5) * scale
+        weights = [max(0.0, 1 - abs(place + 0.5 - centre) / scale) for place in range(len(row))]
+        result.append(sum(weight * value for weight, value in zip(weights, row, strict=True)) / sum(weights))
+    return result
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_shrinking_leaves_out_no_token(size: int) -> None:
+    for place in range(16):
+        row = [float(index == place) for index in range(16)]
+        shrunk = resize_maps(torch.tensor(row).expand(1, 4, 16), (4, size))
+        assert shrunk[0, 0].tolist() == pytest.approx(shrunk_by_hand(row, size), abs=1e-6)
+        assert shrunk.sum() > 0
+
+
 def test_the_same_size_returns_the_same_map() -> None:
     values = torch.randn(1, 4, 6)
     assert resize_maps(values, (4, 6)) is values

@@ -81,6 +81,63 @@ def test_bad_input_is_explained(comfyui: Client, build: Callable[[Landscape], No
     assert message.endswith(".") and "\n" not in message and len(message) < 400, message
 
 
+HALF = "\ud83d"  # of an emoji: no log and no file can be written with it
+
+
+def half_in_layers(start: Landscape) -> None:
+    start.graph.add("PreviewImage", images=start.decode(start.sample(start.patch(layers=HALF)[0])[0])[0])
+
+
+def half_in_steps(start: Landscape) -> None:
+    recording = start.sample(start.model, "ConceptAttentionKSampler", concepts=start.encoded[0])[1]
+    heatmaps = start.graph.add("ConceptHeatmaps", recording=recording, steps=HALF)
+    found = start.graph.add("ConceptHeatmapToMask", heatmaps=heatmaps[0])
+    start.graph.add("PreviewImage", images=start.graph.add("MaskToImage", mask=found[0])[0])
+
+
+def half_in_live_preview(start: Landscape) -> None:
+    start.graph.add("PreviewImage", images=start.decode(start.sample(start.patch(live_preview=HALF)[0])[0])[0])
+
+
+def half_in_a_file_name(start: Landscape) -> None:
+    recording = start.sample(start.model, "ConceptAttentionKSampler", concepts=start.encoded[0])[1]
+    start.graph.add("ConceptRecordingSave", recording=recording, filename_prefix=HALF)
+
+
+def half_beside_an_empty_concept(start: Landscape) -> None:
+    start.graph.set(start.encoded, concepts=f"sky,,{HALF * 20_000}")
+    start.recorded()
+
+
+def half_in_a_phrase(start: Landscape) -> None:
+    start.graph.set(start.encoded, concepts=f"sky: {HALF}")
+    start.recorded()
+
+
+HALVES = [
+    half_in_layers,
+    half_in_steps,
+    half_in_live_preview,
+    half_in_a_file_name,
+    half_beside_an_empty_concept,
+    half_in_a_phrase,
+]
+
+
+@pytest.mark.parametrize("build", HALVES, ids=lambda build: build.__name__)
+def test_half_a_character_is_explained_and_the_queue_goes_on(
+    comfyui: Client, build: Callable[[Landscape], None]
+) -> None:
+    start = Landscape()
+    build(start)
+    with pytest.raises(NodeError, match=r"\\ud83d") as caught:
+        comfyui.run(start.graph)
+    assert caught.value.kind.rpartition(".")[2] == "UserError" and len(caught.value.message) < 800
+    sound = Landscape()
+    _, saved = sound.recorded()
+    assert comfyui.recording(comfyui.run(sound.graph), saved).concepts
+
+
 @pytest.mark.parametrize("name", ["../secret.safetensors", "missing.recording.safetensors", "picture.png"])
 def test_a_recording_that_is_not_there_is_refused_before_anything_runs(comfyui: Client, name: str) -> None:
     start = Landscape()

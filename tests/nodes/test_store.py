@@ -64,6 +64,14 @@ def test_files_are_numbered_and_listed_newest_first_after_the_input_folder(
     ]
 
 
+def test_hidden_files_are_not_listed(pack: Pack, recording: Any, folders: Path) -> None:
+    save(pack, recording, "shown")
+    for folder in ("input", "output"):
+        for name in (".recording.safetensors", ".a.recording.safetensors", "._shown_00001_.recording.safetensors"):
+            (folders / folder / name).write_bytes(b"")
+    assert choices(pack) == ["shown_00001_.recording.safetensors [output]"]
+
+
 def test_float16_halves_the_scores(pack: Pack, recording: Any, folders: Path) -> None:
     save(pack, recording, "half", float16=True)
     loaded = pack.run("ConceptRecordingLoad", file="half_00001_.recording.safetensors [output]")[0]
@@ -87,6 +95,21 @@ def test_dates_in_the_prefix_are_filled_in(pack: Pack, recording: Any, folders: 
         ("  ", "has no name"),
         ("folder/", "has no name"),
         ("..", "has no name"),
+        ("a\\..\\..\\outside", "leads out of the output folder"),
+        ("folder\\", "has no name"),
+        (".hidden", "begins with a dot, which hides the file"),
+        ("recordings/.hidden", "begins with a dot"),
+        ("recordings\\.hidden", "begins with a dot"),
+        ("what*?", "has characters that not every system allows"),
+        ("a:b", "has characters that not every system allows"),
+        ("a/line\nbreak/x", "has characters that not every system allows"),
+        ("half \ud83d", r'"half \\ud83d"'),
+        ("byte \udc80", r'"byte \\udc80" has characters'),
+        ("nul", "has the part nul, which Windows keeps for a device"),
+        ("Con.old/x", "has the part Con.old"),
+        ("folder./x", "a folder whose name ends in a dot"),
+        ("x" * 240, "has a part longer than 180 bytes"),
+        ("草" * 61 + "/x", "has a part longer than 180 bytes"),
     ],
 )
 def test_nothing_is_written_outside_of_the_output_folder(
@@ -94,9 +117,17 @@ def test_nothing_is_written_outside_of_the_output_folder(
 ) -> None:
     (folders / "elsewhere").mkdir()
     (folders / "output" / "linked").symlink_to(folders / "elsewhere")
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=words) as caught:
         save(pack, recording, prefix)
+    assert str(caught.value).encode() and "\n" not in str(caught.value)
     assert not list(folders.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("prefix", ["x" * 180, "%year%-%month%-%day%/" + "草" * 60, "a\\b", "./a", "e.g. nul/草 原"])
+def test_unusual_names_are_written_and_listed(pack: Pack, recording: Any, folders: Path, prefix: str) -> None:
+    (saved,) = save(pack, recording, prefix)["recordings"]
+    assert "\\" not in saved["filename"] and (folders / "output" / saved["subfolder"] / saved["filename"]).is_file()
+    assert choices(pack) == [f"{saved['subfolder']}/{saved['filename']} [output]".lstrip("./")]
 
 
 def validate(pack: Pack, name: str) -> Any:

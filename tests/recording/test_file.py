@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import pickle
 import struct
@@ -29,7 +30,7 @@ def make_recording(**changes) -> Recording:
         "mode": "cogvideox",
         "concepts": (
             Concept("草原 🌾", "草原: a\\b, c\nd"),
-            Concept('"quoted"', "été \ud83d"),
+            Concept('"quoted"', "été 🌲"),
             Concept("grass", "grass", "background"),
         ),
         "pad_scores": torch.randn(2, 2, 2, 6, generator=torch.Generator().manual_seed(1)),
@@ -256,6 +257,95 @@ def test_absurd_sizes_that_agree_with_each_other_are_refused(saved, elements):
     refused(saved)
 
 
+@pytest.mark.parametrize("shape", [[2**62, 0], [2**61, 2], [2**62, 2**62, 0], [0, 2**63 - 1], [2**31, 2**31]])
+@pytest.mark.parametrize("name", ["scores", "norms", "pad_scores"])
+def test_shapes_that_torch_cannot_count_are_one_line(saved, name, shape):
+    header, data = parts(saved)
+    first, last = header[name]["data_offsets"]
+    header[name].update(shape=shape, data_offsets=[first, first])
+    for other in ("scores", "norms", "pad_scores"):  # the other tensors' bytes still follow one another
+        begin, end = header[other]["data_offsets"]
+        if begin >= last:
+            header[other]["data_offsets"] = [begin - last + first, end - last + first]
+    write_parts(saved, header, data[:first] + data[last:])
+    refused(saved)
+
+
+HOSTILE = [
+    {"grid": [1, 1, 1], "covered_size": [50_000, 50_000]},
+    {"grid": [1, 1, 1], "image_size": [50_000, 50_000]},
+    {"grid": [1, 1, 1], "image_size": [8, 8], "covered_size": [8, 2048]},  # a mask of 16384 pixels asks for more
+    {"grid": [1, 64, 64], "image_size": [65_536, 65_536]},
+    {"grid": [4, 8, 8], "image_size": [8192, 8192], "frame_counts": [1024] * 4},
+]
+
+
+@pytest.mark.parametrize("claims", HOSTILE, ids=str)
+def test_a_small_file_cannot_ask_for_gigabytes(tmp_path, claims):
+    path = write_claims(tmp_path / "r.safetensors", claims)
+    assert path.stat().st_size < 100_000
+    refused(path, "pixels|covered_size")
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"grid": [1, 8, 8], "image_size": [10_000, 10_000]},  # a photograph, seen by a small model
+        {"grid": [1, 1, 1], "image_size": [8, 8], "covered_size": [16, 16]},  # half a token
+        {"grid": [31, 8, 15], "image_size": [1088, 1920], "frame_counts": [1, *[8] * 30]},
+    ],
+    ids=str,
+)
+def test_large_pictures_and_videos_of_real_models_are_read(tmp_path, claims):
+    recording = load_recording(write_claims(tmp_path / "r.safetensors", claims))
+    assert list(recording.image_size) == claims["image_size"] and list(recording.grid) == claims["grid"]
+
+
+def write_claims(path, claims):
+    """A file whose description claims something of its image, with scores of one step, layer and concept."""
+    tokens = math.prod(claims["grid"])
+    scores, norms = torch.zeros(1, 1, 1, 1, tokens), torch.zeros(1, 1, 1, 1)
+    given = {"pad_scores": None, "pad_count": 0, "covered_size": None, "sigmas": (1.0,), "steps": (0,), "layers": (1,)}
+    small = make_recording(
+        **given, grid=(1, 1, tokens), image_size=(8, 8), scores=scores, norms=norms, concepts=(Concept("a", "a"),)
+    )
+    header, data = parts(save_recording(small, path))
+    description = json.loads(header["__metadata__"]["recording"])
+    header["__metadata__"]["recording"] = json.dumps({**description, **claims})
+    write_parts(path, header, data)
+    return path
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "r.safetensors")
+    refused(tmp_path / "r.safetensors", "it is a pipe, expected a file")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sparse files of POSIX")
+@pytest.mark.parametrize("size", [2**43, 2**62])
+def test_a_file_too_large_to_be_mapped_is_one_line(saved, size):
+    try:
+        os.truncate(saved, size)
+    except OSError:
+        pytest.skip("this file system has no files of this size")
+    refused(saved)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"^Cannot write .*r.safetensors: [^\n]+\. Make room, or choose") as caught:
+            save_recording(make_recording(), tmp_path / "r.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("offsets", [[0, 8], [0, 2**63], [2**64 - 1, 0], [-4, 572], [4, 580], [576, 0], [0]])
 def test_declared_offsets_are_not_believed(saved, offsets):
     header, data = parts(saved)
@@ -387,7 +477,8 @@ def test_a_missing_field_is_refused(saved, name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_size": [10**9, 10**9]}, "at most 1024 pixels per token"),
+        ({"image_size": [10**9, 10**9], "covered_size": [10**9, 10**9]}, "more than 16777216 for each token"),
+        ({"image_size": [9000, 9000], "covered_size": [9000, 9000], "frame_counts": [1024]}, "165888000000 numbers"),
         ({"covered_size": [10**9, 10**9]}, "less than one token"),
         ({"layer_count": 10**15}, "layer_count"),
         ({"pad_count": 10**15}, "pad_count"),

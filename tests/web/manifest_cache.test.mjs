@@ -39,3 +39,13 @@ test("the oldest manifests are dropped when there are many, or when the storage 
   cacheManifest(narrow, "large", { text: "x".repeat(99) }); // not even alone
   assert.equal(cachedManifest(narrow, "large"), undefined);
 });
+
+test("a damaged storage holds nothing, and is written anew", () => {
+  for (const text of ["{", "null", "7", '"a"', "[null, 3]", "{}"]) {
+    const storage = new Storage(1e6);
+    storage.text = text;
+    assert.equal(cachedManifest(storage, "a"), undefined, text);
+    cacheManifest(storage, "a", { run: 1 });
+    assert.deepEqual(cachedManifest(storage, "a"), { run: 1 }, text);
+  }
+});

@@ -77,6 +77,24 @@ test("frames belong to latent frames, and a saved look is limited to the data", 
   assert.equal(begin({}, { picture: 7, frame: 9 }).look.picture, 1);
 });
 
+test("of a damaged look only what can be used is taken", () => {
+  const sound = begin().look;
+  const damaged = [
+    null, 7, "look", [1], { view: "none", opacity: 2, colormap: "constructor", picture: "x", frame: 0.5 },
+    { singleStep: 1, singleLayer: "yes", zoom: null, picture: null, frame: NaN }, { zoom: { scale: 0, x: 0.5, y: 0.5 } },
+    { zoom: { scale: NaN, x: 0.5, y: 0.5 } }, { zoom: 3, opacity: "0.5" }, { zoom: { scale: 4, x: null } }, { other: 1 },
+  ];
+  for (const look of damaged) assert.deepEqual(begin({}, look).look, sound, JSON.stringify(look));
+  const mixed = begin({}, { view: "mask", opacity: -1, zoom: { scale: 2, x: 0.5, y: 0.25 }, frame: -3, singleStep: true });
+  assert.deepEqual(mixed.look, { ...sound, view: "mask", zoom: { scale: 2, x: 0.5, y: 0.25 }, singleStep: true });
+});
+
+test("a widget without a text is reported, or empty", () => {
+  const state = begin({ concepts: null, steps: 1, layers: undefined });
+  assert.deepEqual([state.picked, state.steps, state.layers, state.invalid], [[], [1], [2, 3], ["layers"]]);
+  assert.deepEqual(begin({ concepts: { a: 1 }, steps: [], layers: [3] }).invalid, ["concepts", "steps"]);
+});
+
 test("finished heatmaps have no steps and layers to choose", () => {
   const finished = { ...manifest, kind: "score", steps: [], step_groups: [], layers: [], layer_groups: [], default_layers: [], sigmas: [] };
   const state = states.initialState(finished, choice);

@@ -278,6 +278,7 @@ def test_texts_are_parsed_as_the_nodes_parse_them(tmp_path: Path) -> None:
         "back\\\\slash",
         "天空\nsky",
         "sky: a longer phrase",
+        "sk\u200fy, \u202e天空",
     ]
     found = [[concept_index(concepts, concept.name) for concept in parse_concepts(text)] for text in written]
     fixture = {
@@ -293,6 +294,10 @@ def test_texts_are_parsed_as_the_nodes_parse_them(tmp_path: Path) -> None:
 
 def test_every_change_is_a_new_state(tmp_path: Path) -> None:
     run("state", {}, tmp_path)
+
+
+def test_values_are_copied_as_a_table(tmp_path: Path) -> None:
+    run("settings", {}, tmp_path)
 
 
 def test_manifests_are_cached(tmp_path: Path) -> None:

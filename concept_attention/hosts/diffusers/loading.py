@@ -146,7 +146,8 @@ def _hushed(bars: bool) -> Iterator[None]:
 def _check_device(device: str) -> None:
     """Say that a device cannot be used before gigabytes are read for it."""
     try:
-        torch.empty(0, device=device)
+        if torch.empty(0, device=device).is_meta:
+            raise RuntimeError("it holds shapes and no numbers")
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"Device {device!r} cannot be used: {_reason(error)} Choose auto, cpu, cuda or mps.") from error
 

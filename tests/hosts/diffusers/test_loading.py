@@ -109,6 +109,7 @@ def test_a_missing_part_is_refused(model_copy: Path, name: str) -> None:
         ({"offload": "disk"}, r"^offload 'disk' does not exist\. Choose one of none, model, sequential\.$"),
         ({"device": "gpu"}, r"^Device 'gpu' cannot be used: .* Choose auto, cpu, cuda or mps\.$"),
         ({"device": "cuda:99"}, r"^Device 'cuda:99' cannot be used: .* Choose auto, cpu, cuda or mps\.$"),
+        ({"device": "meta"}, r"^Device 'meta' cannot be used: it holds shapes and no numbers\. Choose auto, cpu"),
         ({"device": ""}, r"^Device '' cannot be used: .* Choose auto, cpu, cuda or mps\.$"),
     ],
 )

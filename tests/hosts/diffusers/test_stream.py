@@ -215,6 +215,33 @@ def test_an_interrupted_evaluation_does_not_leak_into_the_next(model: Any, input
         assert torch.equal(first[1], second[1])
 
 
+def test_an_interrupted_evaluation_is_forgotten_before_the_next(
+    model: Any, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, made, gone = adapter_for(model), [], []
+    update = adapter.update_concepts
+
+    def updating(*args: Any) -> Tensor:
+        concept = update(*args)
+        made.append(weakref.ref(concept))
+        return concept
+
+    def on_layer(layer: int, image: Tensor, concept: Tensor) -> None:
+        if layer == 1:
+            raise RuntimeError
+
+    def wanted() -> bool:
+        gone.append([one() is None for one in made])
+        return len(gone) == 1
+
+    monkeypatch.setattr(adapter, "update_concepts", updating)
+    with ConceptStream(model, concepts(), on_layer, 2, wanted=wanted):
+        with pytest.raises(RuntimeError):
+            evaluate(model, inputs)
+        evaluate(model, inputs)
+    assert gone == [[], [True]]
+
+
 @pytest.mark.parametrize("stop", [False, True])
 def test_no_tensor_of_the_model_outlives_the_evaluation(model: Any, inputs: dict[str, Any], stop: bool) -> None:
     alive: list[Any] = []

@@ -7,7 +7,13 @@ const MOST = 30; // manifests; a few kilobytes each
 
 /** @param {Storage} storage @returns {[string, Manifest][]} the oldest first */
 function entries(storage) {
-  return JSON.parse(storage.getItem(NAME) ?? "[]");
+  try {
+    const found = JSON.parse(storage.getItem(NAME) ?? "[]");
+    return Array.isArray(found) ? found.filter((entry) => Array.isArray(entry) && entry.length === 2) : [];
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return []; // damaged: the next run writes it anew
+  }
 }
 
 /** @param {Storage} storage @param {string} key @returns {Manifest | undefined} */

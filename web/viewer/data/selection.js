@@ -3,6 +3,7 @@
 
 /** @import {Concept, Manifest} from "./types.js" */
 
+const REORDERING = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g; // marks of writing direction
 const RANGE = /^\s*(-?\d{1,9})\s*(?:-\s*(-?\d{1,9})\s*)?$/;
 
 /**
@@ -91,7 +92,8 @@ function isEqual(a, b) {
 
 /** @param {string} name @returns {string} the same for names that the server takes for equal */
 function normalize(name) {
-  return name.normalize("NFC").split(/\s+/).filter(Boolean).join(" ").toLowerCase().normalize("NFC");
+  const visible = name.normalize("NFC").replace(REORDERING, "");
+  return visible.split(/\s+/).filter(Boolean).join(" ").toLowerCase().normalize("NFC");
 }
 
 /**

@@ -27,6 +27,11 @@ export function settingsOf({ manifest, choice, picked, steps, layers, look, pixe
  */
 export function tabulate({ manifest, pixel }, values) {
   const place = pixel ? `x ${pixel.x}, y ${pixel.y}` : "mean";
-  const lines = manifest.concepts.map(({ name }, index) => `${name}\t${values[index].toFixed(6)}`);
+  const lines = manifest.concepts.map(({ name }, index) => `${asText(name)}\t${values[index].toFixed(6)}`);
   return [`${manifest.kind}\t${place}`, ...lines].join("\n");
+}
+
+/** A name that a spreadsheet takes for a text, never for a formula. @param {string} name */
+function asText(name) {
+  return /^\s*[=+\-@]/.test(name) ? `'${name}` : name;
 }

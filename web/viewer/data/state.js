@@ -1,6 +1,7 @@
 // The state of the viewer. Every change is a pure function from one state to the next.
 
 import { clamp } from "./geometry.js";
+import { COLORMAPS } from "./palettes.js";
 import {
   defaultLayers,
   formatLayers,
@@ -11,7 +12,7 @@ import {
   parseSteps,
 } from "./selection.js";
 
-/** @import {Choice, Look, Manifest, Pixel} from "./types.js" */
+/** @import {Choice, Look, Manifest, Pixel, View} from "./types.js" */
 
 /** @typedef {"concepts" | "steps" | "layers"} SelectionName */
 
@@ -41,6 +42,40 @@ const DEFAULT_LOOK = {
   zoom: { scale: 1, x: 0.5, y: 0.5 },
 };
 const MAX_ZOOM = 32;
+/** @type {View[]} */
+const VIEWS = ["overlay", "sides", "segmentation", "mask"];
+
+/** @param {unknown} value @param {number} low @param {number} high */
+function lies(value, low, high) {
+  return typeof value === "number" && value >= low && value <= high;
+}
+
+/** @type {Record<keyof Look, (value: any) => boolean>} Whether a saved value can be used. */
+const USABLE = {
+  view: (value) => VIEWS.includes(value),
+  opacity: (value) => lies(value, 0, 1),
+  colormap: (value) => typeof value === "string" && Object.hasOwn(COLORMAPS, value),
+  picture: Number.isInteger,
+  frame: Number.isInteger,
+  singleStep: (value) => typeof value === "boolean",
+  singleLayer: (value) => typeof value === "boolean",
+  zoom: (value) => lies(value?.scale, 1, MAX_ZOOM) && lies(value.x, 0, 1) && lies(value.y, 0, 1),
+};
+
+/**
+ * What can be used of a look in a workflow, which people and other programs edit too.
+ * @param {unknown} saved
+ * @returns {Partial<Look>}
+ */
+function usableLook(saved) {
+  const entries = Object.entries(/** @type {Partial<Look>} */ (saved ?? {}));
+  return Object.fromEntries(entries.filter(([name, value]) => USABLE[/** @type {keyof Look} */ (name)]?.(value)));
+}
+
+/** The text of a widget, whatever a workflow put into it. @param {unknown} value */
+function textOf(value) {
+  return typeof value === "string" ? value : String(value ?? "");
+}
 
 /**
  * @param {Manifest} manifest
@@ -64,16 +99,16 @@ export function initialState(manifest, choice, look = {}) {
     pixel: null,
     hovered: null,
   };
-  return withLook(withChoice(state, choice), look);
+  return withLook(withChoice(state, choice), usableLook(look));
 }
 
 /** @param {State} state @param {Partial<Choice>} part @returns {State} */
 export function withChoice(state, part) {
   const choice = { ...state.choice, ...part };
   const { manifest } = state;
-  const picked = parseNames(choice.concepts, manifest.concepts);
-  const steps = parseSteps(choice.steps, manifest);
-  const layers = parseLayers(choice.layers, manifest);
+  const picked = parseNames(textOf(choice.concepts), manifest.concepts);
+  const steps = parseSteps(textOf(choice.steps), manifest);
+  const layers = parseLayers(textOf(choice.layers), manifest);
   const parsed = Object.entries({ concepts: picked, steps, layers });
   return {
     ...state,

@@ -35,7 +35,7 @@
  * @property {[number, number, number]} grid  image tokens [T, H, W]
  * @property {[number, number]} visible  share (0-1] of the grid's height and width that lies in the image
  * @property {[number, number]} image_size  [height, width]
- * @property {string | boolean} reduced  whether the server averaged steps or layers
+ * @property {boolean} reduced  whether the server averaged steps or layers
  * @property {ImageRef[]} pictures
  *
  * Values of the node's widgets; `layers` and `steps` as text.
