@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .drawing.overlay import overlay_grid as overlay_grid
     from .drawing.overlay import overlay_segmentation as overlay_segmentation
     from .errors import UserError as UserError
+    from .evaluation.metrics import ConfusionMatrix as ConfusionMatrix
+    from .evaluation.metrics import average_precision as average_precision
     from .heatmaps.guided import sharpen_heatmaps as sharpen_heatmaps
     from .heatmaps.heatmaps import Heatmaps as Heatmaps
     from .heatmaps.heatmaps import make_heatmaps as make_heatmaps
@@ -34,9 +36,11 @@ _HOMES = {
     "ConceptAttentionFlux2Pipeline": ".hosts.diffusers.authors.flux2",
     "ConceptAttentionFluxPipeline": ".hosts.diffusers.authors.flux",
     "ConceptAttentionSD3Pipeline": ".hosts.diffusers.authors.sd3",
+    "ConfusionMatrix": ".evaluation.metrics",
     "Heatmaps": ".heatmaps.heatmaps",
     "Recording": ".recording.recording",
     "UserError": ".errors",
+    "average_precision": ".evaluation.metrics",
     "layer_step_figure": ".drawing.figures",
     "load_recording": ".recording.file",
     "make_heatmaps": ".heatmaps.heatmaps",

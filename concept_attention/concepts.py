@@ -119,6 +119,16 @@ def slugs(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(result.values())
 
 
+def shorten_names(concepts: Sequence[Concept], most: int = 5) -> str:
+    """The names of the first concepts, and how many more there are.
+
+    >>> shorten_names(parse_concepts("sky, house, tree"), most=2)
+    'sky, house and 1 more'
+    """
+    more = f" and {len(concepts) - most} more" if len(concepts) > most else ""
+    return ", ".join(concept.name for concept in concepts[:most]) + more
+
+
 def is_reserved(name: str) -> bool:
     """Whether Windows takes a file of this name, with any suffix, for a device."""
     return name.partition(".")[0].strip().casefold() in _RESERVED

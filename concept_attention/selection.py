@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from .errors import UserError
 
@@ -11,11 +13,11 @@ _LAYER_EXAMPLES = "auto, all, 15-18 or 3,7,9-11"
 _RANGE = re.compile(r"\s*(-?\d{1,9})\s*(?:-\s*(-?\d{1,9})\s*)?")
 
 
-def parse_layers(text: str | Sequence[int], count: int, default: Sequence[int]) -> tuple[int, ...]:
+def parse_layers(text: str | int | Sequence[int], count: int, default: Sequence[int]) -> tuple[int, ...]:
     """Parse the layers that a user wrote.
 
     Args:
-        text: `auto`, `all`, numbers and inclusive ranges such as `15-18` or `3,7,9-11`, or the indices.
+        text: `auto`, `all`, numbers and inclusive ranges such as `15-18` or `3,7,9-11`, or the index or indices.
         count: joint blocks the model has.
         default: what `auto` means.
 
@@ -57,12 +59,12 @@ def usual_layers(kept: Sequence[int], default: Sequence[int]) -> tuple[int, ...]
     return tuple(layer for layer in default if layer in kept) or tuple(kept)
 
 
-def parse_steps(text: str | Sequence[int], count: int) -> tuple[int, ...]:
+def parse_steps(text: str | int | Sequence[int], count: int) -> tuple[int, ...]:
     """Parse the steps that a user wrote.
 
     Args:
-        text: `all`, numbers and inclusive ranges such as `3-7` or `0,2`, or the indices. Negative numbers
-            count from the end: `-1` is the last step.
+        text: `all`, numbers and inclusive ranges such as `3-7` or `0,2`, or the index or indices. Negative
+            numbers count from the end: `-1` is the last step.
         count: steps there are.
 
     Returns:
@@ -86,10 +88,11 @@ def parse_steps(text: str | Sequence[int], count: int) -> tuple[int, ...]:
     return _expand(((first % count, last % count) for first, last in ranges), "steps")
 
 
-def _ranges(text: str | Sequence[int], count: int, what: str, examples: str) -> list[tuple[int, int]]:
+def _ranges(text: str | int | Sequence[int], count: int, what: str, examples: str) -> list[tuple[int, int]]:
     """(first, last) of every range, as written; nothing is expanded before its ends are checked."""
     if not isinstance(text, str):
-        ranges = [(int(index), int(index)) for index in text]
+        indices = [_index(one, what, examples) for one in _several(text)]
+        ranges = [(index, index) for index in indices]
     elif text.strip().casefold() == "all":
         ranges = [(0, count - 1)]
     else:
@@ -100,6 +103,18 @@ def _ranges(text: str | Sequence[int], count: int, what: str, examples: str) -> 
     if not ranges:
         raise UserError(f"`{what}` selects nothing. Write {examples}.")
     return ranges
+
+
+def _several(given: Any) -> Iterable[Any]:
+    """What is given, to go through; an array of no dimension is one number, though it looks like several."""
+    return given if isinstance(given, Iterable) and getattr(given, "ndim", 1) > 0 else [given]
+
+
+def _index(given: Any, what: str, examples: str) -> int:
+    try:
+        return int(given) if isinstance(given, str) else operator.index(given)
+    except (TypeError, ValueError):
+        raise UserError(f"`{what}` are whole numbers, got {given!r}. Write {examples}, or give indices.") from None
 
 
 def _check_order(ranges: Iterable[tuple[int, int]], what: str) -> None:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from concept_attention.errors import UserError
@@ -15,6 +16,11 @@ from concept_attention.selection import parse_layers, parse_steps
         (" 11 , 9 - 10,9", (9, 10, 11)),
         ("0", (0,)),
         ([18, 3, 3], (3, 18)),
+        (3, (3,)),
+        (np.int64(3), (3,)),
+        (np.array([3, 1]), (1, 3)),
+        (np.array(3), (3,)),
+        (["3", "1"], (1, 3)),
         (range(2), (0, 1)),
     ],
 )
@@ -32,6 +38,8 @@ def test_layers_are_ascending_and_unique(text, expected):
         ("-3--1", (5, 6, 7)),
         ("6--1,0", (0, 6, 7)),
         ([-1, 0], (0, 7)),
+        (-1, (7,)),
+        (2, (2,)),
     ],
 )
 def test_steps_may_count_from_the_end(text, expected):
@@ -61,6 +69,14 @@ def test_what_selects_nothing_is_an_error_that_shows_how_to_write_it(text):
         parse_layers(text, 19, (18,))
     with pytest.raises(UserError, match="`steps`.*3-7"):
         parse_steps(text, 8)
+
+
+@pytest.mark.parametrize("given", [None, 1.5, [1.5], [None], ["a"], [[1, 2]], {"a": 1}, object()])
+def test_what_is_no_number_is_an_error_that_shows_how_to_write_it(given):
+    with pytest.raises(UserError, match="`layers` are whole numbers, got .*15-18"):
+        parse_layers(given, 19, (18,))
+    with pytest.raises(UserError, match="`steps` are whole numbers, got .*3-7"):
+        parse_steps(given, 8)
 
 
 def test_a_range_that_runs_backwards_is_an_error():

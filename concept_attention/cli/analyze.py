@@ -9,10 +9,10 @@ from ..hosts.diffusers.analysis import analyze
 from ..hosts.diffusers.loading import DTYPES, defaults_for
 from ..images import load_frames, to_pil
 from .folder import prepared_folder
-from .model import describe, load, model_facts, model_note
+from .model import describe, load, model_facts
 from .options import check_options, heatmap_options
 from .output import print_report, write_results
-from .progress import Clock, print_stage, progress_bar
+from .progress import Clock, progress_bar
 
 
 def run(arguments: Namespace) -> None:
@@ -50,7 +50,6 @@ def run(arguments: Namespace) -> None:
                 **settings,
             )
         clock.lap("analyze")
-        print_stage("Writing", arguments.quiet)
         _, rows, columns = recording.grid
         facts = {
             "command": "analyze",
@@ -68,7 +67,7 @@ def run(arguments: Namespace) -> None:
         }
         sources = [arguments.image]
         rate = defaults.frame_rate
-        results = write_results(folder, images, recording, options, facts, clock, sources, rate)
+        results = write_results(folder, images, recording, options, facts, clock, sources, rate, arguments.quiet)
     seconds = clock.seconds["analyze"]
     title = f"Analyzed {arguments.image} with {arguments.model} in {seconds:.1f} s (noise {arguments.noise:g})."
-    print_report(results, title, arguments.json, model_note(pipeline))
+    print_report(results, title, arguments.json)

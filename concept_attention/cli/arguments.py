@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib import metadata
 from typing import NoReturn
 
 from ..choices import KEEPS, MODE_NAMES
@@ -48,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Show where a diffusion transformer places each concept, and make masks from that.",
         epilog="`concept-attention COMMAND --help` describes the arguments of a command.",
     )
+    parser.add_argument("--version", action="version", version=f"concept-attention {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_generate(commands)
     _add_analyze(commands)
@@ -122,7 +124,7 @@ def _add_heatmaps(commands: argparse._SubParsersAction) -> None:
         "RECORDING --out DIR",
         "make heatmaps and masks with other settings from a recording, without the model",
     )
-    recording_help = "recording.safetensors from `generate` or `analyze`"
+    recording_help = "recording.safetensors from `generate` or `analyze`, or the folder it is in"
     parser.add_argument("recording", metavar="RECORDING", type=values.path, help=recording_help)
     image_help = "the recorded image or video (default: image.png or video.gif in the recording's folder)"
     parser.add_argument("--image", type=values.path, help=image_help)
@@ -156,6 +158,13 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--json", type=values.path, metavar="FILE", help="also write the metrics and settings to FILE")
     groups.add_model(parser)
     parser.add_argument("--quiet", action="store_true", help=groups.QUIET_HELP)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("concept-attention")
+    except metadata.PackageNotFoundError:
+        return "(of a checkout that is not installed)"
 
 
 def _add_command(

@@ -16,7 +16,7 @@ from ..selection import parse_layers
 from ..tiny.evaluation.agreement import Evaluation
 from ..tiny.evaluation.landscapes import MOST_SCENES, evaluate_landscapes
 from .folder import prepared_folder
-from .model import describe, load, model_facts, model_note
+from .model import describe, load, model_facts
 from .progress import Clock, progress_bar
 
 
@@ -58,7 +58,6 @@ def run(arguments: Namespace) -> None:
             "frames": evaluation.frames,
             **model_facts(arguments, pipeline),
             "seconds": clock.seconds["evaluate"],
-            "note": model_note(pipeline),
         }
         if path is not None:
             write_json(report, path)

@@ -8,10 +8,10 @@ from ..hosts.diffusers.generation import generate
 from ..hosts.diffusers.loading import DTYPES, defaults_for
 from ..images import from_pil
 from .folder import prepared_folder
-from .model import describe, load, model_facts, model_note
+from .model import describe, load, model_facts
 from .options import check_options, heatmap_options
 from .output import print_report, write_results
-from .progress import Clock, print_stage, progress_bar
+from .progress import Clock, progress_bar
 
 
 def run(arguments: Namespace) -> None:
@@ -48,7 +48,6 @@ def run(arguments: Namespace) -> None:
                 **settings,
             )
         clock.lap("generate")
-        print_stage("Writing", arguments.quiet)
         facts = {
             "command": "generate",
             "prompt": arguments.prompt,
@@ -58,7 +57,8 @@ def run(arguments: Namespace) -> None:
         }
         images = [from_pil(image) for image in (result.videos or [result.images[:1]])[0]]
         rate = defaults.frame_rate
-        results = write_results(folder, images, result.recording, options, facts, clock, frame_rate=rate)
+        quiet = arguments.quiet
+        results = write_results(folder, images, result.recording, options, facts, clock, frame_rate=rate, quiet=quiet)
     seconds = clock.seconds["generate"]
     title = f'Generated "{arguments.prompt}" with {arguments.model} in {seconds:.1f} s (seed {arguments.seed}).'
-    print_report(results, title, arguments.json, model_note(pipeline))
+    print_report(results, title, arguments.json)

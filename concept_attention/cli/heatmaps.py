@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..embedded import EMBEDDED, TAUGHT
 from ..errors import UserError
 from ..images import frame_times, load_frames, load_image
 from ..recording.file import load_recording
@@ -22,9 +23,10 @@ def run(arguments: Namespace) -> None:
     """Run the command; raises `UserError` for arguments that cannot be used."""
     options = replace(heatmap_options(arguments), mode=arguments.mode)
     clock = Clock()
-    recording = load_recording(arguments.recording)
+    file = _recording_file(arguments.recording)
+    recording = load_recording(file)
     name = VIDEO_FILES["video"] if recording.video else FILES["image"]
-    path = arguments.image or arguments.recording.parent / name
+    path = arguments.image or file.parent / name
     images = _load_images(path, recording)
     rate = 1 / min(frame_times(path)) if recording.video and path.is_file() else FRAME_RATE
     # Errors should come before the folder is created.
@@ -33,15 +35,28 @@ def run(arguments: Namespace) -> None:
     with prepared_folder(arguments.out) as folder:
         facts = {
             "command": "heatmaps",
-            "recording": str(arguments.recording),
+            "recording": str(file),
             "picture": str(path),
             **{name: recording.metadata.get(name, "") for name in ("prompt", "seed", "model")},
             "versions": recording.metadata.get("versions", ""),
+            "note": TAUGHT if recording.metadata.get("model") in EMBEDDED else "",
             "settings": options.as_dict(),
         }
-        sources = [path, arguments.recording]
-        results = write_results(folder, images, recording, options, facts, clock, sources, rate)
-    print_report(results, f"Read {arguments.recording}.", arguments.json)
+        sources = [path, file]
+        results = write_results(folder, images, recording, options, facts, clock, sources, rate, arguments.quiet)
+    print_report(results, f"Read {file}.", arguments.json)
+
+
+def _recording_file(path: Path) -> Path:
+    """The recording, which may be given by the folder it is in."""
+    if not path.is_dir():
+        return path
+    file = path / FILES["recording"]
+    if not file.exists():
+        raise UserError(
+            f"{path} has no {file.name}. Give a recording, or a folder that `generate` or `analyze` has written."
+        )
+    return file
 
 
 def _load_images(path: Path, recording: Recording) -> list[Tensor]:

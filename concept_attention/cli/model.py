@@ -12,11 +12,16 @@ from ..hosts.diffusers.loading import load_pipeline
 from ..hosts.diffusers.pipelines.request import is_tiny
 from ..hosts.diffusers.recorder import HOST
 from ..hosts.diffusers.registry import adapter_for
+from .progress import shows_progress
 
 
 def load(arguments: Namespace) -> Any:
-    """Load the pipeline of `--model`, `--device`, `--dtype` and `--offload`, with its own progress bars off."""
-    pipeline = load_pipeline(arguments.model, arguments.device, arguments.dtype, arguments.offload)
+    """Load the pipeline of `--model`, `--device`, `--dtype` and `--offload`, with its own progress bars off.
+
+    Those of a download are shown, like all progress, on terminals and unless it should be quiet.
+    """
+    quiet = not shows_progress(arguments.quiet)
+    pipeline = load_pipeline(arguments.model, arguments.device, arguments.dtype, arguments.offload, quiet)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -27,16 +32,12 @@ def describe(pipeline: Any) -> Architecture:
 
 
 def model_facts(arguments: Namespace, pipeline: Any) -> dict[str, Any]:
-    """The model's part of a summary, ready for JSON."""
+    """The model's part of a summary, ready for JSON; its note is a caution about this model's maps, or ""."""
     return {
         "model": arguments.model,
         "device": str(pipeline._execution_device),
         "dtype": str(pipeline.transformer.dtype).removeprefix("torch."),
         "offload": arguments.offload,
         "versions": versions(*HOST),
+        "note": TAUGHT if is_tiny(pipeline) else "",
     }
-
-
-def model_note(pipeline: Any) -> str:
-    """A caution to print with this model's maps, or ""."""
-    return TAUGHT if is_tiny(pipeline) else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ..recording.file import save_recording
 from ..recording.recording import Recording
 from ..selection import parse_steps
 from .options import HeatmapOptions
-from .progress import Clock
+from .progress import Clock, progress_bar
 
 SUMMARY = "summary.json"
 FRAME_RATE = 8.0  # frames per second of a video whose rate is unknown
@@ -67,6 +67,7 @@ def write_results(
     clock: Clock,
     sources: Collection[Path] = (),
     frame_rate: float = FRAME_RATE,
+    quiet: bool = False,
 ) -> Results:
     """Write all files; the summary, which describes the others, comes last.
 
@@ -80,21 +81,25 @@ def write_results(
         clock: durations, for the summary.
         sources: files that the run has read; they are never overwritten or removed.
         frame_rate: frames per second of a video.
+        quiet: without a progress bar.
     """
     shares = options.heatmaps(recording, "share")
     drawn = shares if options.kind == "share" else options.heatmaps(recording, options.kind)
     earlier = _earlier_files(folder)
     (folder / SUMMARY).unlink(missing_ok=True)  # outdated as soon as a file is replaced
 
-    full = shares.resized()  # only once: slow for large images
     names = VIDEO_FILES if recording.video else FILES
-    files = _write_concepts(folder, full, drawn, options, frame_rate)
-    _write_overlays(folder, images, full, drawn, options, names, frame_rate)
-    image_name = names["video" if recording.video else "image"]
-    if not _is_among(folder / image_name, sources):
-        _save(images, folder / image_name, frame_rate)
-    if not _is_among(folder / names["recording"], sources):
-        save_recording(recording, folder / names["recording"])
+    count = 2 * len(shares.concepts) + len(names) - 1  # all but the recording
+    with progress_bar("Writing", "file", count, quiet) as on_file:
+        save = _Saver(frame_rate, on_file)
+        full = shares.resized()  # only once: slow for large images
+        files = _write_concepts(folder, full, drawn, options, save)
+        _write_overlays(folder, images, full, drawn, options, names, save)
+        image_name = names["video" if recording.video else "image"]
+        if not _is_among(folder / image_name, sources):
+            save(images, folder / image_name)
+        if not _is_among(folder / names["recording"], sources):
+            save_recording(recording, folder / names["recording"])
     written = {*names.values(), *(name for pair in files for name in pair.values())}
     for name in earlier - written:
         if not _is_among(folder / name, sources):
@@ -112,14 +117,13 @@ def write_results(
     return Results(folder, summary, summary_text(statistics))
 
 
-def print_report(results: Results, title: str, as_json: bool, note: str = "") -> None:
-    """Print the concepts' statistics and the written files on stdout.
+def print_report(results: Results, title: str, as_json: bool) -> None:
+    """Print the concepts' statistics, the written files and the summary's note on stdout.
 
     Args:
         results: to report.
         title: first line.
         as_json: print the summary instead.
-        note: last paragraph, if any.
     """
     if as_json:
         print(json.dumps(results.summary, indent=2))  # ASCII only: safe for every pipe and terminal
@@ -139,6 +143,7 @@ def print_report(results: Results, title: str, as_json: bool, note: str = "") ->
     width = max(len(name) for name, _ in files)
     lines = [title, "", results.table, "", f"Wrote to {results.folder}:"]
     lines += [f"  {name:<{width}}  {meaning}" for name, meaning in files]
+    note = results.summary["note"]
     print("\n".join([*lines, "", textwrap.fill(note, 100)] if note else lines))
 
 
@@ -149,19 +154,19 @@ def _write_overlays(
     drawn: Heatmaps,
     options: HeatmapOptions,
     names: Mapping[str, str],
-    frame_rate: float,
+    save: _Saver,
 ) -> None:
     """Write the heatmaps over the image, side by side, and the segmentation; for a video, of every frame."""
     frames = list(zip(images, shares.frames, strict=True))
     opacity, colormap = options.opacity, options.colormap
     overlays = (overlay_grid(image, drawn, frame=t, colormap=colormap, opacity=opacity) for image, t in frames)
-    _save(overlays, folder / names["overlay"], frame_rate)
+    save(overlays, folder / names["overlay"])
     segmentations = (overlay_segmentation(image, shares, frame=t, opacity=opacity) for image, t in frames)
-    _save(segmentations, folder / names["segmentation"], frame_rate)
+    save(segmentations, folder / names["segmentation"])
 
 
 def _write_concepts(
-    folder: Path, shares: Heatmaps, drawn: Heatmaps, options: HeatmapOptions, frame_rate: float
+    folder: Path, shares: Heatmaps, drawn: Heatmaps, options: HeatmapOptions, save: _Saver
 ) -> list[dict[str, str]]:
     """Write heatmap and mask of every concept, from shares at the image's size; return the file names."""
     drawn = shares if drawn.kind == "share" else drawn
@@ -175,19 +180,27 @@ def _write_concepts(
         mask = options.mask_of(shares, concept.name)
         if not shares.video:
             heatmap, mask = heatmap[None], mask[None]
-        colours = [colorize(plane, options.colormap, low, high) for plane in heatmap]
-        _save([colours[t] for t in shares.frames], folder / pair["heatmap"], frame_rate)
-        _save([mask[t] for t in shares.frames], folder / pair["mask"], frame_rate)
+        colours = (colorize(heatmap[t], options.colormap, low, high) for t in shares.frames)
+        save(colours, folder / pair["heatmap"])
+        save((mask[t] for t in shares.frames), folder / pair["mask"])
     return files
 
 
-def _save(images: Iterable[Tensor], path: Path, frame_rate: float) -> None:
-    """Write an animation if the path's suffix is `.gif`, else one image."""
-    converted = [to_pil(image) for image in images]
-    if path.suffix == ".gif":
-        save_animation(converted, path, frame_rate)
-    else:
-        save_image(converted[0], path)
+class _Saver:
+    """Writes an animation if the path's suffix is `.gif`, else one image, and tells how many files there are so far."""
+
+    def __init__(self, frame_rate: float, on_file: Callable[[int, int], None]) -> None:
+        self._frame_rate, self._on_file = frame_rate, on_file
+        self._done = 0
+
+    def __call__(self, images: Iterable[Tensor], path: Path) -> None:
+        converted = [to_pil(image) for image in images]
+        if path.suffix == ".gif":
+            save_animation(converted, path, self._frame_rate)
+        else:
+            save_image(converted[0], path)
+        self._done += 1
+        self._on_file(self._done, self._done)
 
 
 def _describe(recording: Recording, options: HeatmapOptions) -> dict[str, Any]:

@@ -8,9 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
+def shows_progress(quiet: bool) -> bool:
+    """Whether progress is shown."""
+    return not quiet and sys.stderr.isatty()
+
+
 def print_stage(text: str, quiet: bool) -> None:
     """Print a line that names the stage that begins now."""
-    if not quiet and sys.stderr.isatty():
+    if shows_progress(quiet):
         print(text, file=sys.stderr, flush=True)
 
 
@@ -19,7 +24,7 @@ def progress_bar(title: str, unit: str, total: int, quiet: bool) -> Iterator[Cal
     """Show a progress bar until the block ends; yields the callback (done, total) that updates it."""
     from tqdm import tqdm
 
-    hidden = quiet or not sys.stderr.isatty()
+    hidden = not shows_progress(quiet)
     with tqdm(desc=title, unit=f" {unit}", total=total, disable=hidden, leave=False) as bar:
 
         def update(done: int, total: int) -> None:

@@ -21,6 +21,9 @@ _FURTHER = """
 """
 
 
+_ROWS = 256  # coloured at a time, in float64: of a large image, all would take many times the memory of the result
+
+
 def colorize(values: Tensor, colormap: str = "viridis", vmin: float = 0.0, vmax: float = 1.0) -> Tensor:
     """Draw a map in colour.
 
@@ -52,9 +55,12 @@ def colorize(values: Tensor, colormap: str = "viridis", vmin: float = 0.0, vmax:
     if not vmin <= vmax:
         raise ValueError(f"vmin must not exceed vmax, got vmin {vmin:g} and vmax {vmax:g}.")
     check_colormap(colormap)
-    scaled = (values - vmin) / (vmax - vmin) if vmax > vmin else torch.zeros_like(values)
-    rgba = matplotlib.colormaps[colormap](scaled.clamp(0, 1).numpy())
-    return torch.from_numpy(rgba[..., :3].astype(np.float32))
+    coloured = torch.empty(*values.shape, 3)
+    for rows, part in zip(coloured.split(_ROWS), values.split(_ROWS), strict=True):
+        scaled = (part - vmin) / (vmax - vmin) if vmax > vmin else torch.zeros_like(part)
+        rgba = matplotlib.colormaps[colormap](scaled.clamp(0, 1).numpy())
+        rows.copy_(torch.from_numpy(rgba[..., :3].astype(np.float32)))
+    return coloured
 
 
 def check_colormap(colormap: str) -> None:

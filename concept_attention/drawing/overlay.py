@@ -189,9 +189,10 @@ def overlay_segmentation(
 
 
 def _blend(image: Tensor, colours: Tensor, opacity: float) -> Tensor:
+    """The image under the colours, which are used up: of a large image, every copy counts."""
     if not 0 <= opacity <= 1:
         raise UserError(f"Opacity is 0 (only the image) to 1 (only the colours), got {opacity:g}.")
-    return image * (1 - opacity) + colours * opacity
+    return colours.mul_(opacity).add_(image * (1 - opacity))
 
 
 def _value_range(heatmaps: Heatmaps, index: int, maps: Tensor) -> tuple[float, float]:

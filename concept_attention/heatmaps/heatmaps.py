@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from ..choices import KINDS, Kind, check_choice
-from ..concepts import Concept, concept_index
+from ..concepts import Concept, concept_index, shorten_names
 from ..errors import UserError
 from ..recording.recording import Recording
 from ..recording.shares import check_mean_suffices, share_rule
@@ -46,6 +48,18 @@ class Heatmaps:
     image_size: tuple[int, int]
     covered_size: tuple[int, int] | None = None
     frame_counts: tuple[int, ...] | None = None
+
+    def __repr__(self) -> str:
+        shape, (height, width) = tuple(self.values.shape), self.image_size
+        what = "video" if self.video else "image"
+        return f"<Heatmaps of {shorten_names(self.concepts)}: {self.kind}, values {shape}, {what} {width} x {height}>"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The values, so that `np.asarray(heatmaps)` is the array; it shares their memory."""
+        values = self.values.numpy()
+        if copy is False and dtype not in (None, values.dtype):
+            raise ValueError(f"Heatmaps are float32; {dtype} needs a copy. Leave out copy=False.")
+        return values.astype(values.dtype if dtype is None else dtype, copy=bool(copy))
 
     def __post_init__(self) -> None:
         values = self.values.detach()
@@ -111,8 +125,8 @@ class Heatmaps:
 
 def make_heatmaps(
     recording: Recording,
-    layers: str | Sequence[int] = "auto",
-    steps: str | Sequence[int] = "all",
+    layers: str | int | Sequence[int] = "auto",
+    steps: str | int | Sequence[int] = "all",
     mode: str = "auto",
     temperature: float | None = None,
     kind: Kind = "share",
@@ -121,9 +135,9 @@ def make_heatmaps(
 
     Args:
         recording: what one sampling run recorded.
-        layers: joint block indices of the model, e.g. "15-18" or [3, 7], each of which must have been kept.
+        layers: joint block indices of the model, e.g. "15-18", 2 or [3, 7], each of which must have been kept.
             "all" is all that were kept; "auto" the architecture's choice as far as it was kept, else all.
-        steps: positions among the recorded steps, e.g. "3-7", "-1"; "all" means all of them.
+        steps: positions among the recorded steps, e.g. "3-7", -1; "all" means all of them.
         mode: a key of `MODES`; "auto" is the mode the recording was made for.
         temperature: divides scores before the softmax over concepts, 1e-6 to 1e9; None is the mode's own.
         kind: `share`; `score`, the mean of the mode's scores; or `stretched`, the shares of an image
@@ -150,7 +164,7 @@ def make_heatmaps(
     """
     check_choice("Kind of heatmap", kind, KINDS)
     rule = share_rule(recording, mode, temperature)
-    some_steps = isinstance(steps, str) and steps.strip().casefold() != "all"
+    some_steps = isinstance(steps, (str, int)) and str(steps).strip().casefold() != "all"
     lacks_scores = recording.averaged == "share" and kind == "score"
     check_mean_suffices(recording, {f"steps {steps}": some_steps, f"kind {kind}": lacks_scores})
     kept = [recording.layers.index(layer) for layer in select_layers(recording, layers)]
@@ -172,7 +186,7 @@ def make_heatmaps(
     )
 
 
-def select_layers(recording: Recording, layers: str | Sequence[int]) -> tuple[int, ...]:
+def select_layers(recording: Recording, layers: str | int | Sequence[int]) -> tuple[int, ...]:
     """The model's layers that `layers` selects in `make_heatmaps`; a UserError names one that was not kept."""
     kept = recording.layers
     usual = usual_layers(kept, recording.default_layers)

@@ -65,7 +65,7 @@ class Collector:
     """
 
     def __init__(
-        self, encoded: EncodedConcepts, architecture: Architecture, layers: str | Sequence[int], mode: str
+        self, encoded: EncodedConcepts, architecture: Architecture, layers: str | int | Sequence[int], mode: str
     ) -> None:
         self.architecture = architecture
         self.layers = parse_layers(layers, architecture.joint_blocks, architecture.default_layers)

@@ -11,18 +11,24 @@ from ..errors import printable
 logger = logging.getLogger("concept_attention")
 
 
-def known_words(tokenizer: Any, limit: int = 100) -> str:
-    """A sentence that lists the vocabulary; if it has more than `limit` tokens, other advice."""
+def known_words(tokenizer: Any, text: str, limit: int = 100) -> str:
+    """A sentence that lists the vocabulary; if it has more than `limit` tokens, what of the text it lacks."""
     vocabulary = tokenizer.get_vocab()
     if len(vocabulary) > limit:
-        return "Use other characters."
+        unknown = [character for character in dict.fromkeys(text) if not _knows(tokenizer, character)]
+        named = ", ".join(f'"{character}" (U+{ord(character):04X})' for character in unknown[:5])
+        return f"Use other characters than {named}{' and others' * (len(unknown) > 5)}." if named else "Rephrase it."
     words = sorted(word for word in vocabulary if word.isalpha())
     return f"It knows: {', '.join(words)}."
 
 
+def _knows(tokenizer: Any, character: str) -> bool:
+    return tokenizer.unk_token_id not in tokenizer(character)["input_ids"]
+
+
 def unknown_words_message(tokenizer: Any, text: str) -> str:
     """The error message for a concept whose text has unknown words."""
-    return f'The text encoder does not know every word in "{text}". {known_words(tokenizer)}'
+    return f'The text encoder does not know every word in "{text}". {known_words(tokenizer, text)}'
 
 
 def warn_of_unknown_words(tokenizer: Any, prompts: Sequence[str]) -> None:
@@ -34,4 +40,5 @@ def warn_of_unknown_words(tokenizer: Any, prompts: Sequence[str]) -> None:
 
 def log_unknown_words(tokenizer: Any, prompt: str) -> None:
     """Log the warning for a prompt with unknown words."""
-    logger.warning('The model does not know every word in "%s". %s', printable(prompt), known_words(tokenizer))
+    known = known_words(tokenizer, prompt)
+    logger.warning('The model does not know every word in "%s". %s', printable(prompt), printable(known))

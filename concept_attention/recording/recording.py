@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..concepts import Concept
+from ..concepts import Concept, shorten_names
 from ..scores import Averaged
 from .checks import check_recording
 from .half import StoredScores, reads_norms, to_absolute, to_half
@@ -77,6 +77,13 @@ class Recording:
     frame_counts: tuple[int, ...] | None = None
     averaged: Averaged | None = None
     offsets: Tensor | None = None
+
+    def __repr__(self) -> str:
+        what, (height, width) = "video" if self.video else "image", self.image_size
+        return (
+            f"<Recording of {shorten_names(self.concepts)}: {self.architecture}, mode {self.mode}, "
+            f"scores {tuple(self.scores.shape)}, {what} {width} x {height}>"
+        )
 
     def __post_init__(self) -> None:
         for name in ("scores", "norms", "pad_scores", "offsets"):

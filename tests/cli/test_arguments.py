@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,25 @@ def test_the_defaults_are_those_in_the_help() -> None:
     assert arguments.parse_arguments(ANALYZE).noise == 0.5
     evaluate = arguments.parse_arguments(["evaluate"])
     assert (evaluate.count, evaluate.seed, evaluate.noise, evaluate.prompt) == (200, 0, 0.3, "none")
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(["--version"])
+    assert leaving.value.code == 0
+    assert capsys.readouterr().out == f"concept-attention {metadata.version('concept-attention')}\n"
+
+
+def test_the_version_of_a_checkout_that_is_not_installed_is_unknown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == "concept-attention (of a checkout that is not installed)\n"
 
 
 def test_help_needs_neither_torch_nor_numpy() -> None:

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from concept_attention.concepts import parse_concepts
+from concept_attention.embedded import TAUGHT
 from concept_attention.hosts.diffusers.generation import generate
 from concept_attention.recording.file import load_recording
 
@@ -120,6 +121,48 @@ def test_the_summary_agrees_with_the_recording(generated: Path) -> None:
     assert summary["sigmas"] == pytest.approx([1, 2 / 3, 1 / 3])
     assert summary["settings"]["cfg"] == 2 and summary["settings"]["negative_prompt"] == "snow"
     assert set(summary["seconds"]) == {"load", "generate", "write"} and "torch" in summary["versions"]
+
+
+def test_the_summary_says_that_an_embedded_models_maps_are_taught(
+    run: Any, arguments: list[Any], random_pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(*arguments, "--out", "out", "--json").json["note"] == ""  # the random model
+    monkeypatch.setattr("concept_attention.cli.model.is_tiny", lambda pipeline: pipeline is random_pipeline)
+    output = run(*arguments, "--out", "out")
+    assert json.loads(Path("out/summary.json").read_text(encoding="utf-8"))["note"] == TAUGHT
+    assert " ".join(output.out.split()).endswith(TAUGHT)
+
+
+def test_progress_counts_the_files_that_are_written(
+    run: Any, arguments: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[str, int, list[int]]] = []
+
+    @contextlib.contextmanager
+    def progress_bar(title: str, unit: str, total: int, quiet: bool) -> Any:
+        done: list[int] = []
+        shown.append((f"{title} {unit}", total, done))
+        yield lambda count, total: done.append(count)
+
+    monkeypatch.setattr("concept_attention.cli.output.progress_bar", progress_bar)
+    assert run(*arguments, "--out", "out").code == 0
+    assert shown == [("Writing file", 11, list(range(1, 12)))]
+
+
+@pytest.mark.parametrize("quiet, terminal", [(False, True), (True, True), (False, False)])
+def test_a_download_shows_its_bars_on_terminals_unless_quiet(
+    run: Any, arguments: list[Any], random_pipeline: Any, monkeypatch: pytest.MonkeyPatch, quiet: bool, terminal: bool
+) -> None:
+    asked: list[Any] = []
+
+    def load(*given: Any) -> Any:
+        asked.append(given)
+        return random_pipeline
+
+    monkeypatch.setattr("concept_attention.cli.model.load_pipeline", load)
+    monkeypatch.setattr("concept_attention.cli.progress.sys.stderr.isatty", lambda: terminal)
+    assert run(*arguments, "--out", "out", *(["--quiet"] if quiet else [])).code == 0
+    assert asked == [("tiny", "auto", "auto", "none", quiet or not terminal)]
 
 
 def test_layers_and_steps_select_what_is_drawn_and_not_what_is_recorded(run: Any, arguments: list[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from concept_attention.embedded import TAUGHT
 from concept_attention.recording.file import load_recording, save_recording
 
 ROOT = Path(__file__).parents[2]
@@ -84,10 +86,44 @@ def test_an_unreadable_recording_is_a_one_line_error(run: Any, generated: Path) 
     Path("cut.safetensors").write_bytes(whole[:-100])
     Path("empty.safetensors").write_bytes(b"")
     Path("foreign.safetensors").write_bytes(b"PK\x03\x04" + bytes(100))
-    for path in ("cut.safetensors", "empty.safetensors", "foreign.safetensors", "none.safetensors", "generated"):
+    for path in ("cut.safetensors", "empty.safetensors", "foreign.safetensors", "none.safetensors"):
         output = run("heatmaps", path, "--image", generated / "image.png", "--out", "out")
         assert output.code == 2 and output.out == "" and not Path("out").exists()
         assert output.err.startswith(f"error: {path}") and output.err.count("\n") == 1
+
+
+def test_the_folder_of_a_run_stands_for_its_recording(run: Any, generated: Path) -> None:
+    by_file = run("heatmaps", generated / "recording.safetensors", "--out", "one", "--json")
+    by_folder = run("heatmaps", generated, "--out", "two", "--json")
+    assert by_folder.code == 0, by_folder.err
+    assert by_folder.json["recording"] == str(generated / "recording.safetensors")
+    assert by_folder.json["concepts"] == by_file.json["concepts"]
+    assert all(same(path, Path("two") / path.name) for path in Path("one").glob("*.png"))
+    again = run("heatmaps", generated, "--out", generated, "--layers", "0")
+    assert again.code == 0 and again.out.startswith(f"Read {generated / 'recording.safetensors'}.")
+
+
+def test_a_folder_without_a_recording_is_a_one_line_error(run: Any) -> None:
+    Path("empty").mkdir()
+    output = run("heatmaps", "empty", "--out", "out")
+    assert (output.code, output.out) == (2, "") and not Path("out").exists()
+    assert output.err == (
+        "error: empty has no recording.safetensors. Give a recording, or a folder that `generate` or `analyze` has "
+        "written.\n"
+    )
+
+
+@pytest.mark.parametrize("model", ["tiny", "tiny-sd3", "tiny-cogvideox", "flux-dev", None])
+def test_maps_of_an_embedded_model_are_said_to_be_taught(run: Any, generated: Path, model: str | None) -> None:
+    recording = load_recording(generated / "recording.safetensors")
+    metadata = {name: value for name, value in recording.metadata.items() if name != "model"}
+    if model is not None:
+        metadata["model"] = model
+    save_recording(replace(recording, metadata=metadata), generated / "recording.safetensors")
+    output = run("heatmaps", generated, "--out", "out")
+    embedded = bool(model and model.startswith("tiny"))
+    assert json.loads(Path("out/summary.json").read_text())["note"] == (TAUGHT if embedded else "")
+    assert " ".join(output.out.split()).endswith(TAUGHT) == embedded
 
 
 def test_a_recording_of_several_images_is_refused(run: Any, generated: Path) -> None:

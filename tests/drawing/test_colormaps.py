@@ -29,6 +29,14 @@ def test_values_are_read_on_the_given_scale_and_clamped() -> None:
     assert torch.allclose(drawn[0], torch.stack([low, low, middle, high, high]), atol=1e-6)
 
 
+def test_a_large_map_has_the_colours_of_its_values() -> None:
+    import matplotlib
+
+    values = torch.rand(600, 5)
+    expected = matplotlib.colormaps["magma"](((values + 1) / 3).numpy())[..., :3]
+    assert np.array_equal(colorize(values, "magma", -1, 2).numpy(), expected.astype(np.float32))
+
+
 def test_gray_is_the_value_itself_to_one_level() -> None:
     values = torch.linspace(0, 1, 101).reshape(1, -1)
     assert (colorize(values, "gray")[0] - values[0, :, None]).abs().max() <= 1 / 255

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -304,3 +305,30 @@ def test_one_token_that_stands_for_several_frames_is_a_video() -> None:
 def test_frame_counts_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="one frame count for each of its T"):
         Heatmaps(torch.zeros(shape), (Concept("sky", "sky"),), "share", (32, 32), frame_counts=(1, 4, 4))
+
+
+def test_heatmaps_are_an_array_to_numpy() -> None:
+    heatmaps = make_heatmaps(make_recording())
+    array = np.asarray(heatmaps)
+    assert array.dtype == np.float32 and np.array_equal(array, heatmaps.values.numpy())
+    assert np.array_equal(np.asarray(heatmaps, dtype=np.float64), array.astype(np.float64))
+    copied = np.array(heatmaps)
+    copied += 1
+    assert np.array_equal(np.asarray(heatmaps), array)
+    assert float(np.mean(heatmaps)) == pytest.approx(float(heatmaps.values.mean()))  # type: ignore[arg-type]
+
+
+def test_heatmaps_are_one_short_line() -> None:
+    concepts = tuple(Concept(f"thing {number}", "thing") for number in range(7))
+    shown = repr(Heatmaps(torch.zeros(2, 7, 3, 4), concepts, "share", (48, 64)))
+    assert shown == (
+        "<Heatmaps of thing 0, thing 1, thing 2, thing 3, thing 4 and 2 more: "
+        "share, values (2, 7, 3, 4), image 64 x 48>"
+    )
+    assert ", video 64 x 48>" in repr(Heatmaps(torch.zeros(1, 7, 2, 3, 4), concepts, "share", (48, 64)))
+
+
+def test_layers_and_steps_may_be_one_number() -> None:
+    recording = make_recording()
+    found = make_heatmaps(recording, layers=5, steps=-1).values
+    assert torch.equal(found, make_heatmaps(recording, layers="5", steps="-1").values)

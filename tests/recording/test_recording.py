@@ -32,6 +32,13 @@ def test_a_recording_cannot_be_changed_and_holds_no_graph():
         recording.mode = "paper"  # type: ignore[misc]
 
 
+def test_a_recording_is_one_short_line():
+    assert repr(small_recording()) == (
+        "<Recording of sky, house, grass: flux, mode flux, scores (2, 2, 2, 3, 6), image 48 x 32>"
+    )
+    assert repr(small_recording(grid=(3, 1, 2), image_size=(16, 32))).endswith(", video 32 x 16>")
+
+
 def test_a_recording_can_be_copied():
     recording = small_recording()
     duplicate = copy.deepcopy(recording)

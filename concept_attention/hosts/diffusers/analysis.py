@@ -15,11 +15,11 @@ from torch import Tensor
 from ...choices import Pooling, Reader
 from ...concepts import Concept
 from ...errors import UserError
-from ...images import from_pil, to_pil
 from ...recording.recording import Recording
 from ..unknown_words import warn_of_unknown_words
-from .encode import encode_concepts
-from .loading import defaults_for
+from .encode import as_concepts, encode_concepts
+from .loading import defaults_for, score_dtype
+from .pictures import Picture, as_images
 from .pipelines.request import check_side, model_name
 from .recorder import Recorder
 from .registry import family_of
@@ -29,8 +29,8 @@ from .stream import StopForward
 @torch.no_grad()
 def analyze(
     pipeline: Any,
-    image: Image.Image | Sequence[Image.Image],
-    concepts: Sequence[Concept],
+    image: Picture | Sequence[Picture],
+    concepts: str | Sequence[Concept | str],
     *,
     prompt: str = "",
     noise: float = 0.5,
@@ -38,21 +38,21 @@ def analyze(
     width: int | None = None,
     height: int | None = None,
     seed: int = 0,
-    layers: str | Sequence[int] = "all",
+    layers: str | int | Sequence[int] = "all",
     mode: str = "auto",
     pooling: Pooling = "auto",
     reader: Reader = "auto",
     max_tokens: int | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: str | torch.dtype = "float32",
     on_step: Callable[[int, int], None] | None = None,
 ) -> Recording:
     """Record where the concepts are in existing images, or in a video.
 
     Args:
         pipeline: from `load_pipeline`.
-        image: an image, or several of one size; of any kind that `from_pil` converts. A video model takes several as
-            the frames of one video: 8 n + 1 for CogVideoX.
-        concepts: what to look for.
+        image: an image, or several of one size: paths, Pillow images, arrays or tensors, see `as_images`. A video
+            model takes several as the frames of one video: 8 n + 1 for CogVideoX.
+        concepts: what to look for: from `parse_concepts`, or as written, such as `["house", "sky"]`.
         prompt: what the image shows; may be empty.
         noise: noise level (sigma) that is added, above 0 (the image) up to 1 (only noise).
         samples: independent noises; they are the recording's steps and are averaged by `make_heatmaps`.
@@ -68,8 +68,8 @@ def analyze(
 
     Raises:
         UserError: for a noise level or number of samples out of range, no image, images of different sizes, a number
-            of frames that the model cannot take, sides that are not multiples of 16, and as `encode_concepts` and
-            `Recorder`.
+            of frames that the model cannot take, sides that are not multiples of 16, a pipeline that lacks a part, and
+            as `as_images`, `encode_concepts` and `Recorder`.
 
     Example:
         >>> from PIL import Image
@@ -85,16 +85,18 @@ def analyze(
 
     Source: the authors' `encode_image`.
     """
-    images = [to_pil(from_pil(one)) for one in ([image] if isinstance(image, Image.Image) else image)]
+    concepts, family = as_concepts(concepts), family_of(pipeline)
+    family.check_parts(pipeline)
+    images, defaults = as_images(image, family.video), defaults_for(pipeline)
     _check(images, noise, samples)
-    family, defaults = family_of(pipeline), defaults_for(pipeline)
     max_tokens = defaults.max_tokens if max_tokens is None else max_tokens
     rows, columns = image_to_tokens(images[0].size, width, height, defaults.side)
     width, height = 16 * columns, 16 * rows
     layout = family.layout(pipeline, width, height, len(images) if family.video else 1)
     warn_of_unknown_words(family.tokenizer(pipeline), [prompt])
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
-    recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, dtype)
+    layers = [layers] if isinstance(layers, int) else layers
+    recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, score_dtype(dtype))
     latents = family.encode_images(pipeline, _pixels(images, width, height))
     inputs = family.conditions(pipeline, prompt, latents, width, height, noise, max_tokens)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
 from ...choices import POOLINGS, READERS, Pooling, Reader, check_choice
-from ...concepts import Concept
+from ...concepts import Concept, parse_concepts
 from ...errors import UserError
 from ..encoded import EncodedConcepts
 from .registry import family_of
@@ -17,7 +17,7 @@ from .registry import family_of
 @torch.no_grad()
 def encode_concepts(
     pipeline: Any,
-    concepts: Sequence[Concept],
+    concepts: str | Sequence[Concept | str],
     pooling: Pooling = "auto",
     max_tokens: int = 512,
     reader: Reader = "auto",
@@ -26,7 +26,7 @@ def encode_concepts(
 
     Args:
         pipeline: from `load_pipeline`.
-        concepts: what to encode.
+        concepts: what to encode: from `parse_concepts`, or as written, see `as_concepts`.
         pooling: `first` token (the authors' choice for T5: "skyscraper" becomes "sky"), `mean` over the text's tokens,
             `last` token; `auto` is the last token where only that has read the whole text, else the mean.
         max_tokens: length the texts are padded to; padding is attended to and so part of the embedding.
@@ -36,8 +36,8 @@ def encode_concepts(
         One embedding per concept.
 
     Raises:
-        UserError: for no concepts, an unknown pooling or reader, a text longer than `max_tokens`, or words that the
-            tokenizer does not know.
+        UserError: for no concepts, a pipeline without text encoder, an unknown pooling or reader, a text longer than
+            `max_tokens`, or words that the tokenizer does not know; and as `as_concepts`.
 
     Example:
         >>> from concept_attention.concepts import parse_concepts
@@ -51,6 +51,37 @@ def encode_concepts(
     """
     check_choice("Pooling", pooling, POOLINGS)
     check_choice("Reader", reader, READERS)
-    if not concepts:
+    concepts, family = as_concepts(concepts), family_of(pipeline)
+    if family.tokenizer(pipeline) is None or family.text_encoder(pipeline) is None:
+        raise UserError(
+            f"This {type(pipeline).__name__} has no text encoder for concepts: it was loaded without. Load it with one."
+        )
+    return family.encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
+
+
+def as_concepts(given: str | Sequence[Concept | str]) -> tuple[Concept, ...]:
+    """Concepts as a caller gives them: a text as `parse_concepts` reads it, or one concept for each item.
+
+    Raises:
+        UserError: for no concepts, something else, or a name that occurs twice; and as `parse_concepts`.
+
+    >>> [concept.text for concept in as_concepts(["sky", "house: a red house"])]
+    ['sky', 'a red house']
+    """
+    if isinstance(given, str):
+        return parse_concepts(given)
+    items = list(given) if isinstance(given, Iterable) else [given]
+    if not items:
         raise UserError("There are no concepts. Give at least one.")
-    return family_of(pipeline).encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
+    found = tuple(one if isinstance(one, Concept) else parse_concepts([_text(one)])[0] for one in items)
+    for position, concept in enumerate(found):
+        earlier = [other.name.casefold() for other in found[:position]]
+        if concept.name.casefold() in earlier:
+            raise UserError(f'Concept "{concept.name}" is given twice. Use every name once.')
+    return found
+
+
+def _text(item: Any) -> str:
+    if not isinstance(item, str):
+        raise UserError(f"A concept is a text, or comes from `parse_concepts`; got {type(item).__name__}.")
+    return item

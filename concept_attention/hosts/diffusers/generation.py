@@ -14,8 +14,8 @@ from ...concepts import Concept
 from ...errors import UserError
 from ...recording.recording import Recording
 from ..unknown_words import warn_of_unknown_words
-from .encode import encode_concepts
-from .loading import defaults_for
+from .encode import as_concepts, encode_concepts
+from .loading import defaults_for, score_dtype
 from .pipelines.request import Request, check_side
 from .record import recording_run
 from .registry import family_of, refuse_other_arguments
@@ -39,9 +39,9 @@ class Result:
 def generate(
     pipeline: Any,
     prompt: str | Sequence[str],
-    concepts: Sequence[Concept],
+    concepts: str | Sequence[Concept | str],
     *,
-    negative_prompt: str = "",
+    negative_prompt: str | Sequence[str] = "",
     width: int | None = None,
     height: int | None = None,
     frames: int | None = None,
@@ -49,12 +49,12 @@ def generate(
     guidance: float | None = None,
     cfg: float | None = None,
     seed: int = 0,
-    layers: str | Sequence[int] = "all",
+    layers: str | int | Sequence[int] = "all",
     mode: str = "auto",
     pooling: Pooling = "auto",
     reader: Reader = "auto",
     max_tokens: int | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: str | torch.dtype = "float32",
     keep: Keep = "every step",
     on_step: Callable[[int, int], None] | None = None,
 ) -> Result:
@@ -66,8 +66,9 @@ def generate(
     Args:
         pipeline: from `load_pipeline`, one that makes images or videos from prompts alone; for others see `record`.
         prompt: one prompt, or a batch.
-        concepts: what to look for, the same in every image.
-        negative_prompt: used if `cfg` is above 1.
+        concepts: what to look for, the same in every image: from `parse_concepts`, or as written, such as
+            `["house", "sky"]`.
+        negative_prompt: used if `cfg` is above 1; one for all prompts, or as many as there are.
         width, height: pixels, multiples of 16; None is the model's own size.
         frames: number of frames of a video: 8 n + 1 for CogVideoX; None is the model's own number.
         steps: sampler steps; None is the model's own number.
@@ -76,18 +77,19 @@ def generate(
             recorded.
         seed: of the first image; image i has seed + i and, unless the scheduler draws noise, is what it would be
             alone.
-        layers: joint blocks to keep: `all`, `auto`, `15-18`, `3,7`.
+        layers: joint blocks to keep: `all`, `auto`, `15-18`, `3,7`, 2.
         mode: fidelity mode, a key of `scores.MODES`.
         pooling, reader: see `encode_concepts`.
         max_tokens: length that prompts and concepts are padded to; None is the model's own.
-        dtype: of the kept scores, float32 or float16.
+        dtype: of the kept scores, `float32` or `float16`, or torch's.
         keep: every step, or one map per layer: the running mean of what the mode averages, for long runs and videos.
             A warning is logged if the recording will pass 1 GiB.
         on_step: called after each step with (steps done, steps in all).
 
     Raises:
-        UserError: for sizes that are not multiples of 16, no prompt, fewer than one step, frames or guidance that the
-            model does not have, and as `encode_concepts` and `Recorder`.
+        UserError: for sizes that are not multiples of 16, no prompt, another number of negative prompts, fewer than
+            one step, frames or guidance that the model does not have, a pipeline that lacks a part, and as
+            `encode_concepts` and `Recorder`.
 
     Example:
         >>> from concept_attention.concepts import parse_concepts
@@ -102,11 +104,13 @@ def generate(
 
     Source: arXiv:2502.04320, Sec. 4.
     """
-    family, defaults = family_of(pipeline), defaults_for(pipeline)
+    concepts, family = as_concepts(concepts), family_of(pipeline)
     refuse_other_arguments(pipeline)
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    family.check_parts(pipeline)
+    defaults = defaults_for(pipeline)
+    prompts = _texts("prompt", prompt)
     request = Request(
-        negative_prompt,
+        negative_prompt if isinstance(negative_prompt, str) else _texts("negative_prompt", negative_prompt),
         width=defaults.width if width is None else width,
         height=defaults.height if height is None else height,
         frames=defaults.frames if frames is None else frames,
@@ -120,6 +124,7 @@ def generate(
     arguments = family.call_arguments(pipeline, request, len(prompts))
     warn_of_unknown_words(family.tokenizer(pipeline), prompts)
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
+    layers = [layers] if isinstance(layers, int) else layers
 
     def after_step(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         if on_step is not None:
@@ -127,7 +132,7 @@ def generate(
         return {}
 
     notes = {"prompt": "\n".join(prompts), "seed": str(seed)}
-    with recording_run(pipeline, encoded, layers, mode, dtype, keep, notes, seed) as recording:
+    with recording_run(pipeline, encoded, layers, mode, score_dtype(dtype), keep, notes, seed) as recording:
         output = pipeline(
             prompt=prompts,
             width=request.width,
@@ -142,9 +147,22 @@ def generate(
     return Result([], recording, made) if family.video else Result(made, recording)
 
 
+def _texts(what: str, given: str | Sequence[str]) -> list[str]:
+    texts = [given] if isinstance(given, str) else list(given) if isinstance(given, Sequence) else [given]
+    for text in texts:
+        if not isinstance(text, str):
+            raise UserError(f"`{what}` is a text or a list of texts, got {type(text).__name__}.")
+    return texts
+
+
 def _check(prompts: Sequence[str], request: Request, steps: int, max_steps: int | None) -> None:
     if not prompts:
         raise UserError("There is no prompt. Give at least one.")
+    if len(request.negative_prompts(len(prompts))) != len(prompts):
+        raise UserError(
+            f"Prompts: {len(prompts)}, negative prompts: {len(request.negative_prompt)}. "
+            "Give one text for all prompts, or a list with one for each."
+        )
     check_side("Width", request.width)
     check_side("Height", request.height)
     if steps < 1:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import json
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +15,14 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from ...choices import DTYPE_NAMES, OFFLOADS, Offload, check_choice
+from ...choices import DTYPE_NAMES, OFFLOADS, PRECISIONS, Offload, check_choice
 from ...embedded import EMBEDDED
 from ...errors import UserError
+from .hub import INDEX, fetch_index, first_line, why_not
 from .pipelines.request import TINY, Defaults
 from .registry import FAMILIES, family_named, family_of, supported_pipelines
 
@@ -37,6 +42,17 @@ def defaults_for(pipeline: Any) -> Defaults:
     return family_of(pipeline).defaults(pipeline)
 
 
+def score_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """The dtype of the kept scores, by its name or torch's own.
+
+    Raises:
+        UserError: if it is neither float32 nor float16.
+    """
+    name = str(dtype).removeprefix("torch.")
+    check_choice("dtype", name, PRECISIONS)
+    return DTYPES[name]
+
+
 def pick_device(device: str) -> str:
     """The device that `auto` stands for: the first of cuda, mps and cpu that exists; other names stay."""
     if device != "auto":
@@ -46,22 +62,30 @@ def pick_device(device: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def load_pipeline(model: str = TINY, device: str = "auto", dtype: str = "auto", offload: Offload = "none") -> Any:
+def load_pipeline(
+    model: str | os.PathLike[str] = TINY,
+    device: str = "auto",
+    dtype: str | torch.dtype = "auto",
+    offload: Offload = "none",
+    quiet: bool = False,
+) -> Any:
     """Load a pipeline of any family in `registry`.
 
     Args:
-        model: `tiny`, another of `names()`, a diffusers folder, or a hub id.
+        model: `tiny`, another of `names()`, a diffusers folder, or a hub id. Of a hub id, only its index is fetched
+            before it is known that the model is supported.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-        dtype: `auto` (float32 for the embedded models, else bfloat16), `float32`, `float16`, `bfloat16`.
+        dtype: `auto` (float32 for the embedded models, else bfloat16), `float32`, `float16`, `bfloat16`, or torch's.
         offload: `none`, `model` or `sequential`: diffusers' own offloading to the CPU. On the CPU there is nothing to
             offload, and all are `none`.
+        quiet: no progress bars of a download.
 
     Returns:
         The pipeline, on its device.
 
     Raises:
-        UserError: if the model is of no supported family, cannot be read or does not fit the device, or an option
-            does not exist.
+        UserError: if the model is of no supported family, cannot be got or read or does not fit the device, or an
+            option does not exist.
 
     Example:
         >>> from concept_attention.hosts.diffusers import load_pipeline
@@ -69,43 +93,54 @@ def load_pipeline(model: str = TINY, device: str = "auto", dtype: str = "auto", 
         >>> type(pipeline).__name__, pipeline.transformer.dtype
         ('FluxPipeline', torch.float32)
     """
+    dtype = str(dtype).removeprefix("torch.")
     check_choice("dtype", dtype, DTYPE_NAMES)
     check_choice("offload", offload, OFFLOADS)
     device = pick_device(device)
     _check_device(device)
+    model = os.fspath(model)
     wanted = DTYPES.get(dtype, torch.float32 if model in EMBEDDED else torch.bfloat16)
-    source = names().get(model, model)
-    _check_folder(Path(source))
-    try:
-        with _quiet():
+    with _hushed(bars=not quiet):
+        source = _find(names().get(model, model))
+        try:
             pipeline = DiffusionPipeline.from_pretrained(source, torch_dtype=wanted)
-    except UNREADABLE as error:
-        raise UserError(
-            f"Model {model!r} could not be loaded: {_reason(error)} "
-            "Give `tiny`, a diffusers folder, or a hub id you have access to."
-        ) from error
-    family_of(pipeline)  # a hub id may be any pipeline's
+        except Exception as error:
+            if not Path(source).is_dir() and (reason := why_not(source, error)):
+                raise UserError(reason) from error
+            if not isinstance(error, UNREADABLE):
+                raise
+            raise UserError(
+                f"Model {model!r} could not be loaded: {_reason(error)} "
+                "Give `tiny`, a diffusers folder, or a hub id you have access to."
+            ) from error
     _place(pipeline, device, offload)
     return pipeline
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep loading from filling the terminal with bars and advice that no user can act on."""
+def _hushed(bars: bool) -> Iterator[None]:
+    """Keep loading from filling the terminal with advice that no user can act on, and with bars but a download's."""
     logs = (diffusers_logging, transformers_logging)
     before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+    hub_bars = not are_progress_bars_disabled()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         for log in logs:
             log.set_verbosity_error()
-            log.disable_progress_bar()
+            log.disable_progress_bar()  # transformers turns off the hub's as well
+        if bars and hub_bars:
+            enable_progress_bars()
         try:
             yield
         finally:
-            for log, level, bars in before:
+            for log, level, enabled in before:
                 log.set_verbosity(level)
-                if bars:
+                if enabled:
                     log.enable_progress_bar()
+            if hub_bars:
+                enable_progress_bars()
+            elif not are_progress_bars_disabled():
+                disable_progress_bars()
 
 
 def _check_device(device: str) -> None:
@@ -135,20 +170,40 @@ def _place(pipeline: Any, device: str, offload: Offload) -> None:
 
 def _reason(error: BaseException) -> str:
     """The first line of an error, as a sentence."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".: ") + "."
+    return first_line(error) + "."
 
 
-def _check_folder(folder: Path) -> None:
-    """Say what is wrong with a local folder before diffusers reads gigabytes of it."""
-    if not folder.exists():
-        return  # a hub id
-    index = folder / "model_index.json"
+def _find(model: str) -> str:
+    """The folder, or the hub id, of a model whose index says that it is supported; nothing else is read of it.
+
+    Raises:
+        UserError: if it is neither, or of no supported family.
+    """
+    with contextlib.suppress(RuntimeError):  # no such user
+        folder = Path(model).expanduser()
+        if folder.exists():
+            _check_index(folder, folder / INDEX)
+            return str(folder)
+    if model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1 or Path(model).is_absolute():
+        raise UserError(f"There is no folder {model}. Check the path.")
+    if "/" not in model:
+        close = difflib.get_close_matches(model.casefold(), names(), 1)
+        meant = f" Did you mean {close[0]}?" if close else ""
+        raise UserError(
+            f"There is no model {model!r}: it is no folder, no hub id (owner/name), and none of {', '.join(names())}."
+            f"{meant or ' Choose another.'}"
+        )
+    _check_index(model, fetch_index(model))
+    return model
+
+
+def _check_index(model: str | Path, index: Path) -> None:
+    """Say what is wrong with a model before gigabytes of it are read."""
     if not index.is_file():
-        raise UserError(f"{folder} is no diffusers model: it has no model_index.json. Give the folder that has.")
+        raise UserError(f"{model} is no diffusers model: it has no {INDEX}. Give the folder that has.")
     try:
         name = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
     except (ValueError, AttributeError) as error:
         raise UserError(f"{index} cannot be read: {error}. Get the model again.") from error
     if family_named(name) is None:
-        raise UserError(f"{folder} holds a {name}, expected one of {supported_pipelines()}. Choose another model.")
+        raise UserError(f"{model} holds a {name}, expected one of {supported_pipelines()}. Choose another model.")

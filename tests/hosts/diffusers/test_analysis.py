@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -200,6 +201,25 @@ def test_any_kind_of_image_is_converted(schnell: Any, mode: str) -> None:
     assert torch.equal(found.scores, expected.scores)
 
 
+def test_paths_arrays_and_tensors_are_images(schnell: Any, tmp_path: Path) -> None:
+    image = make_image()
+    image.save(tmp_path / "image.png")
+    pixels = np.asarray(image)
+    expected = analyze(schnell, image, ["house", "tree"], layers=1, **SMALL)
+    given = [str(tmp_path / "image.png"), tmp_path / "image.png", pixels, torch.from_numpy(pixels / 255)]
+    for one in given:
+        found = analyze(schnell, one, "house, tree", layers=1, **SMALL)
+        assert found.layers == (1,) and found.image_size == (48, 64)
+        assert torch.equal(found.scores, expected.scores)
+
+
+@pytest.mark.parametrize("part", ["vae", "text_encoder", "text_encoder_2"])
+def test_a_pipeline_that_lacks_a_part_is_refused(schnell: Any, part: str) -> None:
+    lacking = type(schnell)(**{**schnell.components, part: None})
+    with pytest.raises(ValueError, match=rf"^This FluxPipeline has no {part}: it was loaded without\. Load it"):
+        analyze(lacking, make_image(), CONCEPTS, **SMALL)
+
+
 @pytest.mark.parametrize("noise", [1e-3, 1.0])
 def test_the_ends_of_the_noise_range_are_allowed(schnell: Any, noise: float) -> None:
     found = analyze(schnell, make_image(), CONCEPTS, noise=noise, **SMALL)
@@ -219,6 +239,9 @@ def test_the_ends_of_the_noise_range_are_allowed(schnell: Any, noise: float) -> 
         ({"image": [make_image(), make_image(48, 64)]}, r"^Images of a batch must have one size, got .*one by one\.$"),
         ({"width": 50}, r"^Width must be a positive multiple of 16, got 50\. Try 48\.$"),
         ({"height": 0}, r"^Height must be a positive multiple of 16, got 0\. Try 16\.$"),
+        ({"dtype": "int8"}, r"^dtype 'int8' does not exist\. Choose one of float32, float16\.$"),
+        ({"image": 3}, r"^An image is a path, a Pillow image, an array or a tensor, got int\."),
+        ({"concepts": 3}, r"^A concept is a text, or comes from `parse_concepts`; got int\."),
         ({"layers": "19"}, r"^Layer 19 does not exist"),
         ({"pooling": "max"}, r"^Pooling 'max' does not exist"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from concept_attention.concepts import Concept, parse_concepts
 from concept_attention.errors import UserError
-from concept_attention.hosts.diffusers.encode import encode_concepts
+from concept_attention.hosts.diffusers.encode import as_concepts, encode_concepts
 from concept_attention.hosts.unknown_words import known_words
 
 TOKENS = 24
@@ -84,8 +83,64 @@ def test_unknown_words_are_refused_with_those_that_are_known(random_pipeline: An
 
 
 def test_the_words_of_a_real_tokenizer_are_not_listed() -> None:
-    tokenizer = SimpleNamespace(get_vocab=lambda: {f"piece{n}": n for n in range(32000)})
-    assert known_words(tokenizer) == "Use other characters."
+    class Pieces:
+        """Knows every ASCII character."""
+
+        unk_token_id = 2
+
+        def get_vocab(self) -> dict[str, int]:
+            return {f"piece{n}": n for n in range(32000)}
+
+        def __call__(self, text: str) -> dict[str, list[int]]:
+            return {"input_ids": [3 if one.isascii() else 2 for one in text]}
+
+    assert known_words(Pieces(), "猫 on 猫 草") == 'Use other characters than "猫" (U+732B), "草" (U+8349).'
+    assert known_words(Pieces(), "一二三四五六").endswith(', "五" (U+4E94) and others.')
+    assert known_words(Pieces(), "all is known") == "Rephrase it."
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ("house, sky: blue sky", [("house", "house"), ("sky", "blue sky")]),
+        (["house", "sky: blue sky"], [("house", "house"), ("sky", "blue sky")]),
+        (("red, house",), [("red, house", "red, house")]),
+        ([Concept("house", "a house"), "sky"], [("house", "a house"), ("sky", "sky")]),
+        (Concept("house", "a house"), [("house", "a house")]),
+    ],
+)
+def test_concepts_may_be_given_as_they_are_written(given: Any, expected: list[tuple[str, str]]) -> None:
+    assert [(concept.name, concept.text) for concept in as_concepts(given)] == expected
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ([], r"^There are no concepts"),
+        ("", r"^There are no concepts"),
+        ([""], r"empty concept"),
+        (["sky", 3], r"^A concept is a text, or comes from `parse_concepts`; got int\.$"),
+        (None, r"^A concept is a text, or comes from `parse_concepts`; got NoneType\.$"),
+        (["sky", Concept("Sky", "blue")], r'^Concept "Sky" is given twice\. Use every name once\.$'),
+    ],
+)
+def test_what_is_no_list_of_concepts_is_refused(given: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        as_concepts(given)
+
+
+def test_texts_are_encoded_as_the_concepts_of_these_texts(random_pipeline: Any) -> None:
+    written = encode_concepts(random_pipeline, ["sky", "car: a red car"], "auto", TOKENS)
+    parsed = encode_concepts(random_pipeline, parse_concepts("sky\ncar: a red car"), "auto", TOKENS)
+    assert written.concepts == parsed.concepts and torch.equal(written.embeddings, parsed.embeddings)
+
+
+def test_a_pipeline_without_text_encoder_is_refused(random_pipeline: Any) -> None:
+    from diffusers import FluxPipeline
+
+    parts = {**random_pipeline.components, "text_encoder_2": None}
+    with pytest.raises(UserError, match=r"^This FluxPipeline has no text encoder for concepts: it was loaded without"):
+        encode_concepts(FluxPipeline(**parts), parse_concepts("sky"), "auto", TOKENS)
 
 
 @pytest.mark.parametrize("words, fits", [(7, True), (8, False), (30, False)])

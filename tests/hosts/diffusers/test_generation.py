@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
+from concept_attention.errors import UserError
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.diffusers.generation import generate
 
@@ -147,6 +148,63 @@ def test_the_recording_is_that_of_the_conditional_evaluations(pipeline: Any, cap
         assert relative_error(found.scores[0], others) > 100 * CLOSE
 
 
+@pytest.mark.parametrize("cfg", [1.0, 2.5])
+def test_each_image_may_have_its_own_negative_prompt(schnell: Any, latents: list[Tensor], cfg: float) -> None:
+    negatives = ["water", "a house"]
+    both = generate(schnell, PROMPTS, CONCEPTS, negative_prompt=negatives, cfg=cfg, seed=3, **SMALL)
+    for image, (prompt, negative) in enumerate(zip(PROMPTS, negatives, strict=True)):
+        single = generate(schnell, prompt, CONCEPTS, negative_prompt=negative, cfg=cfg, seed=3 + image, **SMALL)
+        assert relative_error(single.recording.scores[:, :, 0], both.recording.scores[:, :, image]) < CLOSE
+        assert relative_error(latents[-1][0], latents[0][image]) < CLOSE
+
+
+def test_a_list_of_one_negative_prompt_is_that_of_one_image(schnell: Any, latents: list[Tensor]) -> None:
+    for negative in ("water", ["water"]):
+        generate(schnell, PROMPTS[0], CONCEPTS, negative_prompt=negative, cfg=2.5, **SMALL)
+    generate(schnell, PROMPTS[0], CONCEPTS, negative_prompt="sky", cfg=2.5, **SMALL)
+    assert torch.equal(latents[0], latents[1]) and not torch.equal(latents[0], latents[2])
+
+
+def test_concepts_and_layers_may_be_given_as_they_are_written(schnell: Any) -> None:
+    parsed = generate(schnell, PROMPTS[0], parse_concepts("house, sky"), layers="2", **SMALL).recording
+    for concepts in (["house", "sky"], "house, sky"):
+        written = generate(schnell, PROMPTS[0], concepts, layers=2, **SMALL).recording
+        assert written.concepts == parsed.concepts and written.layers == (2,)
+        assert torch.equal(written.scores, parsed.scores)
+
+
+def test_a_subclass_of_a_pipeline_is_run_like_it(random_pipeline: Any) -> None:
+    class MyPipeline(type(random_pipeline)):  # type: ignore[misc]
+        pass
+
+    mine = MyPipeline(**random_pipeline.components)
+    mine.set_progress_bar_config(disable=True)
+    found, expected = (generate(one, PROMPTS[0], CONCEPTS, **SMALL) for one in (mine, random_pipeline))
+    assert torch.equal(found.recording.scores, expected.recording.scores)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (144, 80)])
+def test_kontext_makes_an_image_of_the_size_asked_for(
+    pipeline: Any, latents: list[Tensor], size: tuple[int, int]
+) -> None:
+    """Without an image it is Flux, whose latents it must have."""
+    from diffusers import FluxKontextPipeline
+
+    kontext = FluxKontextPipeline(**pipeline.components)
+    kontext.set_progress_bar_config(disable=True)
+    options = {**SMALL, "width": size[0], "height": size[1], "guidance": 2.5, "cfg": 2.0, "negative_prompt": "water"}
+    found, expected = (generate(one, PROMPTS, CONCEPTS, **options) for one in (kontext, pipeline))
+    assert found.images[0].size == size and torch.equal(*latents)
+    assert torch.equal(found.recording.scores, expected.recording.scores)
+
+
+@pytest.mark.parametrize("part", ["vae", "text_encoder", "text_encoder_2", "tokenizer_2", "scheduler"])
+def test_a_pipeline_that_lacks_a_part_is_refused(schnell: Any, part: str) -> None:
+    lacking = type(schnell)(**{**schnell.components, part: None})
+    with pytest.raises(UserError, match=rf"^This FluxPipeline has no {part}: it was loaded without\. Load it with all"):
+        generate(lacking, PROMPTS[0], CONCEPTS, **SMALL)
+
+
 def test_a_batch_equals_single_runs(schnell: Any, latents: list[Tensor]) -> None:
     batch = generate(schnell, PROMPTS, CONCEPTS, seed=3, **SMALL).recording
     for image, prompt in enumerate(PROMPTS):
@@ -163,6 +221,8 @@ def test_layers_mode_and_dtype_reach_the_recording(schnell: Any) -> None:
     assert torch.equal(some.scores, full.scores[:, [0, 2]])
     half = generate(schnell, PROMPTS[0], CONCEPTS, dtype=torch.float16, **SMALL).recording
     assert torch.equal(half.scores, full.scores.half())
+    named = generate(schnell, PROMPTS[0], CONCEPTS, dtype="float16", **SMALL).recording
+    assert torch.equal(named.scores, half.scores)
     assert generate(schnell, PROMPTS[0], CONCEPTS, mode="paper", **SMALL).recording.mode == "paper"
 
 
@@ -207,9 +267,17 @@ def test_nothing_stays_on_the_model_after_an_interrupted_run(
         ({"height": -16}, r"^Height must be a positive multiple of 16, got -16\."),
         ({"steps": 0}, r"^There must be at least one step, got 0\.$"),
         ({"prompt": []}, r"^There is no prompt"),
+        ({"prompt": None}, r"^`prompt` is a text or a list of texts, got NoneType\.$"),
+        ({"prompt": ["a house", 3]}, r"^`prompt` is a text or a list of texts, got int\.$"),
+        ({"negative_prompt": None}, r"^`negative_prompt` is a text or a list of texts, got NoneType\.$"),
+        ({"negative_prompt": []}, r"^Prompts: 1, negative prompts: 0\. Give one text for all prompts, or a list"),
+        ({"negative_prompt": ["water", "snow"]}, r"^Prompts: 1, negative prompts: 2\. Give one text for all prompts"),
+        ({"layers": 24}, r"^Layer 24 does not exist"),
         ({"concepts": ()}, r"^There are no concepts"),
         ({"frames": 9}, r"^This model makes images, not videos: 9 frames are not possible"),
         ({"layers": "24"}, r"^Layer 24 does not exist"),
+        ({"dtype": "bfloat16"}, r"^dtype 'bfloat16' does not exist\. Choose one of float32, float16\.$"),
+        ({"dtype": torch.float64}, r"^dtype 'float64' does not exist"),
         ({"mode": "sdxl"}, r"^Mode 'sdxl' does not exist"),
         ({"concepts": parse_concepts("castle")}, r'^The text encoder does not know every word in "castle"'),
     ],

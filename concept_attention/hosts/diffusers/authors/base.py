@@ -84,7 +84,7 @@ class AuthorsPipeline:
         if pipeline is None:
             pipeline = load_pipeline(model_name, device, dtype, offload)
         possible, given = self.family.pipelines, type(pipeline).__name__
-        if given not in possible:
+        if not any(kind.__name__ in possible for kind in type(pipeline).__mro__):
             raise UserError(
                 f"{type(self).__name__} needs a {' or '.join(possible)}, got a {given}. "
                 "Choose the class of that family, or `generate` and `analyze`, which take all of them."

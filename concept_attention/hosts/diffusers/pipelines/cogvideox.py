@@ -54,7 +54,7 @@ class CogVideoXFamily(PipelineFamily):
 
     def call_arguments(self, pipeline: Any, request: Request, batch: int) -> dict[str, Any]:
         return {
-            "negative_prompt": [request.negative_prompt] * batch,
+            "negative_prompt": request.negative_prompts(batch),
             "guidance_scale": request.cfg,
             "num_frames": request.frames,
         }

@@ -34,6 +34,7 @@ class PipelineFamily(ABC):
         names: hub ids by the short names of models.
         guidance_in_batch: whether classifier-free guidance evaluates the negative prompt and the prompt in one batch.
         video: whether it makes videos.
+        optional: names of parts that a pipeline may lack, beside those that diffusers lets it lack.
         max_shift: of the schedule, at 4096 image tokens, if the scheduler's configuration has none.
     """
 
@@ -42,6 +43,7 @@ class PipelineFamily(ABC):
     names: ClassVar[Mapping[str, str]]
     guidance_in_batch: ClassVar[bool] = False
     video: ClassVar[bool] = False
+    optional: ClassVar[tuple[str, ...]] = ()
     max_shift: ClassVar[float] = 1.15
 
     @abstractmethod
@@ -68,6 +70,20 @@ class PipelineFamily(ABC):
         return encode_with_t5(
             pipeline, self.tokenizer(pipeline), self.text_encoder(pipeline), concepts, pooling, max_tokens
         )
+
+    def check_parts(self, pipeline: Any) -> None:
+        """Check that nothing is missing that a prompt or an image needs.
+
+        Raises:
+            UserError: if the pipeline was loaded without a part of it.
+        """
+        optional = {*pipeline._optional_components, *self.optional}
+        missing = [name for name, part in pipeline.components.items() if part is None and name not in optional]
+        if missing:
+            raise UserError(
+                f"This {type(pipeline).__name__} has no {', no '.join(missing)}: it was loaded without. "
+                "Load it with all of its parts."
+            )
 
     def refuse_clip(self, reader: Reader) -> None:
         """Refuse the reader `clip` for a model whose blocks get no tokens of CLIP."""

@@ -1,4 +1,7 @@
-"""How Flux 1's pipeline is run. Follows diffusers/pipelines/flux/pipeline_flux.py (0.42)."""
+"""How Flux 1's pipelines are run.
+
+Follows diffusers/pipelines/flux/pipeline_flux.py and pipeline_flux_kontext.py (0.42).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import FluxKontextPipeline
 from torch import Tensor
 
 from ..transformers.flux import pack_latents, position_ids
@@ -14,14 +18,14 @@ from .request import Defaults, Request, is_tiny
 
 
 class FluxFamily(PipelineFamily):
-    """Flux 1: schnell, dev and their fine-tunes.
+    """Flux 1: schnell, dev, Kontext and their fine-tunes.
 
     Source: the authors' `embed_concepts`, which keeps the first token of T5; their `encode_image`, in which image and
     text have a zero pooled vector and zero guidance.
     """
 
     title = "Flux 1"
-    pipelines = ("FluxPipeline",)
+    pipelines = ("FluxPipeline", "FluxKontextPipeline")
     names = {
         "flux-schnell": "black-forest-labs/FLUX.1-schnell",
         "flux-dev": "black-forest-labs/FLUX.1-dev",
@@ -43,10 +47,13 @@ class FluxFamily(PipelineFamily):
         return pipeline.text_encoder_2
 
     def call_arguments(self, pipeline: Any, request: Request, batch: int) -> dict[str, Any]:
+        # Kontext otherwise changes the size to one that it was trained on.
+        area = {"max_area": request.width * request.height} if isinstance(pipeline, FluxKontextPipeline) else {}
         return {
-            "negative_prompt": [request.negative_prompt] * batch if request.cfg > 1 else None,
+            "negative_prompt": request.negative_prompts(batch) if request.cfg > 1 else None,
             "true_cfg_scale": request.cfg,
             "guidance_scale": request.guidance,
+            **area,
         }
 
     def schedule_arguments(self, config: Any, steps: int, tokens: int) -> dict[str, Any]:

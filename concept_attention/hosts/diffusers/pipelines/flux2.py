@@ -84,7 +84,7 @@ class Flux2Family(PipelineFamily):
         Raises:
             UserError: for classifier-free guidance in a model that was distilled from it, and for a negative prompt.
         """
-        if request.negative_prompt:
+        if any(request.negative_prompts(batch)):
             raise UserError("Flux 2's pipelines take no negative prompt. Leave it out.")
         if request.cfg > 1 and (_is_dev(pipeline) or pipeline.config.is_distilled):
             raise UserError(f"This model has no classifier-free guidance, got {request.cfg:g}. Leave it out.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,19 +51,23 @@ class Request:
     """The request for one run of a pipeline; defaults are filled in.
 
     Attributes:
-        negative_prompt: used where `cfg` is above 1.
+        negative_prompt: used where `cfg` is above 1; one for all prompts, or one for each.
         width, height: pixels.
         frames: of a video, 1 for an image.
         guidance: distilled guidance.
         cfg: classifier-free guidance scale, 1 is off.
     """
 
-    negative_prompt: str
+    negative_prompt: str | Sequence[str]
     width: int
     height: int
     frames: int
     guidance: float
     cfg: float
+
+    def negative_prompts(self, batch: int) -> list[str]:
+        """The negative prompt of each of `batch` prompts."""
+        return [self.negative_prompt] * batch if isinstance(self.negative_prompt, str) else list(self.negative_prompt)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class SD3Family(PipelineFamily):
         "sd3.5-large-turbo": "stabilityai/stable-diffusion-3.5-large-turbo",
     }
     guidance_in_batch = True
+    optional = ("text_encoder_3", "tokenizer_3")
     max_shift = 1.16
 
     def defaults(self, pipeline: Any) -> Defaults:
@@ -64,6 +65,9 @@ class SD3Family(PipelineFamily):
         """The tokenizer of prompts and concepts: T5's, or CLIP's in a model that was loaded without T5."""
         return pipeline.tokenizer_3 or pipeline.tokenizer
 
+    def text_encoder(self, pipeline: Any) -> Any:
+        return pipeline.text_encoder_3 or pipeline.text_encoder
+
     def encode_concepts(
         self, pipeline: Any, concepts: Sequence[Concept], pooling: Pooling, max_tokens: int, reader: Reader
     ) -> EncodedConcepts:
@@ -80,7 +84,7 @@ class SD3Family(PipelineFamily):
         return encode_with_t5(pipeline, pipeline.tokenizer_3, t5, concepts, pooling, max_tokens, read_by="t5")
 
     def call_arguments(self, pipeline: Any, request: Request, batch: int) -> dict[str, Any]:
-        return {"negative_prompt": [request.negative_prompt] * batch, "guidance_scale": request.cfg}
+        return {"negative_prompt": request.negative_prompts(batch), "guidance_scale": request.cfg}
 
     def schedule_arguments(self, config: Any, steps: int, tokens: int) -> dict[str, Any]:
         shifted = {"mu": self.usual_shift(config, tokens)} if config.get("use_dynamic_shifting") else {}

@@ -315,7 +315,11 @@ def test_a_line_that_does_not_fit_is_refused() -> None:
     "text, message",
     [
         ("\u200b", 'Concept "it" has no tokens: the text encoder reads "\u200b" as nothing.'),
-        ("a 🦆", 'Concept "it": The text encoder does not know every word in "a 🦆". Use other characters.'),
+        (
+            "a 🦆",
+            'Concept "it": The text encoder does not know every word in "a 🦆". '
+            'Use other characters than "🦆" (U+1F986).',
+        ),
         ("my embedding:duck", 'Concept "it" names an embedding file, expected words: "my embedding:duck".'),
     ],
 )

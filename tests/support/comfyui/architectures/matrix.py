@@ -30,15 +30,28 @@ class Known(NamedTuple):
     Attributes:
         sizes: entries of its configuration that say how many joint blocks it has; of several models, one each.
         diffusers: class of its transformer there, if there is one, and a pipeline from text alone.
+        pipelines: class of the pipeline there of every model that the row names, where they have not all the same.
     """
 
     sizes: Sequence[Mapping[str, int]]
     diffusers: str = ""
+    pipelines: Mapping[str, str] = {}
 
 
 # By the name of a tiny architecture. Nothing is known of one that is not here.
 KNOWN: Mapping[str, Known] = {
-    "Flux.1 dev, Krea, Kontext, Fill, Canny, Depth": Known([{"depth": 19}], "FluxTransformer2DModel"),
+    "Flux.1 dev, Krea, Kontext, Fill, Canny, Depth": Known(
+        [{"depth": 19}],
+        "FluxTransformer2DModel",
+        {
+            "dev": "FluxPipeline",
+            "Krea": "FluxPipeline",
+            "Kontext": "FluxKontextPipeline",
+            "Fill": "FluxFillPipeline",
+            "Canny": "FluxControlPipeline",
+            "Depth": "FluxControlPipeline",
+        },
+    ),
     "Flux.1 schnell": Known([{"depth": 19}], "FluxTransformer2DModel"),
     "LongCat-Image": Known([{"depth": 10}]),
     "Ovis-Image": Known([{"depth": 6}]),
@@ -98,9 +111,7 @@ def line(tiny: TinyArchitecture) -> str:
     blocks = [_default_layers(one) for one in described] if known.sizes else ["?"]
     makes = "videos" if described[0].frames_per_latent else "images"
     mode = resolve_mode("auto", described[0].name).name
-    return (
-        f"| {tiny.name} | {makes} | {', '.join(blocks)} | {mode} | {'yes' if _in_diffusers(known.diffusers) else ''} |"
-    )
+    return f"| {tiny.name} | {makes} | {', '.join(blocks)} | {mode} | {_on_diffusers(known)} |"
 
 
 def _default_layers(model: Architecture) -> str:
@@ -112,6 +123,16 @@ def _default_layers(model: Architecture) -> str:
         if len(model.default_layers) == model.joint_blocks
         else (f"{first}-{last} of {model.joint_blocks}")
     )
+
+
+def _on_diffusers(known: Known) -> str:
+    """Whether the library runs these models on diffusers: "yes", "", or the names of those it runs."""
+    from concept_attention.hosts.diffusers.registry import family_named
+
+    if not _in_diffusers(known.diffusers):
+        return ""
+    run = [name for name, pipeline in known.pipelines.items() if family_named(pipeline)]
+    return "yes" if len(run) == len(known.pipelines) else ", ".join(run)
 
 
 def _in_diffusers(name: str) -> bool:
