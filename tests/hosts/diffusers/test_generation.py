@@ -220,7 +220,7 @@ def test_layers_mode_and_dtype_reach_the_recording(schnell: Any) -> None:
     assert some.layers == (0, 2)
     assert torch.equal(some.scores, full.scores[:, [0, 2]])
     half = generate(schnell, PROMPTS[0], CONCEPTS, dtype=torch.float16, **SMALL).recording
-    assert torch.equal(half.scores, full.scores.half())
+    assert half.scores.dtype == torch.float16 and relative_error(half.at().scores, full.scores) < 1e-3
     named = generate(schnell, PROMPTS[0], CONCEPTS, dtype="float16", **SMALL).recording
     assert torch.equal(named.scores, half.scores)
     assert generate(schnell, PROMPTS[0], CONCEPTS, mode="paper", **SMALL).recording.mode == "paper"
