@@ -35,7 +35,7 @@ def _pooled(tokens: int, pooling: str) -> str:
 
 
 def recording_text(result: Recording) -> str:
-    """Steps, layers, concepts and size of a recording."""
+    """Steps, layers, concepts and size of a recording, and what to know about the run."""
     frames, height, width = result.grid
     grid = f"{width} x {height} tokens" + (f" x {frames} frames" if result.video else "")
     if result.frame_counts is not None:
@@ -47,6 +47,7 @@ def recording_text(result: Recording) -> str:
         f"{steps}, layers {_ranges(result.layers)} of {result.layer_count}, "
         f"{_count(len(result.concepts), 'concept')}\n"
         f"{_count(result.batch, 'video' if result.video else 'image')} of {grid}, {_size(result.nbytes)}"
+        + "".join(f"\n{line}" for line in result.metadata.get("cautions", "").splitlines())
     )
 
 

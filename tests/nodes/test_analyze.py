@@ -54,7 +54,7 @@ def test_a_prompt_and_a_seed_make_a_difference(
 @pytest.mark.parametrize(
     ("samples", "words"),
     [
-        (torch.ones(1, 16, 3, 8, 8), "Encode the picture, not a video"),
+        (torch.ones(1, 16, 3, 8, 8), "Encode the image, not a video"),
         (torch.ones(1, 4, 8, 8), r"latents of shape \(batch, 16, height, width\), got \(1, 4, 8, 8\)"),
         (torch.zeros(1, 16, 8, 8), "This LATENT is empty"),
     ],

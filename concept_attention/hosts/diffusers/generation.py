@@ -18,7 +18,7 @@ from ...recording.recording import Recording
 from ..unknown_words import warn_of_unknown_words
 from .encode import encode_concepts
 from .loading import defaults_for
-from .pipelines.request import Request, check_side, model_name
+from .pipelines.request import Request, check_side, model_name, warn_outside_training
 from .recorder import Recorder
 from .registry import family_of
 
@@ -121,6 +121,7 @@ def generate(
     _check(prompts, request, steps, family.max_steps(pipeline))
     layout = family.layout(pipeline, request.width, request.height, request.frames)
     arguments = family.call_arguments(pipeline, request, len(prompts))
+    warn_outside_training(pipeline, request.width, request.height, request.frames)
     warn_of_unknown_words(family.tokenizer(pipeline), prompts)
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
     recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, dtype, len(prompts), keep)

@@ -144,6 +144,10 @@ def _result(session: RecordingSession, collector: Collector, notes: Mapping[str,
         return RunResult(None, _reason(session), session.denoised)
     if session.problems:
         notes = {**notes, "troubles": "; ".join(session.problems)}
+    caution_of_size = getattr(session.latent_format, "caution", None)  # the landscape model's
+    cautions = [*session.cautions, caution_of_size(*session.geometry.image_size) if caution_of_size else ""]
+    if any(cautions):
+        notes = {**notes, "cautions": "\n".join(filter(None, cautions))}
     made_with = {**versions(), "ComfyUI": comfyui_version.__version__}
     try:
         recording = collector.build(

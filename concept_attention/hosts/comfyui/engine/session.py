@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...collector import Collector, LayerScores
 from ..adapters.block_call import Rows
-from ..adapters.network import running_eager
+from ..adapters.network import is_compiled, running_eager
 from ..adapters.registry import adapter_for
 from .geometry import RunGeometry, latent_pixels_per_token, measure_geometry, noise_level
 from .prompts import UnknownRegion, covered_indices, find_positive, latent_size, prompt_regions
@@ -30,6 +30,11 @@ from .settings import Settings
 from .stream import ConceptStream, OnLayer, StopForward
 
 KEY = "concept_attention"
+# Short lines: nodes do not wrap them.
+COMPILED = (
+    "The model is compiled, and recorded steps run uncompiled: without its speed, and bit\n"
+    "for bit as in the uncompiled model, from which a compiled one differs by rounding."
+)
 _APPLY_ARGUMENTS = ("x", "t", "c_concat", "c_crossattn", "control", "transformer_options")
 
 
@@ -78,6 +83,7 @@ class RecordingSession:
         geometry: of the first recorded step, and so of all.
         denoised: the latest x0 the sampler reported.
         problems: why steps are missing, each reason once.
+        cautions: what to know about the run, each once.
     """
 
     def __init__(
@@ -99,6 +105,12 @@ class RecordingSession:
         self.geometry: RunGeometry | None = None
         self.denoised: Tensor | None = None
         self.problems: dict[str, None] = {}
+        self.cautions: dict[str, None] = {}
+
+    @property
+    def latent_format(self) -> Any:
+        """The host's description of the model's latents."""
+        return self._guider.model_patcher.get_model_object("latent_format")
 
     def predict_noise(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """One evaluation of the model; guiders may evaluate their prompts in several calls."""
@@ -144,9 +156,8 @@ class RecordingSession:
                 self.builder.add_layer(layer, *scores)
             level = noise_level(model_sampling, float(sigma.flatten()[0]))
             if self.builder.commit(step, level) and self.geometry is None:
-                layout = self._guider.model_patcher.get_model_object("latent_format")
                 self.geometry = measure_geometry(
-                    latest.accumulator.size, self._collector.architecture, layout.spacial_downscale_ratio
+                    latest.accumulator.size, self._collector.architecture, self.latent_format.spacial_downscale_ratio
                 )
         except ValueError as error:  # a latent that changed its size meanwhile; sampling goes on
             self.problems[str(error)] = None
@@ -200,6 +211,8 @@ class RecordingSession:
         rows = _chunk_rows([chunk for chunk, _, _ in chosen], batch)
         tokens = math.prod(latent_to_tokens(chosen[0][2].size[1:], self._patch))
         last = self._collector.layers[-1]
+        if is_compiled(executor.class_obj, self._adapter.joint_blocks, last + 1):
+            self.cautions[COMPILED] = None
         with running_eager(executor.class_obj, self._adapter.joint_blocks, last + 1) as network:
             stream = self._stream(network, rows, tokens, on_layer)
             try:
