@@ -12,6 +12,35 @@ SD3_FOLDER = FLUX_FOLDER.with_name("landscape_sd3")
 COGVIDEOX_FOLDER = FLUX_FOLDER.with_name("landscape_cogvideox")
 EMBEDDED = {"tiny": FLUX_FOLDER, "tiny-sd3": SD3_FOLDER, "tiny-cogvideox": COGVIDEOX_FOLDER}  # by users' name
 
+SIZES = {  # width and height in pixels that each was trained on
+    "tiny": ((256, 256), (384, 256), (256, 384)),
+    "tiny-sd3": ((128, 128),),
+    "tiny-cogvideox": ((128, 128),),
+}
+FRAMES = {"tiny-cogvideox": 9}
+NOISIEST = 0.7  # noise level up to which their maps are right
+
+
+def outside(model: str, width: int, height: int, frames: int = 1, noise: float = 0.0) -> str:
+    """What to know about maps of an embedded model beyond what it was trained on, in short lines; "" within it.
+
+    Args:
+        model: a key of `EMBEDDED`.
+        width, height: pixels that the model gets.
+        frames: of a video.
+        noise: level that is added to an existing image, 0-1.
+    """
+    size, length = f"{width} x {height} pixels", f"{frames} frame{'s'[: frames != 1]}"
+    trained = ", ".join(f"{w} x {h}" for w, h in SIZES[model])
+    reasons = [
+        (size, f"it was trained on {trained}", (width, height) in SIZES[model]),
+        (length, f"it was trained on {FRAMES.get(model, 1)}", frames == FRAMES.get(model, 1)),
+        (f"noise {noise:g}", f"its maps are right up to about {NOISIEST:g}", noise <= NOISIEST),
+    ]
+    lines = [f"The landscape model at {given}: {known}." for given, known, inside in reasons if not inside]
+    return "\n".join([*lines, "Its maps are far less accurate there."] if lines else [])
+
+
 TAUGHT = (
     "The landscape model's concept maps are taught, on drawn scenes whose true maps are known: they show whether "
     "everything around the model works, not whether ConceptAttention works on models that were not taught."

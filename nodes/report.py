@@ -36,7 +36,7 @@ def _pooled(tokens: int, pooling: str) -> str:
 
 
 def recording_text(result: Recording) -> str:
-    """Steps, layers, concepts and size of a recording, and why something is missing."""
+    """Steps, layers, concepts and size of a recording, what to know about the run, and why something is missing."""
     frames, height, width = result.grid
     grid = f"{width} x {height} tokens" + (f" x {frames} frames" if result.video else "")
     if result.frame_counts is not None:
@@ -48,13 +48,16 @@ def recording_text(result: Recording) -> str:
         f"{steps}, layers {_ranges(result.layers)} of {result.layer_count}, "
         f"{_count(len(result.concepts), 'concept')}\n"
         f"{_count(result.batch, 'video' if result.video else 'image')} of {grid}, {_size(result.nbytes)}"
-        f"{_missing(result)}"
+        f"{_remarks(result)}"
     )
 
 
-def _missing(result: Recording) -> str:
-    problems = result.metadata.get("troubles")
-    return f"\nNot everything was recorded: {problems}." if problems else ""
+def _remarks(result: Recording) -> str:
+    """What to know about the run, and why something is missing, in lines of their own."""
+    lines = result.metadata.get("cautions", "").splitlines()
+    if problems := result.metadata.get("troubles"):
+        lines.append(f"Not everything was recorded: {problems}.")
+    return "".join(f"\n{line}" for line in lines)
 
 
 def heatmaps_text(

@@ -79,6 +79,8 @@ class Recording:
     offsets: Tensor | None = None
 
     def __repr__(self) -> str:
+        if "scores" not in vars(self):  # inside of a `record` block
+            return "<Recording, empty until its block ends>"
         what, (height, width) = "video" if self.video else "image", self.image_size
         return (
             f"<Recording of {shorten_names(self.concepts)}: {self.architecture}, mode {self.mode}, "

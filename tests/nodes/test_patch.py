@@ -26,7 +26,7 @@ def test_core_s_sampler_records_with_a_patched_model(pack: Pack, landscape: Land
     output = pack.run("ConceptAttentionCollect", latent=latent)
     assert output[0].layers == (1, 2) and len(output[0].steps) == 4 and output[0].grid == (1, 4, 6)
     assert pack.run("ConceptAttentionCollect", latent=latent, model=patched)[0] is output[0]
-    assert pack.text(output).splitlines() == [
+    assert pack.text(output).splitlines()[:2] == [
         "4 of 4 steps recorded, layers 1-2 of 4, 4 concepts",
         "1 image of 6 x 4 tokens, 3 KiB",
     ]
@@ -92,7 +92,10 @@ def test_a_patched_model_can_keep_the_running_mean(pack: Pack, landscape: Landsc
     with torch.inference_mode():
         (latent,) = nodes.KSampler().sample(**sampler_inputs(landscape, model=patched, seed=77))
     output = pack.run("ConceptAttentionCollect", latent=latent)
-    assert output[0].averaged == "share" and "4 of 4 steps recorded as their mean" in pack.text(output)
+    said = pack.text(output)
+    assert output[0].averaged == "share" and "4 of 4 steps recorded as their mean" in said
+    assert said.endswith("\n" + output[0].metadata["cautions"]) and "The landscape model at" in said
+
 
 
 def test_a_run_that_could_not_be_recorded_blocks_what_needs_the_recording(
@@ -122,6 +125,6 @@ def test_steps_that_are_missing_are_explained_below_the_node(
 
     monkeypatch.setattr(session, "noise_level", once)
     output = pack.run("ConceptAttentionKSampler", **sampler_inputs(landscape), concepts=concepts)
-    first, _, last = pack.text(output).splitlines()
+    first, *_, last = pack.text(output).splitlines()
     assert first.startswith("3 of 4 steps recorded")
     assert last.startswith("Not everything was recorded: recording failed with TypeError: on purpose")

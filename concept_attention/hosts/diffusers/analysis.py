@@ -20,7 +20,7 @@ from ..unknown_words import warn_of_unknown_words
 from .encode import as_concepts, encode_concepts
 from .loading import defaults_for, score_dtype
 from .pictures import Picture, as_images
-from .pipelines.request import check_side, model_name
+from .pipelines.request import check_side, model_name, warn_outside_training
 from .recorder import Recorder
 from .registry import family_of
 from .stream import StopForward
@@ -92,7 +92,9 @@ def analyze(
     max_tokens = defaults.max_tokens if max_tokens is None else max_tokens
     rows, columns = image_to_tokens(images[0].size, width, height, defaults.side)
     width, height = 16 * columns, 16 * rows
-    layout = family.layout(pipeline, width, height, len(images) if family.video else 1)
+    frames = len(images) if family.video else 1
+    layout = family.layout(pipeline, width, height, frames)
+    warn_outside_training(pipeline, width, height, frames, noise)
     warn_of_unknown_words(family.tokenizer(pipeline), [prompt])
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
     layers = [layers] if isinstance(layers, int) else layers

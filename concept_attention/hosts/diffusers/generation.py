@@ -16,7 +16,7 @@ from ...recording.recording import Recording
 from ..unknown_words import warn_of_unknown_words
 from .encode import as_concepts, encode_concepts
 from .loading import defaults_for, score_dtype
-from .pipelines.request import Request, check_side
+from .pipelines.request import Request, check_side, warn_outside_training
 from .record import recording_run
 from .registry import family_of, refuse_other_arguments
 
@@ -122,6 +122,7 @@ def generate(
     _check(prompts, request, steps, family.max_steps(pipeline))
     family.layout(pipeline, request.width, request.height, request.frames)  # refuses what cannot be made
     arguments = family.call_arguments(pipeline, request, len(prompts))
+    warn_outside_training(pipeline, request.width, request.height, request.frames)
     warn_of_unknown_words(family.tokenizer(pipeline), prompts)
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
     layers = [layers] if isinstance(layers, int) else layers

@@ -22,7 +22,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from ...embedded import FLUX_FOLDER
+from ...embedded import FLUX_FOLDER, outside
 from ...hosts.unknown_words import log_unknown_words
 from ..models.codec import CODEC, read_codec
 from .taesd import taesd_weights
@@ -98,6 +98,11 @@ class LandscapeLatents(comfy.latent_formats.Flux):
         self.latent_rgb_factors = pixels.mean(0).T.tolist()
         self.latent_rgb_factors_bias = codec.mean.reshape(-1, 3).mean(0).tolist()
         self.taesd_decoder_name = None
+
+    @staticmethod
+    def caution(height: int, width: int) -> str:
+        """What to know about images of so many pixels that the model was not trained on, else ""; see `record`."""
+        return outside("tiny", width, height)
 
 
 class LandscapeTokenizer(comfy.text_encoders.flux.FluxTokenizer):

@@ -92,6 +92,12 @@ def test_a_seed_is_the_same_noise_in_both_hosts(family: Any, shape: tuple[int, .
     assert torch.equal(family.fresh_noise(torch.zeros(theirs.shape), 3, 11), theirs)
 
 
+def test_a_recording_says_that_its_size_is_beyond_what_the_model_was_trained_on() -> None:
+    small = look(draw_scene(unseen_seed(5, 1), 128, 128))
+    assert "The landscape model at 128 x 128 pixels" in small.metadata["cautions"]
+    assert "cautions" not in look(draw_scene(unseen_seed(5, 1), 384, 256)).metadata
+
+
 def test_maps_of_24_unseen_scenes_meet_the_bars() -> None:
     figures = score_landscapes(look, 24, 1, 256, 256)
     assert figures.pixel_accuracy >= 0.95

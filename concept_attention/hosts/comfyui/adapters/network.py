@@ -19,6 +19,13 @@ def network_of(model: Any) -> Any:
     return eager(model.diffusion_model)
 
 
+def is_compiled(model: Any, blocks_of: Callable[[Any], nn.ModuleList], count: int) -> bool:
+    """Whether `running_eager` will run something without torch.compile that is compiled otherwise."""
+    base = network_of(model)
+    modules = (model.diffusion_model, *list(blocks_of(base))[:count])
+    return any(eager(one) is not one or getattr(one, "_compiled_call_impl", None) is not None for one in modules)
+
+
 @contextmanager
 def running_eager(model: Any, blocks_of: Callable[[Any], nn.ModuleList], count: int) -> Iterator[Any]:
     """Run a model and its first `count` joint blocks without torch.compile for a while; yields its network.

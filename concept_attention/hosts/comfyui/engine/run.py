@@ -128,6 +128,10 @@ class _Run:
         notes = {"seed": str(self._call.get("seed")), "model": type(self._model).__name__, "steps": count}
         if session.problems:
             notes["troubles"] = "; ".join(session.problems)
+        caution_of_size = getattr(session.latent_format, "caution", None)  # the landscape model's
+        cautions = [*session.cautions, caution_of_size(*session.geometry.image_size) if caution_of_size else ""]
+        if any(cautions):
+            notes["cautions"] = "\n".join(filter(None, cautions))
         try:
             recording = self._collector.build(
                 session.builder,

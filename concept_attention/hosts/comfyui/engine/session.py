@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ...collector import Collector, LayerScores
 from ..adapters.block_call import Rows
-from ..adapters.network import running_eager
+from ..adapters.network import is_compiled, running_eager
 from ..adapters.registry import adapter_for
 from ..guard import NotRecordable, guarded
 from .geometry import RunGeometry, latent_pixels_per_token, measure_geometry, noise_level
@@ -34,6 +34,11 @@ from .settings import Settings
 from .stream import ConceptStream, OnLayer, StopForward
 
 KEY = "concept_attention"
+# Short lines: nodes do not wrap them.
+COMPILED = (
+    "The model is compiled, and recorded steps run uncompiled: without its speed, and bit\n"
+    "for bit as in the uncompiled model, from which a compiled one differs by rounding."
+)
 _APPLY_ARGUMENTS = ("x", "t", "c_concat", "c_crossattn", "control", "transformer_options")
 
 
@@ -84,6 +89,7 @@ class RecordingSession:
         problems: why steps are missing, each reason once.
         evaluated: whether the model was evaluated through the guider in a step to be recorded.
         found_positive: whether one of these evaluations had a positive prompt.
+        cautions: what to know about the run, each once.
     """
 
     def __init__(
@@ -108,6 +114,12 @@ class RecordingSession:
         self.problems: dict[str, None] = {}
         self.evaluated = False
         self.found_positive = False
+        self.cautions: dict[str, None] = {}
+
+    @property
+    def latent_format(self) -> Any:
+        """The host's description of the model's latents."""
+        return self._guider.model_patcher.get_model_object("latent_format")
 
     def predict_noise(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """One evaluation of the model; guiders may evaluate their prompts in several calls."""
@@ -171,8 +183,8 @@ class RecordingSession:
         level = noise_level(model_sampling, float(sigma.flatten()[0]))
         if self.builder.commit(step, level) and self.geometry is None:
             self._size = size
-            layout = self._guider.model_patcher.get_model_object("latent_format")
-            self.geometry = measure_geometry(size, self._collector.architecture, layout.spacial_downscale_ratio)
+            downscale = self.latent_format.spacial_downscale_ratio
+            self.geometry = measure_geometry(size, self._collector.architecture, downscale)
 
     def _positive_prompts(
         self, model: Any, conds: Any, x: Tensor, timestep: Tensor, model_options: Mapping[str, Any]
@@ -240,6 +252,8 @@ class RecordingSession:
         rows = _chunk_rows([chunk for chunk, _, _ in chosen], batch)
         tokens = math.prod(latent_to_tokens(chosen[0][2].size[1:], self._patch))
         last = self._collector.layers[-1]
+        if is_compiled(model, self._adapter.joint_blocks, last + 1):
+            self.cautions[COMPILED] = None
         network = hooks.enter_context(running_eager(model, self._adapter.joint_blocks, last + 1))
         return hooks.enter_context(self._stream(network, rows, tokens, on_layer))
 

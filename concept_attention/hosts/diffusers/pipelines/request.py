@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ....embedded import EMBEDDED
+from ....embedded import EMBEDDED, outside
 from ....errors import UserError
 
 TINY = "tiny"
+logger = logging.getLogger("concept_attention")
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,12 @@ def model_name(pipeline: Any) -> str:
     """
     origin = _origin(pipeline)
     return next((name for name, folder in EMBEDDED.items() if folder == Path(origin)), origin)
+
+
+def warn_outside_training(pipeline: Any, width: int, height: int, frames: int, noise: float = 0.0) -> None:
+    """Log a warning if an embedded model is used beyond what it was trained on; see `outside`."""
+    if is_tiny(pipeline) and (caution := outside(model_name(pipeline), width, height, frames, noise)):
+        logger.warning(caution)
 
 
 def _origin(pipeline: Any) -> str:

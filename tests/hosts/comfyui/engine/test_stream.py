@@ -21,7 +21,7 @@ from concept_attention.errors import UserError
 from concept_attention.hosts.architecture import TokenSlices
 from concept_attention.hosts.comfyui.adapters.flux import Flux
 from concept_attention.hosts.comfyui.adapters.hunyuan_video import HunyuanVideo
-from concept_attention.hosts.comfyui.adapters.network import eager, running_eager
+from concept_attention.hosts.comfyui.adapters.network import eager, is_compiled, running_eager
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.comfyui.engine.stream import ConceptStream, StopForward
 
@@ -420,12 +420,14 @@ def test_a_compiled_model_runs_eager_and_is_compiled_again_afterwards(what: str)
     with compiled(model, what):
         before = footprint(model)
         network = eager(model.model.diffusion_model)
+        assert is_compiled(model.model, Flux().joint_blocks, 2)
         with pytest.raises(KeyError), running_eager(model.model, Flux().joint_blocks, 2) as base:
             assert base is model.model.diffusion_model is network
             assert [type(block).__name__ for block in list(base.double_blocks)[:2]] == ["DoubleStreamBlock"] * 2
             assert base._compiled_call_impl is None and base.double_blocks[0]._compiled_call_impl is None
             if what == "blocks":
                 assert base.double_blocks[2] is not eager(base.double_blocks[2])  # not recorded: stays compiled
+            assert not is_compiled(model.model, Flux().joint_blocks, 2)
             raise KeyError
         assert footprint(model) == before
 
@@ -484,4 +486,6 @@ def test_a_run_of_a_compiled_model_is_eager_only_in_the_recorded_steps() -> None
     latent, result = sample_and_record(wrapped, Settings(make_encoded(), start_percent=0.5), steps=4)
     assert torch.equal(latent, plain) and network.calls == 4 + 2
     assert result.recording is not None and torch.equal(result.recording.scores, expected.scores[2:])
+    assert "recorded steps run uncompiled" in result.recording.metadata["cautions"]
+    assert "cautions" not in expected.metadata
     assert footprint(wrapped) == before
