@@ -44,11 +44,14 @@ def adapter_for(transformer: nn.Module) -> Adapter:
 
 
 def family_of(pipeline: Any) -> PipelineFamily:
-    """The family of a pipeline, by its transformer: any pipeline that has one of a family.
+    """The family of a pipeline, by its class or one it derives from, else by its transformer.
 
     Raises:
         UserError: if it is of none.
     """
+    named = _family_of_class(type(pipeline))
+    if named is not None:
+        return named
     transformer = eager(getattr(pipeline, "transformer", None))
     for adapter, family in zip(ADAPTERS, FAMILIES, strict=True):
         if adapter.matches(transformer):
@@ -63,7 +66,7 @@ def refuse_other_arguments(pipeline: Any) -> None:
     Raises:
         UserError: says what to do instead.
     """
-    if not any(family_named(kind.__name__) for kind in type(pipeline).__mro__):
+    if _family_of_class(type(pipeline)) is None:
         raise UserError(
             f"A {type(pipeline).__name__} takes more than prompts, and `generate` takes one of "
             f"{supported_pipelines()}. Call it inside of `with record(pipeline, concepts) as recording:`."
@@ -73,6 +76,10 @@ def refuse_other_arguments(pipeline: Any) -> None:
 def family_named(pipeline: str) -> PipelineFamily | None:
     """The family of the pipelines of a class, by the class's name; None if there is none."""
     return next((family for family in FAMILIES if pipeline in family.pipelines), None)
+
+
+def _family_of_class(kind: type) -> PipelineFamily | None:
+    return next((family for base in kind.__mro__ if (family := family_named(base.__name__))), None)
 
 
 def supported_pipelines() -> str:
