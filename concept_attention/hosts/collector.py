@@ -41,6 +41,11 @@ class LayerScores(NamedTuple):
     norms: Tensor
     pad_scores: Tensor | None
 
+    def select(self, rows: slice) -> LayerScores:
+        """The scores of some rows of the batch."""
+        pads = None if self.pad_scores is None else self.pad_scores[rows]
+        return LayerScores(self.scores[rows], self.norms[rows], pads)
+
 
 class Collector:
     """Scores attention outputs in one mode, and builds the recording with its metadata.

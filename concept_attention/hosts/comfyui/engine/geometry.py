@@ -69,3 +69,9 @@ def noise_level(model_sampling: Any, sigma: float) -> float:
     else:
         level = sigma / math.sqrt(1 + sigma * sigma) if math.isfinite(sigma) else 1.0
     return min(1.0, max(0.0, level))
+
+
+def size_text(size: Sequence[int]) -> str:
+    """(B, T, H, W) as width x height, with the frames of a video and the size of a batch."""
+    batch, frames, rows, columns = size
+    return f"{columns} x {rows}" + (f" x {frames}" if frames > 1 else "") + (f" in {batch}" if batch > 1 else "")

@@ -22,12 +22,12 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ...collector import Collector, LayerScores
+from ...collector import Collector
 from ..adapters.block_call import Rows
 from ..adapters.network import is_compiled, running_eager
 from ..adapters.registry import adapter_for
 from ..guard import NotRecordable, guarded
-from .geometry import RunGeometry, latent_pixels_per_token, measure_geometry, noise_level
+from .geometry import RunGeometry, latent_pixels_per_token, measure_geometry, noise_level, size_text
 from .prompts import covered_indices, find_positive, latent_size, prompt_regions, without_anchor
 from .regions import Region, ScoreAccumulator, latent_to_tokens
 from .settings import Settings
@@ -174,7 +174,7 @@ class RecordingSession:
         size, found = latest.accumulator.size, self._size
         if found is not None and size != found:
             raise NotRecordable(
-                f"the latent changed its size while it was sampled, from {_size_text(found)} to {_size_text(size)} "
+                f"the latent changed its size while it was sampled, from {size_text(found)} to {size_text(size)} "
                 "latent pixels, and only the steps of the first size are recorded"
             )
         self.builder.begin_evaluation()
@@ -240,13 +240,12 @@ class RecordingSession:
         if not chosen:
             return None
         batch = x.shape[0] // len(chunks)
-
         def on_layer(layer: int, image_out: Tensor, concept_out: Tensor) -> None:
             if layer in self._collector.layers:
                 scores = self._collector.score(image_out, concept_out)
                 with self._lock:
                     for index, (_, number, _) in enumerate(chosen):
-                        own = _select_rows(scores, slice(index * batch, (index + 1) * batch))
+                        own = scores.select(slice(index * batch, (index + 1) * batch))
                         prompts.accumulator.add(number, layer, own)
 
         rows = _chunk_rows([chunk for chunk, _, _ in chosen], batch)
@@ -287,12 +286,6 @@ class RecordingSession:
         return chosen
 
 
-def _size_text(size: Sequence[int]) -> str:
-    """(B, T, H, W) as width x height, with the frames of a video and the size of a batch."""
-    batch, frames, rows, columns = size
-    return f"{columns} x {rows}" + (f" x {frames}" if frames > 1 else "") + (f" in {batch}" if batch > 1 else "")
-
-
 def _fits(x: Tensor, chunks: int, region: Region) -> bool:
     """Whether each chunk of a batch has the size of a region."""
     batch, _, *size = x.shape
@@ -305,8 +298,3 @@ def _chunk_rows(chunks: Sequence[int], batch: int) -> Rows:
     if list(chunks) == list(range(first, last + 1)):
         return slice(first * batch, (last + 1) * batch)
     return torch.tensor([chunk * batch + row for chunk in chunks for row in range(batch)])
-
-
-def _select_rows(scores: LayerScores, rows: slice) -> LayerScores:
-    pad_scores = None if scores.pad_scores is None else scores.pad_scores[rows]
-    return LayerScores(scores.scores[rows], scores.norms[rows], pad_scores)
