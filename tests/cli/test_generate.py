@@ -268,7 +268,7 @@ def test_an_impossible_option_is_a_one_line_error_before_any_work(
     run: Any, arguments: list[Any], tmp_path: Path, monkeypatch: Any, changed: dict[str, list[str]], expected: str
 ) -> None:
     (tmp_path / "taken").write_text("a file")
-    monkeypatch.setattr("concept_attention.hosts.diffusers.generation.Recorder.watching", lambda *_: 1 / 0)
+    monkeypatch.setattr("concept_attention.hosts.diffusers.recorder.Recorder.watching", lambda *_: 1 / 0)
     options: list[Any] = ["--out", "out/below"]
     for name, values in changed.items():
         if name in arguments:
