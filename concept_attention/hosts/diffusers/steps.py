@@ -42,7 +42,9 @@ def following(
             return step(*args, **kwargs)
         with noise:
             result = step(*args, **kwargs)
-        on_step(inspect.signature(step).bind(*args, **kwargs).arguments["timestep"])
+        # The class's own signature: others may have put a method without one in its place.
+        named = inspect.signature(type(scheduler).step).bind(scheduler, *args, **kwargs).arguments
+        on_step(named["timestep"])
         return result
 
     with ExitStack() as undo:
