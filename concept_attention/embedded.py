@@ -17,8 +17,8 @@ SIZES = {  # width and height in pixels that each was trained on
     "tiny-sd3": ((128, 128),),
     "tiny-cogvideox": ((128, 128),),
 }
-FRAMES = {"tiny-cogvideox": 9}
-NOISIEST = 0.7  # noise level up to which their maps are right
+FEWEST_FRAMES = {"tiny-cogvideox": 9}  # longer clips are no worse
+NOISIEST = {"tiny": 0.7, "tiny-sd3": 0.6, "tiny-cogvideox": 0.9}  # noise level up to which their maps are right
 
 
 def outside(model: str, width: int, height: int, frames: int = 1, noise: float = 0.0) -> str:
@@ -31,14 +31,15 @@ def outside(model: str, width: int, height: int, frames: int = 1, noise: float =
         noise: level that is added to an existing image, 0-1.
     """
     size, length = f"{width} x {height} pixels", f"{frames} frame{'s'[: frames != 1]}"
+    fewest, noisiest = FEWEST_FRAMES.get(model, 1), NOISIEST[model]
     trained = ", ".join(f"{w} x {h}" for w, h in SIZES[model])
     reasons = [
         (size, f"it was trained on {trained}", (width, height) in SIZES[model]),
-        (length, f"it was trained on {FRAMES.get(model, 1)}", frames == FRAMES.get(model, 1)),
-        (f"noise {noise:g}", f"its maps are right up to about {NOISIEST:g}", noise <= NOISIEST),
+        (length, f"it was trained on {fewest}", frames >= fewest),
+        (f"noise {noise:g}", f"its maps are right up to about {noisiest:g}", noise <= noisiest),
     ]
     lines = [f"The landscape model at {given}: {known}." for given, known, inside in reasons if not inside]
-    return "\n".join([*lines, "Its maps are far less accurate there."] if lines else [])
+    return "\n".join([*lines, "Its maps may be far less accurate there."] if lines else [])
 
 
 TAUGHT = (

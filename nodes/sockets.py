@@ -70,7 +70,8 @@ def recording_mode_input() -> io.Input:
         optional=True,
         advanced=True,
         tooltip="Which published scoring rule to use. auto: the rule for this architecture. You can still switch "
-        "between flux, flux2 and sd3 in Concept Heatmaps; paper and cogvideox must be set here.",
+        "between flux, flux2 and sd3 in Concept Heatmaps; paper must be set here, and cogvideox for models other than "
+        "CogVideoX.",
     )
 
 

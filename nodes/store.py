@@ -34,8 +34,9 @@ class ConceptRecordingSave(io.ComfyNode):
                     "float16",
                     default=False,
                     optional=True,
-                    tooltip="Saves scores in half precision (about three digits), which halves the file size. A "
-                    "recording whose scores are too large for float16 is saved in full precision.",
+                    tooltip="Saves scores in half precision: shares keep about three digits, and the file of five "
+                    "concepts is 40 % smaller. A recording whose scores are too large for float16 is saved in full "
+                    "precision.",
                 ),
             ],
             outputs=[],

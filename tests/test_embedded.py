@@ -15,7 +15,7 @@ from concept_attention.embedded import EMBEDDED, NOISIEST, SIZES, outside
 @pytest.mark.parametrize("model", EMBEDDED)
 def test_nothing_is_said_of_what_a_model_was_trained_on(model: str) -> None:
     frames = 9 if model == "tiny-cogvideox" else 1
-    assert not any(outside(model, *size, frames, NOISIEST) for size in SIZES[model])
+    assert not any(outside(model, *size, frames, NOISIEST[model]) for size in SIZES[model])
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ def test_nothing_is_said_of_what_a_model_was_trained_on(model: str) -> None:
         ("tiny-sd3", (256, 128, 1, 0.3), ["at 256 x 128 pixels: it was trained on 128 x 128."]),
         ("tiny", (256, 256, 1, 0.9), ["at noise 0.9: its maps are right up to about 0.7."]),
         ("tiny-cogvideox", (128, 128, 1), ["at 1 frame: it was trained on 9."]),
-        ("tiny-cogvideox", (64, 64, 17, 0.3), ["at 64 x 64 pixels: ", "at 17 frames: it was trained on 9."]),
+        ("tiny-cogvideox", (64, 64, 5, 0.3), ["at 64 x 64 pixels: ", "at 5 frames: it was trained on 9."]),
     ],
 )
 def test_what_is_beyond_is_named(model: str, given: Any, said: list[str]) -> None:
     *lines, last = outside(model, *given).splitlines()
-    assert last == "Its maps are far less accurate there." and len(lines) == len(said)
+    assert last == "Its maps may be far less accurate there." and len(lines) == len(said)
     for line, part in zip(lines, said, strict=True):
         assert line.startswith("The landscape model at ") and part in line
 

@@ -77,7 +77,9 @@ def add_recording(parser: ArgumentParser) -> _ArgumentGroup:
         help="text encoder for the concepts of Stable Diffusion 3: t5 encodes each concept alone (default if the model "
         "has a T5), clip encodes all of them in one line",
     )
-    precision_help = "data type of the recorded scores; float16 halves the file (default float32)"
+    precision_help = (
+        "data type of the recorded scores; float16 makes the file of five concepts 40 %% smaller (default float32)"
+    )
     group.add_argument("--precision", choices=PRECISIONS, default="float32", help=precision_help)
     return group
 
