@@ -44,7 +44,9 @@ def record(family: Family, transformer: Any, runs: list[Arguments], layers: str)
 def scores(family: Family, transformer: Any, inputs: Arguments) -> Tensor:
     """(L, B, C, N), from the model's own blocks."""
     embeddings = torch.randn(3, TEXT_WIDTH, generator=torch.Generator().manual_seed(2))
-    return naive_scores(*twin(family, transformer, inputs, embeddings))
+    pads = 223 if family.name == "cogvideox" else 0
+    images, concepts = twin(family, transformer, inputs, embeddings, pads)
+    return naive_scores(images, [concept[:, :3] for concept in concepts])
 
 
 def reuse_attention(transformer: Any, layer: int) -> None:
