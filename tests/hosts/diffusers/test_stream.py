@@ -233,12 +233,12 @@ def test_an_interrupted_evaluation_is_forgotten_before_the_next(
         if layer == 1:
             raise RuntimeError
 
-    def wanted() -> bool:
+    def observe(arguments: dict[str, Any]) -> slice | None:
         gone.append([one() is None for one in made])
-        return len(gone) == 1
+        return slice(None) if len(gone) == 1 else None
 
     monkeypatch.setattr(adapter, "update_concepts", updating)
-    with ConceptStream(model, concepts(), on_layer, 2, wanted=wanted):
+    with ConceptStream(model, concepts(), on_layer, 2, observe=observe):
         with pytest.raises(RuntimeError):
             evaluate(model, inputs)
         evaluate(model, inputs)
