@@ -29,7 +29,7 @@ logger = logging.getLogger("concept_attention")
 @contextmanager
 def record(
     pipeline: Any,
-    concepts: Sequence[Concept] | EncodedConcepts,
+    concepts: str | Sequence[Concept | str] | EncodedConcepts,
     *,
     layers: str | Sequence[int] = "all",
     mode: str = "auto",
@@ -46,8 +46,8 @@ def record(
 
     Args:
         pipeline: of diffusers, such as FluxImg2ImgPipeline, FluxKontextPipeline or StableDiffusion3ControlNetPipeline.
-        concepts: what to look for, the same in every image; or the result of `encode_concepts`, for a pipeline without
-            text encoders.
+        concepts: what to look for, the same in every image, see `generate`; or the result of `encode_concepts`, for a
+            pipeline without text encoders.
         layers, mode, pooling, reader, max_tokens, dtype, keep: see `generate`. Give the `max_tokens` that the pipeline
             is called with, if it is.
 
