@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,9 +116,17 @@ def model_name(pipeline: Any) -> str:
 
 
 def warn_outside_training(pipeline: Any, width: int, height: int, frames: int, noise: float = 0.0) -> None:
-    """Log a warning if an embedded model is used beyond what it was trained on; see `outside`."""
+    """Log a warning if an embedded model is used beyond what it was trained on; see `outside`.
+
+    The same warning is not repeated, as for every scene of an evaluation.
+    """
     if is_tiny(pipeline) and (caution := outside(model_name(pipeline), width, height, frames, noise)):
-        logger.warning(caution)
+        _warn(caution)
+
+
+@functools.lru_cache(maxsize=1)
+def _warn(caution: str) -> None:
+    logger.warning(caution)
 
 
 def _origin(pipeline: Any) -> str:
