@@ -16,6 +16,7 @@ from ...choices import Pooling, Reader
 from ...concepts import Concept
 from ...errors import UserError
 from ...recording.recording import Recording
+from ...vectors import OnVectors
 from ..unknown_words import warn_of_unknown_words
 from .encode import as_concepts, encode_concepts
 from .loading import defaults_for, score_dtype
@@ -45,6 +46,7 @@ def analyze(
     max_tokens: int | None = None,
     dtype: str | torch.dtype = "float32",
     on_step: Callable[[int, int], None] | None = None,
+    on_vectors: OnVectors | None = None,
 ) -> Recording:
     """Record where the concepts are in existing images, or in a video.
 
@@ -60,7 +62,7 @@ def analyze(
             is kept at about the model's own size.
         seed: of the first noise; noise i has seed + i, is the same for every image, and is the one that this seed gives
             in ComfyUI and, for float32 weights on the CPU, in the authors' code.
-        layers, mode, pooling, reader, max_tokens, dtype: see `generate`.
+        layers, mode, pooling, reader, max_tokens, dtype, on_vectors: see `generate`.
         on_step: called after each sample with (samples done, samples in all).
 
     Returns:
@@ -98,7 +100,7 @@ def analyze(
     warn_of_unknown_words(family.tokenizer(pipeline), [prompt])
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
     layers = [layers] if isinstance(layers, int) else layers
-    recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, score_dtype(dtype))
+    recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, score_dtype(dtype), on_vectors=on_vectors)
     latents = family.encode_images(pipeline, _pixels(images, width, height))
     inputs = family.conditions(pipeline, prompt, latents, width, height, noise, max_tokens)
 
