@@ -17,6 +17,7 @@ from ...choices import Keep, Pooling, Reader
 from ...concepts import Concept
 from ...errors import UserError
 from ...recording.recording import Recording
+from ...vectors import OnVectors
 from ..unknown_words import warn_of_unknown_words
 from .encode import as_concepts, encode_concepts
 from .loading import defaults_for, score_dtype
@@ -48,6 +49,7 @@ def analyze(
     max_tokens: int | None = None,
     dtype: str | torch.dtype = "float32",
     on_step: Callable[[int, int], None] | None = None,
+    on_vectors: OnVectors | None = None,
 ) -> Recording:
     """Record where the concepts are in existing images, or in a video.
 
@@ -63,7 +65,7 @@ def analyze(
             is kept at about the model's own size.
         seed: of the first noise; noise i has seed + i, is the same for every image, and is the one that this seed gives
             in ComfyUI and, for float32 weights on the CPU, in the authors' code.
-        layers, mode, pooling, reader, max_tokens, dtype: see `generate`.
+        layers, mode, pooling, reader, max_tokens, dtype, on_vectors: see `generate`.
         on_step: called after each sample with (samples done, samples in all).
 
     Returns:
@@ -107,6 +109,7 @@ def analyze(
         reader=reader,
         max_tokens=max_tokens,
         dtype=dtype,
+        on_vectors=on_vectors,
     )
     recording = analysis.record(scaled(images, width, height), [seed] * len(images), on_step)
     notes = {**recording.metadata, "seed": str(seed)}
@@ -140,6 +143,7 @@ class ImageAnalysis:
         max_tokens: int | None = None,
         dtype: str | torch.dtype = "float32",
         keep: Keep = "every step",
+        on_vectors: OnVectors | None = None,
     ) -> None:
         self._pipeline, self._family = pipeline, family_of(pipeline)
         self._max_tokens = defaults_for(pipeline).max_tokens if max_tokens is None else max_tokens
@@ -147,6 +151,7 @@ class ImageAnalysis:
         self._encoded = encode_concepts(pipeline, concepts, pooling, self._max_tokens, reader)
         self._layers: str | Sequence[int] = [layers] if isinstance(layers, int) else layers
         self._mode, self._dtype, self._keep = mode, score_dtype(dtype), keep
+        self._on_vectors = on_vectors
         self._prompt, self._noise, self._samples = prompt, noise, samples
         self._inputs: dict[tuple[int, ...], dict[str, Any]] = {}  # of the transformer, by batch and size
 
@@ -168,7 +173,14 @@ class ImageAnalysis:
         height, width = pixels.shape[-2:]
         layout = family.layout(pipeline, width, height, len(pixels) if family.video else 1)
         recorder = Recorder(
-            pipeline, self._encoded, self._layers, self._mode, layout.tokens, self._dtype, None, self._keep
+            pipeline,
+            self._encoded,
+            self._layers,
+            self._mode,
+            layout.tokens,
+            self._dtype,
+            keep=self._keep,
+            on_vectors=self._on_vectors,
         )
         latents = family.encode_images(pipeline, pixels)
         inputs = self._conditions(latents, width, height)

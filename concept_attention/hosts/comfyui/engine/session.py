@@ -240,6 +240,7 @@ class RecordingSession:
         if not chosen:
             return None
         batch = x.shape[0] // len(chunks)
+
         def on_layer(layer: int, image_out: Tensor, concept_out: Tensor) -> None:
             if layer in self._collector.layers:
                 scores = self._collector.score(image_out, concept_out)
