@@ -135,6 +135,11 @@ def to_names(text: str, available: Sequence[Concept]) -> list[str]:
     return [available[concept_index(available, name)].name for name in written]
 
 
+def to_some_names(text: str, available: Sequence[Concept]) -> list[str]:
+    """Concept names from a text, see `to_names`; none if the text is empty."""
+    return to_names(text, available) if text.strip() else []
+
+
 def to_name(text: str, available: Sequence[Concept]) -> str:
     """One concept name, see `to_names`.
 

@@ -11,7 +11,7 @@ from ..concept_attention.heatmaps.guided import EPSILON, sharpen_heatmaps
 from ..concept_attention.heatmaps.heatmaps import Heatmaps
 from ..concept_attention.heatmaps.masks import make_masks
 from . import convert, report
-from .sockets import CA_HEATMAPS, HEATMAPS, mask_inputs
+from .sockets import CA_HEATMAPS, HEATMAPS, finish_inputs, mask_inputs
 
 VIDEO_FRAMES, LATENT_FRAMES = "picture", "latent"  # options in saved graphs: they keep their names
 
@@ -109,6 +109,7 @@ class ConceptHeatmapToMask(io.ComfyNode):
                     tooltip="For videos. picture: one mask per video frame. latent: one mask per latent frame, which "
                     "Set Latent Noise Mask needs.",
                 ),
+                *finish_inputs(),
             ],
             outputs=[
                 io.Mask.Output(
@@ -133,6 +134,10 @@ class ConceptHeatmapToMask(io.ComfyNode):
         guide_radius: int = 0,
         guide_epsilon: float = EPSILON,
         frames: str = VIDEO_FRAMES,
+        subtract: str = "",
+        holes: float = 0.0,
+        islands: float = 0.0,
+        grow: int = 0,
     ) -> io.NodeOutput:
         names = convert.to_names(concepts, heatmaps.concepts)
         size = convert.to_size(width, height, heatmaps.image_size)
@@ -142,6 +147,8 @@ class ConceptHeatmapToMask(io.ComfyNode):
                 images = convert.one_per_latent_frame(images, heatmaps)
             heatmaps = sharpen_heatmaps(heatmaps, images, size, radius=guide_radius or None, epsilon=guide_epsilon)
         options: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "size": size}
+        options |= {"holes": holes, "islands": islands, "grow": grow}
+        options["subtract"] = convert.to_some_names(subtract, heatmaps.concepts)
         mask = make_masks(heatmaps, names, method, **options, per_frame=frames == VIDEO_FRAMES)
         mask = convert.to_mask(mask)
         return io.NodeOutput(mask, ui=ui.PreviewText(report.mask_text(names, mask)))

@@ -186,3 +186,51 @@ def mask_inputs() -> list[io.Input]:
             tooltip="90 keeps the highest tenth of the map. Only for method percentile.",
         ),
     ]
+
+
+def finish_inputs() -> list[io.Input]:
+    """What is done to a mask once it is made."""
+    return [
+        io.String.Input(
+            "subtract",
+            default="",
+            optional=True,
+            advanced=True,
+            tooltip="Names of concepts to take away from the mask, separated by commas. Their mask is made in the same "
+            "way.",
+        ),
+        io.Float.Input(
+            "holes",
+            display_name="fill holes",
+            default=0.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            optional=True,
+            advanced=True,
+            tooltip="Fills holes smaller than this, in percent of the image. 100 fills all. Not for method soft, which "
+            "has no edge.",
+        ),
+        io.Float.Input(
+            "islands",
+            display_name="drop islands",
+            default=0.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            optional=True,
+            advanced=True,
+            tooltip="Removes separate parts smaller than this, in percent of the image. Not for method soft, which has "
+            "no edge.",
+        ),
+        io.Int.Input(
+            "grow",
+            default=0,
+            min=-512,
+            max=512,
+            step=1,
+            optional=True,
+            advanced=True,
+            tooltip="Grows the mask by this many pixels in every direction, before it is blurred. Below 0 shrinks it.",
+        ),
+    ]

@@ -15,8 +15,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "concept_attention"
 NOT_CORE = {"authors", "hosts", "tiny", "cli", "__main__"}
 HOSTS = {"comfy", "folder_paths", "server", "diffusers", "transformers", "concept_attention.hosts"}
-FOREIGN = HOSTS | {"concept_attention.tiny", "matplotlib"}  # matplotlib comes with the first figure drawn
-ALLOWED = sys.stdlib_module_names | {"torch", "einops", "numpy", "PIL", "safetensors", "matplotlib"}
+FOREIGN = HOSTS | {"concept_attention.tiny", "matplotlib", "scipy"}  # the last two come with their first use
+ALLOWED = sys.stdlib_module_names | {"torch", "einops", "numpy", "PIL", "safetensors", "matplotlib", "scipy"}
 
 
 def core_files() -> list[Path]:

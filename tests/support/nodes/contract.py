@@ -58,7 +58,8 @@ NODES: dict[str, NodeContract] = {
     ),
     "ConceptHeatmapToMask": _node(
         "heatmaps:CA_HEATMAPS concepts:STRING? method:COMBO? threshold:FLOAT? percentile:FLOAT? blur:FLOAT? "
-        "guide:IMAGE? width:INT? height:INT? guide_radius:INT? guide_epsilon:FLOAT? frames:COMBO?",
+        "guide:IMAGE? width:INT? height:INT? guide_radius:INT? guide_epsilon:FLOAT? frames:COMBO? subtract:STRING? "
+        "holes:FLOAT? islands:FLOAT? grow:INT?",
         "MASK:MASK",
     ),
     "ConceptHeatmapOverlay": _node(
@@ -71,8 +72,9 @@ NODES: dict[str, NodeContract] = {
     ),
     "ConceptHeatmapViewer": _node(
         "image:IMAGE recording:CA_RECORDING? heatmaps:CA_HEATMAPS? concepts:STRING? layers:STRING? steps:STRING? "
-        "method:COMBO? threshold:FLOAT? percentile:FLOAT? mode:COMBO? temperature:FLOAT?",
-        "IMAGE:IMAGE heatmaps:CA_HEATMAPS MASK:MASK",
+        "method:COMBO? threshold:FLOAT? percentile:FLOAT? mode:COMBO? temperature:FLOAT? subtract:STRING? "
+        "holes:FLOAT? islands:FLOAT? grow:INT? blur:FLOAT? guided:BOOLEAN? edited:STRING?",
+        "IMAGE:IMAGE heatmaps:CA_HEATMAPS MASK:MASK masks:MASK",
     ),
     "ConceptRecordingSave": _node("recording:CA_RECORDING filename_prefix:STRING float16:BOOLEAN?", ""),
     "ConceptRecordingLoad": _node("file:COMBO", "recording:CA_RECORDING"),
