@@ -24,6 +24,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Method = Literal["soft", "threshold", "argmax", "mean", "otsu", "percentile"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
+# How a heatmap covers its image: more where its value is higher, or everywhere alike.
+Blend = Literal["by value", "even"]
+BLENDS: tuple[Blend, ...] = get_args(Blend)
+
 # How the embeddings of a concept's tokens become one.
 Pooling = Literal["auto", "first", "mean", "last"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)

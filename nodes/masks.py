@@ -21,11 +21,21 @@ class ConceptHeatmapToMask(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="ConceptHeatmapToMask",
-            display_name="Concept Heatmaps to Mask",
+            display_name="Concept Heatmaps to Mask (Segment)",
             category=HEATMAPS,
             description="Makes one mask per image from the heatmaps of one or more concepts. With a guide image, the "
             "mask follows the edges in that image.",
-            search_aliases=["concept attention", "concept mask", "attention mask", "segment", "inpaint mask"],
+            search_aliases=[
+                "concept attention",
+                "text to mask",
+                "prompt to mask",
+                "word to mask",
+                "select object",
+                "concept mask",
+                "attention mask",
+                "inpaint mask",
+                "Concept Heatmaps to Mask",
+            ],
             has_intermediate_output=True,
             inputs=[
                 CA_HEATMAPS.Input(
