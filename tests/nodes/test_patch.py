@@ -97,6 +97,7 @@ def test_a_patched_model_can_keep_the_running_mean(pack: Pack, landscape: Landsc
     assert said.endswith("\n" + output[0].metadata["cautions"]) and "The landscape model at" in said
 
 
+
 def test_a_run_that_could_not_be_recorded_blocks_what_needs_the_recording(
     pack: Pack, landscape: Landscape, concepts: Any
 ) -> None:
