@@ -42,6 +42,14 @@ READERS: tuple[Reader, ...] = get_args(Reader)
 Keep = Literal["every step", "running mean"]
 KEEPS: tuple[Keep, ...] = get_args(Keep)
 
+# How a prompt acts in a region: predictions are weighted, or the rest of the picture stays as it is.
+RegionWay = Literal["blend", "keep the rest"]
+REGION_WAYS: tuple[RegionWay, ...] = get_args(RegionWay)
+
+# The edge of a region.
+RegionShape = Literal["soft", "hard"]
+REGION_SHAPES: tuple[RegionShape, ...] = get_args(RegionShape)
+
 # Where weights wait that are not in use: diffusers' own offloading to main memory.
 Offload = Literal["none", "model", "sequential"]
 OFFLOADS: tuple[Offload, ...] = get_args(Offload)
