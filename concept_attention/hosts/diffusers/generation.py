@@ -115,7 +115,7 @@ def generate(
     defaults = defaults_for(pipeline)
     steps = defaults.steps if steps is None else steps
     max_tokens = defaults.max_tokens if max_tokens is None else max_tokens
-    given = {"width": width, "height": height, "frames": frames, "guidance": guidance, "cfg": cfg}
+    given: dict[str, Any] = {"width": width, "height": height, "frames": frames, "guidance": guidance, "cfg": cfg}
     request = Request(
         negative_prompt if isinstance(negative_prompt, str) else _texts("negative_prompt", negative_prompt),
         **{name: getattr(defaults, name) if value is None else value for name, value in given.items()},
