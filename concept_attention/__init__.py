@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from .hosts.diffusers.authors.flux import ConceptAttentionFluxPipeline as ConceptAttentionFluxPipeline
     from .hosts.diffusers.authors.flux2 import ConceptAttentionFlux2Pipeline as ConceptAttentionFlux2Pipeline
     from .hosts.diffusers.authors.sd3 import ConceptAttentionSD3Pipeline as ConceptAttentionSD3Pipeline
+    from .labelling.labeller import ConceptLabeller as ConceptLabeller
+    from .labelling.run import label as label
+    from .labelling.settings import LabelSettings as LabelSettings
+    from .labelling.sink import FolderSink as FolderSink
+    from .labelling.sources import open_source as open_source
     from .recording.file import load_recording as load_recording
     from .recording.file import save_recording as save_recording
     from .recording.recording import Recording as Recording
@@ -36,15 +41,20 @@ _HOMES = {
     "ConceptAttentionFlux2Pipeline": ".hosts.diffusers.authors.flux2",
     "ConceptAttentionFluxPipeline": ".hosts.diffusers.authors.flux",
     "ConceptAttentionSD3Pipeline": ".hosts.diffusers.authors.sd3",
+    "ConceptLabeller": ".labelling.labeller",
     "ConfusionMatrix": ".evaluation.metrics",
+    "FolderSink": ".labelling.sink",
     "Heatmaps": ".heatmaps.heatmaps",
+    "LabelSettings": ".labelling.settings",
     "Recording": ".recording.recording",
     "UserError": ".errors",
     "average_precision": ".evaluation.metrics",
+    "label": ".labelling.run",
     "layer_step_figure": ".drawing.figures",
     "load_recording": ".recording.file",
     "make_heatmaps": ".heatmaps.heatmaps",
     "make_masks": ".heatmaps.masks",
+    "open_source": ".labelling.sources",
     "overlay_each": ".drawing.overlay",
     "overlay_grid": ".drawing.overlay",
     "overlay_segmentation": ".drawing.overlay",
