@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from comfy.model_management import get_torch_device
 from comfy_api.latest import io, ui
 
 from ..concept_attention.choices import Method
@@ -140,7 +141,15 @@ class ConceptHeatmapToMask(io.ComfyNode):
             images = convert.drop_alpha(guide)
             if frames == LATENT_FRAMES:
                 images = convert.one_per_latent_frame(images, heatmaps)
-            heatmaps = sharpen_heatmaps(heatmaps, images, size, radius=guide_radius or None, epsilon=guide_epsilon)
+            heatmaps = sharpen_heatmaps(
+                heatmaps,
+                images,
+                size,
+                concepts=None if method == "argmax" else names,  # which compares all
+                radius=guide_radius or None,
+                epsilon=guide_epsilon,
+                device=get_torch_device(),
+            )
         options: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "size": size}
         mask = make_masks(heatmaps, names, method, **options, per_frame=frames == VIDEO_FRAMES)
         mask = convert.to_mask(mask)
