@@ -73,6 +73,13 @@ def test_a_guide_sharpens_the_mask(pack: Pack, heatmaps: Any, pictures: torch.Te
     assert not torch.equal(far, guided) and not torch.equal(faint, guided)
 
 
+def test_what_is_subtracted_is_refined_too(pack: Pack, heatmaps: Any, pictures: torch.Tensor) -> None:
+    options = {"heatmaps": heatmaps, "concepts": "sky", "method": "mean", "guide": pictures}
+    whole, house = (pack.run("ConceptHeatmapToMask", **{**options, "concepts": name})[0] for name in ("sky", "house"))
+    less = pack.run("ConceptHeatmapToMask", **options, subtract="house")[0]
+    assert torch.allclose(less, whole * (1 - house)) and not torch.equal(less, whole)
+
+
 def test_a_guide_may_have_transparency_another_size_and_serve_all(pack: Pack, heatmaps: Any) -> None:
     guide = torch.rand(1, 128, 192, 4)
     assert pack.run("ConceptHeatmapToMask", heatmaps=heatmaps, guide=guide, width=48)[0].shape == (2, 32, 48)
