@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ _DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # a 16-bit grey file open
 
 
 def check_image(image: Tensor) -> Tensor:
-    """Return one image as float32 on the CPU, or say what is wrong with it.
+    """Return one image as float32 on the CPU, itself if it is that already, or say what is wrong with it.
 
     Args:
         image: (H, W, 3) float of any precision, 0-1 (a little outside is clamped).
@@ -45,9 +46,10 @@ def check_image(image: Tensor) -> Tensor:
     if not image.is_floating_point():
         raise ValueError(f"An image must be float in [0, 1], got {image.dtype}. Divide 8-bit values by 255.")
     image = image.detach().to("cpu", torch.float32)
-    if not torch.isfinite(image).all():
+    low, high = (float(limit) for limit in image.aminmax())  # one pass; nan is the least and the greatest
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise UserError("An image must hold finite numbers, got NaN or infinity. Check what produced it.")
-    return image.clamp(0, 1)
+    return image if low >= 0 and high <= 1 else image.clamp(0, 1)
 
 
 def png_bytes(pixels: np.ndarray | Image.Image) -> bytes:
