@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .analyze import ConceptAttentionEncodeImage
+from .dataset import ConceptDatasetSave
 from .encode import ConceptEncode
 from .heatmaps import ConceptHeatmaps
 from .masks import ConceptHeatmapToMask
@@ -30,6 +31,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     ConceptHeatmapViewer,
     ConceptRecordingSave,
     ConceptRecordingLoad,
+    ConceptDatasetSave,
 )
 
 

@@ -297,3 +297,20 @@ def outputs_of(blueprint: dict[str, Any]) -> list[tuple[str, str, Any]]:
 def test_no_workflow_names_a_file_of_somebody(infos: dict[str, Any]) -> None:
     texts = [file.read_text(encoding="utf-8") for file in [*WORKFLOWS.values(), BLUEPRINT]]
     assert not [text for text in texts if "/home/" in text or str(Path.home()) in text]
+
+
+def test_the_training_set_grows_run_by_run(comfyui: Client, infos: dict[str, Any]) -> None:
+    workflow = example("8 Training set with masks")
+    folder = comfyui.server.base / "output" / "datasets" / "boats"
+    for run_number in (1, 2):
+        run = comfyui.run(to_graph(workflow, infos))
+        pictures = picture_of(comfyui, run, workflow, "The pictures")
+        saved = sorted((folder / "images").glob("*.png"))
+        assert len(saved) == 4 * run_number
+        for picture, file in zip(pictures, saved[-4:], strict=True):
+            np.testing.assert_array_equal(np.asarray(Image.open(file)), picture)
+            mask = np.asarray(Image.open(folder / "masks" / file.name)) > 127
+            assert 0.02 < mask.mean() < 0.6
+            assert file.with_suffix(".txt").read_text() == "a boat on water under a sun in the blue sky"
+        (node,) = (node for node in workflow["nodes"] if node["type"] == "KSampler")
+        node["widgets_values"][0] += 1

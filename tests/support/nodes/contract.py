@@ -78,4 +78,9 @@ NODES: dict[str, NodeContract] = {
     ),
     "ConceptRecordingSave": _node("recording:CA_RECORDING filename_prefix:STRING float16:BOOLEAN?", ""),
     "ConceptRecordingLoad": _node("file:COMBO", "recording:CA_RECORDING"),
+    "ConceptDatasetSave": _node(
+        "image:IMAGE heatmaps:CA_HEATMAPS? mask:MASK? caption:STRING? format:COMBO? folder:STRING? concepts:STRING? "
+        "method:COMBO? threshold:FLOAT? min_presence:FLOAT?",
+        "",
+    ),
 }
