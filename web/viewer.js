@@ -155,6 +155,8 @@ function addViewer(node) {
   });
   widget.serialize = false; // not in the workflow
   widget.label = speak(locale())("viewer"); // where it stands outside its node
+  // the classic canvas folds away only what is marked on the widget itself
+  for (const each of node.widgets ?? []) if (each.options?.advanced) each.advanced = true;
   forwardToGraph(viewer.element, () => app.canvas);
   // ComfyUI looks for changes before a click takes effect, and never after keys in sliders
   for (const event of ["click", "change"]) viewer.element.addEventListener(event, noteChange);

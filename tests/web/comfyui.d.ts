@@ -8,6 +8,8 @@ declare module "*/scripts/app.js" {
     value: unknown;
     element: HTMLElement;
     serialize?: boolean;
+    advanced?: boolean;
+    options?: { advanced?: boolean };
     callback?: (value: unknown) => void;
   }
 
