@@ -21,8 +21,41 @@ COLORMAPS = ["viridis", "cividis", "magma", "inferno", "plasma", "gray", "turbo"
 # are safe for colour-blind readers
 
 
-def concepts_input() -> io.Input:
-    return CA_CONCEPTS.Input("concepts", tooltip="The concepts to look for, from Encode Concepts.")
+def concepts_input(optional: bool = False) -> io.Input:
+    """`optional` where the concepts can also be written, see `words_inputs`."""
+    tooltip = "The concepts to look for, from Encode Concepts."
+    if optional:
+        tooltip += " Leave it empty to write them in words."
+    return CA_CONCEPTS.Input("concepts", optional=optional, tooltip=tooltip)
+
+
+def words_inputs() -> list[io.Input]:
+    """The concepts as words with their text encoder, in place of encoded concepts."""
+    return [
+        io.Clip.Input(
+            "clip",
+            optional=True,
+            tooltip="The text encoder that reads the words. Only needed if no encoded concepts are connected.",
+        ),
+        io.String.Input(
+            "words",
+            multiline=True,
+            default="",
+            optional=True,
+            placeholder="what to look for, such as: house, tree",
+            tooltip="What to look for, separated by commas or one per line, in the syntax of Encode Concepts. Leave it "
+            "empty if encoded concepts are connected.",
+        ),
+        io.String.Input(
+            "background",
+            multiline=True,
+            default="",
+            optional=True,
+            placeholder="what else is there, such as: sky, grass",
+            tooltip="What else is in the image, in the same syntax. Heatmaps become sharper when everything in the "
+            "image has a name.",
+        ),
+    ]
 
 
 def layers_input() -> io.Input:

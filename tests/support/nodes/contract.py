@@ -31,11 +31,11 @@ NODES: dict[str, NodeContract] = {
         "concepts:CA_CONCEPTS",
     ),
     "ConceptAttentionPatchModel": _node(
-        "model:MODEL concepts:CA_CONCEPTS layers:STRING? start_percent:FLOAT? end_percent:FLOAT? mode:COMBO? "
-        "live_preview:STRING? keep:COMBO?",
+        "model:MODEL concepts:CA_CONCEPTS? layers:STRING? start_percent:FLOAT? end_percent:FLOAT? mode:COMBO? "
+        "live_preview:STRING? keep:COMBO? clip:CLIP? words:STRING? background:STRING?",
         "MODEL:MODEL",
     ),
-    "ConceptAttentionCollect": _node("latent:LATENT model:MODEL?", "recording:CA_RECORDING"),
+    "ConceptAttentionCollect": _node("latent:LATENT model:MODEL?", "recording:CA_RECORDING heatmaps:CA_HEATMAPS"),
     "ConceptAttentionKSampler": _node(
         "model:MODEL seed:INT steps:INT cfg:FLOAT sampler_name:COMBO scheduler:COMBO positive:CONDITIONING "
         "negative:CONDITIONING latent_image:LATENT denoise:FLOAT concepts:CA_CONCEPTS layers:STRING? "
@@ -63,7 +63,7 @@ NODES: dict[str, NodeContract] = {
         "MASK:MASK",
     ),
     "ConceptHeatmapOverlay": _node(
-        "image:IMAGE heatmaps:CA_HEATMAPS layout:COMBO? colormap:COMBO? opacity:FLOAT? legend:BOOLEAN?",
+        "image:IMAGE heatmaps:CA_HEATMAPS layout:COMBO? colormap:COMBO? opacity:FLOAT? legend:BOOLEAN? blend:COMBO?",
         "IMAGE:IMAGE",
     ),
     "ConceptHeatmapPlot": _node(
