@@ -223,6 +223,12 @@ app.registerExtension({
     chain(node, "onConfigure", () => restore(node));
     chain(node, "onRemoved", () => viewers.get(node)?.close());
   },
+  // the classic canvas has nothing else to unfold the node's inputs with
+  getNodeMenuItems(node) {
+    if (!viewers.has(node)) return [];
+    const content = speak(locale())(node.showAdvanced ? "hide_inputs" : "show_inputs");
+    return [{ content, callback: () => node.toggleAdvanced?.() }];
+  },
   // called when a tab is shown again or a finished run is opened
   onNodeOutputsUpdated(outputs) {
     for (const [id, output] of Object.entries(outputs)) {
