@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .act import ConceptLora, ConceptRegion, ConceptRegionMask, ConceptStrength
 from .analyze import ConceptAttentionEncodeImage
 from .encode import ConceptEncode
 from .heatmaps import ConceptHeatmaps
@@ -30,6 +31,10 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     ConceptHeatmapViewer,
     ConceptRecordingSave,
     ConceptRecordingLoad,
+    ConceptRegion,
+    ConceptLora,
+    ConceptStrength,
+    ConceptRegionMask,
 )
 
 
