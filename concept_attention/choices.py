@@ -24,6 +24,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Method = Literal["soft", "threshold", "argmax", "mean", "otsu", "percentile"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
+# How a heatmap covers its image: more where its value is higher, or everywhere alike.
+Blend = Literal["by value", "even"]
+BLENDS: tuple[Blend, ...] = get_args(Blend)
+
 # How the embeddings of a concept's tokens become one.
 Pooling = Literal["auto", "first", "mean", "last"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
@@ -61,6 +65,16 @@ DTYPE_NAMES: tuple[DtypeName, ...] = get_args(DtypeName)
 # Data types of recorded scores.
 Precision = Literal["float32", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+# How the labels of a data set lie in files; `labelling.formats` has a class for each.
+LayoutName = Literal[
+    "masks", "coco", "coco-polygons", "yolo", "parquet", "webdataset", "onetrainer", "kohya", "ai-toolkit"
+]
+LAYOUTS: tuple[LayoutName, ...] = get_args(LayoutName)
+
+# What runs the workers that label a data set: this machine, or a Ray cluster.
+Engine = Literal["local", "ray"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
 def check_choice(name: str, value: str, options: Sequence[str]) -> None:
