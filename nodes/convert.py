@@ -13,6 +13,7 @@ from torch import Tensor
 from ..concept_attention.concepts import Concept, concept_index, parse_concepts
 from ..concept_attention.errors import UserError
 from ..concept_attention.heatmaps.heatmaps import Heatmaps
+from ..concept_attention.heatmaps.resize import repeat_frames, resize_maps
 from ..concept_attention.hosts.comfyui.encoding.encode import encode_concepts
 from ..concept_attention.hosts.comfyui.recording_cache import NothingRecorded
 from ..concept_attention.hosts.encoded import EncodedConcepts
@@ -87,6 +88,31 @@ def to_image_by_concept(drawn: Sequence[Tensor], videos: int) -> Tensor:
 def to_mask(masks: Tensor) -> Tensor:
     """Masks (B, H, W), or (B, T, H, W) of videos, as one MASK; the frames of a video follow one another."""
     return rearrange(masks, "b t h w -> (b t) h w") if masks.ndim == 4 else masks
+
+
+def to_region_mask(recording: Recording, name: str) -> Tensor:
+    """The mask of a region in the image's size, as one MASK; that of all regions if `name` is empty.
+
+    Raises:
+        UserError: if the recording has no such region.
+    """
+    if recording.regions is None or recording.region_masks is None:
+        raise UserError(
+            "This recording has no region: nothing acted where a concept is while it was made, or the concept was not "
+            "found. Connect the recording of a run with Prompt Where a Concept Is."
+        )
+    wanted = name.strip()
+    if wanted and wanted not in recording.regions:
+        raise UserError(f'There is no region "{wanted}". The regions are {", ".join(recording.regions)}.')
+    chosen = [recording.regions.index(wanted)] if wanted else list(range(len(recording.regions)))
+    mask = resize_maps(recording.region_masks[chosen].amax(dim=0), recording.image_size)
+    if not recording.video:
+        return mask[:, 0]
+    tokens, frames = recording.grid[0], mask.shape[1]
+    counts = recording.frame_counts
+    if counts is not None and frames == tokens:
+        mask = repeat_frames(mask, counts)
+    return to_mask(mask)
 
 
 def match_images(image: Tensor, heatmaps: Heatmaps) -> list[tuple[Tensor, int, int]]:

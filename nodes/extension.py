@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .act import ConceptLora, ConceptRegion, ConceptRegionMask, ConceptStrength
 from .analyze import ConceptAttentionEncodeImage
 from .dataset import ConceptDatasetSave
 from .encode import ConceptEncode
@@ -32,6 +33,10 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     ConceptRecordingSave,
     ConceptRecordingLoad,
     ConceptDatasetSave,
+    ConceptRegion,
+    ConceptLora,
+    ConceptStrength,
+    ConceptRegionMask,
 )
 
 

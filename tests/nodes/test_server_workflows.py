@@ -178,6 +178,24 @@ def test_a_browser_can_look_into_two_pictures(comfyui: Client, infos: dict[str, 
     assert len(picture_of(comfyui, run, workflow, "The chosen layers and steps")) == 2
 
 
+def test_a_prompt_counts_where_the_house_is_and_the_rest_is_kept(comfyui: Client, infos: dict[str, Any]) -> None:
+    workflow = example("13 Prompt where it is")
+    run = comfyui.run(to_graph(workflow, infos))
+    plain, blended, kept = (
+        picture_of(comfyui, run, workflow, title)[0].astype(float)
+        for title in ("Without the second prompt", "Blended", "The rest is kept")
+    )
+    mask = picture_of(comfyui, run, workflow, "The mask")[0, ..., 0]
+    inside, outside = mask == 255, mask == 0
+    assert 0.05 < inside.mean() < 0.3 and outside.mean() > 0.6
+    for changed in (blended, kept):
+        assert np.abs(changed - plain)[inside].mean() > 3 * CHANGED
+    # Latents are equal outside; the decoder's field of view reaches over the border.
+    assert np.abs(kept - plain)[outside].mean() < 0.5 < np.abs(blended - plain)[outside].mean()
+    redder = (kept - plain)[inside]
+    assert redder[:, 0].mean() - redder[:, 1].mean() > CHANGED
+
+
 def test_layers_and_steps_are_compared_for_four_seeds(comfyui: Client, infos: dict[str, Any]) -> None:
     workflow = example("5 Layers, steps, seeds")
     graph = to_graph(workflow, infos)

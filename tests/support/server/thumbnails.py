@@ -52,6 +52,10 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
         ("The image",),
         ("A heatmap for each concept",),
     ),
+    "13 Prompt where it is - no download": (
+        ("Without the second prompt", "Blended"),
+        ("The rest is kept", "The mask"),
+    ),
 }
 
 

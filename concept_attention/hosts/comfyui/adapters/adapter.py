@@ -21,9 +21,12 @@ class Adapter(ABC):
 
     Attributes:
         supported: models, as users know them.
+        two_streams: whether text and image tokens pass through layers of their own, or together in the order of
+            `token_slices`; such a family has `text_tokens`.
     """
 
     supported: ClassVar[tuple[str, ...]]
+    two_streams: ClassVar[bool] = False
 
     @abstractmethod
     def matches(self, model: Any) -> bool:
@@ -46,6 +49,10 @@ class Adapter(ABC):
         Raises:
             NotRecordable: if another pack has changed the call.
         """
+
+    def text_tokens(self, call: BlockCall) -> Tensor:
+        """The text tokens that a joint block is called with, (B, T, D), all rows of the batch."""
+        raise NotImplementedError(f"{type(self).__name__} has no text tokens of their own.")
 
     def conditioning_modules(self, network: Any) -> Mapping[str, nn.Module]:
         """Submodules whose last call before the first joint block is needed, under names for `BlockCall.calls`."""
