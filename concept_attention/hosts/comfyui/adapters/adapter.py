@@ -1,37 +1,23 @@
-"""Base class of the architecture families: how concepts go through a family's joint blocks on its text weights.
-
-A family is one small subclass in a file of its own. Instances are shared by all runs and keep no state.
-"""
+"""Base class of families with joint blocks: how concepts go through these on the text's weights."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from abc import abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
 
 from .... import attention
-from ...architecture import Architecture, TokenSlices
+from ...architecture import TokenSlices
 from .block_call import BlockCall
+from .family import Family
 
 
-class Adapter(ABC):
-    """One architecture family.
+class Adapter(Family):
+    """One family with joint blocks."""
 
-    Attributes:
-        supported: models, as users know them.
-    """
-
-    supported: ClassVar[tuple[str, ...]]
-
-    @abstractmethod
-    def matches(self, model: Any) -> bool:
-        """Whether a BaseModel of ComfyUI is of this family. Every model is tried, so this must not raise."""
-
-    @abstractmethod
-    def describe(self, model: Any) -> Architecture:
-        """Sizes of a model that matches."""
+    def layers(self, network: Any) -> nn.ModuleList:
+        return self.joint_blocks(network)
 
     @abstractmethod
     def joint_blocks(self, network: Any) -> nn.ModuleList:
@@ -46,10 +32,6 @@ class Adapter(ABC):
         Raises:
             NotRecordable: if another pack has changed the call.
         """
-
-    def conditioning_modules(self, network: Any) -> Mapping[str, nn.Module]:
-        """Submodules whose last call before the first joint block is needed, under names for `BlockCall.calls`."""
-        return {}
 
     def prepare(self, network: Any, call: BlockCall) -> Any:
         """What all blocks need and none receives, computed once per forward pass for `BlockCall.prepared`.

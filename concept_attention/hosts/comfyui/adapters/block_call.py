@@ -30,7 +30,7 @@ class ModuleCall(NamedTuple):
 
 
 class BlockCall(NamedTuple):
-    """A call of a joint block in this forward pass.
+    """A call of a joint block, or of one with cross-attention, in this forward pass.
 
     Attributes:
         arguments: by the names of the block's parameters, all rows of the batch.
@@ -39,6 +39,7 @@ class BlockCall(NamedTuple):
         positions: the text tokens whose position embeddings the concepts take: one for all, or one each.
         calls: the adapter's `conditioning_modules` as they were called before the first joint block.
         prepared: what the adapter's `prepare` returned.
+        inputs: the network's own arguments by name, where the reading is not `concept`.
     """
 
     arguments: Mapping[str, Any]
@@ -47,6 +48,7 @@ class BlockCall(NamedTuple):
     positions: slice = slice(0, 1)
     calls: Mapping[str, ModuleCall] = MappingProxyType({})
     prepared: Any = None
+    inputs: Mapping[str, Any] = MappingProxyType({})
 
     def select(self, tensor: Tensor) -> Tensor:
         """The recorded rows of a tensor; all of it if it is the same for the whole batch, (1, ...)."""

@@ -1,4 +1,4 @@
-"""Attention of joint blocks that other packs have replaced and that do not hand on ComfyUI's options."""
+"""The first attention call of a joint block, also of one that another pack has replaced."""
 
 from __future__ import annotations
 
@@ -35,6 +35,38 @@ class AttentionWatch(TorchFunctionMode):
             query, key, value = (args[n] if n < len(args) else kwargs[name] for n, name in enumerate(_NAMES))
             self._on_attention(query, key, value, output)
         return output
+
+
+class FirstAttention:
+    """Hands a block's first attention call to `step`, with its arguments, options and output."""
+
+    def __init__(self, step: Callable[[tuple[Any, ...], Mapping[str, Any], Tensor], None]) -> None:
+        self._step = step
+        self._done = False
+        self._inside = False  # an override: only the output that it returns counts
+
+    def attend(
+        self, chained: Callable[..., Any] | None, attention: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """An `optimized_attention_override`, around another pack's if there is one."""
+        inside, self._inside = self._inside, True
+        try:
+            output = attention(*args, **kwargs) if chained is None else chained(attention, *args, **kwargs)
+        finally:
+            self._inside = inside
+        self._observe(args, kwargs, output)
+        return output
+
+    def on_attention(self, query: Tensor, key: Tensor, value: Tensor, output: Tensor) -> None:
+        """A call of PyTorch's attention, see `AttentionWatch`."""
+        if not self._inside and query.ndim == 4:
+            kwargs = {"skip_reshape": True, "skip_output_reshape": True}
+            self._observe((query, key, value, query.shape[1]), kwargs, output)
+
+    def _observe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> None:
+        if not self._done:
+            self._done = True
+            self._step(args, kwargs, output)
 
 
 def pack_of(block: nn.Module) -> str:
