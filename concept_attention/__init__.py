@@ -6,6 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .authors.cogvideox import (
+        ConceptAttentionCogVideoXPipeline as ConceptAttentionCogVideoXPipeline,
+    )
+    from .authors.flux import ConceptAttentionFluxPipeline as ConceptAttentionFluxPipeline
+    from .authors.flux2 import ConceptAttentionFlux2Pipeline as ConceptAttentionFlux2Pipeline
+    from .authors.output import ConceptAttentionOutput as ConceptAttentionOutput
+    from .authors.sd3 import ConceptAttentionSD3Pipeline as ConceptAttentionSD3Pipeline
     from .concepts import parse_concepts as parse_concepts
     from .drawing.figures import layer_step_figure as layer_step_figure
     from .drawing.overlay import overlay_each as overlay_each
@@ -20,22 +27,17 @@ if TYPE_CHECKING:
     from .heatmaps.masks import make_masks as make_masks
     from .heatmaps.summary import summarise as summarise
     from .heatmaps.summary import summary_text as summary_text
-    from .hosts.diffusers.authors.cogvideox import (
-        ConceptAttentionCogVideoXPipeline as ConceptAttentionCogVideoXPipeline,
-    )
-    from .hosts.diffusers.authors.flux import ConceptAttentionFluxPipeline as ConceptAttentionFluxPipeline
-    from .hosts.diffusers.authors.flux2 import ConceptAttentionFlux2Pipeline as ConceptAttentionFlux2Pipeline
-    from .hosts.diffusers.authors.sd3 import ConceptAttentionSD3Pipeline as ConceptAttentionSD3Pipeline
     from .recording.file import load_recording as load_recording
     from .recording.file import save_recording as save_recording
     from .recording.recording import Recording as Recording
 
 # Home module of each public name. A name is imported when it is first used, so that no host is loaded for nothing.
 _HOMES = {
-    "ConceptAttentionCogVideoXPipeline": ".hosts.diffusers.authors.cogvideox",
-    "ConceptAttentionFlux2Pipeline": ".hosts.diffusers.authors.flux2",
-    "ConceptAttentionFluxPipeline": ".hosts.diffusers.authors.flux",
-    "ConceptAttentionSD3Pipeline": ".hosts.diffusers.authors.sd3",
+    "ConceptAttentionCogVideoXPipeline": ".authors.cogvideox",
+    "ConceptAttentionFlux2Pipeline": ".authors.flux2",
+    "ConceptAttentionFluxPipeline": ".authors.flux",
+    "ConceptAttentionOutput": ".authors.output",
+    "ConceptAttentionSD3Pipeline": ".authors.sd3",
     "ConfusionMatrix": ".evaluation.metrics",
     "Heatmaps": ".heatmaps.heatmaps",
     "Recording": ".recording.recording",

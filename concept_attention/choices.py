@@ -36,6 +36,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Method = Literal["soft", "threshold", "argmax", "mean", "otsu", "percentile"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
+# How a heatmap covers its image: more where its value is higher, or everywhere alike.
+Blend = Literal["by value", "even"]
+BLENDS: tuple[Blend, ...] = get_args(Blend)
+
 # How the embeddings of a concept's tokens become one.
 Pooling = Literal["auto", "first", "mean", "last"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
@@ -49,6 +53,14 @@ READERS: tuple[Reader, ...] = get_args(Reader)
 # What a recording keeps of the recorded steps.
 Keep = Literal["every step", "running mean"]
 KEEPS: tuple[Keep, ...] = get_args(Keep)
+
+# How a prompt acts in a region: predictions are weighted, or the rest of the picture stays as it is.
+RegionWay = Literal["blend", "keep the rest"]
+REGION_WAYS: tuple[RegionWay, ...] = get_args(RegionWay)
+
+# The edge of a region.
+RegionShape = Literal["soft", "hard"]
+REGION_SHAPES: tuple[RegionShape, ...] = get_args(RegionShape)
 
 # Where weights wait that are not in use: diffusers' own offloading to main memory.
 Offload = Literal["none", "model", "sequential"]

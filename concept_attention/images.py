@@ -131,6 +131,20 @@ def load_image(path: str | Path) -> Tensor:
         return from_pil(image)
 
 
+def load_transparency(path: str | Path) -> Tensor:
+    """Read how transparent the pixels of an image file are.
+
+    Returns:
+        (H, W) float32: 0 where the image is opaque, 1 where it is transparent.
+
+    Raises:
+        UserError: as `load_image`.
+    """
+    with _opened(path) as image:
+        alpha = np.asarray(image.convert("RGBA"), dtype=np.float32)[..., 3]
+    return 1 - torch.from_numpy(alpha) / 255
+
+
 def load_frames(path: str | Path) -> list[Tensor]:
     """Read the frames of an animation, or of a folder with one image file for each, in the order of their names.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, _ActionsContainer, _ArgumentGroup
 
-from ..choices import DTYPE_NAMES, KINDS, METHODS, MODE_NAMES, OFFLOADS, POOLINGS, PRECISIONS, READERS
+from ..choices import BLENDS, DTYPE_NAMES, KINDS, METHODS, MODE_NAMES, OFFLOADS, POOLINGS, PRECISIONS, READERS
 from . import values
 
 QUIET_HELP = "no progress on stderr"
@@ -103,6 +103,8 @@ def add_heatmaps(parser: ArgumentParser, steps: str) -> None:
     )
     group.add_argument("--colormap", default="viridis", help="any colormap of matplotlib (default viridis)")
     group.add_argument("--opacity", type=values.number(0, 1), default=0.7, help="of the overlay, 0-1 (default 0.7)")
+    text = "opacity by value: the image shows where a concept is not; or even (default by value)"
+    group.add_argument("--blend", choices=BLENDS, default="by value", help=text)
     masks = parser.add_argument_group("masks", "Masks are always made from shares.")
     masks.add_argument(
         "--mask",

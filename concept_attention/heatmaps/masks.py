@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..choices import METHODS, Method, check_choice
 from ..errors import UserError
+from .finish import drop_islands, fill_holes, grow_masks
 from .heatmaps import Heatmaps
 from .resize import gaussian_blur, is_flat, repeat_frames, resize_maps, rounding
 
@@ -26,6 +27,10 @@ def make_masks(
     blur: float = 0.0,
     size: tuple[int, int] | None = None,
     per_frame: bool = False,
+    subtract: str | Sequence[str] = (),
+    holes: float = 0.0,
+    islands: float = 0.0,
+    grow: int = 0,
 ) -> Tensor:
     """Make one mask per image for a concept, or for several taken together.
 
@@ -47,14 +52,18 @@ def make_masks(
         blur: standard deviation in pixels of a Gaussian over the finished mask, 0 or more.
         size: (height, width) of the masks in pixels; the image's own unless given.
         per_frame: of a video, repeat the mask of every T for each video frame it stands for.
+        subtract: name or names of concepts whose mask, made in the same way, is taken away.
+        holes: fill holes smaller than this, in percent of the image, 0-100; not for `soft`, which has no edge.
+        islands: drop parts smaller than this, in percent of the image, 0-100; not for `soft`.
+        grow: pixels to grow the mask by, after that; below 0 shrinks it. Blurring is last.
 
     Returns:
         Masks, (B, height, width), or for video (B, T, height, width), with `per_frame` (B, F, height, width) for its
         F video frames; float32 in [0, 1].
 
     Raises:
-        UserError: for unknown or missing names, an unknown method, numbers out of range, or a kind of
-            heatmap the method is not defined for.
+        UserError: for unknown or missing names, a name that is both wanted and subtracted, an unknown method, numbers
+            out of range, or a kind of heatmap the method is not defined for.
 
     >>> from concept_attention import make_heatmaps
     >>> from concept_attention.recording.example import example_recording
@@ -62,21 +71,34 @@ def make_masks(
     [[0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0]]
     """
     _check_options(heatmaps, method, threshold, percentile)
-    names = [concepts] if isinstance(concepts, str) else concepts
-    chosen = sorted({heatmaps.index(name) for name in names})
+    chosen, taken = (_positions(heatmaps, names) for names in (concepts, subtract))
     if not chosen:
         raise UserError(f"No concept to mask. Name at least one of {_names(heatmaps)}.")
+    both = [heatmaps.concepts[position].name for position in chosen if position in taken]
+    if both:
+        raise UserError(f"{both[0]} is both masked and subtracted. Leave it out in one of the two.")
     size = heatmaps.image_size if size is None else size
+
+    def mask_of(image: Tensor, positions: Sequence[int]) -> Tensor:
+        if method == "argmax":
+            return wins(resize_maps(image, size, heatmaps.visible), positions).float()
+        # resizing is linear: the sum resized is the resized sum
+        together = resize_maps(image[list(positions)].sum(dim=0), size, heatmaps.visible)
+        return _cut(together, method, threshold, percentile).float()
 
     masks = []
     for image in heatmaps.values:  # (C, H, W) or (C, T, H, W)
-        if method == "argmax":
-            masks.append(wins(resize_maps(image, size, heatmaps.visible), chosen))
-        else:  # resizing is linear: the sum resized is the resized sum
-            together = resize_maps(image[chosen].sum(dim=0), size, heatmaps.visible)
-            masks.append(_cut(together, method, threshold, percentile))
-    finished = gaussian_blur(torch.stack([mask.float() for mask in masks]), blur).clamp(0, 1)
+        mask = mask_of(image, chosen)
+        masks.append((mask - mask_of(image, taken)).clamp_min(0) if taken else mask)
+    finished = torch.stack(masks)
+    if method != "soft":
+        finished = drop_islands(fill_holes(finished, holes), islands)
+    finished = gaussian_blur(grow_masks(finished, grow), blur).clamp(0, 1)
     return repeat_frames(finished, heatmaps.frame_counts) if per_frame else finished
+
+
+def _positions(heatmaps: Heatmaps, names: str | Sequence[str]) -> list[int]:
+    return sorted({heatmaps.index(name) for name in ([names] if isinstance(names, str) else names)})
 
 
 def wins(shares: Tensor, chosen: Sequence[int]) -> Tensor:

@@ -34,6 +34,8 @@ class Architecture:
             text tokens by their position in the prompt.
         pooled_text: whether concepts are modulated by the prompt's pooled text, where the model has one; if not, an
             existing image is analysed without it as well.
+        latent_channels: of the image's latent, in models whose latents always have another part for sound; 0 elsewhere,
+            where the host knows.
         reading: the reading that the model is made for, see `choices.Reading`: `cross` if it has no joint blocks.
         largest_side: most tokens along height or width that there are positions for; 0 is no limit.
         padded_tokens: length to which padding tokens fill the concepts up, which attend to them; 0 is no padding.
@@ -51,6 +53,7 @@ class Architecture:
     pooled_text: bool = True
     padded_tokens: int = 0
     largest_side: int = 0
+    latent_channels: int = 0
     reading: Reading = "concept"
 
     def check_grid(self, rows: int, columns: int, token_pixels: int) -> None:

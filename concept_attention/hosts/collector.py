@@ -20,7 +20,7 @@ from ..recording.half import reads_norms
 from ..recording.recording import Recording, recording_nbytes
 from ..recording.shares import ShareRule, own_rule
 from ..scores import Mode, Vectors, resolve_mode, score_concepts
-from ..selection import parse_layers
+from ..selection import parse_layers, usual_layers
 from ..text_attention import TextAttention, cross_scores, gram_scores, resize_scores
 from .architecture import Architecture
 from .encoded import ConceptText, EncodedConcepts
@@ -174,6 +174,17 @@ class Collector:
         scores = resize_scores(scores, grid, wanted, logarithms=cross)
         return LayerScores(scores, torch.ones_like(scores[..., 0]), None)
 
+    @torch.no_grad()
+    def shares(self, layers: Mapping[int, LayerScores]) -> Tensor:
+        """Shares of one step, (B, C, N), float32: over the layers that `auto` means in a recording.
+
+        Args:
+            layers: scores of all recorded layers.
+        """
+        usual = usual_layers(self.layers, self.architecture.default_layers)
+        values = [self.share_rule.values(*layers[layer]) for layer in usual]
+        return self.share_rule.shares(torch.stack(values).mean(dim=0))
+
     def build(
         self,
         builder: RecordingBuilder,
@@ -183,12 +194,13 @@ class Collector:
         software_versions: Mapping[str, str],
         covered_size: tuple[int, int] | None = None,
         frame_counts: tuple[int, ...] | None = None,
+        region_masks: Mapping[str, Tensor] | None = None,
     ) -> Recording:
         """Build the recording.
 
         Args:
             builder: with the committed steps.
-            grid, image_size, covered_size, frame_counts: see `Recording`.
+            grid, image_size, covered_size, frame_counts, region_masks: see `Recording`.
             notes: for the metadata, beside text encoder, pooling, token counts and versions.
             software_versions: version by name of the software that made the recording.
 
@@ -207,6 +219,7 @@ class Collector:
             mode=self._mode.name,
             concepts=self._encoded.concepts,
             pad_count=self.pad_count,
+            region_masks=region_masks,
             metadata={
                 **notes,
                 **({"text_encoder": self._encoded.read_by} if self._encoded.read_by else {}),

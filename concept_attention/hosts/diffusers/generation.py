@@ -13,6 +13,7 @@ from ...choices import Keep, Pooling, Reader
 from ...concepts import Concept
 from ...errors import UserError
 from ...recording.recording import Recording
+from ...vectors import OnVectors
 from ..unknown_words import warn_of_unknown_words
 from .encode import as_concepts, encode_concepts
 from .loading import defaults_for, score_dtype
@@ -57,6 +58,7 @@ def generate(
     dtype: str | torch.dtype = "float32",
     keep: Keep = "every step",
     on_step: Callable[[int, int], None] | None = None,
+    on_vectors: OnVectors | None = None,
 ) -> Result:
     """Generate one image, or video, per prompt and record its concepts at every step.
 
@@ -85,6 +87,8 @@ def generate(
         keep: every step, or one map per layer: the running mean of what the mode averages, for long runs and videos.
             A warning is logged if the recording will pass 1 GiB.
         on_step: called after each step with (steps done, steps in all).
+        on_vectors: called with (step, layer, vectors) in every joint block that is recorded, such as `SpaceScores` or
+            `KeptVectors` of `concept_attention.vectors`; slower.
 
     Raises:
         UserError: for sizes that are not multiples of 16, no prompt, another number of negative prompts, fewer than
@@ -107,18 +111,15 @@ def generate(
     concepts, family = as_concepts(concepts), family_of(pipeline)
     refuse_other_arguments(pipeline)
     family.check_parts(pipeline)
-    defaults = defaults_for(pipeline)
     prompts = _texts("prompt", prompt)
-    request = Request(
-        negative_prompt if isinstance(negative_prompt, str) else _texts("negative_prompt", negative_prompt),
-        width=defaults.width if width is None else width,
-        height=defaults.height if height is None else height,
-        frames=defaults.frames if frames is None else frames,
-        guidance=defaults.guidance if guidance is None else guidance,
-        cfg=defaults.cfg if cfg is None else cfg,
-    )
+    defaults = defaults_for(pipeline)
     steps = defaults.steps if steps is None else steps
     max_tokens = defaults.max_tokens if max_tokens is None else max_tokens
+    given: dict[str, Any] = {"width": width, "height": height, "frames": frames, "guidance": guidance, "cfg": cfg}
+    request = Request(
+        negative_prompt if isinstance(negative_prompt, str) else _texts("negative_prompt", negative_prompt),
+        **{name: getattr(defaults, name) if value is None else value for name, value in given.items()},
+    )
     _check(prompts, request, steps, family.max_steps(pipeline))
     family.layout(pipeline, request.width, request.height, request.frames)  # refuses what cannot be made
     arguments = family.call_arguments(pipeline, request, len(prompts))
@@ -133,7 +134,8 @@ def generate(
         return {}
 
     notes = {"prompt": "\n".join(prompts), "seed": str(seed)}
-    with recording_run(pipeline, encoded, layers, mode, score_dtype(dtype), keep, notes, seed) as recording:
+    kept = score_dtype(dtype)
+    with recording_run(pipeline, encoded, layers, mode, kept, keep, notes, seed, on_vectors) as recording:
         output = pipeline(
             prompt=prompts,
             width=request.width,

@@ -14,6 +14,7 @@ from ...choices import Keep, Pooling, Reader
 from ...concepts import Concept
 from ...errors import UserError
 from ...recording.recording import Recording
+from ...vectors import OnVectors
 from ..encoded import EncodedConcepts
 from .encode import encode_concepts
 from .loading import defaults_for
@@ -38,6 +39,7 @@ def record(
     max_tokens: int | None = None,
     dtype: torch.dtype = torch.float32,
     keep: Keep = "every step",
+    on_vectors: OnVectors | None = None,
 ) -> Iterator[Recording]:
     """Record concepts while a pipeline runs: any pipeline of a supported transformer, called in any way.
 
@@ -48,8 +50,8 @@ def record(
         pipeline: of diffusers, such as FluxImg2ImgPipeline, FluxKontextPipeline or StableDiffusion3ControlNetPipeline.
         concepts: what to look for, the same in every image, see `generate`; or the result of `encode_concepts`, for a
             pipeline without text encoders.
-        layers, mode, pooling, reader, max_tokens, dtype, keep: see `generate`. Give the `max_tokens` that the pipeline
-            is called with, if it is.
+        layers, mode, pooling, reader, max_tokens, dtype, keep, on_vectors: see `generate`. Give the `max_tokens` that
+            the pipeline is called with, if it is.
 
     Yields:
         The recording, which has nothing in it before the block ends. Its steps are those of the sampler's loop, from 0;
@@ -74,7 +76,7 @@ def record(
     if not isinstance(encoded, EncodedConcepts):
         tokens = defaults_for(pipeline).max_tokens if max_tokens is None else max_tokens
         encoded = encode_concepts(pipeline, encoded, pooling, tokens, reader)
-    with recording_run(pipeline, encoded, layers, mode, dtype, keep, {}) as recording:
+    with recording_run(pipeline, encoded, layers, mode, dtype, keep, {}, on_vectors=on_vectors) as recording:
         yield recording
 
 
@@ -88,14 +90,16 @@ def recording_run(
     keep: Keep,
     notes: Mapping[str, str],
     seed: int | None = None,
+    on_vectors: OnVectors | None = None,
 ) -> Iterator[Recording]:
     """As `record`.
 
     Args:
         notes: for the metadata, beside the model.
         seed: of the noise that the scheduler draws; see `following`.
+        on_vectors: see `Recorder`.
     """
-    recorder = RunRecorder(pipeline, encoded, layers, mode, dtype, keep)
+    recorder = RunRecorder(pipeline, encoded, layers, mode, dtype, keep, on_vectors)
     recording = object.__new__(Recording)
     with recorder.watching(), following(pipeline.scheduler, recorder.start, recorder.end_step, seed):
         yield recording
@@ -116,8 +120,9 @@ class RunRecorder(Recorder):
         mode: str,
         dtype: torch.dtype,
         keep: Keep,
+        on_vectors: OnVectors | None = None,
     ) -> None:
-        super().__init__(pipeline, encoded, layers, mode, 0, dtype, None, keep)
+        super().__init__(pipeline, encoded, layers, mode, 0, dtype, None, keep, on_vectors)
         self._adapter = adapter_for(self._transformer)
         self._family = family_of(pipeline)
         self._grid: tuple[int, int, int] | None = None

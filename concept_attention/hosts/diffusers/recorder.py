@@ -13,6 +13,7 @@ from torch import Tensor
 from ...choices import KEEPS, Keep, check_choice
 from ...errors import UserError
 from ...recording.recording import Recording
+from ...vectors import JointVectors, OnVectors
 from ..collector import Collector, versions
 from ..encoded import EncodedConcepts
 from .eager import eager, running_eager
@@ -39,6 +40,8 @@ class Recorder:
         dtype: of the kept scores, float32 or float16.
         rows: images of the run, the last of each evaluation; None is all.
         keep: every step, or their running mean.
+        on_vectors: called with (step, layer, vectors) in every joint block that is kept, of every evaluation that is
+            observed; see `concept_attention.vectors`.
 
     Raises:
         UserError: for an unsupported transformer, layers that do not exist, an unknown mode, or embeddings of
@@ -55,6 +58,7 @@ class Recorder:
         dtype: torch.dtype = torch.float32,
         rows: int | None = None,
         keep: Keep = "every step",
+        on_vectors: OnVectors | None = None,
     ) -> None:
         check_choice("keep", keep, KEEPS)
         self._pipeline = pipeline
@@ -65,6 +69,7 @@ class Recorder:
         self._rows = rows
         self._builder = self._collector.builder(keep, dtype)
         self._keep, self._dtype = keep, dtype
+        self._on_vectors = on_vectors
         self._observed = False
         self._steps = 0  # committed or missing
         self._problems: dict[str, None] = {}  # why steps are missing, each reason once
@@ -85,6 +90,7 @@ class Recorder:
             on_problem=self._note,
             stop_after_last_layer=stop_after_last_layer,
             pad_count=self._collector.pad_count,
+            on_vectors=None if self._on_vectors is None else self._show,
         )
         with stream, running_eager(self._pipeline):
             yield stream
@@ -134,6 +140,10 @@ class Recorder:
 
     def _note(self, problem: str) -> None:
         self._problems[problem] = None
+
+    def _show(self, layer: int, vectors: JointVectors) -> None:
+        if self._on_vectors is not None and layer in self._collector.layers:
+            self._on_vectors(self._steps, layer, vectors)
 
     def _score(self, layer: int, image_out: Tensor, concept_out: Tensor) -> None:
         if layer in self._collector.layers:

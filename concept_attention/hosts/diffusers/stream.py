@@ -18,6 +18,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import UserError
+from ...vectors import JointVectors
 from ..collector import pad_bias
 from ..own_run import is_own, own_run
 from .eager import eager
@@ -52,6 +53,8 @@ class ConceptStream:
         on_problem: called with the reason why an evaluation could not be observed to its end.
         stop_after_last_layer: end the forward pass with `StopForward` after `last_layer`.
         pad_count: the last concept row is a pad token standing for this many identical ones.
+        on_vectors: called before `on_layer` with (layer, vectors): all that is computed of image and concepts. Without
+            it the image's queries are not looked at.
 
     Raises:
         UserError: for an unsupported transformer; on entering one that carries a concept stream already, of this
@@ -71,11 +74,13 @@ class ConceptStream:
         on_problem: Callable[[str], None] = lambda reason: None,
         stop_after_last_layer: bool = False,
         pad_count: int = 0,
+        on_vectors: Callable[[int, JointVectors], None] | None = None,
     ) -> None:
         self._transformer = eager(transformer)
         self._adapter = adapter_for(transformer)
         self._embeddings = embeddings if embeddings.ndim == 3 else embeddings[None]
         self._on_layer = on_layer
+        self._on_vectors = on_vectors
         self._last_layer = last_layer
         self._observe = observe
         self._on_problem = on_problem
@@ -107,8 +112,9 @@ class ConceptStream:
         self._forget_block()
 
     def _forget_block(self) -> None:
-        self._key: Any = None  # of the image, (B, heads, N, head_dim)
+        self._key: Any = None  # of the image, after RoPE, (B, heads, N, head_dim)
         self._value: Any = None
+        self._before_rope: dict[str, Tensor] = {}  # the image's queries and keys, where vectors are asked for
         self._arguments: Arguments = {}
         self._attending = False  # whether the block that runs has not attended yet
 
@@ -125,6 +131,8 @@ class ConceptStream:
             points = self._adapter.hook_points(block)
             on = functools.partial
             hook(block.register_forward_pre_hook, on(self._on_block, layer), with_kwargs=True)
+            if self._on_vectors is not None:
+                hook(points.image_query.register_forward_hook, on(self._on_query, block))
             hook(points.image_key.register_forward_hook, on(self._on_key, block))
             hook(points.image_value.register_forward_hook, on(self._on_value, block))
             hook(points.image_out.register_forward_pre_hook, on(self._on_image_out, layer, block))
@@ -148,13 +156,21 @@ class ConceptStream:
             return
         self._text, self._arguments, self._attending = text, arguments, True
 
+    def _on_query(self, block: nn.Module, module: nn.Module, args: Any, output: Tensor) -> None:
+        if self._attending and self._rows is not None:
+            queries = self._adapter.image_heads(block, output[self._rows], 0, self._arguments)
+            self._before_rope["image_q"] = queries.clone()  # a block may rotate them in place
+
     def _on_key(self, block: nn.Module, module: nn.Module, args: Any, output: Tensor) -> None:
         if self._attending and self._rows is not None:
-            self._key = self._adapter.image_keys(block, output[self._rows], self._arguments)
+            keys = self._adapter.image_heads(block, output[self._rows], 1, self._arguments)
+            if self._on_vectors is not None:
+                self._before_rope["image_k"] = keys.clone()
+            self._key = self._adapter.rotate_image(keys, self._arguments)
 
     def _on_value(self, block: nn.Module, module: nn.Module, args: Any, output: Tensor) -> None:
         if self._attending and self._rows is not None:
-            self._value = self._adapter.image_values(block, output[self._rows], self._arguments)
+            self._value = self._adapter.image_heads(block, output[self._rows], 2, self._arguments)
 
     def _on_image_out(self, layer: int, block: nn.Module, module: nn.Module, args: Any) -> None:
         if self._attending and self._rows is not None:
@@ -182,9 +198,14 @@ class ConceptStream:
             embeddings = self._embeddings.to(image_out).expand(image_out.shape[0], -1, -1)
             self._concept = self._adapter.project_concepts(self._transformer, embeddings)
         bias = None if self._key_bias is None else self._key_bias.to(image_out)
-        concept_out, modulation = self._adapter.attend_concepts(
+        concept_out, heads, modulation = self._adapter.attend_concepts(
             block, self._concept, self._vec, self._key, self._value, self._arguments, bias
         )
+        if self._on_vectors is not None:
+            rotate = functools.partial(self._adapter.rotate_image, block_arguments=self._arguments)
+            values = {"image_v": self._value, "concept_q": heads.q, "concept_k": heads.k, "concept_v": heads.v}
+            parts = {**self._before_rope, **values}
+            self._on_vectors(layer, JointVectors(image_out, concept_out, rotate_image=rotate, **parts))
         self._key = self._value = None
         self._on_layer(layer, image_out, concept_out)
         if layer < self._last_layer:

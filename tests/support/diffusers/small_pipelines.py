@@ -8,6 +8,12 @@ from .families import FAMILIES
 from .tiny_transformers import fill
 
 
+def make_flux_pipeline(random_pipeline: Any, transformer: Any) -> Any:
+    from diffusers import FluxPipeline
+
+    return _quiet(FluxPipeline(**{**random_pipeline.components, "transformer": transformer}))
+
+
 def make_vae() -> Any:
     from diffusers import AutoencoderKL
 

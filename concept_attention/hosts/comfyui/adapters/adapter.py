@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import TokenSlices
-from .block_call import BlockCall
+from .block_call import AttentionModules, BlockCall
 from .family import Family
 
 
@@ -32,6 +32,19 @@ class Adapter(Family):
         Raises:
             NotRecordable: if another pack has changed the call.
         """
+
+    def attention_modules(self, block: Any) -> AttentionModules | None:
+        """The modules around a joint block's attention, where ComfyUI hands the block no options; else None."""
+        return None
+
+    def finish_attention(self, block: Any, call: BlockCall, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """What a block with `attention_modules` does with queries and keys before its attention.
+
+        Args:
+            block, call: see `concept_qkv`.
+            query, key: outputs of the modules, all rows, (B, heads, N, head_dim).
+        """
+        return query, key
 
     def prepare(self, network: Any, call: BlockCall) -> Any:
         """What all blocks need and none receives, computed once per forward pass for `BlockCall.prepared`.

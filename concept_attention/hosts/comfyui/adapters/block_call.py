@@ -29,6 +29,22 @@ class ModuleCall(NamedTuple):
     output: Any
 
 
+class AttentionModules(NamedTuple):
+    """The modules around a joint block's attention, for a block that ComfyUI hands no options to.
+
+    Attributes:
+        queries, keys, values: modules whose outputs are those of all tokens, (B, N, heads * head_dim).
+        output: the output projection, whose input is the attention's output, of the same shape.
+        heads: number of heads.
+    """
+
+    queries: nn.Module
+    keys: nn.Module
+    values: nn.Module
+    output: nn.Module
+    heads: int
+
+
 class BlockCall(NamedTuple):
     """A call of a joint block, or of one with cross-attention, in this forward pass.
 

@@ -47,6 +47,7 @@ class MiniMaxH3(Adapter):
             frame_patch=network.patch_size[0],
             frames_per_latent=max(FRAME_PER_TOKEN),
             frame_pattern=FRAME_PER_TOKEN,
+            latent_channels=network.latents_dim,
         )
 
     def joint_blocks(self, network: Any) -> nn.ModuleList:

@@ -33,6 +33,7 @@ FAMILIES = (  # module, class
     ("krea2", "Krea2"),
     ("ideogram4", "Ideogram4"),
     ("minimax_h3", "MiniMaxH3"),
+    ("ernie_image", "ErnieImage"),
 )
 CROSS_FAMILIES = (
     ("cross_attention.wan", "Wan"),
@@ -66,18 +67,19 @@ _OTHER_CROSS = (
 )
 _OVER_TIME = "has layers over time, whose tokens have no place in an image"
 _BLIND_TEXT = (
-    "has text tokens that attend to text only, and makes its attention outside of its blocks, where it cannot be read"
+    "reads its text inside of the image model, token by token and blind to the image: there is no text encoder that "
+    "could read concepts"
 )
-_CLOSED = "has joint blocks, but ComfyUI exposes no hook into their attention"
+_FIXED_TEXT = "has its texts fixed in its weights, and no text encoder that could read concepts"
 _OTHER_VARIANT = "is supported, but not in this variant"
 _NO_IMAGE = "generates no image: there is nothing to map"
 _NO_TEXT = "reads no text: there is nothing to look for"
 _REASONS = (
-    (_OTHER_VARIANT, "Flux QwenImage SD3 MiniMaxH3"),
+    (_OTHER_VARIANT, "ErnieImage Flux MiniMaxH3 QwenImage SD3"),
     (_OTHER_VARIANT, "Anima CosmosPredict2 CosmosVideo HunyuanDiT Kandinsky5 LTXAV LTXV PixArt WAN21"),
     (_OTHER_VARIANT, "Lotus SD15_instructpix2pix SD21UNCLIP SDXL SDXLRefiner SDXL_instructpix2pix SD_X4Upscaler"),
     (_BLIND_TEXT, "HiDreamO1"),
-    (_CLOSED, "ErnieImage SeedVR2"),
+    (_FIXED_TEXT, "SeedVR2"),
     (_OTHER_CROSS, "StableCascade_B StableCascade_C"),
     (_NO_IMAGE, "ACEStep ACEStep15 DepthAnything3 MiniMaxMusic3 RT_DETR_v4 SAM3 StableAudio1 StableAudio3"),
     (_NO_TEXT, "Hunyuan3Dv2 Hunyuan3Dv2_1 SVD_img2vid Stable_Zero123 Trellis2 TripoSplat"),

@@ -37,11 +37,11 @@ class CrossStream:
         texts: of the concepts.
         rows: of the batch, that are recorded.
         grid: tokens (T, H, W) of the recording.
-        on_text: called in every layer up to `last_layer` that the model runs. The tensors are the model's own: reduce
-            them at once, do not hold or change them.
-        last_layer: last layer that is observed.
+        on_text: called in every observed layer that the model runs. The tensors are the model's own: reduce them at
+            once, do not hold or change them.
+        layers: to observe, ascending.
         with_output: whether `on_text` needs the attention's output.
-        stop_after_last_layer: end the forward pass with `StopForward` after `last_layer`.
+        stop_after_last_layer: end the forward pass with `StopForward` after the last of them.
         prepared: keeps the concepts' tokens from one forward pass of a run to the next.
 
     Attributes:
@@ -59,7 +59,7 @@ class CrossStream:
         rows: Rows,
         grid: Grid,
         on_text: OnText,
-        last_layer: int,
+        layers: Sequence[int],
         *,
         with_output: bool = False,
         stop_after_last_layer: bool = False,
@@ -71,7 +71,8 @@ class CrossStream:
         self._rows = rows
         self._grid = grid
         self._on_text = on_text
-        self._last_layer = last_layer
+        self._last_layer = layers[-1]
+        self._waiting = set(layers)  # to be observed in this pass
         self._with_output = with_output
         self._stop_after_last_layer = stop_after_last_layer
         self._prepared = {} if prepared is None else prepared
@@ -82,7 +83,6 @@ class CrossStream:
         self._tokens: Sequence[Tensor] | None = None
         self._queries: Tensor | None = None
         self._observed: tuple[TextAttention, slice, Grid] | None = None
-        self._next_layer = 0
         self._busy = False  # with the concepts: the modules that run are not the model's own then
         self.problem = ""
 
@@ -94,8 +94,9 @@ class CrossStream:
             for name, module in self._adapter.conditioning_modules(self._network).items():
                 hook = functools.partial(self._on_conditioning, name)
                 undo.callback(module.register_forward_hook(hook).remove)
-            for layer, block in enumerate(self._adapter.layers(self._network)[: self._last_layer + 1]):
-                self._observe(layer, block, self._adapter.cross_modules(block), undo)
+            blocks = self._adapter.layers(self._network)
+            for layer in sorted(self._waiting):
+                self._observe(layer, blocks[layer], self._adapter.cross_modules(blocks[layer]), undo)
             undo.enter_context(own_run(self))
             self._undo = undo.pop_all()
         return self
@@ -122,7 +123,7 @@ class CrossStream:
 
     def _waits_for(self, layer: int) -> bool:
         """Whether a call is the model's own, of a layer that has not been observed in this pass yet."""
-        return is_own(self) and not self._busy and not self.problem and layer >= self._next_layer
+        return is_own(self) and not self._busy and not self.problem and layer in self._waiting
 
     def _on_network(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
         if kwargs is not None and is_own(self):
@@ -175,11 +176,11 @@ class CrossStream:
 
     def _deliver(self, layer: int, attention: TextAttention, _: slice, grid: Grid) -> None:
         self._on_text(layer, attention, grid)
-        self._next_layer = layer + 1
+        self._waiting = {later for later in self._waiting if later > layer}
         self._call = self._queries = self._observed = None
 
     def _stop(self, layer: int) -> None:
-        done = self._next_layer > layer
+        done = layer not in self._waiting
         if done and self._stop_after_last_layer and layer == self._last_layer:
             raise StopForward
 

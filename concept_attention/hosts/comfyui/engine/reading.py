@@ -48,7 +48,7 @@ class Reading:
             if layer in collector.layers:
                 on_scores(layer, collector.score(image_out, concept_out))
 
-        def on_text(layer: int, attention: TextAttention, own: Grid) -> None:
+        def on_text(layer: int, attention: TextAttention, own: Grid = grid) -> None:
             if layer in collector.layers:
                 on_scores(layer, collector.score_text(attention, own, grid))
 
@@ -60,7 +60,7 @@ class Reading:
                 rows,
                 grid,
                 on_text,
-                last,
+                collector.layers,
                 with_output=collector.reading == "gram",
                 stop_after_last_layer=self._stop_after_last_layer,
                 prepared=self._prepared,
@@ -78,5 +78,5 @@ class Reading:
             key_bias=collector.key_bias,
             positions=slice(position, position + 1),
             stop_after_last_layer=self._stop_after_last_layer,
-            on_text=None if riding else lambda layer, attention: on_text(layer, attention, grid),
+            on_text=None if riding else on_text,
         )

@@ -15,22 +15,23 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...collector import Collector, LayerScores
-from ..adapters.block_call import Rows
 from ..adapters.network import is_compiled, running_eager
 from ..adapters.registry import adapter_for
 from ..guard import NotRecordable, guarded
+from .chunks import PositivePrompts, chunk_rows
 from .cross_stream import CrossStream
+from .follower import Follower
 from .geometry import RunGeometry, latent_pixels_per_token, measure_geometry, noise_level, size_text
 from .prompts import covered_indices, find_positive, image_part, latent_size, prompt_regions, without_anchor
 from .reading import Reading
-from .regions import Region, ScoreAccumulator, latent_to_tokens
+from .regions import ScoreAccumulator, latent_to_tokens
 from .settings import Settings
 from .stream import ConceptStream, StopForward
 
@@ -58,20 +59,6 @@ class _Evaluation:
     noise: tuple[Any, Tensor] | None = None
 
 
-class _PositivePrompts(NamedTuple):
-    """The positive prompts in one call of CALC_COND_BATCH.
-
-    Attributes:
-        accumulator: of the evaluation.
-        list_index: of the positive list among the evaluated ones.
-        waiting: by prompt id, number and region (see `ScoreAccumulator.register`) of what was not evaluated yet.
-    """
-
-    accumulator: ScoreAccumulator
-    list_index: int
-    waiting: dict[Any, list[tuple[int, Region]]]
-
-
 class RecordingSession:
     """One run's state; `predict_noise` and `calc_cond_batch` are wrappers for ComfyUI.
 
@@ -81,6 +68,7 @@ class RecordingSession:
         settings: of the run.
         steps: sampler steps of the run.
         stop_after_last_layer: end each forward pass after the last recorded layer.
+        follower: gets every step's maps while the run goes on.
         shapes: of the latents that are sampled as one, see `image_part`.
 
     Attributes:
@@ -101,6 +89,7 @@ class RecordingSession:
         settings: Settings,
         steps: int,
         stop_after_last_layer: bool,
+        follower: Follower | None = None,
         shapes: Sequence[Sequence[int]] = (),
     ) -> None:
         self._shapes = shapes
@@ -110,6 +99,8 @@ class RecordingSession:
         self._settings = settings
         self._steps = steps
         self._stop_after_last_layer = stop_after_last_layer
+        self._follower = follower
+        self._paused = False
         self._reading = Reading(self._adapter, collector, stop_after_last_layer)
         self._patch = latent_pixels_per_token(collector.architecture)
         self._lock = threading.Lock()  # several GPUs evaluate in threads
@@ -131,11 +122,15 @@ class RecordingSession:
         """The host's description of the model's latents."""
         return self._guider.model_patcher.get_model_object("latent_format")
 
+    def pause(self, paused: bool) -> None:
+        """Record nothing for a while, because the sampler runs once more, or go on."""
+        self._paused = paused
+
     def predict_noise(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """One evaluation of the model; guiders may evaluate their prompts in several calls."""
         self._begun = None
         with self._guarded():
-            if self._settings.records(self._step, self._steps):
+            if not self._paused and self._needed(self._step):
                 self.evaluated = True
                 size = latent_size(image_part(args[0] if args else kwargs["x"], self._shapes))
                 self._begun = _Evaluation(ScoreAccumulator(size, self._patch), set())
@@ -163,15 +158,21 @@ class RecordingSession:
     def after_step(self, step: int, denoised: Tensor) -> None:
         """The sampler's callback: add the step's scores to the recording."""
         self.denoised = denoised
+        if self._paused:
+            return
         self._step = step + 1
         latest, self._latest = self._latest, None
-        if not self._settings.records(step, self._steps):
-            return
-        self.done += 1
-        if latest is None or latest.noise is None:
-            return
-        with self._guarded():
-            self._commit(step, latest, *latest.noise)
+        self.done += self._settings.records(step, self._steps)
+        if self._needed(step) and latest is not None and latest.noise is not None:
+            with self._guarded():
+                self._commit(step, latest, *latest.noise)
+        if self._follower is not None:
+            self._follower.after_step(step)
+
+    def _needed(self, step: int) -> bool:
+        """Whether a step is recorded or followed."""
+        followed = self._follower is not None and self._follower.needs(step, self._steps)
+        return followed or self._settings.records(step, self._steps)
 
     def _guarded(self) -> AbstractContextManager[None]:
         return guarded(self._note_problem)
@@ -188,18 +189,25 @@ class RecordingSession:
                 f"the latent changed its size while it was sampled, from {size_text(found)} to {size_text(size)} "
                 "latent pixels, and only the steps of the first size are recorded"
             )
-        self.builder.begin_evaluation()
-        for layer, scores in latest.accumulator.finish().items():
-            self.builder.add_layer(layer, *scores)
-        level = noise_level(model_sampling, float(sigma.flatten()[0]))
-        if self.builder.commit(step, level) and self.geometry is None:
+        layers = latest.accumulator.finish()
+        if len(layers) < len(self._collector.layers):  # a cache skipped them
+            return
+        if self.geometry is None:
             self._size = size
             downscale = self.latent_format.spacial_downscale_ratio
             self.geometry = measure_geometry(size, self._collector.architecture, downscale)
+        if self._follower is not None:
+            self._follower.take(step, self._collector.shares(layers), self.geometry)
+        if not self._settings.records(step, self._steps):
+            return
+        self.builder.begin_evaluation()
+        for layer, scores in layers.items():
+            self.builder.add_layer(layer, *scores)
+        self.builder.commit(step, noise_level(model_sampling, float(sigma.flatten()[0])))
 
     def _positive_prompts(
         self, model: Any, conds: Any, x: Tensor, timestep: Tensor, model_options: Mapping[str, Any]
-    ) -> _PositivePrompts | None:
+    ) -> PositivePrompts | None:
         """The positive prompts of this call; None if there are none, or this evaluation has recorded them already."""
         evaluation = self._begun
         index = find_positive(conds, getattr(self._guider, "conds", {}))
@@ -216,13 +224,13 @@ class RecordingSession:
             return None
         evaluation.noise = (model.model_sampling, timestep)
         self._latest = evaluation
-        prompts = _PositivePrompts(accumulator, index, {})
+        prompts = PositivePrompts(accumulator, index, {})
         for prompt, region in regions:
             region = without_anchor(region, window, x.ndim)
             prompts.waiting.setdefault(prompt, []).append((accumulator.register(region), region))
         return prompts
 
-    def _apply_model(self, prompts: _PositivePrompts, executor: Any, *args: Any, **kwargs: Any) -> Any:
+    def _apply_model(self, prompts: PositivePrompts, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """One call of the model, with the prompts that ComfyUI could evaluate together."""
         x = args[0] if args else kwargs["x"]
         with ExitStack() as hooks:
@@ -241,13 +249,16 @@ class RecordingSession:
                     self.problems[stream.problem] = None
 
     def _open_stream(
-        self, hooks: ExitStack, prompts: _PositivePrompts, model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+        self, hooks: ExitStack, prompts: PositivePrompts, model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> ConceptStream | CrossStream | None:
         """A stream that is open until `hooks` are; None if this call evaluates no positive prompt."""
         named = {**dict(zip(_APPLY_ARGUMENTS, args, strict=False)), **kwargs}
         x, options = image_part(named["x"], self._shapes), named.get("transformer_options") or {}
         chunks = list(zip(options.get("cond_or_uncond", ()), options.get("uuids", ()), strict=False))
-        chosen = self._choose(prompts, chunks, x)
+        with self._lock:
+            chosen, parts = prompts.choose(chunks, x)
+        if parts:
+            self.problems["another pack evaluates the model on parts of the latent"] = None
         if not chosen:
             return None
         batch = x.shape[0] // len(chunks)
@@ -258,7 +269,7 @@ class RecordingSession:
                     own = scores.select(slice(index * batch, (index + 1) * batch))
                     prompts.accumulator.add(number, layer, own)
 
-        rows = _chunk_rows([chunk for chunk, _, _ in chosen], batch)
+        rows = chunk_rows([chunk for chunk, _, _ in chosen], batch)
         grid = latent_to_tokens(chosen[0][2].size[1:], self._patch)
         last = self._collector.layers[-1]
         if is_compiled(model, self._adapter.layers, last + 1):
@@ -267,31 +278,3 @@ class RecordingSession:
         stream = self._reading.stream(network, rows, grid, on_scores)
         hooks.enter_context(stream)
         return stream
-
-    def _choose(
-        self, prompts: _PositivePrompts, chunks: Sequence[tuple[int, Any]], x: Tensor
-    ) -> list[tuple[int, int, Region]]:
-        """Chunk of the batch, number and region of every positive prompt that this call evaluates."""
-        chosen = []
-        with self._lock:
-            for chunk, (index, prompt) in enumerate(chunks):
-                waiting = prompts.waiting.get(prompt, []) if index == prompts.list_index else []
-                if waiting and _fits(x, len(chunks), waiting[0][1]):
-                    chosen.append((chunk, *waiting.pop(0)))
-                elif waiting:
-                    self.problems["another pack evaluates the model on parts of the latent"] = None
-        return chosen
-
-
-def _fits(x: Tensor, chunks: int, region: Region) -> bool:
-    """Whether each chunk of a batch has the size of a region."""
-    batch, _, *size = x.shape
-    return (batch // chunks, *([1] * (3 - len(size))), *size) == region.size
-
-
-def _chunk_rows(chunks: Sequence[int], batch: int) -> Rows:
-    """Batch rows of some chunks; neighbouring ones are selected without a copy."""
-    first, last = chunks[0], chunks[-1]
-    if list(chunks) == list(range(first, last + 1)):
-        return slice(first * batch, (last + 1) * batch)
-    return torch.tensor([chunk * batch + row for chunk in chunks for row in range(batch)])

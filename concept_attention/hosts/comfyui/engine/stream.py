@@ -26,7 +26,7 @@ from ...own_run import entered, is_own, own_run
 from ..adapters.adapter import Adapter
 from ..adapters.block_call import OPTIONS, BlockCall, ModuleCall, Rows, named_arguments, with_options
 from ..guard import guarded
-from .attention_watch import AttentionWatch, FirstAttention, pack_of
+from .attention_watch import AttentionWatch, FirstAttention, ModuleWatch, pack_of
 from .joint_text import joint_text_attention
 
 OnLayer = Callable[[int, Tensor, Tensor], None]
@@ -98,7 +98,7 @@ class ConceptStream:
         self._concept: Tensor | None = None
         self._prepared: Any = None
         self._next_layer = 0
-        self._watch: AttentionWatch | None = None  # while a block of another pack runs
+        self._watch: AttentionWatch | ModuleWatch | None = None  # while a block runs that takes no options
         self.problem = ""
 
     def __enter__(self) -> ConceptStream:
@@ -150,6 +150,13 @@ class ConceptStream:
                 named_arguments(block, args, kwargs), self._rows, self._tokens, self._positions, self._before
             )
             observer = FirstAttention(functools.partial(self._step, layer, block, call))
+            modules = self._adapter.attention_modules(block)
+            if modules is not None:
+                finish = functools.partial(self._adapter.finish_attention, block, call)
+                own = functools.partial(is_own, self)
+                self._watch = ModuleWatch(modules, finish, observer.on_attention, own, self._fail)
+                self._watch.__enter__()
+                return None
             # A block that is not handed the options may not take them, either.
             handed = OPTIONS in call.arguments
             if not handed or pack_of(block):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -12,20 +12,31 @@ from .... import attention
 from ...architecture import Architecture
 
 BlockArguments = Mapping[str, Any]
+Part = Literal[0, 1, 2]  # queries, keys, values
 
 
 class HookPoints(NamedTuple):
     """Submodules of a joint block whose inputs and outputs carry the image stream's attention.
 
     Attributes:
+        image_query: its output has the image queries, before RoPE.
         image_key: its output has the image keys, before RoPE.
         image_value: its output has the image values.
         image_out: its input has the image tokens' attention output, heads together, before the projection.
     """
 
+    image_query: nn.Module
     image_key: nn.Module
     image_value: nn.Module
     image_out: nn.Module
+
+
+class Heads(NamedTuple):
+    """Queries, keys and values, each (B, heads, tokens, head_dim); queries and keys normalised, before RoPE."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
 
 
 class Modulation(NamedTuple):
@@ -98,26 +109,28 @@ class Adapter(ABC):
 
     def hook_points(self, block: Any) -> HookPoints:
         attn, fused = self.attention_module(block), self.is_fused(block)
-        key = attn.norm_k if self.normalises_keys(block) else attn.to_qkv if fused else attn.to_k
-        return HookPoints(key, attn.to_qkv if fused else attn.to_v, attn.to_out[0])
+        query, key, value = (attn.to_qkv,) * 3 if fused else (attn.to_q, attn.to_k, attn.to_v)
+        if self.normalises_keys(block):
+            query, key = attn.norm_q, attn.norm_k
+        return HookPoints(query, key, value, attn.to_out[0])
 
-    def image_keys(self, block: Any, passed: Tensor, block_arguments: BlockArguments) -> Tensor:
-        """The output of `HookPoints.image_key` as keys, (B, heads, N, head_dim).
+    def image_heads(self, block: Any, passed: Tensor, part: Part, block_arguments: BlockArguments) -> Tensor:
+        """What passed a hook point, as heads of the image tokens before RoPE, (B, heads, N, head_dim).
 
         Args:
             block: the joint block.
             passed: (B, heads, N, head_dim) from a norm; (B, N, D) from a projection, or q, k and v in one, (B, N, 3 D).
+            part: 0 for queries, 1 for keys, 2 for values.
             block_arguments: the arguments of the block.
         """
-        if self.normalises_keys(block):
+        if part < 2 and self.normalises_keys(block):
             return passed
-        passed = passed.chunk(3, dim=-1)[1] if self.is_fused(block) else passed
+        passed = passed.chunk(3, dim=-1)[part] if self.is_fused(block) else passed
         return split_heads(self.attention_module(block), passed).transpose(1, 2)
 
-    def image_values(self, block: Any, passed: Tensor, block_arguments: BlockArguments) -> Tensor:
-        """The output of `HookPoints.image_value`, (B, N, D) or (B, N, 3 D), as values, (B, heads, N, head_dim)."""
-        passed = passed.chunk(3, dim=-1)[2] if self.is_fused(block) else passed
-        return split_heads(self.attention_module(block), passed).transpose(1, 2)
+    def rotate_image(self, heads: Tensor, block_arguments: BlockArguments) -> Tensor:
+        """Queries or keys of all image tokens, (B, heads, N, head_dim), after RoPE; unchanged in a model without."""
+        return heads
 
     def conditioning_module(self, transformer: Any) -> nn.Module | None:
         """The module whose inputs `concept_conditioning` needs; None if the block arguments are enough."""
@@ -140,7 +153,7 @@ class Adapter(ABC):
         image_v: Tensor,
         block_arguments: BlockArguments,
         key_bias: Tensor | None = None,
-    ) -> tuple[Tensor, Any]:
+    ) -> tuple[Tensor, Heads, Any]:
         """One joint block's attention for the concept tokens.
 
         Args:
@@ -152,12 +165,14 @@ class Adapter(ABC):
             key_bias: added to the concept keys' logits, (C,).
 
         Returns:
-            The attention output before the projection, (B, C, heads * head_dim), and what `update_concepts` needs.
+            The attention output before the projection, (B, C, heads * head_dim); the concepts' heads; and what
+                `update_concepts` needs.
         """
         concept_norm, modulation = self.modulate_concepts(block, concept, vec, block_arguments)
-        concept_q, concept_k, concept_v = self.concept_heads(block, concept_norm, vec)
-        concept_out = attention.attend_concepts(concept_q, concept_k, concept_v, image_k, image_v, key_bias=key_bias)
-        return concept_out, modulation
+        heads = self.concept_heads(block, concept_norm)
+        concept_q, concept_k = self.rotate_concepts(heads.q, vec), self.rotate_concepts(heads.k, vec)
+        concept_out = attention.attend_concepts(concept_q, concept_k, heads.v, image_k, image_v, key_bias=key_bias)
+        return concept_out, heads, modulation
 
     @abstractmethod
     def modulate_concepts(
@@ -166,8 +181,15 @@ class Adapter(ABC):
         """Concept tokens (B, C, D) as the attention takes them, and the rest of the block's modulation."""
 
     @abstractmethod
-    def concept_heads(self, block: Any, concept_norm: Tensor, vec: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of modulated concept tokens (B, C, D), each (B, heads, C, head_dim)."""
+    def concept_heads(self, block: Any, concept_norm: Tensor) -> Heads:
+        """The heads of modulated concept tokens (B, C, D)."""
+
+    def rotate_concepts(self, heads: Tensor, vec: Any) -> Tensor:
+        """Queries or keys of concepts, (B, heads, C, head_dim), after RoPE; unchanged where concepts have no position.
+
+        Position ids of zero, as Flux 1 has them, rotate by nothing.
+        """
+        return heads
 
     def update_concepts(self, block: Any, concept: Tensor, concept_out: Tensor, modulation: Any) -> Tensor:
         """The rest of the block's text path: projection, gate and MLP. (B, C, D) to (B, C, D)."""
@@ -182,10 +204,10 @@ def split_heads(attn: Any, tokens: Tensor) -> Tensor:
     return tokens.unflatten(-1, (attn.heads, -1))
 
 
-def project_text(attn: Any, tokens: Tensor, fused: bool) -> tuple[Tensor, ...]:
-    """Queries, keys and values by the text stream's own projections, each (B, tokens, heads, head_dim)."""
+def project_text(attn: Any, tokens: Tensor, fused: bool) -> Heads:
+    """Queries, keys and values by the text stream's own projections, not normalised."""
     if fused:
         parts = attn.to_added_qkv(tokens).chunk(3, dim=-1)
     else:
         parts = attn.add_q_proj(tokens), attn.add_k_proj(tokens), attn.add_v_proj(tokens)
-    return tuple(split_heads(attn, part) for part in parts)
+    return Heads(*(split_heads(attn, part).transpose(1, 2) for part in parts))

@@ -21,7 +21,7 @@ from diffusers.models.attention_processor import FusedCogVideoXAttnProcessor2_0
 from torch import Tensor
 
 from ...architecture import AUTHORS_COGVIDEOX_LAYERS, AUTHORS_COGVIDEOX_TOKENS, Architecture, first_layers
-from .adapter import Adapter, BlockArguments, split_heads
+from .adapter import Adapter, BlockArguments, Heads, Part, split_heads
 from .rotary import rotate
 
 
@@ -63,18 +63,13 @@ class CogVideoX(Adapter):
     def attention_module(self, block: Any) -> Any:
         return block.attn1
 
-    def image_keys(self, block: Any, passed: Tensor, block_arguments: BlockArguments) -> Tensor:
-        """Keys of text and image as rotated keys of the image, (B, heads, N, head_dim).
+    def image_heads(self, block: Any, passed: Tensor, part: Part, block_arguments: BlockArguments) -> Tensor:
+        """As in the base class; what passes has text and image. The block will rotate queries and keys in place."""
+        return super().image_heads(block, passed, part, block_arguments)[:, :, self.image_slice(block_arguments)]
 
-        They are rotated at once: the block is about to rotate what it passed in place.
-        """
-        image_k = super().image_keys(block, passed, block_arguments)[:, :, self.image_slice(block_arguments)]
+    def rotate_image(self, heads: Tensor, block_arguments: BlockArguments) -> Tensor:
         rotation = block_arguments.get("image_rotary_emb")
-        return image_k if rotation is None else rotate(image_k.transpose(1, 2), *rotation).transpose(1, 2)
-
-    def image_values(self, block: Any, passed: Tensor, block_arguments: BlockArguments) -> Tensor:
-        """Values of text and image as those of the image, (B, heads, N, head_dim)."""
-        return super().image_values(block, passed[:, self.image_slice(block_arguments)], block_arguments)
+        return heads if rotation is None else rotate(heads.transpose(1, 2), *rotation).transpose(1, 2)
 
     def project_concepts(self, transformer: Any, embeddings: Tensor) -> Tensor:
         return transformer.patch_embed.text_proj(embeddings)
@@ -86,16 +81,16 @@ class CogVideoX(Adapter):
         concept_norm, gate = _modulate(block.norm1, concept, temb)
         return concept_norm, CogVideoXModulation(temb, gate)
 
-    def concept_heads(self, block: Any, concept_norm: Tensor, vec: None) -> tuple[Tensor, Tensor, Tensor]:
+    def concept_heads(self, block: Any, concept_norm: Tensor) -> Heads:
         attn = block.attn1
         if self.is_fused(block):
             parts = attn.to_qkv(concept_norm).chunk(3, dim=-1)
         else:
             parts = attn.to_q(concept_norm), attn.to_k(concept_norm), attn.to_v(concept_norm)
-        concept_q, concept_k, concept_v = (split_heads(attn, part).transpose(1, 2) for part in parts)
+        heads = Heads(*(split_heads(attn, part).transpose(1, 2) for part in parts))
         if self.normalises_keys(block):
-            concept_q, concept_k = attn.norm_q(concept_q), attn.norm_k(concept_k)
-        return concept_q, concept_k, concept_v
+            return Heads(attn.norm_q(heads.q), attn.norm_k(heads.k), heads.v)
+        return heads
 
     def update_concepts(
         self, block: Any, concept: Tensor, concept_out: Tensor, modulation: CogVideoXModulation

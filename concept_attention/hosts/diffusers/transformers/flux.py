@@ -20,7 +20,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, last_layers
-from .adapter import Adapter, BlockArguments, Modulation, project_text
+from .adapter import Adapter, BlockArguments, Heads, Modulation, Part, project_text
 from .rotary import rotate
 
 
@@ -47,11 +47,15 @@ class Flux(Adapter):
     def is_fused(self, block: Any) -> bool:
         return block.attn.fused_projections
 
-    def image_keys(self, block: Any, passed: Tensor, block_arguments: BlockArguments) -> Tensor:
-        """Normalised keys (B, N, heads, head_dim), rotated, as (B, heads, N, head_dim)."""
+    def image_heads(self, block: Any, passed: Tensor, part: Part, block_arguments: BlockArguments) -> Tensor:
+        """As in the base class; the norms have (B, N, heads, head_dim)."""
+        heads = super().image_heads(block, passed, part, block_arguments)
+        return heads if part == 2 else heads.transpose(1, 2)
+
+    def rotate_image(self, heads: Tensor, block_arguments: BlockArguments) -> Tensor:
         image = self.image_slice(block_arguments)
         cos, sin = block_arguments["image_rotary_emb"]
-        return rotate(passed, cos[image], sin[image]).transpose(1, 2)
+        return rotate(heads.transpose(1, 2), cos[image], sin[image]).transpose(1, 2)
 
     def conditioning_module(self, transformer: Any) -> nn.Module:
         """The module that turns (timestep, [guidance], pooled) into the modulation vector."""
@@ -69,16 +73,10 @@ class Flux(Adapter):
         concept_norm, *modulation = block.norm1_context(concept, emb=vec[-len(concept) :])
         return concept_norm, Modulation(*(part.unsqueeze(1) for part in modulation))
 
-    def concept_heads(self, block: Any, concept_norm: Tensor, vec: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def concept_heads(self, block: Any, concept_norm: Tensor) -> Heads:
         attn = block.attn
-        concept_q, concept_k, concept_v = project_text(attn, concept_norm, self.is_fused(block))
-        concept_q = self.rotate_concepts(attn.norm_added_q(concept_q), vec)
-        concept_k = self.rotate_concepts(attn.norm_added_k(concept_k), vec)
-        return concept_q.transpose(1, 2), concept_k.transpose(1, 2), concept_v.transpose(1, 2)
-
-    def rotate_concepts(self, heads: Tensor, vec: Any) -> Tensor:
-        """Queries or keys (B, C, heads, head_dim), unchanged: position ids (0, 0, 0) rotate by nothing."""
-        return heads
+        heads = project_text(attn, concept_norm, self.is_fused(block))
+        return Heads(attn.norm_added_q(heads.q), attn.norm_added_k(heads.k), heads.v)
 
     def update_concepts(self, block: Any, concept: Tensor, concept_out: Tensor, modulation: Modulation) -> Tensor:
         concept = super().update_concepts(block, concept, concept_out, modulation)

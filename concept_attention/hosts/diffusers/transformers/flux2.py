@@ -61,6 +61,6 @@ class Flux2(Flux):
         return concept_norm, Modulation(gate, shift_mlp, scale_mlp, gate_mlp)
 
     def rotate_concepts(self, heads: Tensor, vec: tuple[Tensor, Tensor]) -> Tensor:
-        """Queries or keys (B, C, heads, head_dim), all rotated alike."""
-        cos, sin = (part.expand(heads.shape[1], -1) for part in vec)
-        return rotate(heads, cos, sin)
+        """Queries or keys (B, heads, C, head_dim), all rotated alike."""
+        cos, sin = (part.expand(heads.shape[2], -1) for part in vec)
+        return rotate(heads.transpose(1, 2), cos, sin).transpose(1, 2)

@@ -20,7 +20,7 @@ from diffusers.models.attention_processor import FusedJointAttnProcessor2_0
 from torch import Tensor
 
 from ...architecture import Architecture
-from .adapter import Adapter, BlockArguments, Modulation, project_text
+from .adapter import Adapter, BlockArguments, Heads, Modulation, project_text
 
 
 class SD3(Adapter):
@@ -61,11 +61,9 @@ class SD3(Adapter):
         concept_norm, *modulation = block.norm1_context(concept, emb=temb)
         return concept_norm, Modulation(*(part.unsqueeze(1) for part in modulation))
 
-    def concept_heads(self, block: Any, concept_norm: Tensor, vec: None) -> tuple[Tensor, Tensor, Tensor]:
+    def concept_heads(self, block: Any, concept_norm: Tensor) -> Heads:
         attn = block.attn
-        concept_q, concept_k, concept_v = (
-            part.transpose(1, 2) for part in project_text(attn, concept_norm, self.is_fused(block))
-        )
+        heads = project_text(attn, concept_norm, self.is_fused(block))
         if self.normalises_keys(block):
-            concept_q, concept_k = attn.norm_added_q(concept_q), attn.norm_added_k(concept_k)
-        return concept_q, concept_k, concept_v
+            return Heads(attn.norm_added_q(heads.q), attn.norm_added_k(heads.k), heads.v)
+        return heads

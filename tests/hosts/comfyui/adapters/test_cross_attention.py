@@ -18,6 +18,7 @@ from concept_attention.hosts.comfyui.adapters.registry import CROSS_FAMILIES, ad
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.encoded import ConceptText, EncodedConcepts
 
+from ....support.comfyui.architectures.matrix import KNOWN
 from ....support.comfyui.cross_attention.catalogue import VARIANTS
 from ....support.comfyui.cross_attention.tiny_cross import Attended, TinyCross
 from ....support.comfyui.recording_spy import footprint, make_encoded, recording_model, recording_of, sample_and_record
@@ -211,3 +212,45 @@ def test_rules_that_need_joint_blocks_are_refused(mode: str) -> None:
     tiny = VARIANTS[0]
     with pytest.raises(ValueError, match=rf"Mode {mode} needs joint blocks.*Choose auto, cross or gram"):
         Settings(make_encoded(width=tiny.text_width), mode=mode).check(tiny.build(device="meta"))
+
+
+def named(name: str) -> TinyCross:
+    return next(tiny for tiny in VARIANTS if tiny.name == name)
+
+
+def test_prompts_of_areas_are_put_together() -> None:
+    """A U-Net's maps of several sizes, each on a half of the latent."""
+    tiny = named("Stable Diffusion 1 and 2")
+    model, settings = tiny.make(), Settings(three(tiny, tiny.cond(seed=9)))
+    left, right = (tiny.cond(seed=seed, area=(8, 6, 0, x), strength=1.0)[0] for seed, x in ((1, 0), (2, 6)))
+    recording = recording_of(model, settings, **options_of(tiny, steps=1, positive=[left, right]))
+    assert "troubles" not in recording.metadata and recording.grid == (1, 8, 12)
+    alone = recording_of(model, settings, **options_of(tiny, steps=1, positive=[left]))
+    found, expected = (one.scores.unflatten(-1, (8, 12)) for one in (recording, alone))
+    assert relative_error(found[..., :6], expected[..., :6]) < CLOSE
+    assert not expected[..., 6:].any() and found[..., 6:].any()
+
+
+def test_layers_of_a_unet_that_are_read_by_default() -> None:
+    tiny = named("SDXL, Pony, Illustrious")
+    large = dataclasses.replace(tiny, config={**tiny.config, **KNOWN[tiny.name].sizes[0]}).build(device="meta")
+    described = adapter_for(large).describe(large)
+    assert (described.joint_blocks, described.patch) == (70, 2)
+    assert described.default_layers == tuple(range(34, 70))  # behind 24 on the way down and 10 in the middle
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_tokens_of_other_pictures_are_not_mapped(behind: bool) -> None:
+    """Wan packs videos to look at behind the video, and a reference picture before it."""
+    tiny = named("Wan 2.1, 2.2 14B, VACE, Fun")
+    more = {} if behind else {"in_dim_ref_conv": 16}
+    model = dataclasses.replace(tiny, config={**tiny.config, **more}).make()
+    other = torch.randn(1, 16, 1, 8, 12, generator=torch.Generator().manual_seed(7))
+    prompt = tiny.cond(time_dim_concat=other) if behind else tiny.cond(reference_latents=[other])
+    four_frames = dataclasses.replace(tiny, grids=((4 * 4, 6),))
+    with four_frames.observed() as calls:
+        settings = Settings(concepts_of(tiny.texts(prompt)))
+        recording = recording_of(model, settings, **options_of(tiny, positive=prompt, steps=1))
+    video = slice(0, 72) if behind else slice(24, 96)
+    expected = torch.stack([attended.weights.mean(1)[:, video].transpose(1, 2) for attended in calls[: tiny.layers]])
+    assert recording.grid == (3, 4, 6) and relative_error(recording.scores[0].exp(), expected) < CLOSE

@@ -95,6 +95,7 @@ KNOWN: Mapping[str, Known] = {
     "Krea 2": Known([{"layers": 28}]),
     "Ideogram 4": Known([{"num_layers": 34}]),
     "MiniMax-H3": Known([{"num_layers": 50}]),
+    "Ernie-Image": Known([{"num_layers": 36}]),
     "Wan 2.1, 2.2 14B, VACE, Fun": Known([{"num_layers": 30}, {"num_layers": 40}]),
     "LTX Video": Known([{"num_layers": 28}, {"num_layers": 48}]),
     "LTX-2": Known([{"num_layers": 48}]),

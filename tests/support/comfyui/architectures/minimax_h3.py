@@ -36,36 +36,42 @@ def _project(network: Any, embeddings: Tensor, calls: Mapping[str, ModuleCall]) 
     return torch.cat([network.token_refiner(one) for one in states.split(1)])[None]
 
 
-def _length(arguments: Arguments) -> int:
-    return len(arguments["x"]) - _TOKENS - _SOUND
+def make_tiny(name: str = "MiniMax-H3", others: int = 0) -> TinyArchitecture:
+    """A tiny model; `others` is the number of tokens of keyframes or references."""
+
+    def length(arguments: Arguments) -> int:
+        return len(arguments["x"]) - _TOKENS - _SOUND - others
+
+    def swap(arguments: Arguments, concept: Tensor) -> Arguments:
+        before, count = length(arguments), concept.shape[1]
+        segments = arguments["mod_segments"]
+        row = next(int(row) for _, stop, row in segments if stop <= before and int(row) % 3 == 1)  # of words
+        by = count - before
+        moved = [(start + by, stop + by, other) for start, stop, other in segments if start >= before]
+        return {
+            **arguments,
+            "x": torch.cat([concept[0], arguments["x"][before:]]),
+            "rope_freqs": at_position(arguments["rope_freqs"], 1, before, count),
+            "mod_segments": [(0, count, row), *moved],
+        }
+
+    return TinyArchitecture(
+        name=name,
+        adapter=MiniMaxH3(),
+        architecture="minimax_h3",
+        kind="MiniMaxH3",
+        config=_SIZES,
+        latent=(1, 24, 3, 12, 8),
+        grid=(3, 6, 4),
+        text_width=48,
+        project=_project,
+        swap=swap,
+        text_in=lambda arguments: arguments["x"][None, : length(arguments)],
+        text_out=lambda output: output[None],
+        target_last=True,
+        sound=(1, 32, 2, 5),
+    )
 
 
-def _swap(arguments: Arguments, concept: Tensor) -> Arguments:
-    before, count = _length(arguments), concept.shape[1]
-    (_, _, row), *others = arguments["mod_segments"]
-    moved = [(start - before + count, stop - before + count, other) for start, stop, other in others]
-    return {
-        **arguments,
-        "x": torch.cat([concept[0], arguments["x"][before:]]),
-        "rope_freqs": at_position(arguments["rope_freqs"], 1, before, count),
-        "mod_segments": [(0, count, row), *moved],
-    }
-
-
-VIDEO = TinyArchitecture(
-    name="MiniMax-H3",
-    adapter=MiniMaxH3(),
-    architecture="minimax_h3",
-    kind="MiniMaxH3",
-    config=_SIZES,
-    latent=(1, 24, 3, 12, 8),
-    grid=(3, 6, 4),
-    text_width=48,
-    project=_project,
-    swap=_swap,
-    text_in=lambda arguments: arguments["x"][None, : _length(arguments)],
-    text_out=lambda output: output[None],
-    target_last=True,
-    sound=(1, 32, 2, 5),
-)
+VIDEO = make_tiny()
 VARIANTS = (VIDEO,)

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 import concept_attention
+from concept_attention.authors import base
 from concept_attention.concepts import parse_concepts
 from concept_attention.heatmaps.heatmaps import make_heatmaps
-from concept_attention.hosts.diffusers.authors import base
 from concept_attention.hosts.diffusers.encode import encode_concepts
 from concept_attention.hosts.diffusers.generation import generate
 
-from ....support.diffusers.small_pipelines import make_cogvideox_pipeline, make_flux2_pipeline, make_sd3_pipeline
+from ..support.diffusers.small_pipelines import make_cogvideox_pipeline, make_flux2_pipeline, make_sd3_pipeline
 
 CONCEPTS = ["house", "a red tree", "sky"]
 SIZE: dict[str, Any] = {"width": 64, "height": 48}

@@ -7,10 +7,13 @@ from typing import Any
 
 from PIL.Image import Image
 
-from ....choices import Pooling
-from ..loading import defaults_for
-from ..pipelines.flux2 import Flux2Family
-from .base import AuthorsPipeline, ConceptAttentionOutput, HeatmapOptions
+from ..choices import Pooling
+from ..hosts.diffusers.loading import defaults_for
+from ..hosts.diffusers.pipelines.flux2 import Flux2Family
+from ..vectors import Space
+from .base import AuthorsPipeline
+from .output import ConceptAttentionOutput
+from .watch import Wanted
 
 
 class ConceptAttentionFlux2Pipeline(AuthorsPipeline):
@@ -30,12 +33,18 @@ class ConceptAttentionFlux2Pipeline(AuthorsPipeline):
     - Any size is possible. Without one it is the model's own, 1024 x 1024; theirs is 2048 x 2048.
     - Scores are float32, theirs bfloat16; one concept alone is drawn by its score; heatmaps are enlarged smoothly.
     - `encode_image` stops after the joint blocks, and takes images of any kind.
-    - There are no cross attention maps. Every layer and step is in `recording`.
+    - Cross attention maps are the authors': concept queries with image keys, both before RoPE, then as above. They are
+      left out with `return_cross_attention=False`.
+    - Vectors are kept only with `cache_vectors=True`, the default of theirs: at 2048 x 2048 in bfloat16 they take
+      200 MB for each step and layer.
+    - Values are tensors, theirs arrays. Texts and caches are as in `ConceptAttentionFluxPipeline`.
 
     Source: arXiv:2502.04320 and its published code.
     """
 
     family = Flux2Family()
+    cross_space = Space("image_k", "concept_q")
+    vector_axes = "b s l n d"
 
     def __init__(
         self, model_name: str = "flux.2-dev", device: str = "auto", offload_model: bool = False, *, pipeline: Any = None
@@ -57,9 +66,10 @@ class ConceptAttentionFlux2Pipeline(AuthorsPipeline):
         softmax: bool = True,
         softmax_temperature: float = 1000.0,
         cmap: str = "plasma",
-        cache_vectors: bool = True,
+        cache_vectors: bool = False,
         *,
         pooling: Pooling = "auto",
+        return_cross_attention: bool = True,
     ) -> ConceptAttentionOutput:
         """Generate an image and map its concepts.
 
@@ -70,14 +80,26 @@ class ConceptAttentionFlux2Pipeline(AuthorsPipeline):
             timesteps: steps to average, 0 is the first; None is the authors' choice, the last 30 % except the very
                 last.
             softmax_temperature: the mean scores are divided by it.
+            cache_vectors: return the attention outputs of these layers and steps, each
+                (batch, steps, layers, tokens, D).
             pooling: how a concept of several tokens becomes one vector; `auto` is the authors', the last token.
+            return_cross_attention: map the concepts by cross attention as well.
 
         The other arguments and the errors are those of `ConceptAttentionFluxPipeline.generate_image`.
         """
         count = defaults_for(self.pipeline).steps if num_inference_steps is None else num_inference_steps
         usual = range(int(0.7 * count), count - 1) or range(max(0, count - 1), count)  # at least one
         steps = usual if timesteps is None else timesteps
-        wanted = HeatmapOptions(layer_indices, steps, softmax, return_pil_heatmaps, cmap, softmax_temperature)
+        wanted = Wanted(
+            layer_indices,
+            steps,
+            softmax,
+            return_pil_heatmaps,
+            cmap,
+            softmax_temperature,
+            cross=return_cross_attention,
+            vectors=cache_vectors,
+        )
         options = dict(width=width, height=height, guidance=guidance, seed=seed, pooling=pooling)
         return self._generate_image(prompt, concepts, wanted, num_inference_steps, **options)
 
@@ -96,9 +118,10 @@ class ConceptAttentionFlux2Pipeline(AuthorsPipeline):
         softmax: bool = True,
         softmax_temperature: float = 1000.0,
         cmap: str = "plasma",
-        cache_vectors: bool = True,
+        cache_vectors: bool = False,
         *,
         pooling: Pooling = "auto",
+        return_cross_attention: bool = True,
     ) -> ConceptAttentionOutput:
         """Map the concepts of an existing image.
 
@@ -107,10 +130,19 @@ class ConceptAttentionFlux2Pipeline(AuthorsPipeline):
                 own size. The authors' 2048 x 2048 squeezes the image into a square.
             num_steps, noise_timestep: the noise level is that of step `noise_timestep`, from 0, of a schedule of
                 `num_steps`; 4 and 2 are sigma 0.91 at 1024 x 1024, almost only noise.
-            softmax_temperature, pooling: see `generate_image`.
+            softmax_temperature, cache_vectors, pooling, return_cross_attention: see `generate_image`.
 
         The other arguments and the errors are those of `ConceptAttentionFluxPipeline.encode_image`.
         """
-        wanted = HeatmapOptions(layer_indices, None, softmax, return_pil_heatmaps, cmap, softmax_temperature)
+        wanted = Wanted(
+            layer_indices,
+            None,
+            softmax,
+            return_pil_heatmaps,
+            cmap,
+            softmax_temperature,
+            cross=return_cross_attention,
+            vectors=cache_vectors,
+        )
         options = dict(prompt=prompt, seed=seed, pooling=pooling)
         return self._encode_image(image, concepts, wanted, (width, height), num_steps, noise_timestep, **options)

@@ -12,16 +12,16 @@ from PIL import Image
 from torch import Tensor
 
 from concept_attention import ConceptAttentionFluxPipeline
+from concept_attention.authors import base
 from concept_attention.concepts import parse_concepts
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.diffusers.analysis import analyze
-from concept_attention.hosts.diffusers.authors import base
 from concept_attention.hosts.diffusers.generation import generate
 from concept_attention.hosts.diffusers.pipelines.flux import FluxFamily
 from concept_attention.hosts.diffusers.pipelines.request import Defaults
 
-from ....support.diffusers.tiny_transformers import make_flux
-from ....support.numbers import relative_error
+from ..support.diffusers.tiny_transformers import make_flux
+from ..support.numbers import relative_error
 
 CONCEPTS = ["house", "a red tree", "sky"]
 DEFAULTS = Defaults(side=64, steps=2, guidance=0.0, cfg=1.0, max_tokens=12)
@@ -30,8 +30,8 @@ DEFAULTS = Defaults(side=64, steps=2, guidance=0.0, cfg=1.0, max_tokens=12)
 @pytest.fixture(autouse=True)
 def small_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images of 64 x 64 in two steps, where a real Flux has 1024 x 1024 in four."""
-    for name in ("analysis", "generation", "authors.base"):
-        monkeypatch.setattr(f"concept_attention.hosts.diffusers.{name}.defaults_for", lambda pipeline: DEFAULTS)
+    for name in ("hosts.diffusers.analysis", "hosts.diffusers.generation", "authors.base"):
+        monkeypatch.setattr(f"concept_attention.{name}.defaults_for", lambda pipeline: DEFAULTS)
 
 
 @pytest.fixture
@@ -177,13 +177,14 @@ def test_a_turned_photograph_is_mapped_upright(ours: ConceptAttentionFluxPipelin
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"return_cross_attention": True}, r"^Cross attention is not recorded\."),
         ({"layer_indices": [19]}, r"^Layer 19 does not exist"),
         ({"layer_indices": []}, r"^`layers` selects nothing"),
         ({"timesteps": [2]}, r"^Step 2 does not exist: there are 2 steps"),
         ({"cmap": "rainbows"}, r"^Unknown colour map 'rainbows'"),
         ({"prompt": ["a", "b"]}, r"^One prompt at a time, got list\."),
         ({"concepts": []}, r"^There are no concepts"),
+        ({"concepts": "house"}, r"^Concepts are a list of texts, got one text\."),
+        ({"concepts": [1]}, r"^A concept is a text, got int\."),
     ],
 )
 def test_what_cannot_be_generated_is_refused_before_the_model_runs(

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
 from PIL.Image import Image
+from torch import Tensor
 
-from ....choices import Pooling
-from ....errors import UserError
-from ..pipelines.flux import FluxFamily
-from .base import AuthorsPipeline, ConceptAttentionOutput, HeatmapOptions
+from ..choices import Pooling
+from ..hosts.diffusers.generation import generate
+from ..hosts.diffusers.pipelines.flux import FluxFamily
+from ..vectors import KeptVectors, Space
+from .base import AuthorsPipeline
+from .output import ConceptAttentionOutput
+from .watch import Wanted, literal_concepts
 
 
 class ConceptAttentionFluxPipeline(AuthorsPipeline):
     """Flux 1 with concept attention, called as the authors' class of that name.
+
+    Attributes:
+        flux_generator: the parts of the pipeline by the authors' names.
 
     Args:
         model_name: `flux-schnell`, `flux-dev`, `tiny`, a diffusers folder or a hub id.
@@ -33,7 +41,15 @@ class ConceptAttentionFluxPipeline(AuthorsPipeline):
     - Heatmap images have the size of the image, not one pixel per token. Their colours are the authors': the least
       value of all concepts together is the first colour, the greatest the last. Compare them within an image only;
       `return_pil_heatmaps=False` gives the values, which sum to one over the concepts.
-    - The vectors themselves are not returned: what is kept of them are their scores, in `recording`.
+    - Heatmaps and cross attention maps as values are tensors, theirs arrays of numpy.
+    - Cross attention maps are the authors': concept queries with image queries before RoPE, softmax over concepts. They
+      are left out with `return_cross_attention=False`, which in theirs is the only value.
+    - Vectors are kept only with `cache_vectors=True`, the default of theirs: at 1024 x 1024 in bfloat16 they take
+      100 MB for each step and layer.
+    - Each text is one concept, as it stands. Of a text that is given twice, the second is named `sky (2)` in
+      `recording`.
+    - Every step is recorded whose attention the model computes. A cache, such as TaylorSeer, skips some; steps are
+      counted as the sampler counts them, and only what was recorded is averaged.
 
     Example:
         >>> from concept_attention import ConceptAttentionFluxPipeline
@@ -51,6 +67,7 @@ class ConceptAttentionFluxPipeline(AuthorsPipeline):
     """
 
     family = FluxFamily()
+    cross_space = Space("image_q", "concept_q")
 
     def __init__(
         self,
@@ -61,6 +78,11 @@ class ConceptAttentionFluxPipeline(AuthorsPipeline):
         pipeline: Any = None,
     ) -> None:
         super().__init__(pipeline, model_name, device, offload="model" if offload_model else "none")
+        self.offload_model = offload_model
+
+    @property
+    def flux_generator(self) -> FluxGenerator:
+        return FluxGenerator(self.model_name, self.device, self.offload_model, pipeline=self.pipeline)
 
     def generate_image(
         self,
@@ -68,7 +90,7 @@ class ConceptAttentionFluxPipeline(AuthorsPipeline):
         concepts: Sequence[str],
         width: int | None = None,
         height: int | None = None,
-        return_cross_attention: bool = False,
+        return_cross_attention: bool = True,
         layer_indices: Sequence[int] | None = None,
         return_pil_heatmaps: bool = True,
         seed: int = 0,
@@ -77,7 +99,7 @@ class ConceptAttentionFluxPipeline(AuthorsPipeline):
         timesteps: Sequence[int] | None = None,
         softmax: bool = True,
         cmap: str = "plasma",
-        cache_vectors: bool = True,
+        cache_vectors: bool = False,
         *,
         pooling: Pooling = "first",
     ) -> ConceptAttentionOutput:
@@ -85,9 +107,9 @@ class ConceptAttentionFluxPipeline(AuthorsPipeline):
 
         Args:
             prompt: what to generate.
-            concepts: what to look for, one per item; `name: longer phrase` is possible.
+            concepts: what to look for, one text for each.
             width, height: pixels, multiples of 16; None is the model's own size.
-            return_cross_attention: must be False, as in the authors' code: cross attention is not recorded.
+            return_cross_attention: map the concepts by cross attention as well.
             layer_indices: joint blocks to average; None is the last fifth, 15 to 18 of Flux 1's 19.
             return_pil_heatmaps: images; False gives values.
             seed: of the noise.
@@ -96,15 +118,22 @@ class ConceptAttentionFluxPipeline(AuthorsPipeline):
             timesteps: steps to average, 0 is the first; None is all.
             softmax: shares; False gives the mean of the raw dot products.
             cmap: any colour map of matplotlib.
-            cache_vectors: accepted and not read: vectors are reduced to scores at once and never kept.
+            cache_vectors: return the attention outputs of these layers and steps, each
+                (steps, layers, batch, tokens, D).
             pooling: how a concept of several tokens becomes one vector, see `encode_concepts`.
 
         Raises:
-            UserError: for `return_cross_attention`, unknown colour maps, and as `generate` and `make_heatmaps`.
+            UserError: for unknown colour maps, steps none of which was recorded, and as `generate` and `make_heatmaps`.
         """
-        if return_cross_attention:
-            raise UserError("Cross attention is not recorded. Leave out `return_cross_attention`.")
-        wanted = HeatmapOptions(layer_indices, timesteps, softmax, return_pil_heatmaps, cmap)
+        wanted = Wanted(
+            layer_indices,
+            timesteps,
+            softmax,
+            return_pil_heatmaps,
+            cmap,
+            cross=return_cross_attention,
+            vectors=cache_vectors,
+        )
         options = dict(width=width, height=height, guidance=guidance, seed=seed, pooling=pooling)
         return self._generate_image(prompt, concepts, wanted, num_inference_steps, **options)
 
@@ -125,9 +154,10 @@ class ConceptAttentionFluxPipeline(AuthorsPipeline):
         cmap: str = "plasma",
         stop_after_multi_modal_attentions: bool = True,
         softmax: bool = True,
-        cache_vectors: bool = True,
+        cache_vectors: bool = False,
         *,
         pooling: Pooling = "first",
+        return_cross_attention: bool = True,
     ) -> ConceptAttentionOutput:
         """Map the concepts of an existing image.
 
@@ -142,12 +172,93 @@ class ConceptAttentionFluxPipeline(AuthorsPipeline):
             device: accepted and not read: the model stays where it was loaded.
             seed: of the first noise. The image's latent is the autoencoder's mean; the authors draw it, unseeded.
             stop_after_multi_modal_attentions: accepted and not read: nothing runs after the last joint block.
-            concepts, layer_indices, return_pil_heatmaps, softmax, cmap, cache_vectors, pooling: see
-                `generate_image`.
+            concepts, layer_indices, return_pil_heatmaps, softmax, cmap, cache_vectors, pooling,
+                return_cross_attention: see `generate_image`. Samples are the steps of the vectors.
 
         Raises:
             UserError: for a step that the schedule lacks, unknown colour maps, and as `analyze` and `make_heatmaps`.
         """
-        wanted = HeatmapOptions(layer_indices, None, softmax, return_pil_heatmaps, cmap)
+        wanted = Wanted(
+            layer_indices,
+            None,
+            softmax,
+            return_pil_heatmaps,
+            cmap,
+            cross=return_cross_attention,
+            vectors=cache_vectors,
+        )
         options = dict(prompt=prompt, samples=num_samples, seed=seed, pooling=pooling)
         return self._encode_image(image, concepts, wanted, (width, height), num_steps, noise_timestep, **options)
+
+
+class FluxGenerator:
+    """The parts of a Flux pipeline by the names that the authors give them, and the vectors of a run.
+
+    Attributes:
+        model, ae, t5, clip: transformer, autoencoder and text encoders, of diffusers and transformers; theirs are
+            classes of Black Forest Labs, whose methods these do not have.
+        model_name, device, offload: as for `ConceptAttentionFluxPipeline`.
+
+    Args:
+        pipeline: a loaded FluxPipeline to use; without it, `model_name` is loaded.
+    """
+
+    def __init__(self, model_name: str, device: Any = "auto", offload: bool = False, *, pipeline: Any = None) -> None:
+        if pipeline is None:
+            pipeline = ConceptAttentionFluxPipeline(model_name, offload, str(device)).pipeline
+        self.pipeline = pipeline
+        self.model_name, self.device, self.offload = model_name, device, offload
+        self.model, self.ae = pipeline.transformer, pipeline.vae
+        self.t5, self.clip = pipeline.text_encoder_2, pipeline.text_encoder
+
+    @property
+    def is_schnell(self) -> bool:
+        return not self.model.config.guidance_embeds
+
+    def generate_image(
+        self,
+        width: int,
+        height: int,
+        num_steps: int,
+        guidance: float,
+        seed: int,
+        prompt: str,
+        concepts: Sequence[str],
+        *,
+        layer_indices: Sequence[int] | None = None,
+        timestep_indices: Sequence[int] | None = None,
+    ) -> tuple[Image, dict[str, Tensor]]:
+        """Generate an image and keep the vectors of a run, which take gigabytes at full size.
+
+        Args:
+            seed: of the noise; -1 draws one.
+            layer_indices, timestep_indices: to keep vectors of; None is all.
+
+        Returns:
+            The image, and by the authors' names: `output_space_concept_vectors` and `output_space_image_vectors`,
+            (steps, layers, batch, tokens, D); `cross_attention_concept_vectors` and `cross_attention_image_vectors`,
+            queries before RoPE, (steps, layers, batch, heads, tokens, head_dim).
+        """
+        keep = KeptVectors(_GENERATOR_VECTORS.values(), layer_indices, timestep_indices)
+        result = generate(
+            self.pipeline,
+            prompt,
+            literal_concepts(concepts),
+            width=width,
+            height=height,
+            steps=num_steps,
+            guidance=guidance,
+            seed=secrets.randbits(62) if seed == -1 else seed,
+            pooling="first",
+            on_vectors=keep,
+        )
+        steps = result.recording.steps
+        return result.images[0], {name: keep.stack(field, steps) for name, field in _GENERATOR_VECTORS.items()}
+
+
+_GENERATOR_VECTORS = {
+    "output_space_concept_vectors": "concept_out",
+    "output_space_image_vectors": "image_out",
+    "cross_attention_concept_vectors": "concept_q",
+    "cross_attention_image_vectors": "image_q",
+}
