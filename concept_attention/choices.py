@@ -74,6 +74,16 @@ DTYPE_NAMES: tuple[DtypeName, ...] = get_args(DtypeName)
 Precision = Literal["float32", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
+# How the labels of a data set lie in files; `labelling.formats` has a class for each.
+LayoutName = Literal[
+    "masks", "coco", "coco-polygons", "yolo", "parquet", "webdataset", "onetrainer", "kohya", "ai-toolkit"
+]
+LAYOUTS: tuple[LayoutName, ...] = get_args(LayoutName)
+
+# What runs the workers that label a data set: this machine, or a Ray cluster.
+Engine = Literal["local", "ray"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+
 
 def check_choice(name: str, value: str, options: Sequence[str]) -> None:
     """Check that `value` is one of `options`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from comfy.model_management import get_torch_device
 from comfy_api.latest import io, ui
 
 from ..concept_attention.choices import Method
@@ -150,15 +151,23 @@ class ConceptHeatmapToMask(io.ComfyNode):
         grow: int = 0,
     ) -> io.NodeOutput:
         names = convert.to_names(concepts, heatmaps.concepts)
+        without = convert.to_some_names(subtract, heatmaps.concepts)
         size = convert.to_size(width, height, heatmaps.image_size)
         if guide is not None:
             images = convert.drop_alpha(guide)
             if frames == LATENT_FRAMES:
                 images = convert.one_per_latent_frame(images, heatmaps)
-            heatmaps = sharpen_heatmaps(heatmaps, images, size, radius=guide_radius or None, epsilon=guide_epsilon)
+            heatmaps = sharpen_heatmaps(
+                heatmaps,
+                images,
+                size,
+                concepts=None if method == "argmax" else [*names, *without],  # argmax compares all
+                radius=guide_radius or None,
+                epsilon=guide_epsilon,
+                device=get_torch_device(),
+            )
         options: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "size": size}
-        options |= {"holes": holes, "islands": islands, "grow": grow}
-        options["subtract"] = convert.to_some_names(subtract, heatmaps.concepts)
+        options |= {"holes": holes, "islands": islands, "grow": grow, "subtract": without}
         mask = make_masks(heatmaps, names, method, **options, per_frame=frames == VIDEO_FRAMES)
         mask = convert.to_mask(mask)
         return io.NodeOutput(mask, ui=ui.PreviewText(report.mask_text(names, mask)))

@@ -26,7 +26,7 @@ _LONGEST_NAME = 16
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a legend: a colour, what it stands for, and a short number beside it."""
+    """One line of a legend: a colour, what it stands for, and a short number beside it, "" for none."""
 
     label: Label
     colour: Colour
@@ -100,7 +100,7 @@ def _draw_entry(draw: Draw, entry: Entry, left: int, top: int, layout: _Layout, 
     draw.rectangle((left, box, left + size - 1, box + size - 1), entry.colour, _RULE)
     name_left = left + size + round(_GAP * size)
     _write(draw, entry.label.shortened(size, layout.name), name_left, top, row, size, INK)
-    if layout.number:
+    if layout.number and entry.number:
         number = make_label(entry.number)
         _write(draw, number, left + layout.width - number.width(size), top, row, size, MUTED)
 

@@ -15,6 +15,8 @@ from .heatmaps import Heatmaps
 from .resize import gaussian_blur, is_flat, repeat_frames, resize_maps, rounding
 
 RELATIVE: tuple[Method, ...] = ("mean", "otsu", "percentile")  # cut a map at a level found in the map itself
+_BINS = 2**16  # of the histogram that `otsu_level` begins with
+_CHUNK = 2**20  # values it looks at a time
 
 
 def make_masks(
@@ -120,18 +122,63 @@ def wins(shares: Tensor, chosen: Sequence[int]) -> Tensor:
 def otsu_level(values: Tensor) -> float:
     """Level that best splits `values` in two: of all splits, the one of greatest between-class variance.
 
+    The result is that of trying every split, but a histogram bounds the variance of all splits within each of its
+    bins, and only the values of bins that can hold the best one are sorted.
+
     Args:
         values: any shape, float, not all equal.
 
     Returns:
         The greatest value of the lower class: what is above it belongs to the upper one.
     """
-    ordered = values.flatten().sort().values
-    below = torch.arange(1, len(ordered), dtype=torch.float64)
-    centred = ordered.double() - ordered.double().mean()
-    between = centred.cumsum(dim=0)[:-1] ** 2 / (below * (len(ordered) - below))
-    between[ordered[:-1] == ordered[1:]] = -1  # equal values cannot be split
+    flat = values.detach().cpu().flatten().numpy()  # NumPy counts much faster than torch on the CPU
+    chunks = [flat[start : start + _CHUNK] for start in range(0, len(flat), _CHUNK)]
+    low, high = float(flat.min()), float(flat.max())
+    mean = sum(float(chunk.sum(dtype=np.float64)) for chunk in chunks) / len(flat)
+
+    def bins_of(chunk: np.ndarray) -> np.ndarray:
+        return ((chunk.astype(np.float64) - low) * ((_BINS - 1) / (high - low))).astype(np.int64)
+
+    counts, sums = np.zeros(_BINS, np.int64), np.zeros(_BINS)
+    for chunk in chunks:
+        bins = bins_of(chunk)
+        counts += np.bincount(bins, minlength=_BINS)
+        sums += np.bincount(bins, chunk.astype(np.float64) - mean, minlength=_BINS)
+    candidates = _bins_of_the_best_split(counts, sums, int(bins_of(np.array([mean]))[0]))
+    ordered = np.sort(np.concatenate([chunk[candidates[bins_of(chunk)]] for chunk in chunks]))
+
+    # Number and sum of all values up to each of the sorted ones, those of bins between them included.
+    held = counts[candidates]
+    skipped = np.repeat(counts.cumsum()[candidates] - held.cumsum(), held)
+    skipped_sum = np.repeat(sums.cumsum()[candidates] - sums[candidates].cumsum(), held)
+    below = skipped + np.arange(1, len(ordered) + 1)
+    between = _between(skipped_sum + (ordered.astype(np.float64) - mean).cumsum(), below, len(flat))
+    between[:-1][ordered[:-1] == ordered[1:]] = -1  # equal values cannot be split
     return float(ordered[between.argmax()])
+
+
+def _bins_of_the_best_split(counts: np.ndarray, sums: np.ndarray, of_mean: int) -> np.ndarray:
+    """Which bins of a histogram can hold the split of greatest between-class variance, (bins,) bool.
+
+    Args:
+        counts, sums: number and sum of each bin's values, from which the mean of all is subtracted.
+        of_mean: the bin of the mean.
+    """
+    counts_to, sums_to, total = counts.cumsum(), sums.cumsum(), int(counts.sum())
+    at_end = _between(sums_to, counts_to, total)
+    # The running sum falls up to the mean and rises from there: in every other bin it is lowest at an end.
+    deepest = np.minimum(sums_to - sums, sums_to)
+    first, last = counts_to - counts + 1, counts_to - 1  # values below the splits within a bin of two or more
+    fewest = np.minimum(first * (total - first), last * (total - last))
+    within = np.where(counts > 1, deepest**2 / np.maximum(fewest, 1), -1)
+    within[of_mean] = np.inf
+    best = at_end[counts > 0].max()
+    return (counts > 0) & (np.maximum(within, at_end) >= best * (1 - 1e-9))
+
+
+def _between(sums: np.ndarray, below: np.ndarray, count: int) -> np.ndarray:
+    """Between-class variance, up to a factor, of splits below which so many values have such centred sums."""
+    return np.where(below < count, sums**2 / np.maximum(below * (count - below), 1), -1)
 
 
 def _cut(values: Tensor, method: Method, threshold: float, percentile: float) -> Tensor:

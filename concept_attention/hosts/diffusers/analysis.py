@@ -93,10 +93,9 @@ def analyze(
     concepts, family = as_concepts(concepts), family_of(pipeline)
     family.check_parts(pipeline)
     images, side = as_images(image, family.video), defaults_for(pipeline).side
-    check_images(images, noise, samples)
+    _check_images(images)
     rows, columns = image_to_tokens(images[0].size, width, height, side)
     width, height = 16 * columns, 16 * rows
-    warn_outside_training(pipeline, width, height, len(images) if family.video else 1, noise)
     analysis = ImageAnalysis(
         pipeline,
         concepts,
@@ -111,6 +110,7 @@ def analyze(
         dtype=dtype,
         on_vectors=on_vectors,
     )
+    warn_outside_training(pipeline, width, height, len(images) if family.video else 1, noise)
     recording = analysis.record(scaled(images, width, height), [seed] * len(images), on_step)
     notes = {**recording.metadata, "seed": str(seed)}
     original = images[0].size
@@ -145,6 +145,10 @@ class ImageAnalysis:
         keep: Keep = "every step",
         on_vectors: OnVectors | None = None,
     ) -> None:
+        if not 0 < noise <= 1:
+            raise UserError(f"Noise must be above 0 and at most 1, got {noise:g}. 0.3 to 0.6 works best.")
+        if samples < 1:
+            raise UserError(f"There must be at least one noise sample, got {samples}.")
         self._pipeline, self._family = pipeline, family_of(pipeline)
         self._max_tokens = defaults_for(pipeline).max_tokens if max_tokens is None else max_tokens
         warn_of_unknown_words(self._family.tokenizer(pipeline), [prompt])
@@ -217,13 +221,9 @@ class ImageAnalysis:
         )
 
 
-def check_images(images: Sequence[Image.Image], noise: float, samples: int) -> None:
+def _check_images(images: Sequence[Image.Image]) -> None:
     if not images:
         raise UserError("There is no image. Give at least one.")
-    if not 0 < noise <= 1:
-        raise UserError(f"Noise must be above 0 and at most 1, got {noise:g}. 0.3 to 0.6 works best.")
-    if samples < 1:
-        raise UserError(f"There must be at least one noise sample, got {samples}.")
     sizes = sorted({one.size for one in images})
     if len(sizes) > 1:
         raise UserError(f"Images of a batch must have one size, got {sizes}. Analyze them one by one.")

@@ -47,12 +47,14 @@ def family_of(pipeline: Any) -> PipelineFamily:
     """The family of a pipeline, by its class or one it derives from, else by its transformer.
 
     Raises:
-        UserError: if it is of none.
+        UserError: if it is of none, or something else stands in the place of its transformer.
     """
     named = _family_of_class(type(pipeline))
-    if named is not None:
-        return named
     transformer = eager(getattr(pipeline, "transformer", None))
+    if named is not None:
+        if transformer is not None:
+            adapter_for(transformer)
+        return named
     for adapter, family in zip(ADAPTERS, FAMILIES, strict=True):
         if adapter.matches(transformer):
             return family

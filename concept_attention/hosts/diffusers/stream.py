@@ -10,17 +10,19 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ...errors import UserError
 from ...vectors import JointVectors
 from ..collector import pad_bias
 from ..own_run import is_own, own_run
+from ..reasons import reason_of
 from .eager import eager
 from .registry import adapter_for
 
@@ -38,7 +40,7 @@ class ConceptStream:
     """Concept tokens in the joint blocks of one transformer, during a `with` block.
 
     What a cache computes without the model's attention cannot be observed: the concepts of such an evaluation end at
-    the block where it happened.
+    the block where it happened. So do those of an evaluation in which looking fails: the model's own work goes on.
 
     Args:
         transformer: a joint-attention transformer of diffusers; not compiled while it is observed, see `eager`.
@@ -58,7 +60,7 @@ class ConceptStream:
 
     Raises:
         UserError: for an unsupported transformer; on entering one that carries a concept stream already, of this
-            thread or another.
+            thread or another, or one of whose joint blocks something else has taken the place.
 
     Source: arXiv:2502.04320, Sec. 4.1.
     """
@@ -127,8 +129,16 @@ class ConceptStream:
         if conditioning is not None:
             hook(conditioning.register_forward_pre_hook, self._on_conditioning)
         blocks = list(self._transformer.transformer_blocks)[: self._last_layer + 1]
-        for layer, block in enumerate(map(eager, blocks)):
-            points = self._adapter.hook_points(block)
+        for layer, outermost in enumerate(map(eager, blocks)):
+            block = self._adapter.joint_block(outermost)
+            try:
+                points = self._adapter.hook_points(block)
+            except AttributeError as error:
+                raise UserError(
+                    f"Joint block {layer} of this {type(self._transformer).__name__} is a {type(outermost).__name__} "
+                    f"whose attention cannot be observed ({error}): something has replaced it or its parts. "
+                    "Record the model before that is done."
+                ) from error
             on = functools.partial
             hook(block.register_forward_pre_hook, on(self._on_block, layer), with_kwargs=True)
             if self._on_vectors is not None:
@@ -144,13 +154,17 @@ class ConceptStream:
 
     def _on_conditioning(self, module: nn.Module, args: Any) -> None:
         if self._rows is not None:
-            self._vec = self._adapter.concept_conditioning(self._transformer, args)
+            with self._looking():
+                self._vec = self._adapter.concept_conditioning(self._transformer, args)
 
     def _on_block(self, layer: int, module: nn.Module, args: Any, kwargs: Any) -> None:
         if self._rows is None:
             return
         arguments = _named(module, args, kwargs)
-        text = arguments["encoder_hidden_states"]
+        text = arguments.get("encoder_hidden_states")
+        if text is None:
+            self._end(f"joint block {layer} is not called with text tokens by their name")
+            return
         if self._text is not None and text is not self._text:
             self._end(f"a cache replaced what comes before joint block {layer}")
             return
@@ -158,24 +172,31 @@ class ConceptStream:
 
     def _on_query(self, block: nn.Module, module: nn.Module, args: Any, output: Tensor) -> None:
         if self._attending and self._rows is not None:
-            queries = self._adapter.image_heads(block, output[self._rows], 0, self._arguments)
-            self._before_rope["image_q"] = queries.clone()  # a block may rotate them in place
+            with self._looking():
+                queries = self._adapter.image_heads(block, output[self._rows], 0, self._arguments)
+                self._before_rope["image_q"] = queries.clone()  # a block may rotate them in place
 
     def _on_key(self, block: nn.Module, module: nn.Module, args: Any, output: Tensor) -> None:
         if self._attending and self._rows is not None:
-            keys = self._adapter.image_heads(block, output[self._rows], 1, self._arguments)
-            if self._on_vectors is not None:
-                self._before_rope["image_k"] = keys.clone()
-            self._key = self._adapter.rotate_image(keys, self._arguments)
+            with self._looking():
+                keys = self._adapter.image_heads(block, output[self._rows], 1, self._arguments)
+                if self._on_vectors is not None:
+                    self._before_rope["image_k"] = keys.clone()
+                self._key = self._adapter.rotate_image(keys, self._arguments)
 
     def _on_value(self, block: nn.Module, module: nn.Module, args: Any, output: Tensor) -> None:
         if self._attending and self._rows is not None:
-            self._value = self._adapter.image_heads(block, output[self._rows], 2, self._arguments)
+            with self._looking():
+                self._value = self._adapter.image_heads(block, output[self._rows], 2, self._arguments)
 
     def _on_image_out(self, layer: int, block: nn.Module, module: nn.Module, args: Any) -> None:
         if self._attending and self._rows is not None:
-            image = self._adapter.image_slice(self._arguments) if self._adapter.joined_output else slice(None)
-            self._attend(layer, block, args[0][self._rows][:, image])
+            image_out = None
+            with self._looking():
+                image = self._adapter.image_slice(self._arguments) if self._adapter.joined_output else slice(None)
+                image_out = args[0][self._rows][:, image]
+            if image_out is not None:
+                self._attend(layer, block, image_out)
 
     def _on_block_end(self, layer: int, module: nn.Module, args: Any, output: Any) -> None:
         if self._text is None:
@@ -194,13 +215,18 @@ class ConceptStream:
         if self._key is None or self._value is None or self._key.shape[2] != image_out.shape[1]:
             self._end(f"joint block {layer} computes its attention in a way that cannot be observed")
             return
-        if self._concept is None:
-            embeddings = self._embeddings.to(image_out).expand(image_out.shape[0], -1, -1)
-            self._concept = self._adapter.project_concepts(self._transformer, embeddings)
-        bias = None if self._key_bias is None else self._key_bias.to(image_out)
-        concept_out, heads, modulation = self._adapter.attend_concepts(
-            block, self._concept, self._vec, self._key, self._value, self._arguments, bias
-        )
+        attended = None
+        with self._looking():
+            if self._concept is None:
+                embeddings = self._embeddings.to(image_out).expand(image_out.shape[0], -1, -1)
+                self._concept = self._adapter.project_concepts(self._transformer, embeddings)
+            bias = None if self._key_bias is None else self._key_bias.to(image_out)
+            attended = self._adapter.attend_concepts(
+                block, self._concept, self._vec, self._key, self._value, self._arguments, bias
+            )
+        if attended is None:
+            return
+        concept_out, heads, modulation = attended
         if self._on_vectors is not None:
             rotate = functools.partial(self._adapter.rotate_image, block_arguments=self._arguments)
             values = {"image_v": self._value, "concept_q": heads.q, "concept_k": heads.k, "concept_v": heads.v}
@@ -209,11 +235,25 @@ class ConceptStream:
         self._key = self._value = None
         self._on_layer(layer, image_out, concept_out)
         if layer < self._last_layer:
-            self._concept = self._adapter.update_concepts(block, self._concept, concept_out, modulation)
+            with self._looking():
+                self._concept = self._adapter.update_concepts(block, self._concept, concept_out, modulation)
             return
         self._reset()
         if self._stop_after_last_layer:
             raise StopForward
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """End the concepts of this evaluation where looking at it fails; running out of memory is an error as ever.
+
+        Never put it around the model's own work, or around what was called back.
+        """
+        try:
+            yield
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:
+            self._end(reason_of(error))
 
     def _end(self, reason: str) -> None:
         self._reset()
@@ -236,12 +276,18 @@ def _only_in(stream: ConceptStream, call: Callable[..., None]) -> Callable[..., 
 
 def _named(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> Arguments:
     """Arguments by the names of the parameters of the module's class, whose `forward` a cache may have replaced."""
-    return {**dict(zip(_parameter_names(type(module).forward), args, strict=False)), **kwargs}
+    kind: Any = type(module)
+    return {**dict(zip(_parameter_names(kind), args, strict=False)), **kwargs}
 
 
 @functools.lru_cache(maxsize=32)
-def _parameter_names(forward: Callable[..., Any]) -> tuple[str, ...]:
-    return tuple(inspect.signature(forward).parameters)[1:]
+def _parameter_names(kind: Any) -> tuple[str, ...]:
+    """Of `forward`, of a class or of the first above it that does not pass on whatever it is given."""
+    for base in kind.__mro__:
+        parameters = inspect.signature(base.forward).parameters if "forward" in vars(base) else {}
+        if parameters and not any(one.kind is one.VAR_POSITIONAL for one in parameters.values()):
+            return tuple(parameters)[1:]
+    return ()
 
 
 def _refuse_double_entry(transformer: nn.Module) -> None:

@@ -57,6 +57,7 @@ class Adapter(ABC):
     Attributes:
         name: of the family, also the key of its fidelity mode.
         transformer_class: class of the transformers.
+        block_class: class of their joint blocks.
         fused_processor: class of the attention processor of fused projections.
         text_width_key: name of the text encoder's width in the transformer's configuration.
         text_output: index of the text tokens in what a joint block returns.
@@ -65,6 +66,7 @@ class Adapter(ABC):
 
     name: ClassVar[str]
     transformer_class: ClassVar[Any]
+    block_class: ClassVar[Any]
     fused_processor: ClassVar[Any] = ()
     text_width_key: ClassVar[str] = "joint_attention_dim"
     text_output: ClassVar[int] = 0
@@ -92,6 +94,10 @@ class Adapter(ABC):
     @abstractmethod
     def target_grid(self, transformer: Any, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
         """The token grid (T, H, W) of what is made, from the arguments of an evaluation; without reference images."""
+
+    def joint_block(self, module: nn.Module) -> nn.Module:
+        """The joint block inside of what stands in its place, such as a wrapper; the module itself if there is none."""
+        return next((one for one in module.modules() if isinstance(one, self.block_class)), module)
 
     def attention_module(self, block: Any) -> Any:
         return block.attn

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from diffusers import CogVideoXTransformer3DModel
 from diffusers.models.attention_processor import FusedCogVideoXAttnProcessor2_0
+from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXBlock
 from torch import Tensor
 
 from ...architecture import AUTHORS_COGVIDEOX_LAYERS, AUTHORS_COGVIDEOX_TOKENS, Architecture, first_layers
@@ -37,6 +38,7 @@ class CogVideoX(Adapter):
 
     name = "cogvideox"
     transformer_class = CogVideoXTransformer3DModel
+    block_class = CogVideoXBlock
     fused_processor = FusedCogVideoXAttnProcessor2_0
     text_width_key = "text_embed_dim"
     text_output = 1

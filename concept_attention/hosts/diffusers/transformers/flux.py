@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
+from diffusers.models.transformers.transformer_flux import FluxTransformerBlock
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -29,6 +30,7 @@ class Flux(Adapter):
 
     name = "flux"
     transformer_class = FluxTransformer2DModel
+    block_class = FluxTransformerBlock
 
     def describe(self, transformer: Any) -> Architecture:
         return replace(super().describe(transformer), pooled_text=False)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import Flux2Transformer2DModel
-from diffusers.models.transformers.transformer_flux2 import Flux2Modulation
+from diffusers.models.transformers.transformer_flux2 import Flux2Modulation, Flux2TransformerBlock
 from torch import Tensor, nn
 
 from ...architecture import AUTHORS_FLUX2_LAYERS, Architecture, last_layers
@@ -29,6 +29,7 @@ class Flux2(Flux):
 
     name = "flux2"
     transformer_class = Flux2Transformer2DModel
+    block_class = Flux2TransformerBlock
     # The position of the word in a prompt of one word. Dev's Mistral encoder is padded at the left to 512 tokens, of
     # which the last ends the chat template; Klein's Qwen encoder is padded at the right, after three template tokens.
     dev_position: ClassVar[int] = 510

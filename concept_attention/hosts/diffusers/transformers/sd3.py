@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from diffusers import SD3Transformer2DModel
+from diffusers.models.attention import JointTransformerBlock
 from diffusers.models.attention_processor import FusedJointAttnProcessor2_0
 from torch import Tensor
 
@@ -28,6 +29,7 @@ class SD3(Adapter):
 
     name = "sd3"
     transformer_class = SD3Transformer2DModel
+    block_class = JointTransformerBlock
     fused_processor = FusedJointAttnProcessor2_0
 
     def describe(self, transformer: Any) -> Architecture:
