@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ..concept_attention.choices import READING_NAMES
 from ..concept_attention.concepts import in_line
 from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps, select_layers
 from ..concept_attention.heatmaps.summary import NO_BACKGROUND, summarise, summary_text
@@ -47,10 +48,15 @@ def recording_text(result: Recording) -> str:
         steps += " as their mean"
     return (
         f"{steps}, layers {_ranges(result.layers)} of {result.layer_count}, "
-        f"{_count(len(result.concepts), 'concept')}\n"
+        f"{_count(len(result.concepts), 'concept')}{_reading(result)}\n"
         f"{_count(result.batch, 'video' if result.video else 'image')} of {grid}, {_size(result.nbytes)}"
         f"{_remarks(result)}"
     )
+
+
+def _reading(recording: Recording) -> str:
+    """What was read, where it is not concept attention."""
+    return "" if recording.reading == "concept" else f", reading: {READING_NAMES[recording.reading]}"
 
 
 def _remarks(result: Recording) -> str:
@@ -81,7 +87,7 @@ def heatmaps_text(
         heatmaps = make_heatmaps(recording, layers, steps, mode, temperature)
     return (
         f"layers {chosen} of {recording.layer_count}, {used}\n"
-        f"mode {name}, temperature {divisor:g}\n"
+        f"mode {name}, temperature {divisor:g}{_reading(recording)}\n"
         f"{summary_text(summarise(heatmaps))}"
     )
 

@@ -29,16 +29,17 @@ from ..support.server.workflow import load_workflow, titled, to_graph, top_level
 from ..support.server.workflow_check import complaints
 
 WORKFLOWS = workflows()
-FLUX = [name for name in WORKFLOWS if not name.endswith(NEED_NO_DOWNLOAD)]
+NEED_FILES = [name for name in WORKFLOWS if not name.endswith(NEED_NO_DOWNLOAD)]
+OF_IMAGES = [name for name in NEED_FILES if "Wan" not in name]  # the landscape model makes no videos
 (BLUEPRINT,) = BLUEPRINTS.glob("*.json")
 CHANGED = 12  # mean difference of the 0-255 values that eyes see
 
 
 @pytest.fixture(scope="module")
 def infos(comfyui: Client) -> dict[str, Any]:
-    """/object_info of a ComfyUI in which the Flux workflows' files lie, as far as a list of names shows."""
+    """/object_info of a ComfyUI in which the workflows' files lie, as far as a list of names shows."""
     models, inputs = comfyui.server.base / "models", comfyui.server.base / "input"
-    for name in FLUX:
+    for name in NEED_FILES:
         for model in models_of(load_workflow(WORKFLOWS[name])):
             file = models / model["directory"] / model["name"]
             file.parent.mkdir(exist_ok=True)
@@ -106,7 +107,7 @@ def test_a_workflow_opens_without_anything_red(infos: dict[str, Any], name: str)
     note = next(node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
     assert note["pos"][0] == min(node["pos"][0] for node in workflow["nodes"])  # what is read first
     links = [model["url"] for model in models_of(workflow)]
-    assert all(link in note["widgets_values"][0] for link in links) and bool(links) == (name in FLUX)
+    assert all(link in note["widgets_values"][0] for link in links) and bool(links) == (name in NEED_FILES)
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -232,9 +233,9 @@ def test_a_saved_recording_is_opened_once_its_group_is_not_muted(comfyui: Client
     assert shown.std() > 20 and other < 0.002
 
 
-@pytest.mark.parametrize("name", FLUX)
-def test_a_flux_workflow_runs_on_the_landscape_model(comfyui: Client, infos: dict[str, Any], name: str) -> None:
-    """Its graph, at another size and in fewer steps; what Flux itself would draw is another matter."""
+@pytest.mark.parametrize("name", OF_IMAGES)
+def test_a_workflow_with_files_runs_on_the_landscape_model(comfyui: Client, infos: dict[str, Any], name: str) -> None:
+    """Its graph, at another size and in fewer steps; what the model itself would draw is another matter."""
     workflow = load_workflow(WORKFLOWS[name])
     graph = lend_landscape_model(to_graph(workflow, infos))
     set_everywhere(graph, steps=3, width=256, height=256, megapixels=0.0625)
