@@ -319,3 +319,9 @@ def test_a_concept_that_could_not_be_looked_for_is_an_error_with_the_reason(
     model, positive = with_region(small)
     with pytest.raises(UserError, match="tree is, as it was not found: recording failed with RuntimeError: on purpose"):
         sample(model, positive)
+
+
+def test_a_region_whose_prompt_is_not_connected_is_named(small: Any, caplog: pytest.LogCaptureFixture) -> None:
+    model, _ = with_region(small)
+    sample(model, BASE)
+    assert "Connect the CONDITIONING of Prompt Where a Concept Is as well." in caplog.text
