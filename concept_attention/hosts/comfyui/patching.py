@@ -51,7 +51,7 @@ def patch_model(
     """
     settings.check(model.model)
     _refuse_recorded(model.wrappers, model.model_options)
-    plan = plan_of(model)
+    plan = None if stop_after_last_layer else plan_of(model)  # a picture that there is already stays as it is
     if plan is not None:
         _check_same(plan.encoded, settings.encoded)
     on_result = on_result or _put_into(RECORDING_CACHE, settings)
