@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .act import ConceptLora, ConceptRegion, ConceptRegionMask, ConceptStrength
 from .analyze import ConceptAttentionEncodeImage
+from .dataset import ConceptDatasetSave
 from .encode import ConceptEncode
 from .heatmaps import ConceptHeatmaps
 from .masks import ConceptHeatmapToMask
@@ -31,6 +32,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     ConceptHeatmapViewer,
     ConceptRecordingSave,
     ConceptRecordingLoad,
+    ConceptDatasetSave,
     ConceptRegion,
     ConceptLora,
     ConceptStrength,

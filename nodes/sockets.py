@@ -98,8 +98,9 @@ def layers_input() -> io.Input:
         default="all",
         optional=True,
         advanced=True,
-        tooltip="Joint blocks to record, counted from 0: all, auto (the default for the architecture), 15-18, or "
-        "3,7,9-11. Recording all of them costs little, and you can then make heatmaps from any of them.",
+        tooltip="Layers to record, counted from 0: all, auto (the default for the architecture), 15-18, or 3,7,9-11. "
+        "They are joint blocks, or blocks with cross-attention in models without. Recording all of them costs little, "
+        "and you can then make heatmaps from any of them.",
     )
 
 
@@ -136,9 +137,10 @@ def recording_mode_input() -> io.Input:
         default="auto",
         optional=True,
         advanced=True,
-        tooltip="Which published scoring rule to use. auto: the rule for this architecture. You can still switch "
-        "between flux, flux2 and sd3 in Concept Heatmaps; paper must be set here, and cogvideox for models other than "
-        "CogVideoX.",
+        tooltip="Which scoring rule to use. auto: the rule for this architecture. You can still switch between flux, "
+        "flux2 and sd3 in Concept Heatmaps; paper must be set here, and cogvideox for models other than CogVideoX. "
+        "cross and gram work with every model: cross is how much of the text's attention a concept would get, gram how "
+        "similar the image is to where the concept fits best. Models with cross-attention only have just these two.",
     )
 
 
@@ -174,7 +176,7 @@ def reading_inputs() -> list[io.Input]:
             "layers",
             default="auto",
             optional=True,
-            tooltip="Joint blocks to use, counted from 0: auto (the default for the architecture), all (all recorded "
+            tooltip="Layers to use, counted from 0: auto (the default for the architecture), all (all recorded "
             "ones), 15-18, or 3,7,9-11.",
         ),
         io.String.Input(

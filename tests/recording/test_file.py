@@ -202,6 +202,24 @@ def test_a_pickle_is_never_run(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.parametrize("mode, reading", [("flux", "concept"), ("cross", "cross"), ("gram", "gram")])
+def test_the_header_says_what_was_read(tmp_path, mode, reading):
+    path = save_recording(small_recording(mode=mode), tmp_path / "r.safetensors")
+    header, data = parts(path)
+    assert header["__metadata__"]["reading"] == reading == load_recording(path).reading
+    other = "gram" if reading == "cross" else "cross"
+    header["__metadata__"]["reading"] = other
+    write_parts(path, header, data)
+    refused(path, f'reading is "{other}", but mode {mode} reads "{reading}"')
+
+
+def test_files_from_before_there_were_readings_hold_concept_attention(saved):
+    header, data = parts(saved)
+    del header["__metadata__"]["reading"]
+    write_parts(saved, header, data)
+    assert load_recording(saved).reading == "concept"
+
+
 @pytest.mark.parametrize("version", ["2", "10", "0", "", "one", "1.0", "９"])
 def test_another_version_is_refused_with_what_to_do(saved, version):
     header, data = parts(saved)

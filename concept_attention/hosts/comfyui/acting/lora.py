@@ -93,7 +93,7 @@ class LoraSomewhere:
         model = guider.model_patcher.model
         name = f"{self.name}: {' + '.join(self.place.concepts)}"
         mask = state.add(name, LiveMask(self.place, encoded.concepts, state.steps))
-        return RunningLora(self, model, adapter_for(model), mask, state)
+        return RunningLora(self, model, _adapter(model), mask, state)
 
 
 def check_lora(lora: LoraSomewhere, model: Any) -> None:
@@ -102,14 +102,20 @@ def check_lora(lora: LoraSomewhere, model: Any) -> None:
     Raises:
         UserError: if not.
     """
+    _adapter(model)
+    lora.layers(model)
+
+
+def _adapter(model: Any) -> Adapter:
+    """The adapter of a BaseModel in which a LoRA can act by place; a UserError says so of others."""
     adapter = adapter_for(model)
-    if not adapter.two_streams:
+    if not isinstance(adapter, Adapter) or not adapter.two_streams:
         name = adapter.describe(model).name
         raise UserError(
             f"LoRAs by place are not supported for {name}. Give the regional prompt of Prompt Where a Concept Is the "
             "LoRA instead, with Create Hook LoRA and Set CLIP Hooks; that works with every model."
         )
-    lora.layers(model)
+    return adapter
 
 
 class _Tokens:

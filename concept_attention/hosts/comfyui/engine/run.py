@@ -22,7 +22,7 @@ from .follower import Acting, ActingRun
 from .geometry import latent_pixels_per_token
 from .live_preview import LivePreview
 from .progress_text import show_progress_text
-from .prompts import UnknownRegion, latent_size
+from .prompts import UnknownRegion, image_part, latent_size
 from .regions import latent_to_tokens
 from .session import KEY, RecordingSession
 from .settings import Settings
@@ -129,10 +129,10 @@ class _Run:
         self._model = guider.model_patcher.model
         self._collector = settings.check(self._model)
         self._acts = acts
-        steps = len(call["sigmas"]) - 1
+        steps, shapes = len(call["sigmas"]) - 1, call.get("latent_shapes") or ()
         if isinstance(call["latent_image"], Tensor):  # other packs' guiders may have none
-            _warn_of_size(self._collector, settings, call["latent_image"], steps)
-        self.session = RecordingSession(guider, self._collector, settings, steps, stop_after_last_layer, acts)
+            _warn_of_size(self._collector, settings, image_part(call["latent_image"], shapes), steps)
+        self.session = RecordingSession(guider, self._collector, settings, steps, stop_after_last_layer, acts, shapes)
         self.preview = _preview(settings, self._collector) if settings.live_preview else None
         self.model_options = _with_wrappers(self.session, guider.model_options, acts)
         self.call = _with_callback(self.session, self.preview, call)
