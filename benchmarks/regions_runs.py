@@ -162,7 +162,7 @@ class Costs:
     """Runs of a random Flux whose times are compared: large enough that the model's own work counts."""
 
     def __init__(self) -> None:
-        self._flux = RandomComfyFlux(Sizes("bench", 1024, 4, 4, 512, 128, 2, STEPS, "cpu", "float32"))
+        self._flux = RandomComfyFlux(Sizes("bench", 512, 2, 2, 512, 128, 2, STEPS, "cpu", "float32"))
         _, *_, self._base, _, latent = self._flux.arguments()
         self._other = [[-text, dict(options)] for text, options in self._base]
         self._latent = latent["samples"]

@@ -61,6 +61,14 @@ class ConceptRegion(io.ComfyNode):
                     "sampling runs once more from the start on.",
                 ),
                 *_shape_inputs(),
+                io.Boolean.Input(
+                    "live_preview",
+                    display_name="live preview",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Shows the share of the followed concept over ComfyUI's preview while the mask follows it.",
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="MODEL", tooltip="The model that follows the concept, for the sampler."),
@@ -87,10 +95,12 @@ class ConceptRegion(io.ComfyNode):
         grow: float = 0.0,
         feather: float = 0.0,
         strength: float = 1.0,
+        live_preview: bool = False,
     ) -> io.NodeOutput:
         place = _place(concepts, concept, start, freeze, shape, grow, feather, strength)
         region = Region(place, way, concepts.fingerprint())
-        acting = add_part(model, concepts, PromptsOfRegions(place.last_percent))
+        shown = place.concepts[0] if live_preview else ""
+        acting = add_part(model, concepts, PromptsOfRegions(place.last_percent), shown)
         return io.NodeOutput(acting, add_region(conditioning, regional, region))
 
 

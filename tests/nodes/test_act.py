@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import comfy.samplers
 import folder_paths
 import nodes
 import pytest
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker
+from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
 from safetensors.torch import save_file
 
 from ..hosts.comfyui.acting.test_lora import make_lora
@@ -97,6 +99,36 @@ def test_this_pack_s_sampler_records_and_acts(pack: Pack, landscape: Landscape, 
     other = pack.run("ConceptEncode", clip=landscape[1], concepts="sun", background="sky")[0]
     with pytest.raises(ValueError, match="One run has one list of concepts"):
         pack.run("ConceptAttentionKSampler", **acting, concepts=other)
+
+
+def test_this_pack_s_custom_sampler_records_and_acts(pack: Pack, landscape: Landscape, concepts: Any) -> None:
+    inputs = sampler_inputs(landscape, seed=SEED + 2)
+    model, positive = pack.run(
+        "ConceptRegion",
+        model=landscape[0],
+        conditioning=inputs["positive"],
+        regional=prompt(landscape, "a house on grass under the night sky"),
+        concepts=concepts,
+        concept="sky",
+        start=0.0,
+        way="keep the rest",
+    ).args
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, inputs["negative"])
+    kind = comfy.samplers.KSampler(model, 4, model.load_device, "euler", "simple", 1.0, model.model_options)
+    given = {
+        "noise": Noise_RandomNoise(SEED + 2),
+        "guider": guider,
+        "sampler": comfy.samplers.sampler_object("euler"),
+        "sigmas": kind.sigmas,
+        "latent_image": inputs["latent_image"],
+    }
+    wrappers = str(guider.model_patcher.wrappers)
+    latent, _, recording = pack.run("ConceptAttentionSamplerCustom", **given, concepts=concepts).args
+    with torch.inference_mode():
+        core = SamplerCustomAdvanced.execute(*given.values())[0]
+    assert torch.equal(latent["samples"], core["samples"]) and recording.regions == ("sky",)
+    assert str(guider.model_patcher.wrappers) == wrappers
 
 
 @pytest.fixture

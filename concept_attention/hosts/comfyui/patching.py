@@ -51,14 +51,14 @@ def patch_model(
     """
     settings.check(model.model)
     _refuse_recorded(model.wrappers, model.model_options)
-    plan = plan_of(model)
+    plan = None if stop_after_last_layer else plan_of(model)  # a picture that there is already stays as it is
     if plan is not None:
         _check_same(plan.encoded, settings.encoded)
     on_result = on_result or _put_into(RECORDING_CACHE, settings)
     return _with_wrapper(model, _recording_wrapper(settings, on_result, stop_after_last_layer, plan))
 
 
-def add_part(model: Any, encoded: EncodedConcepts, part: Part) -> Any:
+def add_part(model: Any, encoded: EncodedConcepts, part: Part, live_preview: str = "") -> Any:
     """A MODEL in whose runs something acts where a concept is, after all that acts already.
 
     Its runs are recorded, over the steps whose maps are needed, unless it is patched to record others.
@@ -67,6 +67,7 @@ def add_part(model: Any, encoded: EncodedConcepts, part: Part) -> Any:
         model: a ModelPatcher; it is not changed.
         encoded: the concepts that are followed.
         part: what acts.
+        live_preview: see `Settings`; a model that is patched to record keeps its own.
 
     Raises:
         UserError: if the model cannot be recorded, or follows or records other concepts already.
@@ -80,7 +81,8 @@ def add_part(model: Any, encoded: EncodedConcepts, part: Part) -> Any:
     if found is not None and found.records:
         wrapper = _recording_wrapper(found.settings, found.on_result, False, grown)
     else:
-        settings = Settings(encoded, layers="auto", end_percent=grown.last_percent)
+        live_preview = live_preview or (found.settings.live_preview if found is not None else "")
+        settings = Settings(encoded, layers="auto", end_percent=grown.last_percent, live_preview=live_preview)
         settings.check(model.model)
         wrapper = _recording_wrapper(settings, _put_into(RECORDING_CACHE, settings), False, grown, records=False)
     return _with_wrapper(model, wrapper)

@@ -85,7 +85,7 @@ NODES: dict[str, NodeContract] = {
     ),
     "ConceptRegion": _node(
         "model:MODEL conditioning:CONDITIONING regional:CONDITIONING concepts:CA_CONCEPTS concept:STRING? start:FLOAT? "
-        "freeze:FLOAT? way:COMBO? shape:COMBO? grow:FLOAT? feather:FLOAT? strength:FLOAT?",
+        "freeze:FLOAT? way:COMBO? shape:COMBO? grow:FLOAT? feather:FLOAT? strength:FLOAT? live_preview:BOOLEAN?",
         "MODEL:MODEL CONDITIONING:CONDITIONING",
     ),
     "ConceptLora": _node(

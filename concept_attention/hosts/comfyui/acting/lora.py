@@ -8,6 +8,7 @@ always.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -154,7 +155,7 @@ class RunningLora:
         self._lora, self._adapter, self._mask, self._state = lora, adapter, mask, state
         self._patch = latent_pixels_per_token(adapter.describe(model))
         self._layers = lora.layers(model)
-        self._hooks: dict[str, list[tuple[BypassForwardHook, Any]]] = {}
+        self._hooks: dict[Any, dict[str, list[tuple[BypassForwardHook, Any]]]] = {}  # by device
         self.notes = {f"lora {lora.name}": f"{' + '.join(lora.place.concepts)}, strength {lora.strength:g}"}
 
     def wrappers(self, pause: Callable[[bool], None]) -> Wrappers:
@@ -187,20 +188,24 @@ class RunningLora:
             undo.callback(
                 first.register_forward_pre_hook(functools.partial(self._count, tokens), with_kwargs=True).remove
             )
-            for name, hooks in self._prepared(network).items():
+            for name, hooks in self._prepared(network, x.device).items():
                 hook = functools.partial(self._add, name, hooks, tokens)
                 undo.callback(network.get_submodule(name).register_forward_hook(hook).remove)
             undo.enter_context(own_run(self))
             return executor(x, *args, **kwargs)
 
-    def _prepared(self, network: nn.Module) -> dict[str, list[tuple[BypassForwardHook, Any]]]:
-        """The adapters, with what core tells them of their layers; made in the first evaluation that needs them."""
-        for name, adapters in self._layers.items():
-            if name not in self._hooks:
-                module = network.get_submodule(name)
-                strength = self._lora.strength
-                self._hooks[name] = [(BypassForwardHook(module, one, strength), part) for one, part in adapters]
-        return self._hooks
+    def _prepared(self, network: nn.Module, device: Any) -> dict[str, list[tuple[BypassForwardHook, Any]]]:
+        """The adapters of a device, with what core tells them of their layers; made in its first evaluation."""
+        if device not in self._hooks:
+            strength = self._lora.strength
+            self._hooks[device] = {
+                name: [
+                    (BypassForwardHook(network.get_submodule(name), copy.copy(one), strength), part)
+                    for one, part in adapters
+                ]
+                for name, adapters in self._layers.items()
+            }
+        return self._hooks[device]
 
     def _count(self, tokens: _Tokens, block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The first joint block is about to run: how many tokens there are."""
