@@ -62,6 +62,10 @@ REGION_WAYS: tuple[RegionWay, ...] = get_args(RegionWay)
 RegionShape = Literal["soft", "hard"]
 REGION_SHAPES: tuple[RegionShape, ...] = get_args(RegionShape)
 
+# What a strength by place is the strength of.
+Scaled = Literal["cfg", "controlnet", "denoise"]
+SCALED: tuple[Scaled, ...] = get_args(Scaled)
+
 # Where weights wait that are not in use: diffusers' own offloading to main memory.
 Offload = Literal["none", "model", "sequential"]
 OFFLOADS: tuple[Offload, ...] = get_args(Offload)

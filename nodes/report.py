@@ -11,6 +11,7 @@ from ..concept_attention.concepts import in_line
 from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps, select_layers
 from ..concept_attention.heatmaps.summary import NO_BACKGROUND, summarise, summary_text
 from ..concept_attention.hosts.encoded import EncodedConcepts
+from ..concept_attention.labelling.items import Totals
 from ..concept_attention.recording.recording import Recording
 from ..concept_attention.scores import MODES
 from ..concept_attention.selection import parse_steps
@@ -115,3 +116,11 @@ def _size(nbytes: int) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def dataset_text(added: int, totals: Totals, folder: str) -> str:
+    """What was added to a data set, and what it holds now."""
+    lines = [f"Added {added} picture{'s'[: added != 1]} to {folder}, which has {totals.pictures} now."]
+    if totals.left_out:
+        lines.append(f"{totals.left_out} left out so far: no concept is present.")
+    return "\n".join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -14,7 +14,14 @@ from .family import Family
 
 
 class Adapter(Family):
-    """One family with joint blocks."""
+    """One family with joint blocks.
+
+    Attributes:
+        two_streams: whether text and image tokens pass through layers of their own, or together in the order of
+            `token_slices`; such a family has `text_tokens`.
+    """
+
+    two_streams: ClassVar[bool] = False
 
     def layers(self, network: Any) -> nn.ModuleList:
         return self.joint_blocks(network)
@@ -32,6 +39,10 @@ class Adapter(Family):
         Raises:
             NotRecordable: if another pack has changed the call.
         """
+
+    def text_tokens(self, call: BlockCall) -> Tensor:
+        """The text tokens that a joint block is called with, (B, T, D), all rows of the batch."""
+        raise NotImplementedError(f"{type(self).__name__} has no text tokens of their own.")
 
     def attention_modules(self, block: Any) -> AttentionModules | None:
         """The modules around a joint block's attention, where ComfyUI hands the block no options; else None."""

@@ -29,6 +29,8 @@ from .settings import Settings
 
 logger = logging.getLogger("concept_attention")
 
+_ACTING = f"{KEY} acting"  # key of its wrappers: the session takes its own away after each evaluation
+
 # Of an OUTER_SAMPLE wrapper, passed by position.
 _ARGUMENTS = ("noise", "latent_image", "sampler", "sigmas", "denoise_mask", "callback", "disable_pbar", "seed")
 
@@ -219,14 +221,14 @@ def _with_wrappers(session: RecordingSession, model_options: dict[str, Any], act
         raise NotRecordable("this run is being recorded already: give one node all the concepts")
     options = comfy.model_patcher.create_model_options_clone(model_options)
     wrappers = [
-        (WrappersMP.PREDICT_NOISE, session.predict_noise),
-        (WrappersMP.CALC_COND_BATCH, session.calc_cond_batch),
+        (WrappersMP.PREDICT_NOISE, KEY, session.predict_noise),
+        (WrappersMP.CALC_COND_BATCH, KEY, session.calc_cond_batch),
     ]
     if acts is not None:
         options = acts.model_options(options)
-        wrappers = [*acts.wrappers(session.pause), *wrappers]
-    for kind, wrapper in wrappers:
-        comfy.patcher_extension.add_wrapper_with_key(kind, KEY, wrapper, options, is_model_options=True)
+        wrappers = [*((kind, _ACTING, wrapper) for kind, wrapper in acts.wrappers(session.pause)), *wrappers]
+    for kind, key, wrapper in wrappers:
+        comfy.patcher_extension.add_wrapper_with_key(kind, key, wrapper, options, is_model_options=True)
     return options
 
 
