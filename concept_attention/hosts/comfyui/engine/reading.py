@@ -19,8 +19,8 @@ from .stream import ConceptStream
 OnScores = Callable[[int, LayerScores], None]
 
 
-class Reading:
-    """The reading of one run.
+class Streams:
+    """Makes the streams of one run.
 
     Args:
         adapter: of the model's family.
