@@ -231,7 +231,7 @@ def to_labelled(
     text = caption.strip()
     if heatmaps is not None:
         matched = match_images(image, heatmaps)
-        return [labelled_by_heatmaps(one, heatmaps, *place, settings, text) for one, *place in matched]
+        return [labelled_by_heatmaps(one, heatmaps, index, frame, settings, text) for one, index, frame in matched]
     images, masks = drop_alpha(image), [] if mask is None else list(mask if mask.ndim == 3 else mask[None])
     if len(masks) not in (1, len(images)):
         raise UserError(

@@ -42,7 +42,7 @@ def test_outlines_fill_what_they_outline() -> None:
             continue  # a pixel more or less is much of a small region
         polygons = [polygon.ravel().tolist() for polygon in outlines(mask)]
         filled = mask_tools.decode(mask_tools.merge(mask_tools.frPyObjects(polygons, *mask.shape))).astype(bool)
-        assert (filled & inside).sum() / (filled | inside).sum() > 0.96
+        assert (filled & inside).sum() / (filled | inside).sum() > 0.99
         compared += 1
     assert compared > 30
 
