@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .act import ConceptLora, ConceptRegion, ConceptRegionMask, ConceptStrength
 from .analyze import ConceptAttentionEncodeImage
+from .best import ConceptBestOf
+from .boxes import ConceptBoxes
+from .check import ConceptCheck
 from .dataset import ConceptDatasetSave
 from .encode import ConceptEncode
 from .heatmaps import ConceptHeatmaps
@@ -32,6 +36,13 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     ConceptRecordingSave,
     ConceptRecordingLoad,
     ConceptDatasetSave,
+    ConceptRegion,
+    ConceptLora,
+    ConceptStrength,
+    ConceptRegionMask,
+    ConceptCheck,
+    ConceptBestOf,
+    ConceptBoxes,
 )
 
 

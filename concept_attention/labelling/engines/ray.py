@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from ..items import Shard
 from ..worker import Outcome, Worker
 from .crew import Crew, portions
 
-_RESTARTS = 10  # of a worker, before it is given up with what it was doing
+_RETRIES = 3  # of a portion whose worker dies, at once
+_ROUNDS = 3  # a worker that is just being started anew may use up all of them
 _POLL = 1.0  # seconds between two reports of progress
 
 
@@ -55,61 +56,54 @@ def run_on_ray(
         workers = workers or max(1, int(all_gpus / gpus) if gpus else int(all_cpus / 2))
         nodes = sum(node["Alive"] for node in ray.nodes())
         here = replace(crew, workers=max(1, -(-workers // nodes)))
-        cpus = 0.25 if gpus else 1
-        # Ray starts a worker that dies anew, where there is room, and gives it what it had to do once more.
-        options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": _RESTARTS, "max_task_retries": -1}
-        actor = ray.remote(max_concurrency=2, **options)(_Actor)
-        todo = portions(shards, workers)
-        yield from _run(ray, [actor.remote(here) for _ in range(min(workers, len(todo)))], todo, on_picture)
+        # A worker that dies is started anew as often as it takes; the portion that it had is tried again a few times.
+        # Hardly a part of a core is asked for, so that a node that is left can take what another one had.
+        options = {"num_cpus": 0.01, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": _RETRIES}
+        actor = ray.remote(max_concurrency=2, scheduling_strategy="SPREAD", **options)(_Actor)
+        actors = [actor.remote(here) for _ in range(min(workers, len(shards)))]
+        ended: set[str] = set()
+        reason = ""
+        todo = list(shards)
+        for _ in range(_ROUNDS):
+            for result in _results(ray, actors, portions(todo, len(actors)), on_picture):
+                if isinstance(result, UserError):
+                    raise result
+                if isinstance(result, Exception):
+                    reason = " ".join(str(result).split())
+                    continue
+                for outcome in result:
+                    ended.add(outcome.shard)
+                    yield outcome
+                    if outcome.fatal:
+                        return
+            todo = crew.sink.missing([shard for shard in shards if shard.name not in ended])
+            if not todo:
+                return
+        for shard in todo:
+            yield Outcome(shard.name, 0, f"Its worker was killed {_ROUNDS * (_RETRIES + 1)} times: {reason}")
 
 
-def _run(
-    ray: Any, actors: list[Any], todo: Sequence[Sequence[Shard]], on_picture: Callable[[int], None]
-) -> Iterator[Outcome]:
-    """Give every idle actor the next portion, and report progress meanwhile.
-
-    Actors for which nothing is left are ended: one that is to be started anew may be waiting for their place.
-    """
-    waiting = list(reversed(todo))
-    running: dict[Any, tuple[Any, Sequence[Shard]]] = {}
-    reported = 0
-    while waiting or running:
-        while actors and waiting:
-            actor, portion = actors.pop(), waiting.pop()
-            running[actor.label.remote(portion)] = actor, portion
-        while actors and not waiting:
-            ray.kill(actors.pop())
-        if not running:
-            break
-        done, _ = ray.wait(list(running), timeout=_POLL)
-        count = _count(ray, [actor for actor, _ in running.values()])
-        on_picture(max(0, count - reported))
-        reported = max(count, reported)
-        for task in done:
-            actor, portion = running.pop(task)
-            try:
-                result = ray.get(task)
-            except ray.exceptions.RayActorError as error:
-                reason = f"Its worker was killed {_RESTARTS + 1} times: {' '.join(str(error).split())}"
-                yield from (Outcome(shard.name, 0, reason) for shard in portion)
-                continue
-            actors.append(actor)
-            if isinstance(result, UserError):
-                raise result
-            for outcome in result:
-                yield outcome
-                if outcome.fatal:
-                    return
-    for portion in waiting:
-        yield from (Outcome(shard.name, 0, "No worker is left for it.") for shard in portion)
-
-
-def _count(ray: Any, actors: Sequence[Any]) -> int:
-    """Pictures that the actors have labelled; those that are being started anew say nothing."""
-    try:
-        return sum(ray.get([actor.count.remote() for actor in actors], timeout=_POLL))
-    except ray.exceptions.RayError:  # a timeout is one of these
-        return 0
+def _results(
+    ray: Any, actors: Sequence[Any], todo: Sequence[Sequence[Shard]], on_picture: Callable[[int], None]
+) -> Iterator[list[Outcome] | Exception]:
+    """What the actors return for each portion, as they come; progress is reported meanwhile."""
+    pool, reported = import_extra("ray.util", "ray").ActorPool(actors), 0
+    for portion in todo:
+        pool.submit(lambda actor, portion: actor.label.remote(portion), portion)
+    while pool.has_next():
+        try:
+            result = pool.get_next_unordered(timeout=_POLL)
+        except TimeoutError:
+            result = []
+        except ray.exceptions.RayTaskError:  # an exception in the worker that none of its shards is to blame for
+            raise
+        except ray.exceptions.RayError as error:
+            result = error
+        with suppress(ray.exceptions.RayError):  # one that is being started anew says nothing
+            count = sum(ray.get([actor.count.remote() for actor in actors], timeout=_POLL))
+            on_picture(max(0, count - reported))
+            reported = max(count, reported)
+        yield result
 
 
 class _Actor:
@@ -125,10 +119,7 @@ class _Actor:
             self._worker = self._worker or self._crew.worker("auto", self._add)
         except UserError as error:
             return error
-        todo = self._crew.sink.missing(shards)  # a worker that died may have finished some
-        names = {shard.name for shard in todo}
-        there = [Outcome(shard.name, shard.count or 0) for shard in shards if shard.name not in names]
-        return [*there, *self._worker.label(todo)]
+        return list(self._worker.label(shards))
 
     def count(self) -> int:
         """Pictures so far; called while the other method runs."""

@@ -92,6 +92,8 @@ const ENGLISH = {
   export_npz: "All heatmaps with their numbers (NumPy .npz)",
   export_steps: "All steps as {0}",
   export_frames: "All frames as {0}",
+  show_inputs: "Show the viewer's inputs",
+  hide_inputs: "Fold the viewer's inputs away",
   help: "Keys and gestures",
   help_mouse: "Click in the image or on a name picks a concept, Shift-click adds it. Drag moves an enlarged image.",
   help_wheel: "The wheel enlarges the image once the focus is in the viewer: click anywhere in it, also beside the image.",
@@ -141,6 +143,7 @@ const ENGLISH = {
   share: "share",
   score: "score",
   stretched: "stretched",
+  presence: "presence",
 };
 
 /** @typedef {keyof typeof ENGLISH} Key */
@@ -237,6 +240,8 @@ const CHINESE = {
   export_npz: "全部热力图及其数值（NumPy .npz）",
   export_steps: "全部步（{0}）",
   export_frames: "全部帧（{0}）",
+  show_inputs: "显示查看器的输入",
+  hide_inputs: "收起查看器的输入",
   help: "按键与手势",
   help_mouse: "单击图像或名称选取概念，按住 Shift 单击则追加。放大后可拖动图像。",
   help_wheel: "焦点在查看器中时，滚轮缩放图像：单击查看器的任意位置即可，图像旁边也行。",
@@ -286,6 +291,7 @@ const CHINESE = {
   share: "占比",
   score: "分数",
   stretched: "拉伸",
+  presence: "存在度",
 };
 
 /** @typedef {(key: Key, ...parts: (string | number)[]) => string} Say */
