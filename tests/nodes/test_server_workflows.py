@@ -351,7 +351,8 @@ def test_the_training_set_grows_run_by_run(comfyui: Client, infos: dict[str, Any
         saved = sorted((folder / "images").glob("*.png"))
         assert len(saved) == 4 * run_number
         for picture, file in zip(pictures, saved[-4:], strict=True):
-            np.testing.assert_array_equal(np.asarray(Image.open(file)), picture)
+            difference = np.asarray(Image.open(file)).astype(int) - picture  # ComfyUI rounds down
+            assert difference.min() >= 0 and difference.max() <= 1
             mask = np.asarray(Image.open(folder / "masks" / file.name)) > 127
             assert 0.02 < mask.mean() < 0.6
             assert file.with_suffix(".txt").read_text() == "a boat on water under a sun in the blue sky"
