@@ -1,6 +1,6 @@
 // Draws a scene on a canvas, for the viewer and for saved images.
 
-import { colormap, conceptPixels, paintOutline, paintOutside, paintValues, paintWinners } from "../data/colour.js";
+import { conceptPixels, fadedColormap, paintOutline, paintOutside, paintValues, paintWinners } from "../data/colour.js";
 import { arrange, axis, fit, pixelAt, resize } from "../data/geometry.js";
 import { sumConcepts } from "../data/heatmaps.js";
 import { argmaxMask, cut } from "../data/masks.js";
@@ -139,7 +139,7 @@ export class Painter {
   drawHeatmap(context, scene, viewport, concepts, samples) {
     const plane = this.resizeSum(scene, viewport, concepts, samples, "heatmap");
     const pixels = this.pixelsFor(plane);
-    paintValues(plane.values, colormap(scene.look.colormap), scene.range[0], scene.range[1], pixels);
+    paintValues(plane.values, fadedColormap(scene.look.colormap), scene.range[0], scene.range[1], pixels);
     this.overlay(context, plane, pixels, viewport, scene.look.opacity);
     return plane;
   }
