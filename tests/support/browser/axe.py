@@ -19,7 +19,7 @@ MARK = "data-examined"
 RUN = """async (mark) => {
   const found = await window.axe.run(`[${mark}]`, { resultTypes: ["violations"] });
   return found.violations.flatMap(({ id, nodes }) =>
-    nodes.map((node) => `${id}: ${node.html.slice(0, 160)} ${node.failureSummary.replace(/\\s+/g, " ").slice(0, 300)}`));
+    nodes.map(({ html, failureSummary }) => `${id}: ${html.slice(0, 160)} ${failureSummary.slice(0, 300)}`));
 }"""
 
 
