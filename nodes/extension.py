@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .act import ConceptLora, ConceptRegion, ConceptRegionMask, ConceptStrength
 from .analyze import ConceptAttentionEncodeImage
+from .best import ConceptBestOf
+from .boxes import ConceptBoxes
+from .check import ConceptCheck
+from .dataset import ConceptDatasetSave
 from .encode import ConceptEncode
 from .heatmaps import ConceptHeatmaps
 from .masks import ConceptHeatmapToMask
@@ -30,6 +35,14 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     ConceptHeatmapViewer,
     ConceptRecordingSave,
     ConceptRecordingLoad,
+    ConceptDatasetSave,
+    ConceptRegion,
+    ConceptLora,
+    ConceptStrength,
+    ConceptRegionMask,
+    ConceptCheck,
+    ConceptBestOf,
+    ConceptBoxes,
 )
 
 

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ..concept_attention.choices import READING_NAMES
 from ..concept_attention.concepts import in_line
 from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps, select_layers
+from ..concept_attention.heatmaps.instances import Instance
+from ..concept_attention.heatmaps.presence import ConceptPresence, find_present, presence_text, same_places
 from ..concept_attention.heatmaps.summary import NO_BACKGROUND, summarise, summary_text
 from ..concept_attention.hosts.encoded import EncodedConcepts
+from ..concept_attention.labelling.items import Totals
 from ..concept_attention.recording.recording import Recording
 from ..concept_attention.scores import MODES
 from ..concept_attention.selection import parse_steps
@@ -46,10 +50,15 @@ def recording_text(result: Recording) -> str:
         steps += " as their mean"
     return (
         f"{steps}, layers {_ranges(result.layers)} of {result.layer_count}, "
-        f"{_count(len(result.concepts), 'concept')}\n"
+        f"{_count(len(result.concepts), 'concept')}{_reading(result)}\n"
         f"{_count(result.batch, 'video' if result.video else 'image')} of {grid}, {_size(result.nbytes)}"
         f"{_remarks(result)}"
     )
+
+
+def _reading(recording: Recording) -> str:
+    """What was read, where it is not concept attention."""
+    return "" if recording.reading == "concept" else f", reading: {READING_NAMES[recording.reading]}"
 
 
 def _remarks(result: Recording) -> str:
@@ -76,13 +85,50 @@ def heatmaps_text(
         used = "mean of all recorded steps"
     name = recording.mode if mode == "auto" else mode
     divisor = MODES[name].temperature if temperature is None else temperature
+    present = None if recording.presence is None else find_present(recording, layers=layers, steps=steps)
     if heatmaps.kind != "share":
         heatmaps = make_heatmaps(recording, layers, steps, mode, temperature)
     return (
         f"layers {chosen} of {recording.layer_count}, {used}\n"
-        f"mode {name}, temperature {divisor:g}\n"
-        f"{summary_text(summarise(heatmaps))}"
+        f"mode {name}, temperature {divisor:g}{_reading(recording)}\n"
+        f"{summary_text(summarise(heatmaps, present))}"
     )
+
+
+def check_text(
+    recording: Recording, wanted: Sequence[ConceptPresence], threshold: float, layers: str, steps: str
+) -> str:
+    """Presence of the wanted concepts, and what does not fit to what was wanted, the worst first.
+
+    Args:
+        recording: that was checked.
+        wanted: presence of the wanted concepts.
+        threshold, layers, steps: they were checked with.
+    """
+    heatmaps = make_heatmaps(recording, layers, steps, kind="presence")
+    names = {one.name for one in wanted}
+    others = [one for one in find_present(heatmaps, threshold) if one.name not in names and one.role == "concept"]
+    missing = sorted((one for one in wanted if not all(one.present)), key=lambda one: one.score)
+    unasked = sorted((one for one in others if any(one.present)), key=lambda one: -max(one.scores))
+    places = [f"{first} and {second} ({overlap:.0%})" for first, second, overlap in same_places(heatmaps, threshold)]
+    remarks = {
+        "Asked but not there": [f"{in_line(one.name)} ({one.score:.2f})" for one in missing],
+        "There but not asked": [f"{in_line(one.name)} ({max(one.scores):.2f})" for one in unasked],
+        "Two words on one place": places,
+    }
+    lines = [f"{what}: {', '.join(found)}" for what, found in remarks.items() if found]
+    return "\n".join([presence_text(wanted), *lines, *_remarks(recording).splitlines()[1:]])
+
+
+def boxes_text(found: Sequence[Instance], names: Sequence[str]) -> str:
+    """Box and score of every thing, up to eight of them."""
+    if not found:
+        return f"{', '.join(map(in_line, names))}: nothing found"
+    lines = []
+    for one in found[:8]:
+        x, y, width, height = one.box
+        lines.append(f"{in_line(one.name)}: {width} x {height} at {x}, {y} ({one.score:.2f})")
+    return "\n".join([*lines, *([f"and {len(found) - 8} more"] if len(found) > 8 else [])])
 
 
 def mask_text(names: Sequence[str], masks: Tensor) -> str:
@@ -109,3 +155,11 @@ def _size(nbytes: int) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def dataset_text(added: int, totals: Totals, folder: str) -> str:
+    """What was added to a data set, and what it holds now."""
+    lines = [f"Added {added} picture{'s'[: added != 1]} to {folder}, which has {totals.pictures} now."]
+    if totals.left_out:
+        lines.append(f"{totals.left_out} left out so far: no concept is present.")
+    return "\n".join(lines)

@@ -174,9 +174,7 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
     format_help = "layout of the labels: a mask per concept (default), annotations, tables, or what a trainer reads"
     parser.add_argument("--format", choices=LAYOUTS, default="masks", help=format_help)
     presence_help = "leave out concepts whose presence in a picture is lower, 0-1 (default 0: leave out nothing)"
-    parser.add_argument(
-        "--min-presence", type=values.number(0, 1), default=0.0, metavar="PRESENCE", help=presence_help
-    )
+    parser.add_argument("--min-presence", type=values.number(0, 1), default=0.0, metavar="PRESENCE", help=presence_help)
     parser.add_argument("--caption", metavar="TEXT", default="", help="caption of pictures that have none")
     images_help = "folder of the pictures of a COCO file (default: beside the file)"
     parser.add_argument("--images", type=values.path, metavar="DIR", help=images_help)

@@ -7,12 +7,12 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..choices import Keep
+from ..choices import READINGS, Keep, Reading
 from ..errors import UserError
 from ..recording.averaging import AveragingBuilder
 from ..recording.builder import RecordingBuilder
@@ -21,10 +21,13 @@ from ..recording.recording import Recording, recording_nbytes
 from ..recording.shares import ShareRule, own_rule
 from ..scores import Mode, Vectors, resolve_mode, score_concepts
 from ..selection import parse_layers, usual_layers
+from ..text_attention import TextAttention, cross_scores, gram_scores, resize_scores
 from .architecture import Architecture
-from .encoded import EncodedConcepts
+from .encoded import ConceptText, EncodedConcepts
 
 GIBIBYTE = 1 << 30
+
+Grid = tuple[int, int, int]  # tokens (T, H, W)
 
 
 class LayerScores(NamedTuple):
@@ -35,16 +38,17 @@ class LayerScores(NamedTuple):
         norms: L2 norms of the concept vectors, (B, C), float32.
         pad_scores: of every image token against one of the identical padding tokens, (B, N), float32; None if there are
             none.
+        presence: log-odds of every concept against the null words, (B, C, N), float32; None without null words.
     """
 
     scores: Tensor
     norms: Tensor
     pad_scores: Tensor | None
+    presence: Tensor | None = None
 
     def select(self, rows: slice) -> LayerScores:
         """The scores of some rows of the batch."""
-        pads = None if self.pad_scores is None else self.pad_scores[rows]
-        return LayerScores(self.scores[rows], self.norms[rows], pads)
+        return LayerScores(*(None if part is None else part[rows] for part in self))  # type: ignore[arg-type]
 
 
 class Collector:
@@ -58,23 +62,38 @@ class Collector:
         embeddings: text embeddings of the concepts, of their context tokens, and one zero row if there are padding
             tokens, (R, E).
         key_bias: logit bias of these rows as keys, (R,); None without padding tokens.
+        apart: rows that attend to themselves, to the padding tokens and to the image only: the concepts again, the
+            null words, and one zero row if there are padding tokens; None without null words.
 
     Args:
         encoded: the concepts.
         architecture: of the model.
         layers: joint blocks to record; see `parse_layers`.
         mode: key of `MODES`, or `auto`.
+        readings: that the host has.
 
     Raises:
-        UserError: for layers that do not exist, an unknown mode, or embeddings of another text encoder.
+        UserError: for layers that do not exist, an unknown mode or one whose reading the model does not allow, or
+            embeddings of another text encoder.
     """
 
     def __init__(
-        self, encoded: EncodedConcepts, architecture: Architecture, layers: str | int | Sequence[int], mode: str
+        self,
+        encoded: EncodedConcepts,
+        architecture: Architecture,
+        layers: str | int | Sequence[int],
+        mode: str,
+        readings: Sequence[Reading] = READINGS,
     ) -> None:
         self.architecture = architecture
         self.layers = parse_layers(layers, architecture.joint_blocks, architecture.default_layers)
-        self._mode: Mode = resolve_mode(mode, architecture.name)
+        self._mode: Mode = resolve_mode(mode, architecture.name, architecture.reading)
+        check_reading(self._mode, readings)
+        if self._mode.reading == "concept" and architecture.reading != "concept":
+            raise UserError(
+                f"Mode {self._mode.name} needs joint blocks, and this model has cross-attention only. "
+                "Choose auto, cross or gram."
+            )
         self._encoded = encoded
         width = encoded.embeddings.shape[-1]
         if width != architecture.text_width:
@@ -82,11 +101,25 @@ class Collector:
                 f"Concept embeddings have width {width}, but this model expects {architecture.text_width}. "
                 "Encode the concepts with the model's own text encoder."
             )
-        self.pad_count = pads_beside(len(encoded.concepts), architecture, self._mode)
+        pads = pads_beside(len(encoded.concepts), architecture, self._mode)
+        self.pad_count = pads if self.reading == "concept" else 0
         self.embeddings = encoded.rows()
         if self.pad_count:
             self.embeddings = torch.cat([self.embeddings, torch.zeros_like(self.embeddings[:1])])
         self.key_bias = pad_bias(len(self.embeddings), self.pad_count) if self.pad_count else None
+        null = encoded.null_words if self._mode.reading == "concept" else None
+        self._null = null
+        self.apart = None if null is None else null.apart(encoded.embeddings, pads_beside(1, architecture, self._mode))
+
+    @property
+    def reading(self) -> Reading:
+        """What is read of the model's attention."""
+        return self._mode.reading
+
+    @property
+    def texts(self) -> tuple[ConceptText, ...]:
+        """The concepts' texts, for the readings that need their tokens."""
+        return self._encoded.as_texts()
 
     @property
     def share_rule(self) -> ShareRule:
@@ -111,7 +144,8 @@ class Collector:
         concepts = len(self._encoded.concepts)
         pads = self.pad_count if keep == "every step" else self.share_rule.pad_count
         columns = concepts + bool(pads)
-        step = recording_nbytes(1, len(self.layers), batch, columns, tokens, dtype) / GIBIBYTE
+        present = 0 if self.apart is None else concepts
+        step = recording_nbytes(1, len(self.layers), batch, columns, tokens, dtype, present) / GIBIBYTE
         size = step if keep == "running mean" else step * steps
         if size <= 1:
             return ""
@@ -121,18 +155,35 @@ class Collector:
         )
 
     @torch.no_grad()
-    def score(self, image_out: Tensor, concept_out: Tensor) -> LayerScores:
+    def score(self, image_out: Tensor, concept_out: Tensor, apart_out: Any = None) -> LayerScores:
         """Score every image token against every concept.
 
         Args:
             image_out: attention outputs of the image tokens, (B, N, D), any float dtype.
             concept_out: attention outputs of the rows of `embeddings`, (B, R, D), any float dtype.
+            apart_out: those of the rows of `apart`, (B, R, D); not needed where there are none.
         """
         vectors: Vectors = "linear" if self._mode.vectors == "linear" else "raw"
         pad_scores = score_concepts(image_out, concept_out[:, -1:])[:, 0] if self.pad_count else None
         concept_out = concept_out[:, : len(self._encoded.concepts)]
         scores = score_concepts(image_out, concept_out, vectors)
-        return LayerScores(scores, concept_out.float().norm(dim=-1), pad_scores)
+        presence = None
+        if self._null is not None:
+            presence = self._null.log_odds(image_out, apart_out, self._encoded.concepts, self._mode)
+        return LayerScores(scores, concept_out.float().norm(dim=-1), pad_scores, presence)
+
+    def score_text(self, attention: TextAttention, grid: Grid, wanted: Grid) -> LayerScores:
+        """Score every image token against every concept by a layer's attention between image and text.
+
+        Args:
+            attention: of the layer.
+            grid: tokens (T, H, W) of the layer.
+            wanted: those of the recording.
+        """
+        cross = self.reading == "cross"
+        scores = cross_scores(attention) if cross else gram_scores(attention, grid[0])
+        scores = resize_scores(scores, grid, wanted, logarithms=cross)
+        return LayerScores(scores, torch.ones_like(scores[..., 0]), None)
 
     @torch.no_grad()
     def shares(self, layers: Mapping[int, LayerScores]) -> Tensor:
@@ -142,13 +193,13 @@ class Collector:
             layers: scores of all recorded layers.
         """
         usual = usual_layers(self.layers, self.architecture.default_layers)
-        values = [self.share_rule.values(*layers[layer]) for layer in usual]
+        values = [self.share_rule.values(*layers[layer][:3]) for layer in usual]
         return self.share_rule.shares(torch.stack(values).mean(dim=0))
 
     def build(
         self,
         builder: RecordingBuilder,
-        grid: tuple[int, int, int],
+        grid: Grid,
         image_size: tuple[int, int],
         notes: Mapping[str, str],
         software_versions: Mapping[str, str],
@@ -183,11 +234,29 @@ class Collector:
             metadata={
                 **notes,
                 **({"text_encoder": self._encoded.read_by} if self._encoded.read_by else {}),
-                "pooling": self._encoded.pooling,
+                "pooling": self._encoded.pooling if self.reading == "concept" else self._read_tokens(),
+                **({"asked": "\n".join(self._encoded.asked)} if self._encoded.asked else {}),
+                **({"null_words": ", ".join(null.words)} if (null := self._encoded.null_words) and self.apart else {}),
                 "concept_tokens": ", ".join(f"{concept.name}: {count}" for concept, count in counts),
                 "versions": ", ".join(f"{name} {version}" for name, version in software_versions.items()),
             },
         )
+
+    def _read_tokens(self) -> str:
+        """Which of its tokens a concept was read by, where it was not by an embedding."""
+        read = max(text.own[1] - text.own[0] for text in self.texts)
+        one_of_several = read == 1 < max(self._encoded.token_counts)
+        return self._encoded.pooling if one_of_several else "mean of the attention to all tokens"
+
+
+def check_reading(mode: Mode, readings: Sequence[Reading]) -> None:
+    """Check that a host has the reading of a mode.
+
+    Raises:
+        UserError: if it does not.
+    """
+    if mode.reading not in readings:
+        raise UserError(f"Mode {mode.name} works in ComfyUI only. Choose auto, or a mode of concept attention.")
 
 
 def pads_beside(concepts: int, architecture: Architecture, mode: Mode) -> int:

@@ -92,7 +92,6 @@ def draw_sheet(results: Sequence[Image.Image], names: Sequence[str]) -> Image.Im
             sheet.paste(image, (_MARGIN + column * (width + _MARGIN), _MARGIN + row * (height + _MARGIN)))
     colours = (concept_colors(len(names)) * 255).round().int().tolist()
     entries = [
-        Entry(make_label(name), (red, green, blue), "")
-        for name, (red, green, blue) in zip(names, colours, strict=True)
+        Entry(make_label(name), (red, green, blue), "") for name, (red, green, blue) in zip(names, colours, strict=True)
     ]
     return to_pil(torch.cat([from_pil(sheet), draw_legend([("", entries)], sheet.width, _TEXT)]))

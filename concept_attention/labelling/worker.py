@@ -25,7 +25,7 @@ from .items import Failure, Item, Labelled, Shard, Sink, Source
 if TYPE_CHECKING:  # it loads a host, and what only starts workers needs none
     from .labeller import ConceptLabeller, Grid
 
-_WAITING = 16  # pictures between the model and the sink
+_WAITING = 8  # pictures between the model and the sink
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Worker:
 
     def _labelled(self, one: Decoded, heatmaps: Heatmaps) -> Labelled:
         """Make the masks of a picture, in a thread."""
-        findings, together = find(heatmaps, self._labeller.settings)
+        findings, together = find(heatmaps, self._labeller.settings.masks)
         item = one.item
         return Labelled(item.id, item.file_name, item.caption, one.image, findings, together, one.data, one.suffix)
 

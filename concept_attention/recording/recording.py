@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..choices import Reading
 from ..concepts import Concept, shorten_names
-from ..scores import Averaged
+from ..scores import MODES, Averaged
 from .checks import check_recording
 from .half import StoredScores, reads_norms, to_absolute, to_half
 
@@ -20,12 +21,14 @@ class Recording:
     """The scores of one run of a model; heatmaps are made from them without sampling again.
 
     Attributes:
-        scores: dot products, (S, L, B, C, N), float32 or float16, CPU. Concept vectors are linearly
-            normalised where the mode's `vectors` is `linear`, raw otherwise. With `offsets` they are relative to those:
-            `at` returns absolute ones.
-        norms: L2 norms of the concept vectors, (S, L, B, C), float32, CPU; `sd3` reads scores / norms.
-        layers: joint block index of every L, ascending.
-        layer_count: joint blocks the model has.
+        scores: (S, L, B, C, N), float32 or float16, CPU; what they are depends on the `reading`. `concept`: dot
+            products; concept vectors are linearly normalised where the mode's `vectors` is `linear`, raw otherwise.
+            `cross` and `gram`: see `text_attention`. With `offsets` they are relative to those: `at` returns absolute
+            ones.
+        norms: L2 norms of the concept vectors, (S, L, B, C), float32, CPU; `sd3` reads scores / norms. 1 where there
+            are no vectors.
+        layers: block index of every L, ascending; of joint blocks, or of those with cross-attention.
+        layer_count: such blocks the model has.
         default_layers: what `auto` means for this architecture.
         steps: 0-based sampler step of every S.
         sigmas: noise level of every S, 0 (clean) to 1 (noise).
@@ -46,6 +49,8 @@ class Recording:
             every step is kept.
         offsets: what float16 scores and pad scores are relative to, (S, L, B, N), float16; None where they are
             absolute. About the token's greatest score, or score / norm in a mode that reads those.
+        presence: log-odds of every concept against the null words, (S, L, B, C, N), float16; None if there were none.
+            Each concept attended to itself and the image alone, so that its log-odds do not depend on the others.
         regions: names of the regions that something acted in while the run was sampled, one per R; None if there are
             none.
         region_masks: where, at the end of the run, (R, B, T, H, W) in latent pixels, float32, 0-1, CPU; or None.
@@ -81,6 +86,7 @@ class Recording:
     frame_counts: tuple[int, ...] | None = None
     averaged: Averaged | None = None
     offsets: Tensor | None = None
+    presence: Tensor | None = None
     regions: tuple[str, ...] | None = None
     region_masks: Tensor | None = None
 
@@ -94,7 +100,7 @@ class Recording:
         )
 
     def __post_init__(self) -> None:
-        for name in ("scores", "norms", "pad_scores", "offsets", "region_masks"):
+        for name in (*StoredScores._fields, "region_masks"):
             tensor = getattr(self, name)
             object.__setattr__(self, name, None if tensor is None else tensor.detach())
         for name in ("layers", "default_layers", "steps", "sigmas", "grid", "image_size", "concepts"):
@@ -104,6 +110,11 @@ class Recording:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "metadata", {**self.metadata})
         check_recording(self)
+
+    @property
+    def reading(self) -> Reading:
+        """What was read: `concept`, `cross` or `gram`, see `choices.Reading`. The mode says it."""
+        return MODES[self.mode].reading
 
     @property
     def batch(self) -> int:
@@ -118,12 +129,12 @@ class Recording:
     @property
     def nbytes(self) -> int:
         """Memory the tensors take."""
-        tensors = (self.scores, self.norms, self.pad_scores, self.offsets, self.region_masks)
+        tensors = (getattr(self, name) for name in (*StoredScores._fields, "region_masks"))
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
     def at(self, *place: int | slice) -> StoredScores:
-        """Absolute scores, norms and pad scores at a place along steps, layers and images, float32."""
-        tensors = (self.scores, self.norms, self.pad_scores, self.offsets)
+        """Absolute scores, norms and pad scores at a place along steps, layers and images, float32; and presence."""
+        tensors = [getattr(self, name) for name in StoredScores._fields]
         stored = StoredScores(*(None if tensor is None else tensor[place] for tensor in tensors))  # type: ignore[arg-type]
         return to_absolute(stored, reads_norms(self.mode))
 
@@ -143,7 +154,13 @@ def in_float16(recording: Recording) -> Recording:
     return recording if half is None else replace(recording, **half._asdict())
 
 
-def recording_nbytes(steps: int, layers: int, batch: int, concepts: int, tokens: int, dtype: torch.dtype) -> int:
-    """Memory a recording takes, in bytes. Pad scores, where there are any, count as one more concept."""
+def recording_nbytes(
+    steps: int, layers: int, batch: int, concepts: int, tokens: int, dtype: torch.dtype, presence: int = 0
+) -> int:
+    """Memory a recording takes, in bytes. Pad scores, where there are any, count as one more concept.
+
+    `presence` is the number of concepts whose presence is recorded.
+    """
     columns = concepts + (dtype == torch.float16)  # with the offsets
-    return steps * layers * batch * (columns * tokens * dtype.itemsize + concepts * torch.float32.itemsize)
+    numbers = columns * tokens * dtype.itemsize + concepts * torch.float32.itemsize
+    return steps * layers * batch * (numbers + presence * tokens * torch.float16.itemsize)

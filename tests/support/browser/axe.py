@@ -19,7 +19,8 @@ MARK = "data-examined"
 RUN = """async (mark) => {
   const found = await window.axe.run(`[${mark}]`, { resultTypes: ["violations"] });
   return found.violations.flatMap(({ id, nodes }) =>
-    nodes.map(({ html, failureSummary }) => `${id}: ${html.slice(0, 160)} ${failureSummary.slice(0, 300)}`));
+    nodes.map(({ html, failureSummary }) =>
+      `${id}: ${html.slice(0, 160)} ${failureSummary.replace(/\\s+/g, " ").slice(0, 300)}`));
 }"""
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import base64
 import functools
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import comfy.ops
 import comfy.sd
 import comfy.supported_models_base
 import comfy.text_encoders
@@ -20,7 +23,7 @@ import pytest
 import torch
 from torch import nn
 
-from .tiny import CPU
+from .tiny import CPU, fill
 
 T5_SIZES = {"d_model": 48, "d_ff": 64, "d_kv": 16, "num_heads": 2, "num_layers": 2}
 
@@ -227,6 +230,42 @@ def _hidream(patch: pytest.MonkeyPatch) -> Any:
     return clip
 
 
+@functools.cache
+def _sdxl() -> Any:
+    """CLIP-L and CLIP-G side by side in every token's state."""
+    module = importlib.import_module("comfy.sdxl_clip")
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 3}
+    sizes |= {"projection_dim": 32}
+    clip = make_clip(module.SDXLTokenizer, module.SDXLClipModel, clip_l_model_config=sizes, clip_g_model_config=sizes)
+    clip.cond_stage_model.clip_l = Mirror(768, masked=False)
+    clip.cond_stage_model.clip_g = Mirror(1280, masked=False)
+    return clip
+
+
+class Gemma(Mirror):
+    """Stands in for LTX-2's Gemma: a mirror with what the encoder around it asks of a real one."""
+
+    def __init__(self, **_: Any) -> None:
+        super().__init__(8, layers=3)
+        self.operations = comfy.ops.disable_weight_init
+        sizes = SimpleNamespace(hidden_size=8, num_hidden_layers=2)
+        self.transformer = SimpleNamespace(model=SimpleNamespace(config=sizes))
+
+    def encode_token_weights(self, batches: list[list[Any]]) -> tuple[Any, ...]:
+        states, pooled, _ = super().encode_token_weights(batches)
+        own = torch.tensor([[int(pair[0] != 0) for batch in batches for pair in batch]])
+        return states, pooled, {"attention_mask": own}
+
+
+def ltx2() -> Any:
+    """LTX-2's tokenizer, which pads at the left, and the projection of all layers of its encoder."""
+    module = text_encoder_module("lt")
+    factory = module.ltxav_te(text_encoder_model=Gemma, video_projection_dim=16)
+    clip = make_clip(module.LTXAVGemmaTokenizer, factory, {"spiece_model": spiece()})
+    fill(clip.cond_stage_model.text_embedding_projection)
+    return clip
+
+
 def _of_t5(clip: Any, text: str) -> list[int]:
     return library_ids(tokenizer_of(clip, "t5xxl"), text)
 
@@ -301,10 +340,15 @@ CAUSAL = (
     _mirrored(
         "Lens", "gpt_oss", "LensTokenizer", "gpt_oss", "lens_te", file=lambda: {"tokenizer_json": harmony()}, skip=97
     ),
+    _mirrored("Anima", "anima", "AnimaTokenizer", "qwen3_06b"),
+    _mirrored("MiniMax-H3", "minimax", "MiniMaxH3Tokenizer", "qwen3vl_32b"),
+    Encoder("SDXL", lambda _: _sdxl(), lambda clip, text: library_ids(tokenizer_of(clip, "l"), text), "a (red) cat: 1"),
 )
 BIDIRECTIONAL = (
     Encoder("Stable Diffusion 3", lambda _: sd3(), _of_t5, "a (red) Möwe: 1"),
     Encoder("HiDream-I1", _hidream, _of_t5, "a (red) Möwe: 1"),
+    _mirrored("Wan", "wan", "WanT5Tokenizer", "umt5xxl", file=lambda: {"spiece_model": spiece()}, odd="a (red) cat: 1"),
+    _mirrored("LTX Video", "lt", "LTXVT5Tokenizer", "t5xxl", "ltxv_te", odd="a (red) Möwe: 1"),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,19 @@ from torch import Tensor
 
 from ....errors import UserError
 from ...encoded import EncodedConcepts
+from ..engine.progress_text import show_progress_text
 from .keep import KeepTheRest
 from .place import LiveMask
 from .prompts import Region, RegionWeights, is_regional, regions_of, without_regions
 from .run import RunState, Wrappers
+
+logger = logging.getLogger("concept_attention")
+
+# Short lines: nodes do not wrap them.
+_NOT_CONNECTED = (
+    "This MODEL has a region, but no prompt of the sampler comes from its node.\n"
+    "Connect the CONDITIONING of Prompt Where a Concept Is as well."
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,11 @@ class PromptsOfRegions:
     def begin(self, guider: Any, encoded: EncodedConcepts, state: RunState) -> RunningRegions | None:
         """See `Part`."""
         regions = regions_of(getattr(guider, "conds", None) or {})
-        if not regions or state.has_regions:
+        if state.has_regions:
+            return None
+        if not regions:
+            logger.warning(_NOT_CONNECTED)
+            show_progress_text(_NOT_CONNECTED)
             return None
         if any(region.fingerprint != encoded.fingerprint() for region in regions):
             raise UserError(

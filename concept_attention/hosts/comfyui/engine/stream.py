@@ -21,13 +21,17 @@ import torch
 from torch import Tensor, nn
 
 from ....errors import UserError
+from ....text_attention import TextAttention
+from ...null_words import RowsApart
 from ...own_run import entered, is_own, own_run
 from ..adapters.adapter import Adapter
 from ..adapters.block_call import OPTIONS, BlockCall, ModuleCall, Rows, named_arguments, with_options
 from ..guard import guarded
-from .attention_watch import AttentionWatch, pack_of
+from .attention_watch import AttentionWatch, FirstAttention, ModuleWatch, pack_of
+from .joint_text import joint_text_attention
 
-OnLayer = Callable[[int, Tensor, Tensor], None]
+OnLayer = Callable[..., None]
+OnJointText = Callable[[int, TextAttention], None]
 
 _OVERRIDE = "optimized_attention_override"
 
@@ -46,12 +50,14 @@ class ConceptStream:
         rows: of the batch, that are recorded.
         tokens: number of target image tokens; tokens of reference images are attended to, not delivered.
         on_layer: called in every joint block up to `last_layer` that the model runs, with (layer,
-            image_out (B, N, D), concept_out (B, C, D)): both attention outputs before the projection, heads together.
-            The tensors are the model's own: reduce them at once, do not hold or change them.
+            image_out (B, N, D), concept_out (B, C, D)) and, if given, those of `apart`: attention outputs before the
+            projection, heads together. They are the model's own: reduce them at once, do not hold or change them.
         last_layer: last joint block the concepts run through; later ones get no hook.
         key_bias: logit bias of the concepts as keys, (C,).
+        apart: further rows that go through the model by themselves; the concepts are what they are without them.
         positions: text tokens whose position embedding the concepts take; see `BlockCall`.
         stop_after_last_layer: end the forward pass with `StopForward` after `last_layer`.
+        on_text: called instead of `on_layer`, with what the block's attention says of image and text, and its output.
 
     Attributes:
         problem: why this pass could not be recorded, or "".
@@ -73,30 +79,32 @@ class ConceptStream:
         last_layer: int,
         *,
         key_bias: Tensor | None = None,
+        apart: RowsApart | None = None,
         positions: slice = slice(0, 1),
         stop_after_last_layer: bool = False,
+        on_text: OnJointText | None = None,
     ) -> None:
+        self._on_text = on_text
         self._adapter = adapter
         self._network = network
-        self._embeddings = embeddings
+        self._groups = [(embeddings, key_bias), *([] if apart is None else [apart])]
         self._rows = rows
         self._tokens = tokens
         self._on_layer = on_layer
         self._last_layer = last_layer
-        self._key_bias = key_bias
         self._positions = positions
         self._stop_after_last_layer = stop_after_last_layer
         self._undo = ExitStack()
         self._calls: dict[str, ModuleCall] = {}
         self._before: dict[str, ModuleCall] = {}
-        self._concept: Tensor | None = None
+        self._concepts: list[tuple[Tensor, Tensor | None]] | None = None  # tokens and key bias of every group
         self._prepared: Any = None
         self._next_layer = 0
-        self._watch: AttentionWatch | None = None  # while a block of another pack runs
+        self._watch: AttentionWatch | ModuleWatch | None = None  # while a block runs that takes no options
         self.problem = ""
 
     def __enter__(self) -> ConceptStream:
-        _refuse_double_entry(self._network)
+        refuse_double_entry(self._network)
         with ExitStack() as undo:
             undo.callback(self._forget)
             for name, module in self._adapter.conditioning_modules(self._network).items():
@@ -120,7 +128,7 @@ class ConceptStream:
         self._stop_watching()
         self._calls.clear()
         self._before.clear()
-        self._concept = self._prepared = None
+        self._concepts = self._prepared = None
 
     def _on_conditioning(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if is_own(self):
@@ -135,7 +143,7 @@ class ConceptStream:
         """
         if kwargs is None or not is_own(self):
             return None
-        if self._concept is None:
+        if self._concepts is None:
             self._before = dict(self._calls)  # the model's own; adapters call the same modules
         if self.problem or layer < self._next_layer:
             return None
@@ -143,7 +151,14 @@ class ConceptStream:
             call = BlockCall(
                 named_arguments(block, args, kwargs), self._rows, self._tokens, self._positions, self._before
             )
-            observer = _Observer(functools.partial(self._step, layer, block, call))
+            observer = FirstAttention(functools.partial(self._step, layer, block, call))
+            modules = self._adapter.attention_modules(block)
+            if modules is not None:
+                finish = functools.partial(self._adapter.finish_attention, block, call)
+                own = functools.partial(is_own, self)
+                self._watch = ModuleWatch(modules, finish, observer.on_attention, own, self._fail)
+                self._watch.__enter__()
+                return None
             # A block that is not handed the options may not take them, either.
             handed = OPTIONS in call.arguments
             if not handed or pack_of(block):
@@ -212,57 +227,33 @@ class ConceptStream:
             return False
         cached = slice(tokens, tokens + _cached_references(call, key.shape[2] - tokens))
         image_k, image_v = (_image_tokens(tensor[self._rows], image, cached) for tensor in (key, value))
-        concept = self._begin(call, image_v) if self._concept is None else self._concept
+        concepts = self._begin(call, image_v) if self._concepts is None else self._concepts
         call = call._replace(prepared=self._prepared)
-        concept_out, modulation = self._adapter.attend_concepts(block, concept, image_k, image_v, call, self._key_bias)
+        attend, update = self._adapter.attend_concepts, self._adapter.update_concepts
+        attended = [attend(block, tokens, image_k, image_v, call, bias) for tokens, bias in concepts]
         image_out = _target_tokens(output, self._rows, target, kwargs.get("skip_output_reshape", False))
-        self._on_layer(layer, image_out, concept_out)
+        if self._on_text is None:
+            self._on_layer(layer, image_out, *(concept_out for concept_out, _ in attended))
+        else:
+            concept_k = self._adapter.concept_qkv(block, concepts[0][0], call)[1]
+            mask = args[4] if len(args) > 4 else kwargs.get("mask")
+            attention = joint_text_attention(query, key, mask, slices, self._rows, concept_k)
+            self._on_text(layer, attention._replace(image_out=image_out))
         self._next_layer = layer + 1
         if layer < self._last_layer:
-            self._concept = self._adapter.update_concepts(block, concept, concept_out, modulation)
+            pairs = zip(concepts, attended, strict=True)
+            self._concepts = [(update(block, tokens, *out), bias) for (tokens, bias), out in pairs]
         return self._stop_after_last_layer and layer == self._last_layer
 
-    def _begin(self, call: BlockCall, like: Tensor) -> Tensor:
-        """Block-0 concept tokens, in the device and dtype the model computes in."""
+    def _begin(self, call: BlockCall, like: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+        """Block-0 concept tokens and key bias of every group, in the device and dtype the model computes in."""
         self._prepared = self._adapter.prepare(self._network, call)
-        if self._key_bias is not None:
-            self._key_bias = self._key_bias.to(like)
-        embeddings = self._embeddings.to(like)[None]
-        concept = self._adapter.project_concepts(self._network, embeddings, call)
+        concepts = []
+        for embeddings, bias in self._groups:
+            concept = self._adapter.project_concepts(self._network, embeddings.to(like)[None], call)
+            concepts.append((concept.expand(like.shape[0], -1, -1), None if bias is None else bias.to(like)))
         self._calls.clear()
-        return concept.expand(like.shape[0], -1, -1)
-
-
-class _Observer:
-    """Hands a block's first attention call to `step`, with its arguments, options and output."""
-
-    def __init__(self, step: Callable[[tuple[Any, ...], Mapping[str, Any], Tensor], None]) -> None:
-        self._step = step
-        self._done = False
-        self._inside = False  # an override: only the output that it returns counts
-
-    def attend(
-        self, chained: Callable[..., Any] | None, attention: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> Any:
-        """An `optimized_attention_override`, around another pack's if there is one."""
-        inside, self._inside = self._inside, True
-        try:
-            output = attention(*args, **kwargs) if chained is None else chained(attention, *args, **kwargs)
-        finally:
-            self._inside = inside
-        self._observe(args, kwargs, output)
-        return output
-
-    def on_attention(self, query: Tensor, key: Tensor, value: Tensor, output: Tensor) -> None:
-        """A call of PyTorch's attention, see `AttentionWatch`."""
-        if not self._inside and query.ndim == 4:
-            kwargs = {"skip_reshape": True, "skip_output_reshape": True}
-            self._observe((query, key, value, query.shape[1]), kwargs, output)
-
-    def _observe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> None:
-        if not self._done:
-            self._done = True
-            self._step(args, kwargs, output)
+        return concepts
 
 
 def _cached_references(call: BlockCall, extra: int) -> int:
@@ -289,8 +280,13 @@ def _target_tokens(output: Tensor, rows: Rows, target: slice, split: bool) -> Te
     return output[rows][:, target]
 
 
-def _refuse_double_entry(network: nn.Module) -> None:
-    if any(isinstance(run, ConceptStream) and run._network is network for run in entered()):
+def refuse_double_entry(network: nn.Module) -> None:
+    """Refuse to observe a network twice in the same forward pass.
+
+    Raises:
+        UserError: see above.
+    """
+    if any(getattr(run, "_network", None) is network for run in entered()):
         raise UserError(
             "This model is recording concepts already, in the same forward pass. Record both concept lists in one run."
         )

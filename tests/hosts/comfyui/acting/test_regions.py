@@ -148,6 +148,26 @@ def test_every_picture_of_a_batch_has_a_mask_of_its_own(small: Any, monkeypatch:
     assert torch.equal(sample(model, positive, latent=empty), sample(small, oracle, latent=empty))
 
 
+@pytest.mark.parametrize("first", ["region", "recording"])
+@pytest.mark.parametrize("recorded", [{}, {"start_percent": 0.5}, {"keep": "running mean", "layers": "0"}])
+def test_a_region_and_a_recording_share_one_run(small: Any, first: str, recorded: dict[str, Any]) -> None:
+    """What is recorded does not depend on what the region needs; the region sees the layers that are recorded."""
+    settings, holder = make_settings(seed=8, **recorded), ResultHolder()
+    where = Place(("tree",), start=0.0, freeze=0.0, shape="hard")
+    part, region = PromptsOfRegions(where.last_percent), Region(where, "blend", ENCODED.fingerprint())
+    if first == "region":
+        model = patch_model(add_part(small, ENCODED, part), settings, holder)
+    else:
+        model = add_part(patch_model(small, settings, holder), ENCODED, part)
+    found = sample(model, add_region(BASE, OTHER, region), steps=4)
+    recording = holder.recording()
+    expected = {"start_percent": "2 of 2", "keep": "4 of 4"}.get(next(iter(recorded), "keep"))
+    assert recording.metadata["steps"] == f"{expected} steps recorded" and recording.regions == ("tree",)
+    if "layers" not in recorded:
+        plain_model, positive = with_region(small)
+        assert torch.equal(found, sample(plain_model, positive, steps=4))
+
+
 # Nothing to act on: nothing changes
 
 
@@ -319,3 +339,9 @@ def test_a_concept_that_could_not_be_looked_for_is_an_error_with_the_reason(
     model, positive = with_region(small)
     with pytest.raises(UserError, match="tree is, as it was not found: recording failed with RuntimeError: on purpose"):
         sample(model, positive)
+
+
+def test_a_region_whose_prompt_is_not_connected_is_named(small: Any, caplog: pytest.LogCaptureFixture) -> None:
+    model, _ = with_region(small)
+    sample(model, BASE)
+    assert "Connect the CONDITIONING of Prompt Where a Concept Is as well." in caplog.text
