@@ -284,9 +284,11 @@ function drawLabels(context, { concepts, imageSize }, labels, viewport, ratio) {
     const place = { x: viewport.left + x * viewport.whole[1] - viewport.x, y: viewport.top + y * viewport.whole[0] - viewport.y };
     const room = reach * Math.max(...viewport.whole);
     if (room < size / 2 || !pixelAt(viewport, imageSize, place.x, place.y)) continue;
-    const name = shorten(context, concepts[concept].name, Math.max(4 * room, 4 * size));
-    context.strokeText(name, place.x, place.y);
-    context.fillText(name, place.x, place.y);
+    const name = shorten(context, concepts[concept].name, Math.min(Math.max(4 * room, 4 * size), viewport.width));
+    const half = context.measureText(name).width / 2 + 2 * ratio;
+    const middle = Math.min(Math.max(place.x, viewport.left + half), viewport.left + viewport.width - half);
+    context.strokeText(name, middle, place.y);
+    context.fillText(name, middle, place.y);
   }
   context.textAlign = "start";
 }
