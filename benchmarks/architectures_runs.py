@@ -37,6 +37,7 @@ class LargeRow:
 
     Attributes:
         tokens: of the image or video; its sides are multiples of the row's, as close to the wanted number as they come.
+            Known exactly once a run was recorded.
         kept: bytes of the last recording.
         differing: greatest number of values in which any run's latent differs from the first run's.
     """
@@ -70,7 +71,7 @@ class LargeRow:
         """KSampler with the library's recording of all layers."""
         latent, recording = sample(self._model, self._settings, *self._arguments)
         self._compare(latent)
-        assert recording.scores.shape[-1] == self.tokens
+        self.tokens = recording.scores.shape[-1]
         self.kept = recording.nbytes
 
     def _compare(self, latent: dict[str, Any]) -> None:

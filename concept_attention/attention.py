@@ -29,7 +29,8 @@ def attend_concepts(
         image_k: keys after normalisation and position embedding, (B, heads, N, head_dim), float.
         image_v: values, same shape.
         key_bias: added to the logits of the concept keys, (C,) or (B, C), float. A token that stands for n
-            identical ones has the bias log(n). It is rounded to the dtype of the queries.
+            identical ones has the bias log(n). It is rounded to the dtype of the queries. (1, C, C) has a row for
+            each query: minus infinity where the query must not attend to that concept key.
 
     Returns:
         Attention output before the output projection, (B, C, heads * head_dim), dtype of the inputs.
@@ -91,13 +92,14 @@ def _check_shapes(concept_q: Tensor, concept_k: Tensor, concept_v: Tensor, image
 
 
 def _key_bias(key_bias: Tensor, concept_q: Tensor, image_k: Tensor) -> Tensor:
-    """Bias of every key, (B or 1, 1, 1, C + N): `key_bias` for the concepts, 0 for the image."""
+    """Bias of every key, (B or 1, 1, C or 1, C + N): `key_bias` for the concepts, 0 for the image."""
     batch, _, count, _ = concept_q.shape
-    if key_bias.shape not in ((count,), (batch, count)):
+    if key_bias.shape not in ((count,), (batch, count), (1, count, count)):
         raise ValueError(
-            f"key_bias must have shape {(count,)} or {(batch, count)} for concept_q of shape "
+            f"key_bias must have shape {(count,)}, {(batch, count)} or {(1, count, count)} for concept_q of shape "
             f"{tuple(concept_q.shape)}, got {tuple(key_bias.shape)}."
         )
     # CUDA kernels refuse, or misread, a bias of another dtype than the queries.
     every_key = F.pad(key_bias.to(concept_q), (0, image_k.shape[2]))
-    return every_key.reshape(-1, 1, 1, every_key.shape[-1])
+    queries = count if key_bias.ndim == 3 else 1
+    return every_key.reshape(-1, 1, queries, every_key.shape[-1])

@@ -28,8 +28,9 @@ READING_NAMES: dict[Reading, str] = {
 ModeName = Literal["auto", "paper", "flux", "flux2", "sd3", "cogvideox", "cross", "gram"]
 MODE_NAMES: tuple[ModeName, ...] = get_args(ModeName)
 
-# What a heatmap holds: shares of each token, raw scores, or shares stretched to 0-1 for display.
-Kind = Literal["share", "score", "stretched"]
+# What a heatmap holds: shares of each token, raw scores, shares stretched to 0-1 for display, or presence: each concept
+# against null words, so that concepts may overlap and one alone is measured.
+Kind = Literal["share", "score", "stretched", "presence"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # How a heatmap becomes a mask.

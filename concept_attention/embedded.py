@@ -21,6 +21,13 @@ FEWEST_FRAMES = {"tiny-cogvideox": 9}  # longer clips are no worse
 NOISIEST = {"tiny": 0.7, "tiny-sd3": 0.6, "tiny-cogvideox": 0.9}  # noise level up to which their maps are right
 
 
+# Everything that their world can show.
+WORDS = (
+    "sky", "grass", "sand", "water", "snow", "house", "tree", "sun", "moon", "cloud", "mountain", "boat", "car",
+    "flower", "balloon", "rock",
+)  # fmt: skip
+
+
 def outside(model: str, width: int, height: int, frames: int = 1, noise: float = 0.0) -> str:
     """What to know about maps of an embedded model beyond what it was trained on, in short lines; "" within it.
 

@@ -5,7 +5,6 @@ Concepts are keys only. Nothing of the model's own attention is changed, and con
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,7 +15,8 @@ from torch import Tensor
 
 from .scores import float32_products
 
-_CHUNK_ELEMENTS = 2**23  # logits held at a time: 32 MiB
+_CHUNK_ELEMENTS = 2**23  # numbers of each kind held at a time: 32 MiB
+_TINY = torch.finfo(torch.float32).tiny
 
 
 class TextAttention(NamedTuple):
@@ -53,32 +53,39 @@ def cross_scores(attention: TextAttention) -> Tensor:
         attention: of one layer.
 
     Returns:
-        (B, C, N), float32. Its memory is some 32 MiB beside the result, however large image and prompt are.
+        (B, C, N), float32. Its memory is some 100 MiB beside the result, however large image and prompt are.
 
     Source: heat maps of words as in DAAM (arXiv:2210.04885, Sec. 3), here for words that need not be in the prompt.
 
     >>> q = torch.tensor([[[[0.0], [1.0]]]])  # one head of one feature, two image tokens
-    >>> text = torch.tensor([[[[0.0], [math.log(3.0)]]]])  # two words; the second token prefers the second word
+    >>> text = torch.tensor([[[[0.0], [1.0986]]]])  # two words; the second token prefers the second, 3 to 1
     >>> maps = cross_scores(TextAttention(q, text, text, (1, 1))).exp()
     >>> [[round(value, 2) for value in concept] for concept in maps[0].tolist()]
     [[0.5, 0.25], [0.5, 0.75]]
     """
-    query, text, own, counts = attention.image_q, attention.text_k, attention.concept_k, attention.counts
+    query, counts, prompt = attention.image_q, attention.counts, attention.text_k.shape[2]
     batch, heads, _, width = query.shape
-    keys = torch.cat([text, own.expand(batch, -1, -1, -1)], dim=2).float().transpose(-1, -2) * width**-0.5
-    rows = max(1, _CHUNK_ELEMENTS // max(1, batch * heads * keys.shape[-1]))
-    bias, found, begin = attention.text_bias, [], 0
+    keys = torch.cat([attention.text_k, attention.concept_k.expand(batch, -1, -1, -1)], dim=2).float()
+    # By these values attention sums up what it pays: the first column to the prompt, the others to a concept's mean
+    # token. Some kernels need as many columns as keys have.
+    values = keys.new_zeros(keys.shape[2], max(width, len(counts) + 1))
+    values[:prompt, 0] = 1
+    for column, own in enumerate(torch.arange(prompt, keys.shape[2]).split(counts), start=1):
+        values[own, column] = 1 / len(own)
+    bias = None if attention.text_bias is None else F.pad(attention.text_bias.float(), (0, sum(counts)))
+    rows = max(1, _CHUNK_ELEMENTS // max(1, batch * heads * max(values.shape)))
+    found = []
     with float32_products(query.device):
-        for chunk in query.split(rows, dim=2):
-            prompt, concepts = (chunk.float() @ keys).split((text.shape[2], own.shape[2]), dim=-1)
-            if bias is not None:
-                whole = bias if bias.shape[-2] == 1 else bias[..., begin : begin + chunk.shape[2], :]
-                prompt = prompt + whole.float()
-            beside = concepts - prompt.logsumexp(dim=-1, keepdim=True)
-            parts = zip(beside.split(counts, dim=-1), counts, strict=True)
-            found.append(torch.stack([part.logsumexp((1, 3)) - math.log(heads * count) for part, count in parts], 1))
-            begin += chunk.shape[2]
-    return torch.cat(found, dim=-1)
+        for chunk in range(0, query.shape[2], rows):
+            part = slice(chunk, chunk + rows)
+            paid = F.scaled_dot_product_attention(
+                query[:, :, part].float(),
+                keys,
+                values.expand(batch, heads, -1, -1),
+                attn_mask=bias if bias is None or bias.shape[-2] == 1 else bias[..., part, :],
+            )
+            found.append((paid[..., 1 : len(counts) + 1] / paid[..., :1].clamp_min(_TINY)).mean(1))
+    return torch.cat(found, dim=1).transpose(1, 2).clamp_min(_TINY).log()
 
 
 @torch.no_grad()
@@ -135,5 +142,5 @@ def resize_scores(scores: Tensor, grid: Sequence[int], wanted: Sequence[int], lo
     peak = maps.amax(dim=(1, 2, 3), keepdim=True)
     maps = (maps - peak).exp() if logarithms else maps
     maps = F.interpolate(maps, size=tuple(wanted[1:]), mode="bilinear", antialias=False)
-    maps = maps.clamp_min(torch.finfo(maps.dtype).tiny).log() + peak if logarithms else maps
+    maps = maps.clamp_min(_TINY).log() + peak if logarithms else maps
     return rearrange(maps, "(b t) c h w -> b c (t h w)", t=grid[0])

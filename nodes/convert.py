@@ -13,13 +13,16 @@ from torch import Tensor
 from ..concept_attention.concepts import Concept, concept_index, parse_concepts
 from ..concept_attention.errors import UserError
 from ..concept_attention.heatmaps.heatmaps import Heatmaps
+from ..concept_attention.heatmaps.presence import ConceptPresence, find_present
 from ..concept_attention.heatmaps.resize import repeat_frames, resize_maps
 from ..concept_attention.hosts.comfyui.encoding.encode import encode_concepts
+from ..concept_attention.hosts.comfyui.engine.early_stop import StopRule
 from ..concept_attention.hosts.comfyui.recording_cache import NothingRecorded
 from ..concept_attention.hosts.encoded import EncodedConcepts
 from ..concept_attention.labelling.graph import labelled_by_heatmaps, labelled_by_mask
 from ..concept_attention.labelling.items import Labelled
 from ..concept_attention.labelling.settings import MaskSettings
+from ..concept_attention.prompt_words import prompt_concepts
 from ..concept_attention.recording.recording import Recording
 
 NOTHING_CHOSEN = {"layers": "auto", "steps": "all", "mode": "auto", "temperature": 0.0}
@@ -224,6 +227,43 @@ def to_size(width: int, height: int, image_size: tuple[int, int]) -> tuple[int, 
         height or max(1, round(own_height * width / own_width)),
         width or max(1, round(own_width * height / own_height)),
     )
+
+
+def to_concepts_and_asked(concepts: str, background: str, prompt: str) -> tuple[tuple[Concept, ...], tuple[str, ...]]:
+    """Concepts as written and those of a prompt, the background last, and the names of those that the prompt asks for.
+
+    Raises:
+        UserError: see `parse_concepts`; also if neither names anything.
+    """
+    if not prompt.strip():
+        return parse_concepts(concepts, background), ()
+    written = parse_concepts(concepts, background) if concepts.strip() or background.strip() else ()
+    found = prompt_concepts(prompt, written)
+    together = sorted((*written, *found), key=lambda concept: concept.role == "background")
+    if not together:
+        raise UserError(f'The prompt names nothing to look for: "{prompt.strip()}". Write concepts instead.')
+    names = {phrase.name.casefold() for phrase in prompt_concepts(prompt)}
+    return tuple(together), tuple(concept.name for concept in together if concept.name.casefold() in names)
+
+
+def to_wanted(text: str, available: Sequence[Concept], asked: str = "") -> list[str]:
+    """Names of wanted concepts, see `to_names`; if the text is empty, those asked for, or all but the background."""
+    if text.strip():
+        return to_names(text, available)
+    if asked:
+        return asked.splitlines()
+    return [concept.name for concept in available if concept.role == "concept"]
+
+
+def to_stop_rule(text: str, after: float, below: float, available: Sequence[Concept]) -> StopRule | None:
+    """When a run ends early: the names of concepts in a text, see `to_names`; None if it is empty."""
+    return StopRule(tuple(to_names(text, available)), after, below) if text.strip() else None
+
+
+def to_presence(recording: Recording, wanted: str, threshold: float, layers: str, steps: str) -> list[ConceptPresence]:
+    """Presence of the wanted concepts, in the order they were named; see `to_wanted` and `find_present`."""
+    found = {one.name: one for one in find_present(recording, threshold, layers, steps)}
+    return [found[name] for name in to_wanted(wanted, recording.concepts, recording.metadata.get("asked", ""))]
 
 
 def to_labels(text: str, heatmaps: Heatmaps | None, mask: Tensor | None) -> tuple[str, ...]:

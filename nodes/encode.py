@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from comfy_api.latest import io, ui
 
 from ..concept_attention.choices import POOLINGS, READERS, Pooling, Reader
-from ..concept_attention.concepts import parse_concepts
 from ..concept_attention.hosts.comfyui.encoding.encode import encode_concepts
-from . import report
+from . import convert, report
 from .sockets import CA_CONCEPTS, SAMPLING
 
 
@@ -64,6 +64,24 @@ class ConceptEncode(io.ComfyNode):
                     "each concept alone, as in the paper. clip: reads all concepts as one line, as in the authors' "
                     "code, so each depends on those before it. auto: T5 if loaded, otherwise the encoder that is.",
                 ),
+                io.String.Input(
+                    "from_prompt",
+                    display_name="from prompt",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    placeholder="a prompt, to look for everything in it",
+                    tooltip="A prompt, of which every thing becomes a concept, adjectives included, beside the ones "
+                    "above. Check Concepts then says what was asked for and is not there.",
+                ),
+                io.Boolean.Input(
+                    "presence",
+                    default=True,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Also encodes neutral words, once per text encoder, to measure whether each concept is "
+                    "there at all. Needed by Check Concepts and the kind presence. Not possible with reader clip.",
+                ),
             ],
             outputs=[CA_CONCEPTS.Output(display_name="concepts", tooltip="Encoded concepts for the recording nodes.")],
         )
@@ -76,7 +94,10 @@ class ConceptEncode(io.ComfyNode):
         background: str = "",
         pooling: Pooling = "auto",
         reader: Reader = "auto",
+        from_prompt: str = "",
+        presence: bool = True,
     ) -> io.NodeOutput:
-        wanted = parse_concepts(concepts, background)
-        result = encode_concepts(clip, wanted, pooling, reader)
+        wanted, asked = convert.to_concepts_and_asked(concepts, background, from_prompt)
+        encoded = encode_concepts(clip, wanted, pooling, reader, presence)
+        result = dataclasses.replace(encoded, asked=asked)
         return io.NodeOutput(result, ui=ui.PreviewText(report.encoding_text(result)))

@@ -6,6 +6,9 @@ from comfy_api.latest import ComfyExtension, io
 
 from .act import ConceptLora, ConceptRegion, ConceptRegionMask, ConceptStrength
 from .analyze import ConceptAttentionEncodeImage
+from .best import ConceptBestOf
+from .boxes import ConceptBoxes
+from .check import ConceptCheck
 from .dataset import ConceptDatasetSave
 from .encode import ConceptEncode
 from .heatmaps import ConceptHeatmaps
@@ -37,6 +40,9 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     ConceptLora,
     ConceptStrength,
     ConceptRegionMask,
+    ConceptCheck,
+    ConceptBestOf,
+    ConceptBoxes,
 )
 
 

@@ -33,7 +33,8 @@ class ConceptHeatmaps(io.ComfyNode):
                     default="share",
                     optional=True,
                     tooltip="share: how much of each image token belongs to a concept, 0 to 1, comparable between "
-                    "images. score: the raw scores. stretched: shares stretched to 0-1, for display only.",
+                    "images. score: the raw scores. stretched: shares stretched to 0-1, for display only. presence: "
+                    "0 to 1, each concept by itself against neutral words, so that concepts may overlap.",
                 ),
             ],
             outputs=[CA_HEATMAPS.Output(display_name="heatmaps", tooltip="One heatmap per concept and image.")],

@@ -40,7 +40,8 @@ class ConceptHeatmapToMask(io.ComfyNode):
             has_intermediate_output=True,
             inputs=[
                 CA_HEATMAPS.Input(
-                    "heatmaps", tooltip="Heatmaps of kind share. The methods mean, otsu and percentile take any kind."
+                    "heatmaps",
+                    tooltip="Heatmaps of kind share or presence. The methods mean, otsu and percentile take any kind.",
                 ),
                 io.String.Input(
                     "concepts",

@@ -9,6 +9,8 @@ from torch import Tensor
 from ..concept_attention.choices import READING_NAMES
 from ..concept_attention.concepts import in_line
 from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps, select_layers
+from ..concept_attention.heatmaps.instances import Instance
+from ..concept_attention.heatmaps.presence import ConceptPresence, find_present, presence_text, same_places
 from ..concept_attention.heatmaps.summary import NO_BACKGROUND, summarise, summary_text
 from ..concept_attention.hosts.encoded import EncodedConcepts
 from ..concept_attention.labelling.items import Totals
@@ -83,13 +85,50 @@ def heatmaps_text(
         used = "mean of all recorded steps"
     name = recording.mode if mode == "auto" else mode
     divisor = MODES[name].temperature if temperature is None else temperature
+    present = None if recording.presence is None else find_present(recording, layers=layers, steps=steps)
     if heatmaps.kind != "share":
         heatmaps = make_heatmaps(recording, layers, steps, mode, temperature)
     return (
         f"layers {chosen} of {recording.layer_count}, {used}\n"
         f"mode {name}, temperature {divisor:g}{_reading(recording)}\n"
-        f"{summary_text(summarise(heatmaps))}"
+        f"{summary_text(summarise(heatmaps, present))}"
     )
+
+
+def check_text(
+    recording: Recording, wanted: Sequence[ConceptPresence], threshold: float, layers: str, steps: str
+) -> str:
+    """Presence of the wanted concepts, and what does not fit to what was wanted, the worst first.
+
+    Args:
+        recording: that was checked.
+        wanted: presence of the wanted concepts.
+        threshold, layers, steps: they were checked with.
+    """
+    heatmaps = make_heatmaps(recording, layers, steps, kind="presence")
+    names = {one.name for one in wanted}
+    others = [one for one in find_present(heatmaps, threshold) if one.name not in names and one.role == "concept"]
+    missing = sorted((one for one in wanted if not all(one.present)), key=lambda one: one.score)
+    unasked = sorted((one for one in others if any(one.present)), key=lambda one: -max(one.scores))
+    places = [f"{first} and {second} ({overlap:.0%})" for first, second, overlap in same_places(heatmaps, threshold)]
+    remarks = {
+        "Asked but not there": [f"{in_line(one.name)} ({one.score:.2f})" for one in missing],
+        "There but not asked": [f"{in_line(one.name)} ({max(one.scores):.2f})" for one in unasked],
+        "Two words on one place": places,
+    }
+    lines = [f"{what}: {', '.join(found)}" for what, found in remarks.items() if found]
+    return "\n".join([presence_text(wanted), *lines, *_remarks(recording).splitlines()[1:]])
+
+
+def boxes_text(found: Sequence[Instance], names: Sequence[str]) -> str:
+    """Box and score of every thing, up to eight of them."""
+    if not found:
+        return f"{', '.join(map(in_line, names))}: nothing found"
+    lines = []
+    for one in found[:8]:
+        x, y, width, height = one.box
+        lines.append(f"{in_line(one.name)}: {width} x {height} at {x}, {y} ({one.score:.2f})")
+    return "\n".join([*lines, *([f"and {len(found) - 8} more"] if len(found) > 8 else [])])
 
 
 def mask_text(names: Sequence[str], masks: Tensor) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.samplers
 from comfy_api.latest import io, ui
 
 from ..concept_attention.choices import Keep
+from ..concept_attention.heatmaps.presence import THRESHOLD
 from ..concept_attention.hosts.comfyui.engine.settings import Settings
 from ..concept_attention.hosts.comfyui.recording_cache import NothingRecorded
 from ..concept_attention.hosts.comfyui.sampling import sample, sample_custom
 from ..concept_attention.hosts.encoded import EncodedConcepts
 from . import convert, report
+from .sampler_inputs import sampler_inputs, stop_inputs
 from .sockets import (
     CA_RECORDING,
-    LARGEST_SEED,
     SAMPLING,
     concepts_input,
     keep_input,
@@ -45,61 +45,14 @@ class ConceptAttentionKSampler(io.ComfyNode):
             search_aliases=["concept attention", "ksampler", "sampler", "attention map", "heatmap"],
             has_intermediate_output=True,
             inputs=[
-                io.Model.Input("model", tooltip="The model used for denoising the input latent."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=LARGEST_SEED,
-                    step=1,
-                    control_after_generate=True,
-                    tooltip="The random seed used for creating the noise.",
-                ),
-                io.Int.Input(
-                    "steps",
-                    default=20,
-                    min=1,
-                    max=10000,
-                    step=1,
-                    tooltip="The number of steps used in the denoising process.",
-                ),
-                io.Float.Input(
-                    "cfg",
-                    default=8.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="Classifier-free guidance scale: how strongly the image follows the prompt. Use 1 for "
-                    "guidance-distilled models such as Flux.",
-                ),
-                io.Combo.Input(
-                    "sampler_name",
-                    options=comfy.samplers.KSampler.SAMPLERS,
-                    tooltip="The sampling algorithm. It affects quality, speed and style.",
-                ),
-                io.Combo.Input(
-                    "scheduler",
-                    options=comfy.samplers.KSampler.SCHEDULERS,
-                    tooltip="The noise schedule: how noise is gradually removed to form the image.",
-                ),
-                io.Conditioning.Input("positive", tooltip="What the image should show."),
-                io.Conditioning.Input("negative", tooltip="What the image should not show."),
-                io.Latent.Input("latent_image", tooltip="The latent to denoise."),
-                io.Float.Input(
-                    "denoise",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="The amount of denoising. Lower values keep the structure of the input image.",
-                ),
+                *sampler_inputs(),
                 concepts_input(),
                 layers_input(),
                 *range_inputs(),
                 recording_mode_input(),
                 live_preview_input(),
                 keep_input(),
+                *stop_inputs(),
             ],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), _recording_output()],
         )
@@ -124,9 +77,14 @@ class ConceptAttentionKSampler(io.ComfyNode):
         mode: str = "auto",
         live_preview: str = "",
         keep: Keep = "every step",
+        stop_if_absent: str = "",
+        stop_after: float = 0.4,
+        stop_below: float = THRESHOLD,
     ) -> io.NodeOutput:
+        stop = convert.to_stop_rule(stop_if_absent, stop_after, stop_below, concepts.concepts)
+        preview = live_preview.strip()
         wanted = Settings(
-            concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip(), keep=keep
+            concepts, layers, start_percent, end_percent, mode, live_preview=preview, keep=keep, stop=stop
         )
         try:
             latent, recording = sample(
@@ -160,6 +118,7 @@ class ConceptAttentionSamplerCustom(io.ComfyNode):
                 recording_mode_input(),
                 live_preview_input(),
                 keep_input(),
+                *stop_inputs(),
             ],
             outputs=[
                 io.Latent.Output(display_name="output", tooltip="The latent after the last step."),
@@ -186,9 +145,14 @@ class ConceptAttentionSamplerCustom(io.ComfyNode):
         mode: str = "auto",
         live_preview: str = "",
         keep: Keep = "every step",
+        stop_if_absent: str = "",
+        stop_after: float = 0.4,
+        stop_below: float = THRESHOLD,
     ) -> io.NodeOutput:
+        stop = convert.to_stop_rule(stop_if_absent, stop_after, stop_below, concepts.concepts)
+        preview = live_preview.strip()
         wanted = Settings(
-            concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip(), keep=keep
+            concepts, layers, start_percent, end_percent, mode, live_preview=preview, keep=keep, stop=stop
         )
         try:
             output, denoised, recording = sample_custom(noise, guider, sampler, sigmas, latent_image, wanted)

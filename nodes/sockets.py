@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..concept_attention.choices import KEEPS, METHODS, MODE_NAMES
+from ..concept_attention.heatmaps.presence import THRESHOLD
 from ..concept_attention.hosts.comfyui.acting.place import FREEZE, START
 
 CA_CONCEPTS = io.Custom("CA_CONCEPTS")  # concept_attention.hosts.encoded.EncodedConcepts
@@ -167,6 +168,11 @@ def keep_input() -> io.Input:
         "over all steps. Use it for videos, to save memory; steps, mode and temperature can then no longer be "
         "changed.",
     )
+
+
+def threshold_input(tooltip: str) -> io.Input:
+    """A threshold of presence."""
+    return io.Float.Input("threshold", default=THRESHOLD, min=0.0, max=1.0, step=0.01, optional=True, tooltip=tooltip)
 
 
 def reading_inputs() -> list[io.Input]:

@@ -138,5 +138,5 @@ def test_wrong_shapes_are_errors_that_name_both(position, shape, name):
 
 
 def test_wrong_key_bias_is_an_error_that_names_both_shapes():
-    with pytest.raises(ValueError, match=r"\(4,\) or \(2, 4\).*got \(5,\)"):
+    with pytest.raises(ValueError, match=r"\(4,\), \(2, 4\) or \(1, 4, 4\).*got \(5,\)"):
         attend_concepts(*streams(), key_bias=torch.zeros(5))

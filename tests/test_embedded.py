@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from concept_attention.concepts import parse_concepts
-from concept_attention.embedded import EMBEDDED, NOISIEST, SIZES, outside
+from concept_attention.embedded import EMBEDDED, NOISIEST, SIZES, WORDS, outside
+from concept_attention.tiny.world.contents import LABELS
 
 
 @pytest.mark.parametrize("model", EMBEDDED)
@@ -55,3 +56,7 @@ def test_images_and_videos_beyond_are_warned_of(caplog: pytest.LogCaptureFixture
     with caplog.at_level(logging.WARNING, "concept_attention"):
         analyze(pipeline, Image.new("RGB", (256, 256)), concepts)
     assert not caplog.records
+
+
+def test_the_words_of_their_world_are_its_labels() -> None:
+    assert WORDS == LABELS

@@ -113,7 +113,8 @@ def add_heatmaps(parser: ArgumentParser, steps: str) -> None:
         "--kind",
         choices=KINDS,
         default="share",
-        help="what the heatmaps show: each concept's share 0-1 (default), the raw score, or shares stretched to 0-1",
+        help="what the heatmaps show: each concept's share 0-1 (default), the raw score, shares stretched to 0-1, or "
+        "presence: 0-1, each concept by itself against neutral words, so that concepts may overlap",
     )
     group.add_argument("--colormap", default="viridis", help="any colormap of matplotlib (default viridis)")
     group.add_argument("--opacity", type=values.number(0, 1), default=0.7, help="of the overlay, 0-1 (default 0.7)")
@@ -123,7 +124,7 @@ def add_heatmaps(parser: ArgumentParser, steps: str) -> None:
 
 
 def add_masks(parser: ArgumentParser) -> _ArgumentGroup:
-    masks = parser.add_argument_group("masks", "Masks are always made from shares.")
+    masks = parser.add_argument_group("masks", "Masks are made from shares; with `--kind presence`, from presence.")
     masks.add_argument(
         "--mask",
         choices=METHODS,

@@ -107,6 +107,7 @@ def check_options(
         pad_scores=scores[..., 0, :] if pad_count else None,
         pad_count=pad_count,
         averaged=averaged,
+        presence=scores.half(),
     )
     options.mask_of(options.heatmaps(recording, "share"), concepts[0].name)
     options.heatmaps(recording, options.kind)

@@ -17,6 +17,7 @@ from ..drawing.colormaps import colorize
 from ..drawing.overlay import overlay_grid, overlay_segmentation
 from ..files import save_animation, save_image, write_json
 from ..heatmaps.heatmaps import Heatmaps, select_layers
+from ..heatmaps.presence import find_present
 from ..heatmaps.resize import resize_maps
 from ..heatmaps.summary import summarise, summary_text
 from ..images import to_pil
@@ -106,7 +107,8 @@ def write_results(
             (folder / name).unlink(missing_ok=True)
     clock.lap("write")
 
-    statistics = summarise(shares)
+    present = None if recording.presence is None else find_present(options.heatmaps(recording, "presence"))
+    statistics = summarise(shares, present)
     concepts = [
         {**statistic.as_dict(), "text": concept.text, "files": pair}
         for statistic, concept, pair in zip(statistics, recording.concepts, files, strict=True)
@@ -169,7 +171,11 @@ def _write_overlays(
 def _write_concepts(
     folder: Path, shares: Heatmaps, drawn: Heatmaps, options: HeatmapOptions, save: _Saver
 ) -> list[dict[str, str]]:
-    """Write heatmap and mask of every concept, from shares at the image's size; return the file names."""
+    """Write heatmap and mask of every concept, from shares at the image's size; return the file names.
+
+    Where presence is drawn, masks are made of it, too.
+    """
+    measured = drawn.resized() if drawn.kind == "presence" else shares
     drawn = shares if drawn.kind == "share" else drawn
     maps = drawn.values[0]  # (C, H, W), or (C, T, H, W)
     low, high = (float(maps.min()), float(maps.max())) if drawn.kind == "score" else (0.0, 1.0)
@@ -178,7 +184,7 @@ def _write_concepts(
     files = [{"heatmap": f"heatmap_{slug}{suffix}", "mask": f"mask_{slug}{suffix}"} for slug in names]
     for concept, values, pair in zip(shares.concepts, maps, files, strict=True):
         heatmap = resize_maps(values, drawn.image_size, drawn.visible)
-        mask = options.mask_of(shares, concept.name)
+        mask = options.mask_of(measured, concept.name)
         if not shares.video:
             heatmap, mask = heatmap[None], mask[None]
         colours = (colorize(heatmap[t], options.colormap, low, high) for t in shares.frames)

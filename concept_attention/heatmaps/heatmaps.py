@@ -28,8 +28,8 @@ class Heatmaps:
         values: (B, C, H, W), or (B, C, T, H, W) for video, float32 on the CPU, finite; at token resolution or
             resized.
         concepts: the C concepts, in the order of `values`.
-        kind: `share` (0-1, sums to one over concepts, to less in mode `cogvideox`), `score` (any range) or
-            `stretched` (min-max, 0-1).
+        kind: `share` (0-1, sums to one over concepts, to less in mode `cogvideox`), `score` (any range),
+            `stretched` (min-max, 0-1) or `presence` (0-1, each concept by itself).
         image_size: (height, width) in pixels of the image they belong to.
         covered_size: (height, width) in pixels that the values cover, from the image's upper left, if that is more
             than the image; else None.
@@ -147,8 +147,10 @@ def make_heatmaps(
         steps: positions among the recorded steps, e.g. "3-7", -1; "all" means all of them.
         mode: a key of `MODES`; "auto" is the mode the recording was made for.
         temperature: divides scores before the softmax over concepts, 1e-6 to 1e9; None is the mode's own.
-        kind: `share`; `score`, the mean of the mode's scores; or `stretched`, the shares of an image
-            min-maxed over all its concepts (and frames) together.
+        kind: `share`; `score`, the mean of the mode's scores; `stretched`, the shares of an image min-maxed over all
+            its concepts (and frames) together; or `presence`, the share each concept has against the null words
+            alone, 1 / (1 + exp(-mean log-odds)). That depends on no other concept, nor on `mode` and `temperature`:
+            it is recorded with those of the recording's own mode.
 
     Returns:
         Heatmaps at token resolution. Shares sum to one over concepts, except in mode `cogvideox`, where the
@@ -157,8 +159,8 @@ def make_heatmaps(
 
     Raises:
         UserError: for layers or steps that are not in the recording, an unknown mode or kind, a mode whose
-            scores the recording lacks, a temperature out of range, or a request that a recording of the mean over
-            its steps cannot answer.
+            scores the recording lacks, a temperature out of range, presence where none was recorded, or a request
+            that a recording of the mean over its steps cannot answer.
 
     Source: arXiv:2502.04320, Sec. 4; the modes are named after the published implementations they follow.
 
@@ -178,7 +180,10 @@ def make_heatmaps(
     pairs = [(step, layer) for step in parse_steps(steps, len(recording.steps)) for layer in kept]
 
     alone = len(recording.concepts) == 1 and not rule.mode.padded_tokens
-    if kind == "score" or (kind == "stretched" and alone):
+    if kind == "presence":
+        presence = recorded_presence(recording)
+        tokens = _mean(presence[pair].float() for pair in pairs).sigmoid()
+    elif kind == "score" or (kind == "stretched" and alone):
         tokens = _mean(rule.scores(*recording.at(*pair)[:2]) for pair in pairs)
     else:
         tokens = rule.shares(_mean(rule.values(*recording.at(*pair)[:3]) for pair in pairs))
@@ -191,6 +196,16 @@ def make_heatmaps(
     return Heatmaps(
         values, recording.concepts, kind, recording.image_size, recording.covered_size, recording.frame_counts
     )
+
+
+def recorded_presence(recording: Recording) -> Tensor:
+    """The log-odds of a recording, (S, L, B, C, N); a UserError says why there are none."""
+    if recording.presence is None:
+        raise UserError(
+            "This recording has no presence: it was made without null words, by an older version, or with the reader "
+            "clip. Encode the concepts with presence, and record again."
+        )
+    return recording.presence
 
 
 def select_layers(recording: Recording, layers: str | int | Sequence[int]) -> tuple[int, ...]:

@@ -37,14 +37,14 @@ def make_masks(
     """Make one mask per image for a concept, or for several taken together.
 
     Heatmaps are resized first and thresholded there, so that edges lie where they belong. The shares of
-    several concepts are summed; under `argmax` it is enough that any of them wins. Every image of the batch
-    is treated on its own, all frames of a video together.
+    several concepts are summed, of their presence the greatest is taken; under `argmax` it is enough that any of them
+    wins. Every image of the batch is treated on its own, all frames of a video together.
 
     Args:
-        heatmaps: of kind `share`; `mean`, `otsu` and `percentile` take any kind.
+        heatmaps: of kind `share` or `presence`; `mean`, `otsu` and `percentile` take any kind.
         concepts: name or names of the concepts wanted.
-        method: `soft`, the share itself; `threshold`, share above `threshold`; `argmax`, share above that of
-            every other concept and background (nobody wins a tie); `mean`, map above its own mean (the
+        method: `soft`, the share or presence itself; `threshold`, where it is above `threshold`; `argmax`, where it
+            is above that of every other concept and background (nobody wins a tie); `mean`, map above its own mean (the
             paper's evaluation rule); `otsu`, map above the level that maximises the variance between the two
             sides, found exactly, every split of the values tried; `percentile`, map at or above its
             `percentile` and above its minimum. The last three compare a map with itself: they find something
@@ -84,8 +84,10 @@ def make_masks(
     def mask_of(image: Tensor, positions: Sequence[int]) -> Tensor:
         if method == "argmax":
             return wins(resize_maps(image, size, heatmaps.visible), positions).float()
-        # resizing is linear: the sum resized is the resized sum
-        together = resize_maps(image[list(positions)].sum(dim=0), size, heatmaps.visible)
+        maps = image[list(positions)]
+        # Shares add up, and as resizing is linear, so do they resized. Concepts that are present may overlap.
+        together = maps.amax(dim=0) if heatmaps.kind == "presence" else maps.sum(dim=0)
+        together = resize_maps(together, size, heatmaps.visible)
         return _cut(together, method, threshold, percentile).float()
 
     masks = []
@@ -200,9 +202,9 @@ def _cut(values: Tensor, method: Method, threshold: float, percentile: float) ->
 
 def _check_options(heatmaps: Heatmaps, method: str, threshold: float, percentile: float) -> None:
     check_choice("Mask method", method, METHODS)
-    if heatmaps.kind != "share" and method not in RELATIVE:
+    if heatmaps.kind not in ("share", "presence") and method not in RELATIVE:
         raise UserError(
-            f"Mask method {method} needs heatmaps of kind share, got kind {heatmaps.kind}. "
+            f"Mask method {method} needs heatmaps of kind share or presence, got kind {heatmaps.kind}. "
             f"Make them with kind=share, or use one of {', '.join(RELATIVE)}."
         )
     if not 0 <= threshold <= 1:

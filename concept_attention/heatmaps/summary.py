@@ -9,6 +9,7 @@ from ..concepts import Concept, Role, in_line
 from ..errors import UserError
 from .heatmaps import Heatmaps
 from .masks import wins
+from .presence import ConceptPresence
 
 # Short lines: nodes do not wrap them.
 NO_BACKGROUND = (
@@ -26,8 +27,10 @@ class ConceptSummary:
         name, role: of the concept.
         mean_share, peak_share: mean and greatest share, 0-1.
         area: fraction of positions where its share is greater than that of every other concept, 0-1.
-        absent: whether it wins no position in any image. None where that cannot be known: it wins some, but without a
-            background what nobody named has to go to a concept, too.
+        absent: whether its presence is below the threshold in every image. Without presence: whether it wins no
+            position in any image; None where that cannot be known: it wins some, but without a background what nobody
+            named has to go to a concept, too.
+        presence: the greatest of all images, 0-1; None where it was not recorded.
     """
 
     name: str
@@ -36,17 +39,19 @@ class ConceptSummary:
     peak_share: float
     area: float
     absent: bool | None
+    presence: float | None = None
 
     def as_dict(self) -> dict[str, str | float | bool | None]:
         """The attributes, ready for JSON."""
         return asdict(self)
 
 
-def summarise(heatmaps: Heatmaps) -> list[ConceptSummary]:
+def summarise(heatmaps: Heatmaps, presence: Sequence[ConceptPresence] | None = None) -> list[ConceptSummary]:
     """Summarise every concept, in the order of the heatmaps.
 
     Args:
         heatmaps: of kind `share`, best at token resolution: area is then the fraction of tokens won.
+        presence: of the same concepts, from `find_present`, if it was recorded.
 
     Returns:
         One summary per concept. One concept alone wins everywhere: it is compared with nothing. Whether a concept is
@@ -67,6 +72,8 @@ def summarise(heatmaps: Heatmaps) -> list[ConceptSummary]:
     summaries = []
     for position, (concept, shares) in enumerate(zip(heatmaps.concepts, by_concept, strict=True)):
         won = wins(by_concept, [position])
+        found = None if presence is None else presence[position]
+        wins_none = (False if known else None) if won.any() else True
         summaries.append(
             ConceptSummary(
                 name=concept.name,
@@ -74,7 +81,8 @@ def summarise(heatmaps: Heatmaps) -> list[ConceptSummary]:
                 mean_share=float(shares.mean()),
                 peak_share=float(shares.max()),
                 area=float(won.double().mean()),
-                absent=(False if known else None) if won.any() else True,
+                absent=wins_none if found is None else not any(found.present),
+                presence=None if found is None else max(found.scores),
             )
         )
     return summaries
@@ -95,15 +103,13 @@ def summary_text(summaries: Sequence[ConceptSummary]) -> str:
         raise ValueError("There is no concept to report on. Pass what `summarise` returned.")
     labels = [item.name + (" (background)" if item.role == "background" else "") for item in summaries]
     width = max(map(len, [*labels, "concept"]))
-    lines = [f"{'concept':<{width}}  mean share  peak share    area"]
+    measured = summaries[0].presence is not None
+    lines = [f"{'concept':<{width}}  mean share  peak share    area" + "  presence" * measured]
     for label, item in zip(labels, summaries, strict=True):
         label = in_line(f"{label:<{width}}")
-        lines.append(f"{label}  {item.mean_share:10.2f}  {item.peak_share:10.2f}  {item.area:6.1%}")
-    lines += [
-        f"{in_line(item.name)}: absent (wins no token; peak share {item.peak_share:.2f})"
-        for item in summaries
-        if item.absent
-    ]
+        presence = "" if item.presence is None else f"  {item.presence:8.2f}"
+        lines.append(f"{label}  {item.mean_share:10.2f}  {item.peak_share:10.2f}  {item.area:6.1%}{presence}")
+    lines += [f"{in_line(item.name)}: absent ({_why(item)})" for item in summaries if item.absent]
     if len(summaries) == 1:
         lines.append(f"{in_line(summaries[0].name)}: the only concept, compared with nothing. Add others to compare.")
     elif not _has_background(summaries):
@@ -114,6 +120,12 @@ def summary_text(summaries: Sequence[ConceptSummary]) -> str:
             f"The shares add up to {total:.2f}: padding tokens have the rest. Mode flux gives all to the concepts."
         )
     return "\n".join(lines)
+
+
+def _why(item: ConceptSummary) -> str:
+    if item.presence is None:
+        return f"wins no token; peak share {item.peak_share:.2f}"
+    return f"presence {item.presence:.2f}"
 
 
 def _has_background(concepts: Iterable[Concept | ConceptSummary]) -> bool:

@@ -7,7 +7,7 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,16 +38,17 @@ class LayerScores(NamedTuple):
         norms: L2 norms of the concept vectors, (B, C), float32.
         pad_scores: of every image token against one of the identical padding tokens, (B, N), float32; None if there are
             none.
+        presence: log-odds of every concept against the null words, (B, C, N), float32; None without null words.
     """
 
     scores: Tensor
     norms: Tensor
     pad_scores: Tensor | None
+    presence: Tensor | None = None
 
     def select(self, rows: slice) -> LayerScores:
         """The scores of some rows of the batch."""
-        pads = None if self.pad_scores is None else self.pad_scores[rows]
-        return LayerScores(self.scores[rows], self.norms[rows], pads)
+        return LayerScores(*(None if part is None else part[rows] for part in self))  # type: ignore[arg-type]
 
 
 class Collector:
@@ -61,6 +62,8 @@ class Collector:
         embeddings: text embeddings of the concepts, of their context tokens, and one zero row if there are padding
             tokens, (R, E).
         key_bias: logit bias of these rows as keys, (R,); None without padding tokens.
+        apart: rows that attend to themselves, to the padding tokens and to the image only: the concepts again, the
+            null words, and one zero row if there are padding tokens; None without null words.
 
     Args:
         encoded: the concepts.
@@ -104,6 +107,9 @@ class Collector:
         if self.pad_count:
             self.embeddings = torch.cat([self.embeddings, torch.zeros_like(self.embeddings[:1])])
         self.key_bias = pad_bias(len(self.embeddings), self.pad_count) if self.pad_count else None
+        null = encoded.null_words if self._mode.reading == "concept" else None
+        self._null = null
+        self.apart = None if null is None else null.apart(encoded.embeddings, pads_beside(1, architecture, self._mode))
 
     @property
     def reading(self) -> Reading:
@@ -138,7 +144,8 @@ class Collector:
         concepts = len(self._encoded.concepts)
         pads = self.pad_count if keep == "every step" else self.share_rule.pad_count
         columns = concepts + bool(pads)
-        step = recording_nbytes(1, len(self.layers), batch, columns, tokens, dtype) / GIBIBYTE
+        present = 0 if self.apart is None else concepts
+        step = recording_nbytes(1, len(self.layers), batch, columns, tokens, dtype, present) / GIBIBYTE
         size = step if keep == "running mean" else step * steps
         if size <= 1:
             return ""
@@ -148,18 +155,22 @@ class Collector:
         )
 
     @torch.no_grad()
-    def score(self, image_out: Tensor, concept_out: Tensor) -> LayerScores:
+    def score(self, image_out: Tensor, concept_out: Tensor, apart_out: Any = None) -> LayerScores:
         """Score every image token against every concept.
 
         Args:
             image_out: attention outputs of the image tokens, (B, N, D), any float dtype.
             concept_out: attention outputs of the rows of `embeddings`, (B, R, D), any float dtype.
+            apart_out: those of the rows of `apart`, (B, R, D); not needed where there are none.
         """
         vectors: Vectors = "linear" if self._mode.vectors == "linear" else "raw"
         pad_scores = score_concepts(image_out, concept_out[:, -1:])[:, 0] if self.pad_count else None
         concept_out = concept_out[:, : len(self._encoded.concepts)]
         scores = score_concepts(image_out, concept_out, vectors)
-        return LayerScores(scores, concept_out.float().norm(dim=-1), pad_scores)
+        presence = None
+        if self._null is not None:
+            presence = self._null.log_odds(image_out, apart_out, self._encoded.concepts, self._mode)
+        return LayerScores(scores, concept_out.float().norm(dim=-1), pad_scores, presence)
 
     def score_text(self, attention: TextAttention, grid: Grid, wanted: Grid) -> LayerScores:
         """Score every image token against every concept by a layer's attention between image and text.
@@ -182,7 +193,7 @@ class Collector:
             layers: scores of all recorded layers.
         """
         usual = usual_layers(self.layers, self.architecture.default_layers)
-        values = [self.share_rule.values(*layers[layer]) for layer in usual]
+        values = [self.share_rule.values(*layers[layer][:3]) for layer in usual]
         return self.share_rule.shares(torch.stack(values).mean(dim=0))
 
     def build(
@@ -224,6 +235,8 @@ class Collector:
                 **notes,
                 **({"text_encoder": self._encoded.read_by} if self._encoded.read_by else {}),
                 "pooling": self._encoded.pooling if self.reading == "concept" else self._read_tokens(),
+                **({"asked": "\n".join(self._encoded.asked)} if self._encoded.asked else {}),
+                **({"null_words": ", ".join(null.words)} if (null := self._encoded.null_words) and self.apart else {}),
                 "concept_tokens": ", ".join(f"{concept.name}: {count}" for concept, count in counts),
                 "versions": ", ".join(f"{name} {version}" for name, version in software_versions.items()),
             },

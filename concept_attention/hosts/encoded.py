@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..choices import Pooling
 from ..concepts import Concept
+from .null_words import NullWords
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,8 @@ class EncodedConcepts:
         context_tokens: embeddings that go through the model with the concepts but are not scored, (K, E), such as the
             start token of a line in which all concepts were encoded; None if there are none.
         read_by: name of the text encoder, or the `Reader` "clip"; "" if the model has only one.
+        null_words: what the presence of each concept is measured against; None records no presence.
+        asked: names of the concepts that the prompt asks for, if they were taken from it.
         texts: what the readings `cross` and `gram` need of each concept: all of its tokens. Empty if there is none but
             the embedding, which is then the concept's only token.
     """
@@ -64,6 +67,8 @@ class EncodedConcepts:
     context_tokens: Tensor | None = None
     read_by: str = ""
     texts: tuple[ConceptText, ...] = ()
+    null_words: NullWords | None = None
+    asked: tuple[str, ...] = ()
 
     def as_texts(self) -> tuple[ConceptText, ...]:
         """The `texts`; without them, each concept as a text of one token."""
@@ -74,9 +79,10 @@ class EncodedConcepts:
         return self.embeddings if self.context_tokens is None else torch.cat([self.embeddings, self.context_tokens])
 
     def fingerprint(self) -> str:
-        """SHA-256 of the names, texts and roles of the concepts, in order, and of the bytes of all rows and tokens."""
+        """SHA-256 of the concepts' names, texts and roles, in order, of all rows and tokens, and of the null words."""
         concepts = [[concept.name, concept.text, concept.role] for concept in self.concepts]
-        digest = hashlib.sha256(json.dumps(concepts).encode())
+        words = [] if self.null_words is None else [list(self.null_words.words)]
+        digest = hashlib.sha256(json.dumps([*concepts, *words]).encode())
         for states in (self.rows(), *(text.tokens for text in self.texts)):
             states = states.detach().cpu().contiguous()
             digest.update(json.dumps([str(states.dtype), list(states.shape)]).encode())

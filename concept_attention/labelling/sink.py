@@ -61,9 +61,10 @@ class FolderSink:
         *,
         generated: bool = False,
         caption: str = "",
-        threads: int = 1,
+        threads: int = 2,
     ) -> None:
-        self.out, self._state = out, out / STATE
+        self.out = out.absolute()  # workers may run elsewhere
+        self._state = self.out / STATE
         names = settings.names
         self._layout = layout_named(layout, Contents(names, slugs(names), generated))
         self._settings = {"format": layout, "caption": caption, "generated": generated, **settings.as_dict()}
@@ -71,16 +72,19 @@ class FolderSink:
         self._shown: dict[str, int] = {}
 
     def begin(self, shards: Sequence[Shard]) -> None:
-        """Check the settings of an earlier run, and remove shards that the data set has no more.
+        """Check the settings of an earlier run, and remove shards that changed or are not in the data set any more.
+
+        That comes before any work, as a picture may move from one shard to another.
 
         Raises:
             UserError: if the folder holds labels made with other settings.
         """
         self._shown = places([shard.name for shard in shards])
         self._check_settings()
-        known = {shard.name for shard in shards}
+        digests = {shard.name: shard.digest for shard in shards}
         for name in self._names():
-            if name not in known:
+            record = self._record(name)
+            if record is None or record["digest"] != digests.get(name):
                 self._remove(name)
 
     def add(self, pictures: Sequence[Labelled]) -> Totals:
@@ -105,28 +109,23 @@ class FolderSink:
         return self.finish(shards, [])
 
     def missing(self, shards: Sequence[Shard]) -> list[Shard]:
-        """The shards without a record, or whose pictures have changed; what is left of these is removed."""
-        found = []
-        for shard in shards:
-            record = self._record(shard.name)
-            if record is None or record["digest"] != shard.digest:
-                self._remove(shard.name)
-                found.append(shard)
-        return found
+        """The shards that have no record."""
+        return [shard for shard in shards if self._record(shard.name) is None]
 
     def write(self, shard: Shard, pictures: Iterable[Labelled | Failure], made: Callable[[], dict[str, Any]]) -> None:
-        """Write a shard's files into a folder of its own and rename that."""
+        """Write a shard's files into a folder of its own, rename that, and move them to their places."""
         if not self._write(shard, pictures, made) and self._record(shard.name) is None:
             raise OSError(f"{self._state / shard.name} is in the way. Delete it and run again.")
+        self.publish(shard.name)
 
     def finish(self, shards: Sequence[Shard], failures: Sequence[Failure]) -> Totals:
-        """Move finished shards' files to their places; if all are there, write what exists once."""
+        """Move what a killed worker left of finished shards; if all are there, write what exists once."""
         pictures = left_out = 0
         complete = True
         failed = list(failures)
         for shard in shards:
             record = self._record(shard.name)
-            if record is None or record["digest"] != shard.digest:
+            if record is None:
                 complete = False
                 continue
             self.publish(shard.name)
@@ -164,7 +163,7 @@ class FolderSink:
 
     def _names(self) -> list[str]:
         """The shards that are there, finished or not."""
-        return sorted(folder.name for folder in self._state.iterdir() if folder.name.isdigit())
+        return sorted((folder.name for folder in self._state.iterdir() if folder.name.isdigit()), key=int)
 
     def _write(self, shard: Shard, pictures: Iterable[Labelled | Failure], made: Callable[[], dict[str, Any]]) -> bool:
         """Write a shard; False if there is one of its name: another worker was faster."""

@@ -25,7 +25,7 @@ from .items import Failure, Item, Labelled, Shard, Sink, Source
 if TYPE_CHECKING:  # it loads a host, and what only starts workers needs none
     from .labeller import ConceptLabeller, Grid
 
-_WAITING = 16  # pictures between the model and the sink
+_WAITING = 8  # pictures between the model and the sink
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .builder import RecordingBuilder
-from .half import StoredScores, reads_norms
+from .half import StoredScores, log_odds_to_half, reads_norms
 from .shares import ShareRule
 
 
@@ -36,8 +36,10 @@ class AveragingBuilder(RecordingBuilder):
         of_scores = rule.averages_scores or (concepts == 1 and not rule.mode.padded_tokens)
         self.averaged = "score" if of_scores else "share"
         self._sum = torch.zeros(())  # becomes (L, B, C, N)
+        self._presence: Tensor | None = None  # sum of the log-odds, (L, B, C, N), if there are any
         self._averaged_steps: list[tuple[int, float]] = []  # steps and their sigmas
         self._latest: tuple[Tensor, ...] = ()
+        self._latest_presence: Tensor | None = None
 
     @property
     def committed(self) -> int:
@@ -47,24 +49,35 @@ class AveragingBuilder(RecordingBuilder):
     def latest(self) -> tuple[Tensor, ...]:
         return self._latest
 
-    def _store(self, step: int, sigma: float, scores: Tensor, norms: Tensor, *pads: Tensor) -> None:
+    def presence_in(self, step: int) -> Tensor | None:
+        last = self._averaged_steps[-1][0] if self._averaged_steps else None
+        return self._latest_presence if last == step else None
+
+    def _store(self, step: int, sigma: float, delivered: StoredScores) -> None:
+        scores, norms, pads, _, presence = delivered
         if self.averaged == "score":
             values = self._rule.scores(scores, norms)
         else:
-            values = self._rule.values(scores, norms, *pads)
+            values = self._rule.values(scores, norms, pads)
         self._sum = self._sum + values  # never in place: the values may be a view of all that the step delivered
         self._averaged_steps.append((step, sigma))
-        self._latest = (scores, norms, *pads)
+        self._latest_presence = None if presence is None else presence.clone()
+        if presence is not None:
+            self._presence = presence.clone() if self._presence is None else self._presence + presence
+        self._latest = (scores, norms) if pads is None else (scores, norms, pads)
 
     def _pop_steps(self) -> tuple[tuple[int, ...], tuple[float, ...], StoredScores]:
         steps, sigmas = zip(*self._averaged_steps, strict=True)
         mean = self._sum / len(steps)
-        self._sum, self._averaged_steps, self._latest = torch.zeros(()), [], ()
+        presence = None if self._presence is None else log_odds_to_half(self._presence / len(steps))[None]
+        self._sum, self._presence, self._averaged_steps, self._latest = torch.zeros(()), None, [], ()
+        self._latest_presence = None
         tensors = [mean]
         if self.averaged == "share":
             tensors = [self._score_like(share) for share in (mean, *self._pad_shares(mean))]
         scores, *pads = (tensor[None] for tensor in tensors)
-        stored = self._halved(StoredScores(scores, torch.ones(scores.shape[:-1]), *pads))
+        stored = StoredScores(scores, torch.ones(scores.shape[:-1]), *pads)._replace(presence=presence)
+        stored = self._halved(stored)
         return (steps[-1],), (sum(sigmas) / len(sigmas),), stored
 
     def _pad_shares(self, mean: Tensor) -> list[Tensor]:

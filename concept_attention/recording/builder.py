@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from ..concepts import Concept
 from ..errors import UserError
 from ..scores import Averaged
-from .half import StoredScores, reads_norms, to_absolute, to_half
+from .half import StoredScores, log_odds_to_half, reads_norms, to_absolute, to_half
 from .recording import Recording, named_masks
 
 
@@ -41,8 +40,8 @@ class RecordingBuilder:
         self._layers = tuple(sorted(set(layers)))
         self._dtype = dtype
         self._by_norms = by_norms
-        self._pending: dict[int, tuple[Tensor, ...]] = {}  # layers of the evaluation that is not committed yet
-        self._shapes: tuple[tuple[int, ...], ...] = ()
+        self._pending: dict[int, tuple[Tensor | None, ...]] = {}  # layers of the evaluation that is not committed yet
+        self._shapes: tuple[tuple[int, ...] | None, ...] = ()
         self._steps: list[tuple[int, float, StoredScores]] = []  # number, sigma, scores of all layers
 
     @property
@@ -55,11 +54,23 @@ class RecordingBuilder:
         """Scores (L, B, C, N), norms (L, B, C) and, if any, pad scores (L, B, N) of the step kept last."""
         return _delivered(to_absolute(self._steps[-1][2], self._by_norms))
 
+    def presence_in(self, step: int) -> Tensor | None:
+        """Log-odds (L, B, C, N) of the step kept last, if that is this one and there are any."""
+        last, _, stored = self._steps[-1] if self._steps else (None, 0.0, None)
+        return None if stored is None or last != step else stored.presence
+
     def begin_evaluation(self) -> None:
         """Forget what the current evaluation delivered."""
         self._pending = {}
 
-    def add_layer(self, layer: int, scores: Tensor, norms: Tensor, pad_scores: Tensor | None = None) -> None:
+    def add_layer(
+        self,
+        layer: int,
+        scores: Tensor,
+        norms: Tensor,
+        pad_scores: Tensor | None = None,
+        presence: Tensor | None = None,
+    ) -> None:
         """Take the scores of one joint block; they stay on their device until the commit.
 
         Args:
@@ -67,18 +78,23 @@ class RecordingBuilder:
             scores: of every concept, (B, C, N), float.
             norms: L2 norms of the concept vectors, (B, C), float.
             pad_scores: of one of the equal pad tokens, (B, N), float, if the model has them.
+            presence: log-odds of every concept against the null words, (B, C, N), float, if there are any.
 
         Raises:
             ValueError: if the layer is not to be kept, or the shapes do not fit together.
         """
         if layer not in self._layers:
             raise ValueError(f"Layer {layer} is not recorded: this recording keeps {self._layers}.")
-        pads = () if pad_scores is None else (pad_scores,)
+        delivered = (scores, norms, pad_scores, presence)
         batch, tokens = scores.shape[0], scores.shape[-1]
-        if scores.ndim != 3 or norms.shape != scores.shape[:2] or any(pad.shape != (batch, tokens) for pad in pads):
-            got = [tuple(tensor.shape) for tensor in (scores, norms, *pads)]
-            raise ValueError(f"A layer needs scores (B, C, N), norms (B, C), pad scores (B, N), got {got}.")
-        self._pending[layer] = tuple(tensor.detach().float() for tensor in (scores, norms, *pads))
+        expected = (scores.shape, scores.shape[:2], (batch, tokens), scores.shape)
+        fit = [one is None or one.shape == shape for one, shape in zip(delivered, expected, strict=True)]
+        if scores.ndim != 3 or not all(fit):
+            got = [tuple(tensor.shape) for tensor in delivered if tensor is not None]
+            raise ValueError(
+                f"A layer needs scores (B, C, N), norms (B, C), pad scores (B, N), presence (B, C, N), got {got}."
+            )
+        self._pending[layer] = tuple(None if tensor is None else tensor.detach().float() for tensor in delivered)
 
     def commit(self, step: int, sigma: float) -> bool:
         """Keep the latest evaluation as the one of this step; one copy to the CPU.
@@ -97,7 +113,7 @@ class RecordingBuilder:
         if len(delivered) < len(self._layers):
             return False
         layers = [delivered[layer] for layer in self._layers]
-        shapes = [tuple(tuple(tensor.shape) for tensor in tensors) for tensors in layers]
+        shapes = [tuple(None if tensor is None else tuple(tensor.shape) for tensor in tensors) for tensors in layers]
         self._shapes = self._shapes or shapes[0]
         for got in shapes:
             if got != self._shapes:
@@ -105,12 +121,18 @@ class RecordingBuilder:
                     "Batch, concepts and tokens must not change between the layers and steps of a run: "
                     f"expected {self._shapes}, got {got} in step {step}."
                 )
-        device = layers[0][0].device
-        together = torch.cat([tensor.to(device).flatten() for tensors in layers for tensor in tensors]).cpu()
-        parts = together.view(len(layers), -1).split([math.prod(shape) for shape in self._shapes], dim=1)
-        scores, norms, *pads = (part.unflatten(1, shape) for part, shape in zip(parts, self._shapes, strict=True))
-        self._store(step, sigma, scores, norms, *pads)
+        self._store(step, sigma, self._gather(layers))
         return True
+
+    def _gather(self, layers: Sequence[tuple[Tensor | None, ...]]) -> StoredScores:
+        """What the layers delivered, with L as the first axis: views of one tensor on the CPU."""
+        flat = [[one.flatten() for one in tensors if one is not None] for tensors in layers]
+        device = flat[0][0].device
+        together = torch.cat([one.to(device) for tensors in flat for one in tensors]).cpu()
+        parts = iter(together.view(len(layers), -1).split([len(one) for one in flat[0]], dim=1))
+        tensors = [None if shape is None else next(parts).unflatten(1, shape) for shape in self._shapes]
+        scores, norms, pads, presence = tensors
+        return StoredScores(scores, norms, pads, None, presence)  # type: ignore[arg-type]
 
     def build(
         self,
@@ -164,10 +186,13 @@ class RecordingBuilder:
             **named_masks(region_masks or {}),
         )
 
-    def _store(self, step: int, sigma: float, scores: Tensor, norms: Tensor, *pads: Tensor) -> None:
-        """Keep a step: scores (L, B, C, N), norms (L, B, C), pad scores (L, B, N), float32, views of one tensor."""
-        # The norms are cloned because a view of them would keep the float32 scores in memory.
-        self._steps.append((step, sigma, self._halved(StoredScores(scores, norms.clone(), *pads))))
+    def _store(self, step: int, sigma: float, delivered: StoredScores) -> None:
+        """Keep a step: scores (L, B, C, N), norms (L, B, C), pad scores (L, B, N), presence (L, B, C, N), float32."""
+        presence = delivered.presence
+        # Views of what was delivered would keep all of it in memory.
+        if presence is not None:
+            delivered = delivered._replace(presence=log_odds_to_half(presence), scores=delivered.scores.clone())
+        self._steps.append((step, sigma, self._halved(delivered._replace(norms=delivered.norms.clone()))))
 
     def _pop_steps(self) -> tuple[tuple[int, ...], tuple[float, ...], StoredScores]:
         """Give up the steps: their numbers, their sigmas, and their scores with S as the first axis."""

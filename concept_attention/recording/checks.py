@@ -140,6 +140,8 @@ def _check_tensors(recording: Recording) -> None:
         if scores.dtype != torch.float16:
             raise ValueError(f"Only float16 scores have offsets, got {scores.dtype}.")
         _check_tensor("offsets", recording.offsets, (*leading, tokens), torch.float16)
+    if recording.presence is not None:
+        _check_tensor("presence", recording.presence, (*leading, concepts, tokens), torch.float16)
 
 
 def _check_regions(recording: Recording) -> None:

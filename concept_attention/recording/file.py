@@ -17,12 +17,13 @@ from ..concepts import Concept
 from ..errors import UserError
 from ..files import atomic_write
 from .checks import check_extent
+from .half import StoredScores
 from .recording import Recording
 
 _FORMAT = "concept-attention-recording"
 _VERSION = 1
 _MAX_HEADER = 2**24  # bytes; names and prompts take thousands
-_TENSORS = ("scores", "norms", "pad_scores", "offsets", "region_masks")
+_TENSORS = (*StoredScores._fields, "region_masks")
 # Omitted where unset, so that files stay readable by older versions, which refuse fields they do not know.
 _OPTIONAL = ("covered_size", "frame_counts", "averaged", "regions")
 _DESCRIPTION = tuple(field.name for field in fields(Recording) if field.name not in (*_TENSORS, *_OPTIONAL))

@@ -27,12 +27,14 @@ class StoredScores(NamedTuple):
         pad_scores: (..., N), dtype of scores; or None.
         offsets: what the scores and pad scores are relative to, (..., N), float16; or None. In a mode that divides
             scores by norms they are such quotients.
+        presence: see `Recording`, (..., C, N), float16; or None. It is the same in any precision of the scores.
     """
 
     scores: Tensor
     norms: Tensor
     pad_scores: Tensor | None = None
     offsets: Tensor | None = None
+    presence: Tensor | None = None
 
 
 def reads_norms(mode: str) -> bool:
@@ -47,7 +49,7 @@ def to_half(stored: StoredScores, by_norms: bool) -> StoredScores | None:
         stored: absolute scores, float32.
         by_norms: see `reads_norms`.
     """
-    scores, norms, pads, _ = stored
+    scores, norms, pads, _, presence = stored
     if not _fit([scores, pads]):
         return None
     weights = _weights(norms, by_norms)
@@ -56,17 +58,23 @@ def to_half(stored: StoredScores, by_norms: bool) -> StoredScores | None:
     pads = None if pads is None else pads - offsets.float()
     if not _fit([relative, pads]):
         return None
-    return StoredScores(relative.half(), norms, None if pads is None else pads.half(), offsets)
+    return StoredScores(relative.half(), norms, None if pads is None else pads.half(), offsets, presence)
 
 
 def to_absolute(stored: StoredScores, by_norms: bool) -> StoredScores:
     """Absolute scores, float32; those that `to_half` was given, up to its rounding."""
-    scores, norms, pads, offsets = stored
+    scores, norms, pads, offsets, presence = stored
     scores, pads = scores.float(), None if pads is None else pads.float()
     if offsets is None:
-        return StoredScores(scores, norms, pads)
+        return StoredScores(scores, norms, pads, None, presence)
     whole = scores + _weights(norms, by_norms) * offsets.float()[..., None, :]
-    return StoredScores(whole, norms, None if pads is None else pads + offsets.float())
+    return StoredScores(whole, norms, None if pads is None else pads + offsets.float(), None, presence)
+
+
+def log_odds_to_half(presence: Tensor) -> Tensor:
+    """Log-odds in float16; beyond its range they are certain anyway."""
+    most = torch.finfo(torch.float16).max
+    return presence.clamp(-most, most).half()
 
 
 def _weights(norms: Tensor, by_norms: bool) -> Tensor | float:

@@ -49,6 +49,8 @@ class Recording:
             every step is kept.
         offsets: what float16 scores and pad scores are relative to, (S, L, B, N), float16; None where they are
             absolute. About the token's greatest score, or score / norm in a mode that reads those.
+        presence: log-odds of every concept against the null words, (S, L, B, C, N), float16; None if there were none.
+            Each concept attended to itself and the image alone, so that its log-odds do not depend on the others.
         regions: names of the regions that something acted in while the run was sampled, one per R; None if there are
             none.
         region_masks: where, at the end of the run, (R, B, T, H, W) in latent pixels, float32, 0-1, CPU; or None.
@@ -84,6 +86,7 @@ class Recording:
     frame_counts: tuple[int, ...] | None = None
     averaged: Averaged | None = None
     offsets: Tensor | None = None
+    presence: Tensor | None = None
     regions: tuple[str, ...] | None = None
     region_masks: Tensor | None = None
 
@@ -97,7 +100,7 @@ class Recording:
         )
 
     def __post_init__(self) -> None:
-        for name in ("scores", "norms", "pad_scores", "offsets", "region_masks"):
+        for name in (*StoredScores._fields, "region_masks"):
             tensor = getattr(self, name)
             object.__setattr__(self, name, None if tensor is None else tensor.detach())
         for name in ("layers", "default_layers", "steps", "sigmas", "grid", "image_size", "concepts"):
@@ -126,12 +129,12 @@ class Recording:
     @property
     def nbytes(self) -> int:
         """Memory the tensors take."""
-        tensors = (self.scores, self.norms, self.pad_scores, self.offsets, self.region_masks)
+        tensors = (getattr(self, name) for name in (*StoredScores._fields, "region_masks"))
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
     def at(self, *place: int | slice) -> StoredScores:
-        """Absolute scores, norms and pad scores at a place along steps, layers and images, float32."""
-        tensors = (self.scores, self.norms, self.pad_scores, self.offsets)
+        """Absolute scores, norms and pad scores at a place along steps, layers and images, float32; and presence."""
+        tensors = [getattr(self, name) for name in StoredScores._fields]
         stored = StoredScores(*(None if tensor is None else tensor[place] for tensor in tensors))  # type: ignore[arg-type]
         return to_absolute(stored, reads_norms(self.mode))
 
@@ -151,7 +154,13 @@ def in_float16(recording: Recording) -> Recording:
     return recording if half is None else replace(recording, **half._asdict())
 
 
-def recording_nbytes(steps: int, layers: int, batch: int, concepts: int, tokens: int, dtype: torch.dtype) -> int:
-    """Memory a recording takes, in bytes. Pad scores, where there are any, count as one more concept."""
+def recording_nbytes(
+    steps: int, layers: int, batch: int, concepts: int, tokens: int, dtype: torch.dtype, presence: int = 0
+) -> int:
+    """Memory a recording takes, in bytes. Pad scores, where there are any, count as one more concept.
+
+    `presence` is the number of concepts whose presence is recorded.
+    """
     columns = concepts + (dtype == torch.float16)  # with the offsets
-    return steps * layers * batch * (columns * tokens * dtype.itemsize + concepts * torch.float32.itemsize)
+    numbers = columns * tokens * dtype.itemsize + concepts * torch.float32.itemsize
+    return steps * layers * batch * (numbers + presence * tokens * torch.float16.itemsize)

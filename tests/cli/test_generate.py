@@ -102,11 +102,15 @@ def test_the_summary_agrees_with_the_recording(generated: Path) -> None:
     summary = json.loads((generated / "summary.json").read_text(encoding="utf-8"))
     shares = naive_shares(generated, [2, 3], [0, 1, 2])
     winner = shares.argmax(0)
+    odds = load_recording(generated / "recording.safetensors").presence
+    assert odds is not None
+    presence = odds[:, [2, 3], 0].float().mean((0, 1)).sigmoid().amax(-1)  # of 24 tokens the highest hundredth is one
     for index, concept in enumerate(summary["concepts"]):
         assert concept["mean_share"] == pytest.approx(float(shares[index].mean()), abs=1e-5)
         assert concept["peak_share"] == pytest.approx(float(shares[index].max()), abs=1e-5)
         assert concept["area"] == pytest.approx(float((winner == index).float().mean()), abs=1e-6)
-        assert concept["absent"] == (not (winner == index).any())
+        assert concept["presence"] == pytest.approx(float(presence[index]), abs=1e-5)
+        assert concept["absent"] == (concept["presence"] < 0.5)
         assert set(concept["files"].values()) <= FILES
     assert [(c["name"], c["text"], c["role"]) for c in summary["concepts"]] == [
         ("house", "house", "concept"),
@@ -187,12 +191,14 @@ def test_the_report_names_the_folder_and_absent_concepts(run: Any, arguments: li
     assert output.err == ""  # progress is for terminals
 
 
-def test_without_a_background_presence_is_unknown_and_the_report_says_why(run: Any, arguments: list[Any]) -> None:
+def test_without_a_background_presence_is_known_and_the_report_says_what_shares_do_not(
+    run: Any, arguments: list[Any]
+) -> None:
     start = arguments.index("--background")
     del arguments[start : start + 2]
     output = run(*arguments, "--out", "out")
     concepts = json.loads(Path("out/summary.json").read_text())["concepts"]
-    assert {concept["absent"] for concept in concepts if concept["area"]} == {None}
+    assert all(concept["absent"] == (concept["presence"] < 0.5) for concept in concepts)
     assert "No background: a concept also wins what nobody named, even if it is absent." in output.out
 
 

@@ -128,7 +128,8 @@ def test_maps_of_an_embedded_model_are_said_to_be_taught(run: Any, generated: Pa
 
 def test_a_recording_of_several_images_is_refused(run: Any, generated: Path) -> None:
     recording = load_recording(generated / "recording.safetensors")
-    both = replace(recording, scores=recording.scores.repeat(1, 1, 2, 1, 1), norms=recording.norms.repeat(1, 1, 2, 1))
+    tensors = {name: getattr(recording, name).repeat_interleave(2, dim=2) for name in ("scores", "norms", "presence")}
+    both = replace(recording, **tensors)
     save_recording(both, generated / "both.safetensors")
     output = run("heatmaps", generated / "both.safetensors", "--out", "out")
     assert output.code == 2 and "2 images, expected 1" in output.err and not Path("out").exists()

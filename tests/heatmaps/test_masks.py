@@ -89,7 +89,7 @@ def test_relative_methods_take_scores_of_any_scale(method: Method) -> None:
 @pytest.mark.parametrize("method", ["soft", "threshold", "argmax"])
 @pytest.mark.parametrize("kind", ["score", "stretched"])
 def test_absolute_methods_refuse_anything_but_shares(kind: Kind, method: Method) -> None:
-    with pytest.raises(UserError, match=f"method {method} needs heatmaps of kind share, got kind {kind}"):
+    with pytest.raises(UserError, match=f"method {method} needs heatmaps of kind share or presence, got kind {kind}"):
         make_masks(heatmaps_of(random_shares(), kind), "sky", method)
 
 
@@ -269,3 +269,12 @@ def test_each_video_frame_has_the_mask_of_its_latent_frame(method: Method) -> No
         assert torch.equal(frames[:, frame], latent[:, latent_frame])
     image = heatmaps_of(random_shares())
     assert torch.equal(make_masks(image, "house", method, per_frame=True), make_masks(image, "house", method))
+
+
+def test_several_concepts_that_are_present_in_one_place_are_no_more_than_present() -> None:
+    """Presence does not add up: a boat that is also a yellow boat is there once."""
+    maps = heatmaps_of(torch.tensor([[[[0.9, 0.1]], [[0.8, 0.7]], [[0.2, 0.0]]]]), "presence")
+    names = [concept.name for concept in maps.concepts[:2]]
+    together = make_masks(maps, names, size=(1, 2))
+    torch.testing.assert_close(together, torch.tensor([[[0.9, 0.7]]]))
+    assert make_masks(maps, names[0], "threshold", size=(1, 2)).tolist() == [[[1.0, 0.0]]]

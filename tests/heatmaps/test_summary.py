@@ -54,7 +54,7 @@ def test_all_frames_of_a_video_count() -> None:
 def test_summaries_survive_json() -> None:
     summaries = [item.as_dict() for item in summarise(two_images())]
     assert json.loads(json.dumps(summaries)) == summaries
-    assert set(summaries[0]) == {"name", "role", "mean_share", "peak_share", "area", "absent"}
+    assert set(summaries[0]) == {"name", "role", "mean_share", "peak_share", "area", "absent", "presence"}
 
 
 def test_the_text_names_absent_concepts() -> None:

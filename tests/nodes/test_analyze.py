@@ -27,7 +27,7 @@ def test_every_picture_gets_a_recording_with_one_step_per_noise(
     recording = output[0]
     assert recording.batch == 2 and len(recording.steps) == 3 and recording.image_size == (64, 96)
     assert recording.sigmas == pytest.approx((0.3, 0.3, 0.3))
-    assert pack.text(output).splitlines()[1] == "2 images of 6 x 4 tokens, 9 KiB"
+    assert pack.text(output).splitlines()[1] == "2 images of 6 x 4 tokens, 14 KiB"
     first = pack.run("ConceptAttentionEncodeImage", **inputs)[0]
     assert torch.equal(first.scores[0], recording.scores[0])
 

@@ -30,7 +30,7 @@ def test_the_node_says_what_was_used_and_how_present_each_concept_is(pack: Pack,
     assert lines[:3] == [
         "layers 0-1, 3 of 4, 2 of 4 recorded steps",
         "mode flux, temperature 1",
-        "concept             mean share  peak share    area",
+        "concept             mean share  peak share    area  presence",
     ]
     assert [line.split()[0] for line in lines[3:7]] == ["house", "sun", "sky", "grass"]
 
@@ -50,7 +50,7 @@ def test_an_absent_concept_is_named(pack: Pack, landscape: Any) -> None:
     inputs = {"model": model, "concepts": encoded, "latent": latent, "noise": 0.3, "samples": 1, "seed": 0}
     found = pack.run("ConceptAttentionEncodeImage", **inputs)[0]
     said = pack.text(pack.run("ConceptHeatmaps", recording=found))
-    assert f"\n{absent}: absent (wins no token; peak share 0." in said
+    assert f"\n{absent}: absent (presence 0.0" in said
     assert said.count(": absent") == 1
 
 

@@ -141,6 +141,8 @@ def test_bad_input_is_refused(pack: Pack, heatmaps: Any, options: dict[str, Any]
 
 def test_stretched_heatmaps_make_no_soft_mask(pack: Pack, recording: Any) -> None:
     stretched = pack.run("ConceptHeatmaps", recording=recording, kind="stretched")[0]
-    with pytest.raises(ValueError, match="Mask method soft needs heatmaps of kind share, got kind stretched."):
+    with pytest.raises(
+        ValueError, match="Mask method soft needs heatmaps of kind share or presence, got kind stretched."
+    ):
         pack.run("ConceptHeatmapToMask", heatmaps=stretched)
     assert pack.run("ConceptHeatmapToMask", heatmaps=stretched, method="otsu")[0].shape == (2, 64, 96)

@@ -28,7 +28,7 @@ def test_core_s_sampler_records_with_a_patched_model(pack: Pack, landscape: Land
     assert pack.run("ConceptAttentionCollect", latent=latent, model=patched)[0] is output[0]
     assert pack.text(output).splitlines()[:2] == [
         "4 of 4 steps recorded, layers 1-2 of 4, 4 concepts",
-        "1 image of 6 x 4 tokens, 3 KiB",
+        "1 image of 6 x 4 tokens, 5 KiB",
     ]
 
 

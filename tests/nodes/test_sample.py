@@ -31,7 +31,7 @@ def test_ksampler_gives_core_s_latent_and_a_recording(pack: Pack, landscape: Lan
     assert [concept.name for concept in recording.concepts] == ["house", "sun", "sky", "grass"]
     assert pack.text(sampled).splitlines()[:2] == [
         "4 of 4 steps recorded, layers 0-3 of 4, 4 concepts",
-        "2 images of 6 x 4 tokens, 12 KiB",
+        "2 images of 6 x 4 tokens, 18 KiB",
     ]
 
 
@@ -43,7 +43,7 @@ def test_the_running_mean_makes_the_same_heatmaps(
     assert torch.equal(output[0]["samples"], sampled[0]["samples"])
     assert pack.text(output).splitlines()[:2] == [
         "4 of 4 steps recorded as their mean, layers 0-3 of 4, 4 concepts",
-        "2 images of 6 x 4 tokens, 3 KiB",
+        "2 images of 6 x 4 tokens, 5 KiB",
     ]
     made = pack.run("ConceptHeatmaps", recording=output[1], layers="all")
     assert float((made[0].values - heatmaps.values).abs().max()) < 1e-6

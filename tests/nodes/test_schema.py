@@ -16,7 +16,8 @@ from .conftest import Pack
 
 ROOT = Path(__file__).resolve().parents[2]
 SOCKETS = {"CA_CONCEPTS", "CA_RECORDING", "CA_HEATMAPS"}
-CORE_SOCKETS = set("IMAGE MASK LATENT MODEL CLIP VAE CONDITIONING NOISE GUIDER SAMPLER SIGMAS".split())  # noqa: SIM905
+CORE_SOCKETS = set("IMAGE MASK LATENT MODEL CLIP VAE CONDITIONING NOISE GUIDER SAMPLER SIGMAS BOUNDING_BOX".split())  # noqa: SIM905
+OF_PACKS = {"SEGS"}  # of the Impact Pack
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 # Taken by other packs.
 FOREIGN = {"ConceptAttentionNode", "ConceptSaliencyMapNode", "ConceptAttentionVisualizerNode"}
@@ -57,7 +58,7 @@ def test_a_node_explains_itself(pack: Pack, node_id: str) -> None:
 @every_node
 def test_sockets_are_the_contracts_or_cores(pack: Pack, node_id: str) -> None:
     schema = schema_of(pack, node_id)
-    assert {item.io_type for item in schema.outputs} <= SOCKETS | CORE_SOCKETS
+    assert {item.io_type for item in schema.outputs} <= SOCKETS | CORE_SOCKETS | OF_PACKS | WIDGETS
     assert {item.io_type for item in schema.inputs} <= SOCKETS | CORE_SOCKETS | WIDGETS
 
 
@@ -144,8 +145,8 @@ def test_execute_is_short() -> None:
 
 def test_nodes_import_nothing_dangerous() -> None:
     """No second copy of the library, no routes, pickles, processes or network: only these packages."""
-    allowed = {"__future__", "collections", "contextlib", "os", "pathlib", "typing", "torch", "einops"}
-    allowed |= {"comfy", "comfy_api", "folder_paths"}
+    allowed = {"__future__", "collections", "contextlib", "dataclasses", "functools", "json", "os", "pathlib", "sys"}
+    allowed |= {"typing", "torch", "einops", "comfy", "comfy_api", "comfy_execution", "folder_paths"}
     for file in node_files():
         for part in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(part, ast.Import):

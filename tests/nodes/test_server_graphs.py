@@ -163,7 +163,7 @@ def test_nodes_report_what_they_did(comfyui: Client) -> None:
     assert comfyui.text(run, saved).startswith("Saved as test_0")
     assert comfyui.text(run, collected).splitlines()[:2] == [
         "4 of 4 steps recorded, layers 0-3 of 4, 2 concepts",
-        "1 image of 8 x 8 tokens, 8 KiB",
+        "1 image of 8 x 8 tokens, 12 KiB",
     ]
 
 

@@ -191,7 +191,7 @@ def test_a_mean_of_shares_among_the_concepts_keeps_no_pad_tokens() -> None:
     builder = AveragingBuilder(LAYERS, own_rule(MODES["flux"], full.pad_count), 4)
     for step in range(4):
         for index, layer in enumerate(LAYERS):
-            scores, norms, pads, _ = full.at(step, index)
+            scores, norms, pads, *_ = full.at(step, index)
             builder.add_layer(layer, scores, norms, pads)
         builder.commit(step, 0.5)
     mean = builder.build(

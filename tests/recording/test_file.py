@@ -446,7 +446,7 @@ JUNK = [
     [{"name": 1, "text": None}],
     [{"name": "a", "text": "a", "extra": 1}],
 ]
-TENSORS = ("scores", "norms", "pad_scores", "offsets", "region_masks")
+TENSORS = ("scores", "norms", "pad_scores", "offsets", "presence", "region_masks")
 FIELDS = [field.name for field in fields(Recording) if field.name not in TENSORS]
 
 

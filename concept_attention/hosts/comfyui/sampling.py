@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import nodes
@@ -62,6 +63,7 @@ def sample(
     negative: Any,
     latent: dict[str, Any],
     denoise: float = 1.0,
+    on_result: Callable[[RunResult], None] | None = None,
 ) -> tuple[dict[str, Any], Recording]:
     """Sample as KSampler does, and record.
 
@@ -69,16 +71,23 @@ def sample(
         model: a MODEL without concept attention; it is not changed.
         settings: what to record.
         seed, steps, cfg, sampler_name, scheduler, positive, negative, latent, denoise: see KSampler.
+        on_result: called with the run's result.
 
     Returns:
-        KSampler's LATENT, bit for bit, and the recording.
+        KSampler's LATENT, bit for bit, and the recording. Of a run that ended early, its prediction of the clean image.
 
     Raises:
         UserError: see `patch_model`.
         NothingRecorded: if nothing was recorded; it has the LATENT.
     """
     holder = ResultHolder()
-    patched = patch_model(model, settings, holder)
+
+    def hold(output: Any, result: RunResult) -> None:
+        holder(output, result)
+        if on_result is not None:
+            on_result(result)
+
+    patched = patch_model(model, settings, hold)
     (output,) = nodes.common_ksampler(
         patched, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent, denoise=denoise
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ from ...choices import POOLINGS, READERS, Pooling, Reader, check_choice
 from ...concepts import Concept, parse_concepts
 from ...errors import UserError
 from ..encoded import EncodedConcepts
+from ..null_words import LISTS, NullWords, null_concepts
 from .registry import family_of
 
 
@@ -21,6 +24,7 @@ def encode_concepts(
     pooling: Pooling = "auto",
     max_tokens: int = 512,
     reader: Reader = "auto",
+    presence: bool = True,
 ) -> EncodedConcepts:
     """Encode each concept alone with the pipeline's own text encoder, padded like a prompt.
 
@@ -31,6 +35,8 @@ def encode_concepts(
             `last` token; `auto` is the last token where only that has read the whole text, else the mean.
         max_tokens: length the texts are padded to; padding is attended to and so part of the embedding.
         reader: which text encoder encodes them, if the model has several; see `choices.Reader`.
+        presence: encode null words as well, which the presence of a concept is measured against. Reader `clip` has
+            none, as it reads all words in one line.
 
     Returns:
         One embedding per concept.
@@ -56,7 +62,14 @@ def encode_concepts(
         raise UserError(
             f"This {type(pipeline).__name__} has no text encoder for concepts: it was loaded without. Load it with one."
         )
-    return family.encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
+    encoded = family.encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
+    if not presence or encoded.read_by == "clip":
+        return encoded
+    for words in LISTS:
+        with contextlib.suppress(UserError):  # a small vocabulary lacks some of them
+            null = family.encode_concepts(pipeline, null_concepts(words), pooling, max_tokens, reader)
+            return dataclasses.replace(encoded, null_words=NullWords(words, null.embeddings))
+    return encoded
 
 
 def as_concepts(given: str | Sequence[Concept | str]) -> tuple[Concept, ...]:

@@ -90,6 +90,7 @@ class Recorder:
             on_problem=self._note,
             stop_after_last_layer=stop_after_last_layer,
             pad_count=self._collector.pad_count,
+            apart=self._collector.apart,
             on_vectors=None if self._on_vectors is None else self._show,
         )
         with stream, running_eager(self._pipeline):
@@ -145,6 +146,6 @@ class Recorder:
         if self._on_vectors is not None and layer in self._collector.layers:
             self._on_vectors(self._steps, layer, vectors)
 
-    def _score(self, layer: int, image_out: Tensor, concept_out: Tensor) -> None:
+    def _score(self, layer: int, image_out: Tensor, *concept_out: Tensor) -> None:
         if layer in self._collector.layers:
-            self._builder.add_layer(layer, *self._collector.score(image_out[:, : self._tokens], concept_out))
+            self._builder.add_layer(layer, *self._collector.score(image_out[:, : self._tokens], *concept_out))

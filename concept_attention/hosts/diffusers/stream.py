@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from ...errors import UserError
 from ...vectors import JointVectors
 from ..collector import pad_bias
+from ..null_words import RowsApart
 from ..own_run import is_own, own_run
 from ..reasons import reason_of
 from .eager import eager
 from .registry import adapter_for
 
 Arguments = Mapping[str, Any]
-OnLayer = Callable[[int, Tensor, Tensor], None]
+OnLayer = Callable[..., None]
 
 _ENTRY = threading.Lock()  # only one stream at a time looks whether it may enter
 
@@ -46,8 +47,9 @@ class ConceptStream:
         transformer: a joint-attention transformer of diffusers; not compiled while it is observed, see `eager`.
         embeddings: one text-encoder embedding per concept, (C, E), or (B, C, E) if they differ per image.
         on_layer: called in every joint block up to `last_layer` with (layer, image_out (B, N, D),
-            concept_out (B, C, D)): both attention outputs before the projection, heads together. The tensors are
-            the model's own: reduce them at once, do not keep or change them.
+            concept_out (B, C, D)): both attention outputs before the projection, heads together; and those of the
+            rows of `apart`, if there are any. The tensors are the model's own: reduce them at once, do not keep or
+            change them.
         last_layer: joint block after which the concepts are done.
         observe: called with the arguments of each evaluation of the transformer, by name; returns the observed rows
             of its batch, or None. Where a pipeline evaluates its prompt and its negative prompt in one batch, the
@@ -55,6 +57,7 @@ class ConceptStream:
         on_problem: called with the reason why an evaluation could not be observed to its end.
         stop_after_last_layer: end the forward pass with `StopForward` after `last_layer`.
         pad_count: the last concept row is a pad token standing for this many identical ones.
+        apart: further rows that go through the model by themselves; the concepts are what they are without them.
         on_vectors: called before `on_layer` with (layer, vectors): all that is computed of image and concepts. Without
             it the image's queries are not looked at.
 
@@ -76,18 +79,20 @@ class ConceptStream:
         on_problem: Callable[[str], None] = lambda reason: None,
         stop_after_last_layer: bool = False,
         pad_count: int = 0,
+        apart: RowsApart | None = None,
         on_vectors: Callable[[int, JointVectors], None] | None = None,
     ) -> None:
         self._transformer = eager(transformer)
         self._adapter = adapter_for(transformer)
-        self._embeddings = embeddings if embeddings.ndim == 3 else embeddings[None]
+        embeddings = embeddings if embeddings.ndim == 3 else embeddings[None]
+        bias = pad_bias(embeddings.shape[1], pad_count) if pad_count else None
+        self._groups = [(embeddings, bias), *([] if apart is None else [(apart.embeddings[None], apart.key_bias)])]
         self._on_layer = on_layer
         self._on_vectors = on_vectors
         self._last_layer = last_layer
         self._observe = observe
         self._on_problem = on_problem
         self._stop_after_last_layer = stop_after_last_layer
-        self._key_bias = pad_bias(self._embeddings.shape[1], pad_count) if pad_count else None
         self._undo = ExitStack()
         self._reset()
 
@@ -109,7 +114,7 @@ class ConceptStream:
         """Forget the evaluation: its tensors are freed."""
         self._rows: slice | None = None  # observed in this evaluation
         self._vec: Any = None
-        self._concept: Any = None  # tokens, (B, C, D)
+        self._concepts: list[tuple[Tensor, Tensor | None]] | None = None  # tokens (B, C, D), key bias, of every group
         self._text: Any = None  # that the concepts have come as far as
         self._forget_block()
 
@@ -215,32 +220,39 @@ class ConceptStream:
         if self._key is None or self._value is None or self._key.shape[2] != image_out.shape[1]:
             self._end(f"joint block {layer} computes its attention in a way that cannot be observed")
             return
-        attended = None
+        concepts, attended = self._concepts or [], list[Any]()
         with self._looking():
-            if self._concept is None:
-                embeddings = self._embeddings.to(image_out).expand(image_out.shape[0], -1, -1)
-                self._concept = self._adapter.project_concepts(self._transformer, embeddings)
-            bias = None if self._key_bias is None else self._key_bias.to(image_out)
-            attended = self._adapter.attend_concepts(
-                block, self._concept, self._vec, self._key, self._value, self._arguments, bias
-            )
-        if attended is None:
+            concepts = concepts or self._begin(image_out)
+            attend, read = self._adapter.attend_concepts, (self._vec, self._key, self._value, self._arguments)
+            attended = [attend(block, concept, *read, bias) for concept, bias in concepts]
+        if not attended:
             return
-        concept_out, heads, modulation = attended
         if self._on_vectors is not None:
+            concept_out, heads, _ = attended[0]
             rotate = functools.partial(self._adapter.rotate_image, block_arguments=self._arguments)
             values = {"image_v": self._value, "concept_q": heads.q, "concept_k": heads.k, "concept_v": heads.v}
             parts = {**self._before_rope, **values}
             self._on_vectors(layer, JointVectors(image_out, concept_out, rotate_image=rotate, **parts))
         self._key = self._value = None
-        self._on_layer(layer, image_out, concept_out)
+        self._on_layer(layer, image_out, *(concept_out for concept_out, _, _ in attended))
         if layer < self._last_layer:
             with self._looking():
-                self._concept = self._adapter.update_concepts(block, self._concept, concept_out, modulation)
+                self._concepts = [
+                    (self._adapter.update_concepts(block, concept, concept_out, modulation), bias)
+                    for (concept, bias), (concept_out, _, modulation) in zip(concepts, attended, strict=True)
+                ]
             return
         self._reset()
         if self._stop_after_last_layer:
             raise StopForward
+
+    def _begin(self, like: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+        """Block-0 concept tokens and key bias of every group, in the device and dtype the model computes in."""
+        project, batch = self._adapter.project_concepts, len(like)
+        tokens = [project(self._transformer, rows.to(like).expand(batch, -1, -1)) for rows, _ in self._groups]
+        return [
+            (one, None if bias is None else bias.to(like)) for one, (_, bias) in zip(tokens, self._groups, strict=True)
+        ]
 
     @contextmanager
     def _looking(self) -> Iterator[None]:

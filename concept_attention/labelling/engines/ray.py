@@ -15,7 +15,8 @@ from ..items import Shard
 from ..worker import Outcome, Worker
 from .crew import Crew, portions
 
-_RETRIES = 3  # of a portion whose worker dies
+_RETRIES = 3  # of a portion whose worker dies, at once
+_ROUNDS = 3  # a worker that is just being started anew may use up all of them
 _POLL = 1.0  # seconds between two reports of progress
 
 
@@ -55,26 +56,31 @@ def run_on_ray(
         workers = workers or max(1, int(all_gpus / gpus) if gpus else int(all_cpus / 2))
         nodes = sum(node["Alive"] for node in ray.nodes())
         here = replace(crew, workers=max(1, -(-workers // nodes)))
-        cpus = 0.25 if gpus else 1
         # A worker that dies is started anew as often as it takes; the portion that it had is tried again a few times.
-        options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": _RETRIES}
-        actor = ray.remote(max_concurrency=2, **options)(_Actor)
+        # Hardly a part of a core is asked for, so that a node that is left can take what another one had.
+        options = {"num_cpus": 0.01, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": _RETRIES}
+        actor = ray.remote(max_concurrency=2, scheduling_strategy="SPREAD", **options)(_Actor)
         actors = [actor.remote(here) for _ in range(min(workers, len(shards)))]
         ended: set[str] = set()
         reason = ""
-        for result in _results(ray, actors, portions(shards, len(actors)), on_picture):
-            if isinstance(result, UserError):
-                raise result
-            if isinstance(result, Exception):
-                reason = " ".join(str(result).split())
-                continue
-            for outcome in result:
-                ended.add(outcome.shard)
-                yield outcome
-                if outcome.fatal:
-                    return
-        for shard in crew.sink.missing([shard for shard in shards if shard.name not in ended]):
-            yield Outcome(shard.name, 0, f"Its worker was killed {_RETRIES + 1} times: {reason}")
+        todo = list(shards)
+        for _ in range(_ROUNDS):
+            for result in _results(ray, actors, portions(todo, len(actors)), on_picture):
+                if isinstance(result, UserError):
+                    raise result
+                if isinstance(result, Exception):
+                    reason = " ".join(str(result).split())
+                    continue
+                for outcome in result:
+                    ended.add(outcome.shard)
+                    yield outcome
+                    if outcome.fatal:
+                        return
+            todo = crew.sink.missing([shard for shard in shards if shard.name not in ended])
+            if not todo:
+                return
+        for shard in todo:
+            yield Outcome(shard.name, 0, f"Its worker was killed {_ROUNDS * (_RETRIES + 1)} times: {reason}")
 
 
 def _results(

@@ -22,10 +22,10 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     import contourpy  # comes with matplotlib, which is slow to import
 
     height, width = mask.shape
-    padded = np.pad(mask.astype(np.float64), 1, mode="edge")  # a region that leaves the image reaches its border
+    inside = np.pad((mask >= HALF).astype(np.float64), 1)
     centres = np.arange(-1, width + 1) + 0.5, np.arange(-1, height + 1) + 0.5
-    generator = contourpy.contour_generator(*centres, padded, fill_type="OuterOffset")
-    filled = generator.filled(HALF - 0.5, 256.0)
+    generator = contourpy.contour_generator(*centres, inside, fill_type="OuterOffset")
+    filled = generator.filled(0.5, 2.0)
     found = []
     for points, offsets in zip(*filled, strict=True):
         rings = [_thinned(points[start:end]) for start, end in zip(offsets[:-1], offsets[1:], strict=True)]

@@ -145,7 +145,7 @@ def coco_source(file: Path, images: Path | None = None, shard_size: int = 100) -
         ) from error
     if not names:
         raise UserError(f"{file} lists no images.")
-    root = images or _image_root(file, next(iter(names.values())))
+    root = images.absolute() if images else _image_root(file, next(iter(names.values())))
     members = [
         Member(os.path.splitext(name)[0].replace(os.sep, "/"), name, str(root / name), captions.get(number, ""))
         for number, name in names.items()

@@ -23,12 +23,12 @@ from .editor import Editor
 
 GROUP = "3 · Sample and record the concepts"
 SIZE = (880, 968)  # CSS pixels of the screenshot
-BESIDE = 60  # of them, left of it: the front end's bar
-SHOW = """([x, y, left]) => {
+CORNER = (60, 96)  # of them, left of it and above: the front end's bars
+SHOW = """([x, y, left, top]) => {
   const { ds } = window.app.canvas;
   ds.scale = 0.88;
   ds.offset[0] = left / ds.scale - x;
-  ds.offset[1] = 50 / ds.scale - y;
+  ds.offset[1] = top / ds.scale - y;
   window.app.canvas.setDirty(true, true);
 }"""
 
@@ -46,10 +46,10 @@ def main(names: Sequence[str]) -> int:
             workflow = load_workflow(workflows()[name])
             editor.load(workflow)
             (box,) = (group["bounding"] for group in workflow["groups"] if group["title"] == GROUP)
-            page.evaluate(SHOW, [box[0], box[1], BESIDE])
+            page.evaluate(SHOW, [box[0], box[1], *CORNER])
             editor.wait_for_drawing()
             file = Path(folder) / "shot.png"
-            page.screenshot(path=file, clip={"x": BESIDE, "y": 50, "width": SIZE[0], "height": SIZE[1]})
+            page.screenshot(path=file, clip={"x": CORNER[0], "y": CORNER[1], "width": SIZE[0], "height": SIZE[1]})
             with Image.open(file) as shot:
                 small = shot.convert("RGB").resize((WIDTH, round(SIZE[1] * WIDTH / SIZE[0])), Image.Resampling.LANCZOS)
             target = FOLDER / f"{name}.jpg"

@@ -12,8 +12,10 @@ import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import comfy.ops
 import comfy.sd
 import comfy.supported_models_base
 import comfy.text_encoders
@@ -21,7 +23,7 @@ import pytest
 import torch
 from torch import nn
 
-from .tiny import CPU
+from .tiny import CPU, fill
 
 T5_SIZES = {"d_model": 48, "d_ff": 64, "d_kv": 16, "num_heads": 2, "num_layers": 2}
 
@@ -240,6 +242,30 @@ def _sdxl() -> Any:
     return clip
 
 
+class Gemma(Mirror):
+    """Stands in for LTX-2's Gemma: a mirror with what the encoder around it asks of a real one."""
+
+    def __init__(self, **_: Any) -> None:
+        super().__init__(8, layers=3)
+        self.operations = comfy.ops.disable_weight_init
+        sizes = SimpleNamespace(hidden_size=8, num_hidden_layers=2)
+        self.transformer = SimpleNamespace(model=SimpleNamespace(config=sizes))
+
+    def encode_token_weights(self, batches: list[list[Any]]) -> tuple[Any, ...]:
+        states, pooled, _ = super().encode_token_weights(batches)
+        own = torch.tensor([[int(pair[0] != 0) for batch in batches for pair in batch]])
+        return states, pooled, {"attention_mask": own}
+
+
+def ltx2() -> Any:
+    """LTX-2's tokenizer, which pads at the left, and the projection of all layers of its encoder."""
+    module = text_encoder_module("lt")
+    factory = module.ltxav_te(text_encoder_model=Gemma, video_projection_dim=16)
+    clip = make_clip(module.LTXAVGemmaTokenizer, factory, {"spiece_model": spiece()})
+    fill(clip.cond_stage_model.text_embedding_projection)
+    return clip
+
+
 def _of_t5(clip: Any, text: str) -> list[int]:
     return library_ids(tokenizer_of(clip, "t5xxl"), text)
 
@@ -322,6 +348,7 @@ BIDIRECTIONAL = (
     Encoder("Stable Diffusion 3", lambda _: sd3(), _of_t5, "a (red) Möwe: 1"),
     Encoder("HiDream-I1", _hidream, _of_t5, "a (red) Möwe: 1"),
     _mirrored("Wan", "wan", "WanT5Tokenizer", "umt5xxl", file=lambda: {"spiece_model": spiece()}, odd="a (red) cat: 1"),
+    _mirrored("LTX Video", "lt", "LTXVT5Tokenizer", "t5xxl", "ltxv_te", odd="a (red) Möwe: 1"),
 )
 
 

@@ -27,7 +27,8 @@ def _node(inputs: str, outputs: str) -> NodeContract:
 NODES: dict[str, NodeContract] = {
     "ConceptAttentionTinyModel": _node("", "MODEL:MODEL CLIP:CLIP VAE:VAE"),
     "ConceptEncode": _node(
-        "clip:CLIP concepts:STRING background:STRING? pooling:COMBO? reader:COMBO?",
+        "clip:CLIP concepts:STRING background:STRING? pooling:COMBO? reader:COMBO? "
+        "from_prompt:STRING? presence:BOOLEAN?",
         "concepts:CA_CONCEPTS",
     ),
     "ConceptAttentionPatchModel": _node(
@@ -39,12 +40,14 @@ NODES: dict[str, NodeContract] = {
     "ConceptAttentionKSampler": _node(
         "model:MODEL seed:INT steps:INT cfg:FLOAT sampler_name:COMBO scheduler:COMBO positive:CONDITIONING "
         "negative:CONDITIONING latent_image:LATENT denoise:FLOAT concepts:CA_CONCEPTS layers:STRING? "
-        "start_percent:FLOAT? end_percent:FLOAT? mode:COMBO? live_preview:STRING? keep:COMBO?",
+        "start_percent:FLOAT? end_percent:FLOAT? mode:COMBO? live_preview:STRING? keep:COMBO? "
+        "stop_if_absent:STRING? stop_after:FLOAT? stop_below:FLOAT?",
         "LATENT:LATENT recording:CA_RECORDING",
     ),
     "ConceptAttentionSamplerCustom": _node(
         "noise:NOISE guider:GUIDER sampler:SAMPLER sigmas:SIGMAS latent_image:LATENT concepts:CA_CONCEPTS "
-        "layers:STRING? start_percent:FLOAT? end_percent:FLOAT? mode:COMBO? live_preview:STRING? keep:COMBO?",
+        "layers:STRING? start_percent:FLOAT? end_percent:FLOAT? mode:COMBO? live_preview:STRING? keep:COMBO? "
+        "stop_if_absent:STRING? stop_after:FLOAT? stop_below:FLOAT?",
         "output:LATENT denoised_output:LATENT recording:CA_RECORDING",
     ),
     "ConceptAttentionEncodeImage": _node(
@@ -78,6 +81,20 @@ NODES: dict[str, NodeContract] = {
     ),
     "ConceptRecordingSave": _node("recording:CA_RECORDING filename_prefix:STRING float16:BOOLEAN?", ""),
     "ConceptRecordingLoad": _node("file:COMBO", "recording:CA_RECORDING"),
+    "ConceptCheck": _node(
+        "recording:CA_RECORDING wanted:STRING? threshold:FLOAT? layers:STRING? steps:STRING?",
+        "present:BOOLEAN least_score:FLOAT scores:FLOAT report:STRING",
+    ),
+    "ConceptBestOf": _node(
+        "model:MODEL seed:INT steps:INT cfg:FLOAT sampler_name:COMBO scheduler:COMBO positive:CONDITIONING "
+        "negative:CONDITIONING latent_image:LATENT denoise:FLOAT concepts:CA_CONCEPTS seeds:INT wanted:STRING? "
+        "part:FLOAT?",
+        "LATENT:LATENT recording:CA_RECORDING seed:INT report:STRING",
+    ),
+    "ConceptBoxes": _node(
+        "heatmaps:CA_HEATMAPS concepts:STRING? threshold:FLOAT? image:IMAGE? smallest:FLOAT? most:INT? padding:INT?",
+        "bboxes:BOUNDING_BOX positive_coords:STRING negative_coords:STRING masks:MASK crops:IMAGE SEGS:SEGS",
+    ),
     "ConceptDatasetSave": _node(
         "image:IMAGE heatmaps:CA_HEATMAPS? mask:MASK? caption:STRING? format:COMBO? folder:STRING? concepts:STRING? "
         "method:COMBO? threshold:FLOAT? min_presence:FLOAT?",

@@ -52,6 +52,15 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
         ("The image",),
         ("A heatmap for each concept",),
     ),
+    "11 Check and re-roll - no download": (
+        ("The best seed",),
+        ("Presence of each concept",),
+    ),
+    "12 Boxes, crops and SAM3 - no download": (
+        ("The image",),
+        ("A mask for each thing",),
+        ("The crops",),
+    ),
     "13 Prompt where it is - no download": (
         ("Without the second prompt", "Blended"),
         ("The rest is kept", "The mask"),

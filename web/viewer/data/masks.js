@@ -11,7 +11,7 @@ const RELATIVE = ["mean", "otsu", "percentile"];
 
 /** Whether the node makes masks of this kind of heatmap with this method. @param {Kind} kind @param {Method} method */
 export function accepts(kind, method) {
-  return kind === "share" || RELATIVE.includes(method);
+  return kind === "share" || kind === "presence" || RELATIVE.includes(method);
 }
 
 /** The mask holds values above `above` that, where `least` is given, are at least `least`.

@@ -17,7 +17,7 @@
  *
  * @typedef {{name: string, role: "concept" | "background"}} Concept
  *
- * @typedef {"share" | "score" | "stretched"} Kind
+ * @typedef {"share" | "score" | "stretched" | "presence"} Kind
  *
  * What a run of the node sends. It describes every recorded step S and layer L, or groups of neighbours that the server
  * averaged.

@@ -143,6 +143,7 @@ const ENGLISH = {
   share: "share",
   score: "score",
   stretched: "stretched",
+  presence: "presence",
 };
 
 /** @typedef {keyof typeof ENGLISH} Key */
@@ -290,6 +291,7 @@ const CHINESE = {
   share: "占比",
   score: "分数",
   stretched: "拉伸",
+  presence: "存在度",
 };
 
 /** @typedef {(key: Key, ...parts: (string | number)[]) => string} Say */

@@ -6,10 +6,12 @@ in how many token lists they have. None of that is known here: a text's own toke
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -18,9 +20,13 @@ from ....choices import POOLINGS, READERS, Pooling, Reader, check_choice
 from ....concepts import Concept
 from ....errors import UserError
 from ...encoded import ConceptText, EncodedConcepts, pool, resolve_pooling
+from ...null_words import LISTS, NullWords, null_concepts
 from ...token_spans import REFERENCE_TEXTS, word_span
 from ...unknown_words import unknown_words_message
 from .tokens import CLIP_LISTS, T5, Ids, literal, part_of, tokenise, usable_lists
+
+# By CLIP, as encoding them takes as long as so many concepts. A CLIP with other weights is another object.
+_NULL_WORDS: WeakKeyDictionary[Any, dict[tuple[Pooling, Reader], NullWords | None]] = WeakKeyDictionary()
 
 EMBEDDING = re.compile(r"(^|\s)embedding:")  # where ComfyUI's tokenizers put the file of that name
 
@@ -41,7 +47,11 @@ class _Encoded(NamedTuple):
 
 @torch.no_grad()
 def encode_concepts(
-    clip: Any, concepts: Sequence[Concept], pooling: Pooling = "auto", reader: Reader = "auto"
+    clip: Any,
+    concepts: Sequence[Concept],
+    pooling: Pooling = "auto",
+    reader: Reader = "auto",
+    presence: bool = True,
 ) -> EncodedConcepts:
     """Encode concepts as the model's own "CLIP Text Encode" would: same tokenizer, padding and template.
 
@@ -51,6 +61,8 @@ def encode_concepts(
         pooling: see `encoded.pool`; `auto` is the mean for T5, in which every token has read the whole text, and the
             last token for all other encoders, as it alone has.
         reader: see `choices.Reader`.
+        presence: encode null words as well, which the presence of a concept is measured against. Reader `clip` has
+            none, as it reads all words in one line.
 
     Returns:
         One embedding (E,) per concept, and the CONDITIONING of the empty text.
@@ -81,7 +93,21 @@ def encode_concepts(
     pooled = torch.stack([pool(row.states, pooling) for row in rows])
     counts = tuple(len(row.states) for row in rows)
     read_by = reader if reader == "clip" else rows[0].key
-    return EncodedConcepts(tuple(concepts), pooled, counts, pooling, empty, context_tokens, read_by, texts)
+    null_words = _encode_null_words(clip, pooling, reader) if presence and reader != "clip" else None
+    return EncodedConcepts(tuple(concepts), pooled, counts, pooling, empty, context_tokens, read_by, texts, null_words)
+
+
+def _encode_null_words(clip: Any, pooling: Pooling, reader: Reader) -> NullWords | None:
+    """The first list of null words that the text encoder knows, once per CLIP; None if it knows none of the lists."""
+    known = _NULL_WORDS.setdefault(clip, {})
+    if (pooling, reader) not in known:
+        known[pooling, reader] = None
+        for words in LISTS:
+            with contextlib.suppress(UserError):  # a small vocabulary lacks some of them
+                encoded = encode_concepts(clip, null_concepts(words), pooling, reader, presence=False)
+                known[pooling, reader] = NullWords(words, encoded.embeddings)
+                break
+    return known[pooling, reader]
 
 
 def _read_tokens(text: ConceptText, pooling: Pooling) -> ConceptText:

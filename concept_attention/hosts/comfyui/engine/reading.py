@@ -19,8 +19,8 @@ from .stream import ConceptStream
 OnScores = Callable[[int, LayerScores], None]
 
 
-class Reading:
-    """The reading of one run.
+class Streams:
+    """Makes the streams of one run.
 
     Args:
         adapter: of the model's family.
@@ -44,9 +44,9 @@ class Reading:
         """
         collector, last = self._collector, self._collector.layers[-1]
 
-        def on_layer(layer: int, image_out: Tensor, concept_out: Tensor) -> None:
+        def on_layer(layer: int, *attention_outputs: Tensor) -> None:
             if layer in collector.layers:
-                on_scores(layer, collector.score(image_out, concept_out))
+                on_scores(layer, collector.score(*attention_outputs))
 
         def on_text(layer: int, attention: TextAttention, own: Grid = grid) -> None:
             if layer in collector.layers:
@@ -76,6 +76,7 @@ class Reading:
             on_layer,
             last,
             key_bias=collector.key_bias,
+            apart=collector.apart,
             positions=slice(position, position + 1),
             stop_after_last_layer=self._stop_after_last_layer,
             on_text=None if riding else on_text,

@@ -96,16 +96,13 @@ class ScoreAccumulator:
         pasted = {}
         for layer in layers:
             parts = [self._scores[number, layer] for number in range(len(self._regions))]
-            columns = [_with_pads(part).to(device) for part in parts]
+            columns = [_columns(part).to(device) for part in parts]
             sums = torch.zeros(*self.size, columns[0].shape[1], device=device)
             for region, selector, weight, column in zip(self._regions, selectors, weights, columns, strict=True):
                 sums[selector] += self._spread(column, region) * weight[..., None]
             scores = _ratio(self._sum_tokens(_ratio(sums, total[..., None])), count)
-            pads = scores[:, -1] if parts[0].pad_scores is not None else None
-            scores = scores[:, : parts[0].scores.shape[1]]
-            pasted[layer] = LayerScores(
-                scores, self._mean_norms([part.norms.to(device) for part in parts], weights), pads
-            )
+            norms = self._mean_norms([part.norms.to(device) for part in parts], weights)
+            pasted[layer] = _from_columns(scores, norms, parts[0])
         return pasted
 
     def _spread(self, columns: Tensor, region: Region) -> Tensor:
@@ -147,9 +144,18 @@ def _selector(region: Region, device: torch.device) -> tuple[Tensor, ...]:
     return tuple(torch.meshgrid(*axes, indexing="ij"))
 
 
-def _with_pads(scores: LayerScores) -> Tensor:
-    """Scores, with those of the pad token as one more concept, (B, C or C + 1, N)."""
-    return scores.scores if scores.pad_scores is None else torch.cat([scores.scores, scores.pad_scores[:, None]], dim=1)
+def _columns(scores: LayerScores) -> Tensor:
+    """Everything that a token has: scores, presence and the pad score, as far as there are any, (B, columns, N)."""
+    pads = None if scores.pad_scores is None else scores.pad_scores[:, None]
+    return torch.cat([part for part in (scores.scores, scores.presence, pads) if part is not None], dim=1)
+
+
+def _from_columns(columns: Tensor, norms: Tensor, like: LayerScores) -> LayerScores:
+    """The inverse of `_columns` for scores with the same parts as `like`."""
+    count = like.scores.shape[1]
+    pads = None if like.pad_scores is None else columns[:, -1]
+    presence = None if like.presence is None else columns[:, count : 2 * count]
+    return LayerScores(columns[:, :count], norms, pads, presence)
 
 
 def _ratio(sums: Tensor, weights: Tensor) -> Tensor:

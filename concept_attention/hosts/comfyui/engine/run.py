@@ -18,6 +18,7 @@ from torch import Tensor
 from ....recording.recording import Recording
 from ...collector import Collector, versions
 from ..guard import NotRecordable, guarded
+from .early_stop import EarlyEnd
 from .follower import Acting, ActingRun
 from .geometry import latent_pixels_per_token
 from .live_preview import LivePreview
@@ -43,6 +44,7 @@ class RunResult:
         recording: None if no step was recorded.
         reason: why there is none, one or two sentences; "" if there is one.
         denoised: the last x0 passed to the sampler's callback, unchanged; None if it was never called.
+        early: whether it ended early, and why; None if it could not.
         masks, unchanged: see `ActingRun`.
     """
 
@@ -51,6 +53,7 @@ class RunResult:
     denoised: Tensor | None
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     unchanged: Tensor | None = None
+    early: EarlyEnd | None = None
 
 
 def record(
@@ -101,6 +104,7 @@ def record(
     result = RunResult(None, "", run.session.denoised)
     with guarded(problems.append):
         result = run.result()
+    result = dataclasses.replace(result, early=run.early)
     if acts is not None:
         acts.check([*run.session.problems] or [result.reason])
         result = dataclasses.replace(result, masks=acts.masks, unchanged=acts.unchanged)
@@ -134,8 +138,11 @@ class _Run:
             _warn_of_size(self._collector, settings, image_part(call["latent_image"], shapes), steps)
         self.session = RecordingSession(guider, self._collector, settings, steps, stop_after_last_layer, acts, shapes)
         self.preview = _preview(settings, self._collector) if settings.live_preview else None
-        self.model_options = _with_wrappers(self.session, guider.model_options, acts)
-        self.call = _with_callback(self.session, self.preview, call)
+        self.early = None
+        if settings.stop is not None:
+            self.early = EarlyEnd(settings.stop, self.session, self._collector, settings.encoded.concepts)
+        self.model_options = _with_wrappers(self.session, guider.model_options, acts, self.early)
+        self.call = _with_callback(self.session, self.preview, self.early, call)
         if acts is not None:
             self.call = acts.call(self.call)
 
@@ -150,7 +157,12 @@ class _Run:
         if session.problems:
             notes["troubles"] = "; ".join(session.problems)
         caution_of_size = getattr(session.latent_format, "caution", None)  # the landscape model's
-        cautions = [*session.cautions, caution_of_size(*session.geometry.image_size) if caution_of_size else ""]
+        notes |= {"ended_early": self.early.text} if self.early is not None and self.early.text else {}
+        cautions = [
+            notes.get("ended_early", ""),
+            *session.cautions,
+            caution_of_size(*session.geometry.image_size) if caution_of_size else "",
+        ]
         if any(cautions):
             notes["cautions"] = "\n".join(filter(None, cautions))
         try:
@@ -203,19 +215,26 @@ def _warn_of_size(collector: Collector, settings: Settings, latent: Tensor, step
         show_progress_text(warning)
 
 
-def _with_callback(session: RecordingSession, preview: LivePreview | None, call: dict[str, Any]) -> dict[str, Any]:
+def _with_callback(
+    session: RecordingSession, preview: LivePreview | None, early: EarlyEnd | None, call: dict[str, Any]
+) -> dict[str, Any]:
     """The arguments with a callback that calls the session first, then the preview, then the original callback."""
     original = call.get("callback")
     shown = original if preview is None else preview.attach(original, session)
 
     def callback(step: int, denoised: Tensor, x: Tensor, steps: int) -> Any:
         session.after_step(step, denoised)
-        return None if shown is None else shown(step, denoised, x, steps)
+        result = None if shown is None else shown(step, denoised, x, steps)
+        if early is not None:
+            early.after_step(step, steps)
+        return result
 
     return {**call, "callback": callback}
 
 
-def _with_wrappers(session: RecordingSession, model_options: dict[str, Any], acts: ActingRun | None) -> dict[str, Any]:
+def _with_wrappers(
+    session: RecordingSession, model_options: dict[str, Any], acts: ActingRun | None, early: EarlyEnd | None
+) -> dict[str, Any]:
     """A copy of the guider's options with the wrappers of what acts, and within them the session's."""
     if comfy.patcher_extension.get_wrappers_with_key(WrappersMP.PREDICT_NOISE, KEY, model_options, True):
         raise NotRecordable("this run is being recorded already: give one node all the concepts")
@@ -227,6 +246,8 @@ def _with_wrappers(session: RecordingSession, model_options: dict[str, Any], act
     if acts is not None:
         options = acts.model_options(options)
         wrappers = [*((kind, _ACTING, wrapper) for kind, wrapper in acts.wrappers(session.pause)), *wrappers]
+    if early is not None:
+        wrappers.append((WrappersMP.SAMPLER_SAMPLE, KEY, early.sampler_sample))
     for kind, key, wrapper in wrappers:
         comfy.patcher_extension.add_wrapper_with_key(kind, key, wrapper, options, is_model_options=True)
     return options

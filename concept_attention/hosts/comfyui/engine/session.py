@@ -30,7 +30,7 @@ from .cross_stream import CrossStream
 from .follower import Follower
 from .geometry import RunGeometry, latent_pixels_per_token, measure_geometry, noise_level, size_text
 from .prompts import covered_indices, find_positive, image_part, latent_size, prompt_regions, without_anchor
-from .reading import Reading
+from .reading import Streams
 from .regions import ScoreAccumulator, latent_to_tokens
 from .settings import Settings
 from .stream import ConceptStream, StopForward
@@ -101,7 +101,7 @@ class RecordingSession:
         self._stop_after_last_layer = stop_after_last_layer
         self._follower = follower
         self._paused = False
-        self._reading = Reading(self._adapter, collector, stop_after_last_layer)
+        self._streams = Streams(self._adapter, collector, stop_after_last_layer)
         self._patch = latent_pixels_per_token(collector.architecture)
         self._lock = threading.Lock()  # several GPUs evaluate in threads
         self._step = 0  # that the next evaluation belongs to
@@ -275,6 +275,6 @@ class RecordingSession:
         if is_compiled(model, self._adapter.layers, last + 1):
             self.cautions[COMPILED] = None
         network = hooks.enter_context(running_eager(model, self._adapter.layers, last + 1))
-        stream = self._reading.stream(network, rows, grid, on_scores)
+        stream = self._streams.stream(network, rows, grid, on_scores)
         hooks.enter_context(stream)
         return stream

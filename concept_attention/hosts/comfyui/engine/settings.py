@@ -15,6 +15,7 @@ from ....scores import resolve_mode
 from ....selection import check_layers
 from ...collector import Collector
 from ..adapters.registry import adapter_for
+from .early_stop import StopRule
 
 if TYPE_CHECKING:
     from comfy.model_base import BaseModel
@@ -38,10 +39,11 @@ class Settings:
         live_preview: what the host's preview shows of every recorded step: the name of a concept, `segmentation`, or
             nothing if it is empty. The recording does not depend on it.
         keep: every recorded step, or only the running mean over them.
+        stop: when the run ends early; None is never.
 
     Raises:
-        UserError: if there are no concepts, layers cannot be read, the range selects no step, or there is no such
-            mode, dtype, preview or keep.
+        UserError: if there are no concepts, layers cannot be read, the range selects no step, there is no such mode,
+            dtype, preview or keep, or a run that may end early cannot know when.
     """
 
     encoded: EncodedConcepts
@@ -52,6 +54,7 @@ class Settings:
     dtype: torch.dtype = torch.float32
     live_preview: str = ""
     keep: Keep = "every step"
+    stop: StopRule | None = None
 
     def __post_init__(self) -> None:
         if not self.encoded.concepts:
@@ -68,6 +71,8 @@ class Settings:
             raise UserError(f"Scores are recorded in float32 or float16, got {self.dtype}. Choose one of these.")
         if self.live_preview:
             check_preview(self.live_preview, self.encoded.concepts)
+        if self.stop is not None:
+            self.stop.check(self.encoded)
 
     def check(self, model: BaseModel) -> Collector:
         """Check the settings against a live model, before anything is sampled.
@@ -96,5 +101,6 @@ class Settings:
             self.mode,
             str(self.dtype),
             self.keep,
+            *([] if self.stop is None else [repr(self.stop)]),
         )
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()

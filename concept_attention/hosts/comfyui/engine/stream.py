@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ....errors import UserError
 from ....text_attention import TextAttention
+from ...null_words import RowsApart
 from ...own_run import entered, is_own, own_run
 from ..adapters.adapter import Adapter
 from ..adapters.block_call import OPTIONS, BlockCall, ModuleCall, Rows, named_arguments, with_options
@@ -29,7 +30,7 @@ from ..guard import guarded
 from .attention_watch import AttentionWatch, FirstAttention, ModuleWatch, pack_of
 from .joint_text import joint_text_attention
 
-OnLayer = Callable[[int, Tensor, Tensor], None]
+OnLayer = Callable[..., None]
 OnJointText = Callable[[int, TextAttention], None]
 
 _OVERRIDE = "optimized_attention_override"
@@ -49,10 +50,11 @@ class ConceptStream:
         rows: of the batch, that are recorded.
         tokens: number of target image tokens; tokens of reference images are attended to, not delivered.
         on_layer: called in every joint block up to `last_layer` that the model runs, with (layer,
-            image_out (B, N, D), concept_out (B, C, D)): both attention outputs before the projection, heads together.
-            The tensors are the model's own: reduce them at once, do not hold or change them.
+            image_out (B, N, D), concept_out (B, C, D)) and, if given, those of `apart`: attention outputs before the
+            projection, heads together. They are the model's own: reduce them at once, do not hold or change them.
         last_layer: last joint block the concepts run through; later ones get no hook.
         key_bias: logit bias of the concepts as keys, (C,).
+        apart: further rows that go through the model by themselves; the concepts are what they are without them.
         positions: text tokens whose position embedding the concepts take; see `BlockCall`.
         stop_after_last_layer: end the forward pass with `StopForward` after `last_layer`.
         on_text: called instead of `on_layer`, with what the block's attention says of image and text, and its output.
@@ -77,6 +79,7 @@ class ConceptStream:
         last_layer: int,
         *,
         key_bias: Tensor | None = None,
+        apart: RowsApart | None = None,
         positions: slice = slice(0, 1),
         stop_after_last_layer: bool = False,
         on_text: OnJointText | None = None,
@@ -84,18 +87,17 @@ class ConceptStream:
         self._on_text = on_text
         self._adapter = adapter
         self._network = network
-        self._embeddings = embeddings
+        self._groups = [(embeddings, key_bias), *([] if apart is None else [apart])]
         self._rows = rows
         self._tokens = tokens
         self._on_layer = on_layer
         self._last_layer = last_layer
-        self._key_bias = key_bias
         self._positions = positions
         self._stop_after_last_layer = stop_after_last_layer
         self._undo = ExitStack()
         self._calls: dict[str, ModuleCall] = {}
         self._before: dict[str, ModuleCall] = {}
-        self._concept: Tensor | None = None
+        self._concepts: list[tuple[Tensor, Tensor | None]] | None = None  # tokens and key bias of every group
         self._prepared: Any = None
         self._next_layer = 0
         self._watch: AttentionWatch | ModuleWatch | None = None  # while a block runs that takes no options
@@ -126,7 +128,7 @@ class ConceptStream:
         self._stop_watching()
         self._calls.clear()
         self._before.clear()
-        self._concept = self._prepared = None
+        self._concepts = self._prepared = None
 
     def _on_conditioning(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if is_own(self):
@@ -141,7 +143,7 @@ class ConceptStream:
         """
         if kwargs is None or not is_own(self):
             return None
-        if self._concept is None:
+        if self._concepts is None:
             self._before = dict(self._calls)  # the model's own; adapters call the same modules
         if self.problem or layer < self._next_layer:
             return None
@@ -225,31 +227,33 @@ class ConceptStream:
             return False
         cached = slice(tokens, tokens + _cached_references(call, key.shape[2] - tokens))
         image_k, image_v = (_image_tokens(tensor[self._rows], image, cached) for tensor in (key, value))
-        concept = self._begin(call, image_v) if self._concept is None else self._concept
+        concepts = self._begin(call, image_v) if self._concepts is None else self._concepts
         call = call._replace(prepared=self._prepared)
-        concept_out, modulation = self._adapter.attend_concepts(block, concept, image_k, image_v, call, self._key_bias)
+        attend, update = self._adapter.attend_concepts, self._adapter.update_concepts
+        attended = [attend(block, tokens, image_k, image_v, call, bias) for tokens, bias in concepts]
         image_out = _target_tokens(output, self._rows, target, kwargs.get("skip_output_reshape", False))
         if self._on_text is None:
-            self._on_layer(layer, image_out, concept_out)
+            self._on_layer(layer, image_out, *(concept_out for concept_out, _ in attended))
         else:
-            concept_k = self._adapter.concept_qkv(block, concept, call)[1]
+            concept_k = self._adapter.concept_qkv(block, concepts[0][0], call)[1]
             mask = args[4] if len(args) > 4 else kwargs.get("mask")
             attention = joint_text_attention(query, key, mask, slices, self._rows, concept_k)
             self._on_text(layer, attention._replace(image_out=image_out))
         self._next_layer = layer + 1
         if layer < self._last_layer:
-            self._concept = self._adapter.update_concepts(block, concept, concept_out, modulation)
+            pairs = zip(concepts, attended, strict=True)
+            self._concepts = [(update(block, tokens, *out), bias) for (tokens, bias), out in pairs]
         return self._stop_after_last_layer and layer == self._last_layer
 
-    def _begin(self, call: BlockCall, like: Tensor) -> Tensor:
-        """Block-0 concept tokens, in the device and dtype the model computes in."""
+    def _begin(self, call: BlockCall, like: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+        """Block-0 concept tokens and key bias of every group, in the device and dtype the model computes in."""
         self._prepared = self._adapter.prepare(self._network, call)
-        if self._key_bias is not None:
-            self._key_bias = self._key_bias.to(like)
-        embeddings = self._embeddings.to(like)[None]
-        concept = self._adapter.project_concepts(self._network, embeddings, call)
+        concepts = []
+        for embeddings, bias in self._groups:
+            concept = self._adapter.project_concepts(self._network, embeddings.to(like)[None], call)
+            concepts.append((concept.expand(like.shape[0], -1, -1), None if bias is None else bias.to(like)))
         self._calls.clear()
-        return concept.expand(like.shape[0], -1, -1)
+        return concepts
 
 
 def _cached_references(call: BlockCall, extra: int) -> int:

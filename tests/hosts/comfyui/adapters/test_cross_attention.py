@@ -15,6 +15,7 @@ from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
 from concept_attention.hosts.comfyui.adapters.registry import CROSS_FAMILIES, adapter_for
+from concept_attention.hosts.comfyui.analysis import analyze
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.encoded import ConceptText, EncodedConcepts
 
@@ -254,3 +255,15 @@ def test_tokens_of_other_pictures_are_not_mapped(behind: bool) -> None:
     video = slice(0, 72) if behind else slice(24, 96)
     expected = torch.stack([attended.weights.mean(1)[:, video].transpose(1, 2) for attended in calls[: tiny.layers]])
     assert recording.grid == (3, 4, 6) and relative_error(recording.scores[0].exp(), expected) < CLOSE
+
+
+@pytest.mark.parametrize("name", ["Wan 2.1, 2.2 14B, VACE, Fun", "LTX-2", "Stable Diffusion 1 and 2", "Anima"])
+def test_existing_pictures_and_videos_are_analysed(name: str) -> None:
+    """LTX-2 without a sound."""
+    tiny = named(name)
+    latent = torch.randn(tiny.latent, generator=torch.Generator().manual_seed(8))
+    settings = Settings(three(tiny, tiny.cond(seed=9)))
+    found = analyze(tiny.make(), settings, {"samples": latent}, tiny.cond(), noise=0.4, samples=2)
+    assert found.grid == tiny.grid and found.reading == "cross" and len(found.steps) == 2
+    assert found.sigmas == pytest.approx((0.4, 0.4), abs=1e-3)
+    assert found.scores.std(-1).min() > 0 and not torch.equal(found.scores[0], found.scores[1])

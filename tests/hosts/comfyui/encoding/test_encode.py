@@ -20,6 +20,7 @@ from ....support.comfyui.encoders import (
     Encoder,
     clip_of,
     library_ids,
+    ltx2,
     make_clip,
     sd3,
     text_encoder_module,
@@ -349,3 +350,12 @@ def test_no_concepts_and_unknown_poolings_are_refused_before_encoding() -> None:
         encode_concepts(SimpleNamespace(), parse_concepts("sky"), "max")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'both' does not exist. Choose one of auto, t5, clip."):
         encode_concepts(SimpleNamespace(), parse_concepts("sky"), reader="both")  # type: ignore[arg-type]
+
+
+def test_ltx_2_gives_the_tokens_behind_those_that_pad_at_the_left() -> None:
+    clip = ltx2()
+    found = encode_concepts(clip, parse_concepts("fire hydrant, sky"))
+    for concept, text, count in zip(found.concepts, found.texts, found.token_counts, strict=True):
+        assert count == len(library_ids(tokenizer_of(clip, "gemma3_12b"), concept.text))
+        assert text.own == (1, 1 + count) and len(text.states) == 1 + count  # behind the start token
+        assert text.options["unprocessed_ltxav_embeds"]
