@@ -415,7 +415,7 @@ def test_no_workflow_names_a_file_of_somebody(infos: dict[str, Any]) -> None:
 
 
 def test_four_seeds_are_checked_and_the_best_is_finished(comfyui: Client, infos: dict[str, Any]) -> None:
-    workflow = example("11 Check and re-roll")
+    workflow = example("14 Check and re-roll")
     run = comfyui.run(to_graph(workflow, infos))
     (best,) = (node for node in workflow["nodes"] if node["type"] == "ConceptBestOf")
     (check,) = (node for node in workflow["nodes"] if node["type"] == "ConceptCheck")
@@ -428,7 +428,7 @@ def test_four_seeds_are_checked_and_the_best_is_finished(comfyui: Client, infos:
 
 
 def test_each_thing_has_a_mask_and_a_crop(comfyui: Client, infos: dict[str, Any]) -> None:
-    workflow = example("12 Boxes, crops and SAM3")
+    workflow = example("15 Boxes, crops and SAM3")
     run = comfyui.run(to_graph(workflow, infos))
     masks = picture_of(comfyui, run, workflow, "A mask for each thing")
     crops = comfyui.images(run, titled(workflow, "The crops"))

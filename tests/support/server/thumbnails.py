@@ -58,11 +58,11 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
         ("The image",),
         ("A heatmap for each concept",),
     ),
-    "11 Check and re-roll - no download": (
+    "14 Check and re-roll - no download": (
         ("The best seed",),
         ("Presence of each concept",),
     ),
-    "12 Boxes, crops and SAM3 - no download": (
+    "15 Boxes, crops and SAM3 - no download": (
         ("The image",),
         ("A mask for each thing",),
         ("The crops",),
