@@ -50,6 +50,10 @@ DTYPE_NAMES: tuple[DtypeName, ...] = get_args(DtypeName)
 Precision = Literal["float32", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
+# Files of a video on the command line.
+VideoKind = Literal["gif", "mp4", "mov"]
+VIDEO_KINDS: tuple[VideoKind, ...] = get_args(VideoKind)
+
 
 def check_choice(name: str, value: str, options: Sequence[str]) -> None:
     """Check that `value` is one of `options`.

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
 from .errors import UserError
+from .videos import is_video, read_video
 
 # What is read: formats of pictures that Pillow decodes itself. EPS, for one, would start Ghostscript.
 FORMATS = (
@@ -122,25 +123,28 @@ def _deep_grey(image: Image.Image) -> np.ndarray:
 
 
 def load_image(path: str | Path) -> Tensor:
-    """Read an image file; see `from_pil` for what is converted and returned.
+    """Read an image file, or the first frame of an animation; see `from_pil` for what is converted and returned.
 
     Raises:
-        UserError: the file is missing, empty, damaged, too large or not an image of `FORMATS`.
+        UserError: the file is missing, empty, damaged, too large or not an image of `FORMATS`; for HEIC, if pillow-heif
+            is not installed.
     """
     with _opened(path) as image:
         return from_pil(image)
 
 
 def load_frames(path: str | Path) -> list[Tensor]:
-    """Read the frames of an animation, or of a folder with one image file for each, in the order of their names.
+    """Read the frames of an animation, of a video, or of a folder with one image file for each, by their names' order.
 
     Returns:
         Images as `load_image` returns them; a single one for a still image. Files merge equal neighbouring frames into
         one that is shown for longer: a frame shown n times as long as the shortest is returned n times.
 
     Raises:
-        UserError: as `load_image`; for a folder without files.
+        UserError: as `load_image` and `read_video`; for a folder without files.
     """
+    if is_video(path):
+        return read_video(path)[0]
     if not Path(path).is_dir():
         with _opened(path) as image:
             frames = [(from_pil(frame), _time(frame)) for frame in _frames(image)]
@@ -154,11 +158,14 @@ def load_frames(path: str | Path) -> list[Tensor]:
 
 
 def frame_times(path: str | Path) -> list[float]:
-    """Duration of every frame of an animation in seconds; 1 each if the file gives none.
+    """Duration of every frame of an animation or a video in seconds; 1 each if the file gives none.
 
     Raises:
-        UserError: as `load_image`.
+        UserError: as `load_image` and `read_video`.
     """
+    if is_video(path):
+        frames, rate = read_video(path)
+        return [1 / rate] * len(frames)
     with _opened(path) as image:
         return _usable([_time(frame) for frame in _frames(image)])
 
@@ -186,6 +193,7 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
     if Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
         raise UserError(f"Cannot read {path}: not a file, but a pipe or a device. Save the image to a file first.")
     Image.init()
+    _register_heif(Path(path))
     formats = [name for name in FORMATS if name in Image.OPEN]
     try:
         with Image.open(path, formats=formats) as image:
@@ -198,3 +206,28 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
     except Exception as error:  # Pillow's readers raise anything on damaged files
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise UserError(f"Cannot read {path} as an image: {reason}. Check the file.") from error
+
+
+def _register_heif(path: Path) -> None:
+    """Let Pillow read HEIC, which phones write, also under the name of a JPEG; it cannot by itself."""
+    if "HEIF" in Image.OPEN or not _is_heif(path):
+        return
+    try:
+        from pillow_heif import register_heif_opener  # only who has such files needs it
+    except ImportError as error:
+        raise UserError(
+            f"{path} is a HEIC image, for which pillow-heif is needed. Install it: pip install pillow-heif. "
+            "Or save the image as JPEG or PNG."
+        ) from error
+    register_heif_opener()
+
+
+def _is_heif(path: Path) -> bool:
+    """Whether a file begins as HEIC and HEIF do: a box of the type `ftyp`, with one of their brands."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except (OSError, ValueError):
+        return False
+    brands = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+    return head[4:8] == b"ftyp" and head[8:12] in brands

@@ -15,8 +15,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "concept_attention"
 NOT_CORE = {"authors", "hosts", "tiny", "cli", "__main__"}
 HOSTS = {"comfy", "folder_paths", "server", "diffusers", "transformers", "concept_attention.hosts"}
-FOREIGN = HOSTS | {"concept_attention.tiny", "matplotlib"}  # matplotlib comes with the first figure drawn
-ALLOWED = sys.stdlib_module_names | {"torch", "einops", "numpy", "PIL", "safetensors", "matplotlib"}
+ON_DEMAND = {"matplotlib", "av", "pillow_heif"}  # with the first figure drawn, video file, HEIC image
+FOREIGN = HOSTS | ON_DEMAND | {"concept_attention.tiny"}
+ALLOWED = sys.stdlib_module_names | ON_DEMAND | {"torch", "einops", "numpy", "PIL", "safetensors"}
 
 
 def core_files() -> list[Path]:
