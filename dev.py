@@ -27,6 +27,7 @@ STAMP = "dev.json"  # in .venv: what is installed there, written last; without c
 # Requirements of ComfyUI that must fit the installed torch, and 400 MB of example workflows and help pages.
 COMFYUI_LEFT_OUT = r"(?i)(torch(vision|audio)?|comfyui[-_](workflow[-_]templates|embedded[-_]docs))(?![\w-])"
 TYPESCRIPT = "5.9.3"
+WHOLE_SUITE = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadgroup")  # pytest-xdist: a process per core
 DEMO_PROMPT = "a mountain and a boat on water under a sun in the sky"
 DEMO_OPTIONS = ("--concepts", "boat", "sun", "mountain", "water", "sky", "moon", "--seed", "4")
 
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
             "ruff": [python, "-m", "ruff", "check", "."],
             "mypy": [python, "-m", "mypy"],
             "tsc": typescript_command(ROOT),
-            "pytest": [python, "-m", "pytest", *rest],
+            "pytest": [python, "-m", "pytest", *(rest or WHOLE_SUITE)],
         }
         return run_checks(checks)
     except (SetupError, OSError) as error:

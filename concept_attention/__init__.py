@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from .heatmaps.masks import make_masks as make_masks
     from .heatmaps.summary import summarise as summarise
     from .heatmaps.summary import summary_text as summary_text
+    from .labelling.labeller import ConceptLabeller as ConceptLabeller
+    from .labelling.run import label as label
+    from .labelling.settings import LabelSettings as LabelSettings
+    from .labelling.sink import FolderSink as FolderSink
+    from .labelling.sources import open_source as open_source
     from .recording.file import load_recording as load_recording
     from .recording.file import save_recording as save_recording
     from .recording.recording import Recording as Recording
@@ -38,15 +43,20 @@ _HOMES = {
     "ConceptAttentionFluxPipeline": ".authors.flux",
     "ConceptAttentionOutput": ".authors.output",
     "ConceptAttentionSD3Pipeline": ".authors.sd3",
+    "ConceptLabeller": ".labelling.labeller",
     "ConfusionMatrix": ".evaluation.metrics",
+    "FolderSink": ".labelling.sink",
     "Heatmaps": ".heatmaps.heatmaps",
+    "LabelSettings": ".labelling.settings",
     "Recording": ".recording.recording",
     "UserError": ".errors",
     "average_precision": ".evaluation.metrics",
+    "label": ".labelling.run",
     "layer_step_figure": ".drawing.figures",
     "load_recording": ".recording.file",
     "make_heatmaps": ".heatmaps.heatmaps",
     "make_masks": ".heatmaps.masks",
+    "open_source": ".labelling.sources",
     "overlay_each": ".drawing.overlay",
     "overlay_grid": ".drawing.overlay",
     "overlay_segmentation": ".drawing.overlay",

@@ -24,6 +24,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Method = Literal["soft", "threshold", "argmax", "mean", "otsu", "percentile"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
+# How a heatmap covers its image: more where its value is higher, or everywhere alike.
+Blend = Literal["by value", "even"]
+BLENDS: tuple[Blend, ...] = get_args(Blend)
+
 # How the embeddings of a concept's tokens become one.
 Pooling = Literal["auto", "first", "mean", "last"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
@@ -37,6 +41,14 @@ READERS: tuple[Reader, ...] = get_args(Reader)
 # What a recording keeps of the recorded steps.
 Keep = Literal["every step", "running mean"]
 KEEPS: tuple[Keep, ...] = get_args(Keep)
+
+# How a prompt acts in a region: predictions are weighted, or the rest of the picture stays as it is.
+RegionWay = Literal["blend", "keep the rest"]
+REGION_WAYS: tuple[RegionWay, ...] = get_args(RegionWay)
+
+# The edge of a region.
+RegionShape = Literal["soft", "hard"]
+REGION_SHAPES: tuple[RegionShape, ...] = get_args(RegionShape)
 
 # Where weights wait that are not in use: diffusers' own offloading to main memory.
 Offload = Literal["none", "model", "sequential"]
@@ -53,6 +65,16 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 # Files of a video on the command line.
 VideoKind = Literal["gif", "mp4", "mov"]
 VIDEO_KINDS: tuple[VideoKind, ...] = get_args(VideoKind)
+
+# How the labels of a data set lie in files; `labelling.formats` has a class for each.
+LayoutName = Literal[
+    "masks", "coco", "coco-polygons", "yolo", "parquet", "webdataset", "onetrainer", "kohya", "ai-toolkit"
+]
+LAYOUTS: tuple[LayoutName, ...] = get_args(LayoutName)
+
+# What runs the workers that label a data set: this machine, or a Ray cluster.
+Engine = Literal["local", "ray"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
 def check_choice(name: str, value: str, options: Sequence[str]) -> None:

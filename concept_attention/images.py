@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
 from .errors import UserError
+from .heic import register_heif
 from .videos import is_video, read_video
 
 # What is read: formats of pictures that Pillow decodes itself. EPS, for one, would start Ghostscript.
@@ -20,11 +24,14 @@ FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA",
     "TIFF", "WEBP",
 )  # fmt: skip
+# Formats whose first frame every program reads alike; MPO is a JPEG with more of them behind it, as phones write it.
+_PLAIN = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp"}
+MOST_PIXELS = 89_478_485  # of a picture among many: Pillow warns of a decompression bomb from here on
 _DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # a 16-bit grey file opens in one of these
 
 
 def check_image(image: Tensor) -> Tensor:
-    """Return one image as float32 on the CPU, or say what is wrong with it.
+    """Return one image as float32 on the CPU, itself if it is that already, or say what is wrong with it.
 
     Args:
         image: (H, W, 3) float of any precision, 0-1 (a little outside is clamped).
@@ -41,9 +48,18 @@ def check_image(image: Tensor) -> Tensor:
     if not image.is_floating_point():
         raise ValueError(f"An image must be float in [0, 1], got {image.dtype}. Divide 8-bit values by 255.")
     image = image.detach().to("cpu", torch.float32)
-    if not torch.isfinite(image).all():
+    low, high = (float(limit) for limit in image.aminmax())  # one pass; nan is the least and the greatest
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise UserError("An image must hold finite numbers, got NaN or infinity. Check what produced it.")
-    return image.clamp(0, 1)
+    return image if low >= 0 and high <= 1 else image.clamp(0, 1)
+
+
+def png_bytes(pixels: np.ndarray | Image.Image) -> bytes:
+    """An image, or its pixels (H, W) or (H, W, 3) uint8, as a PNG file."""
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
 
 
 def check_aspect(image_size: tuple[int, int], map_size: tuple[int, int]) -> None:
@@ -133,6 +149,55 @@ def load_image(path: str | Path) -> Tensor:
         return from_pil(image)
 
 
+def load_transparency(path: str | Path) -> Tensor:
+    """Read how transparent the pixels of an image file are.
+
+    Returns:
+        (H, W) float32: 0 where the image is opaque, 1 where it is transparent.
+
+    Raises:
+        UserError: as `load_image`.
+    """
+    with _opened(path) as image:
+        alpha = np.asarray(image.convert("RGBA"), dtype=np.float32)[..., 3]
+    return 1 - torch.from_numpy(alpha) / 255
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file that was read from memory.
+
+    Attributes:
+        image: 8-bit RGB, upright.
+        suffix: of a file with these bytes, such as `.jpg`; None if another program may read other pixels from them:
+            transparency, an orientation tag, more than 8 bits, several frames, or a format that few know.
+    """
+
+    image: Image.Image
+    suffix: str | None
+
+
+def read_image(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> ImageFile:
+    """Read the bytes of an image file: the pixels of `to_pil(load_image(...))`, in 8 bits from the beginning.
+
+    Args:
+        data: of the file.
+        name: of the file, for messages.
+        most_pixels: that the image may have; looked up before they are decoded.
+
+    Raises:
+        UserError: as `load_image`; for more pixels.
+    """
+    if not data:
+        raise UserError(f"Cannot read {name}: the file is empty. Get it again.")
+    with _opened(io.BytesIO(data), name, most_pixels) as image:
+        kind, frames = image.format or "", getattr(image, "n_frames", 1)
+        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        if upright and image.mode in ("RGB", "L") and "transparency" not in image.info:
+            return ImageFile(image.convert("RGB"), _PLAIN.get(kind) if frames == 1 or kind == "MPO" else None)
+        return ImageFile(to_pil(from_pil(image)), None)
+
+
 def load_frames(path: str | Path) -> list[Tensor]:
     """Read the frames of an animation, of a video, or of a folder with one image file for each, by their names' order.
 
@@ -170,6 +235,10 @@ def frame_times(path: str | Path) -> list[float]:
         return _usable([_time(frame) for frame in _frames(image)])
 
 
+def _is_pipe_or_device(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def _frames(image: Image.Image) -> Iterator[Image.Image]:
     """Every frame of the animation, read from the file; an image shown instead of it is left out."""
     instead = bool(image.info.get("default_image")) and getattr(image, "n_frames", 1) > 1
@@ -188,15 +257,29 @@ def _usable(times: list[float]) -> list[float]:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
-    """An open image file, its first frame read. The block must do nothing else than read it."""
-    if Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
+def _opened(
+    source: str | Path | io.BytesIO, name: str | Path | None = None, most_pixels: int | None = None
+) -> Iterator[Image.Image]:
+    """An open image file, its first frame read. The block must do nothing else than read it.
+
+    Args:
+        source: the file, or its bytes.
+        name: of the bytes, for messages.
+        most_pixels: that the image may have.
+    """
+    path = source if name is None else name
+    if not isinstance(source, io.BytesIO) and _is_pipe_or_device(Path(source)):
         raise UserError(f"Cannot read {path}: not a file, but a pipe or a device. Save the image to a file first.")
     Image.init()
-    _register_heif(Path(path))
-    formats = [name for name in FORMATS if name in Image.OPEN]
+    register_heif(source, path)
+    formats = [one for one in FORMATS if one in Image.OPEN]
     try:
-        with Image.open(path, formats=formats) as image:
+        with Image.open(source, formats=formats) as image:
+            if most_pixels is not None and image.width * image.height > most_pixels:
+                raise UserError(
+                    f"Cannot read {path}: it has {image.width} x {image.height} pixels, expected at most "
+                    f"{most_pixels:,}. Make it smaller first."
+                )
             image.load()
             yield image
     except (UserError, MemoryError):
@@ -206,28 +289,3 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
     except Exception as error:  # Pillow's readers raise anything on damaged files
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise UserError(f"Cannot read {path} as an image: {reason}. Check the file.") from error
-
-
-def _register_heif(path: Path) -> None:
-    """Let Pillow read HEIC, which phones write, also under the name of a JPEG; it cannot by itself."""
-    if "HEIF" in Image.OPEN or not _is_heif(path):
-        return
-    try:
-        from pillow_heif import register_heif_opener  # only who has such files needs it
-    except ImportError as error:
-        raise UserError(
-            f"{path} is a HEIC image, for which pillow-heif is needed. Install it: pip install pillow-heif. "
-            "Or save the image as JPEG or PNG."
-        ) from error
-    register_heif_opener()
-
-
-def _is_heif(path: Path) -> bool:
-    """Whether a file begins as HEIC and HEIF do: a box of the type `ftyp`, with one of their brands."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(12)
-    except (OSError, ValueError):
-        return False
-    brands = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-    return head[4:8] == b"ftyp" and head[8:12] in brands

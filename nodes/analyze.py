@@ -28,11 +28,21 @@ class ConceptAttentionEncodeImage(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="ConceptAttentionEncodeImage",
-            display_name="Find Concepts in Image",
+            display_name="Detect Concepts in Image",
             category=SAMPLING,
             description="Records where the concepts are in an existing image. It adds noise to the image and runs the "
             "model once per noise sample. Nothing is generated.",
-            search_aliases=["concept attention", "encode image", "segment", "existing image", "photo", "heatmap"],
+            search_aliases=[
+                "concept attention",
+                "find object",
+                "detect object",
+                "segment",
+                "existing image",
+                "photo",
+                "heatmap",
+                "encode image",
+                "Find Concepts in Image",
+            ],
             has_intermediate_output=True,
             inputs=[
                 io.Model.Input("model", tooltip="The model used for the analysis. It is not modified."),

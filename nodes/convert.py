@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from comfy_api.latest import io, ui
@@ -12,15 +13,42 @@ from torch import Tensor
 from ..concept_attention.concepts import Concept, concept_index, parse_concepts
 from ..concept_attention.errors import UserError
 from ..concept_attention.heatmaps.heatmaps import Heatmaps
+from ..concept_attention.hosts.comfyui.encoding.encode import encode_concepts
 from ..concept_attention.hosts.comfyui.recording_cache import NothingRecorded
+from ..concept_attention.hosts.encoded import EncodedConcepts
 from ..concept_attention.recording.recording import Recording
 
 NOTHING_CHOSEN = {"layers": "auto", "steps": "all", "mode": "auto", "temperature": 0.0}
 
 
-def to_output_without_recording(missing: NothingRecorded) -> io.NodeOutput:
-    """What a sampler returned, and no recording: nodes that need one do not run, all others do."""
-    return io.NodeOutput(*missing.outputs, missing.blocker, ui=ui.PreviewText(str(missing)))
+def to_output_without_recording(missing: NothingRecorded, blocked: int = 1) -> io.NodeOutput:
+    """What a sampler returned, and no recording: nodes that need one do not run, all others do.
+
+    Args:
+        blocked: number of outputs that are, or are made from, the recording.
+    """
+    return io.NodeOutput(*missing.outputs, *[missing.blocker] * blocked, ui=ui.PreviewText(str(missing)))
+
+
+def to_concepts(concepts: EncodedConcepts | None, clip: Any, words: str, background: str) -> EncodedConcepts:
+    """Encoded concepts: those connected, or the words written, encoded as Encode Concepts does by default.
+
+    Raises:
+        UserError: if there are both or neither, or if words come without a text encoder.
+    """
+    written = bool(words.strip() or background.strip())
+    if concepts is not None:
+        if written:
+            raise UserError(
+                "Encoded concepts are connected, and words are written as well. Remove the link, or empty `words` and "
+                "`background`."
+            )
+        return concepts
+    if not words.strip():
+        raise UserError("Nothing to look for. Write it in `words` and connect `clip`, or connect Encode Concepts.")
+    if clip is None:
+        raise UserError("`words` need a text encoder. Connect `clip` to the CLIP that also reads the prompt.")
+    return encode_concepts(clip, parse_concepts(words, background))
 
 
 def drop_alpha(image: Tensor) -> Tensor:
@@ -133,6 +161,11 @@ def to_names(text: str, available: Sequence[Concept]) -> list[str]:
         return [available[0].name]
     written = [concept.name for concept in parse_concepts(text)]
     return [available[concept_index(available, name)].name for name in written]
+
+
+def to_some_names(text: str, available: Sequence[Concept]) -> list[str]:
+    """Concept names from a text, see `to_names`; none if the text is empty."""
+    return to_names(text, available) if text.strip() else []
 
 
 def to_name(text: str, available: Sequence[Concept]) -> str:

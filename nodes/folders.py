@@ -45,7 +45,7 @@ def next_output_file(prefix: str) -> OutputFile:
     prefix = prefix.strip().replace("\\", "/")
     if prefix.endswith("/") or os.path.basename(os.path.normpath(prefix)) in (".", ".."):
         raise UserError(f'The filename prefix "{prefix}" has no name. Write one, such as recordings/landscape.')
-    if not _is_inside(output / prefix, output):
+    if not is_inside(output / prefix, output):
         raise UserError(f'The filename prefix "{prefix}" leads out of the output folder. Write a name below it.')
     if reason := _unreadable(prefix):
         raise UserError(f'The filename prefix "{prefix}" {reason}. Write another, such as recordings/landscape.')
@@ -72,7 +72,7 @@ def find_recording(name: str) -> Path:
     folder = Path(folder_paths.get_output_directory() if in_output else folder_paths.get_input_directory())
     where = "output" if in_output else "input"
     path = folder / bare
-    if not bare.strip() or not _is_inside(path, folder):
+    if not bare.strip() or not is_inside(path, folder):
         raise UserError(f'"{name}" leads out of the {where} folder. Put the recording into that folder and choose it.')
     if not path.name.endswith(SUFFIX):
         raise UserError(f'"{name}" is not the name of a recording. Choose a file whose name ends in {SUFFIX}.')
@@ -101,7 +101,7 @@ def _unreadable(prefix: str) -> str:
     return ""
 
 
-def _is_inside(path: Path, folder: Path) -> bool:
+def is_inside(path: Path, folder: Path) -> bool:
     """Whether a path stays below the folder once all links are followed."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
@@ -114,6 +114,6 @@ def _recordings_in(folder: Path) -> Iterator[tuple[int, str]]:
     for parent, _, files in os.walk(folder):
         for file in files:
             path = Path(parent) / file
-            if file.endswith(SUFFIX) and not file.startswith(".") and _is_inside(path, folder) and path.is_file():
+            if file.endswith(SUFFIX) and not file.startswith(".") and is_inside(path, folder) and path.is_file():
                 with contextlib.suppress(OSError):  # deleted meanwhile
                     yield path.stat().st_mtime_ns, path.relative_to(folder).as_posix()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from comfy.model_management import get_torch_device
 from comfy_api.latest import io, ui
 
 from ..concept_attention.choices import Method
@@ -11,7 +12,7 @@ from ..concept_attention.heatmaps.guided import EPSILON, sharpen_heatmaps
 from ..concept_attention.heatmaps.heatmaps import Heatmaps
 from ..concept_attention.heatmaps.masks import make_masks
 from . import convert, report
-from .sockets import CA_HEATMAPS, HEATMAPS, mask_inputs
+from .sockets import CA_HEATMAPS, HEATMAPS, finish_inputs, mask_inputs
 
 VIDEO_FRAMES, LATENT_FRAMES = "picture", "latent"  # options in saved graphs: they keep their names
 
@@ -21,11 +22,21 @@ class ConceptHeatmapToMask(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="ConceptHeatmapToMask",
-            display_name="Concept Heatmaps to Mask",
+            display_name="Concept Heatmaps to Mask (Segment)",
             category=HEATMAPS,
             description="Makes one mask per image from the heatmaps of one or more concepts. With a guide image, the "
             "mask follows the edges in that image.",
-            search_aliases=["concept attention", "concept mask", "attention mask", "segment", "inpaint mask"],
+            search_aliases=[
+                "concept attention",
+                "text to mask",
+                "prompt to mask",
+                "word to mask",
+                "select object",
+                "concept mask",
+                "attention mask",
+                "inpaint mask",
+                "Concept Heatmaps to Mask",
+            ],
             has_intermediate_output=True,
             inputs=[
                 CA_HEATMAPS.Input(
@@ -109,6 +120,7 @@ class ConceptHeatmapToMask(io.ComfyNode):
                     tooltip="For videos. picture: one mask per video frame. latent: one mask per latent frame, which "
                     "Set Latent Noise Mask needs.",
                 ),
+                *finish_inputs(),
             ],
             outputs=[
                 io.Mask.Output(
@@ -133,15 +145,29 @@ class ConceptHeatmapToMask(io.ComfyNode):
         guide_radius: int = 0,
         guide_epsilon: float = EPSILON,
         frames: str = VIDEO_FRAMES,
+        subtract: str = "",
+        holes: float = 0.0,
+        islands: float = 0.0,
+        grow: int = 0,
     ) -> io.NodeOutput:
         names = convert.to_names(concepts, heatmaps.concepts)
+        without = convert.to_some_names(subtract, heatmaps.concepts)
         size = convert.to_size(width, height, heatmaps.image_size)
         if guide is not None:
             images = convert.drop_alpha(guide)
             if frames == LATENT_FRAMES:
                 images = convert.one_per_latent_frame(images, heatmaps)
-            heatmaps = sharpen_heatmaps(heatmaps, images, size, radius=guide_radius or None, epsilon=guide_epsilon)
+            heatmaps = sharpen_heatmaps(
+                heatmaps,
+                images,
+                size,
+                concepts=None if method == "argmax" else [*names, *without],  # argmax compares all
+                radius=guide_radius or None,
+                epsilon=guide_epsilon,
+                device=get_torch_device(),
+            )
         options: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "size": size}
+        options |= {"holes": holes, "islands": islands, "grow": grow, "subtract": without}
         mask = make_masks(heatmaps, names, method, **options, per_frame=frames == VIDEO_FRAMES)
         mask = convert.to_mask(mask)
         return io.NodeOutput(mask, ui=ui.PreviewText(report.mask_text(names, mask)))

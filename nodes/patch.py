@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..concept_attention.choices import Keep
+from ..concept_attention.heatmaps.heatmaps import make_heatmaps
 from ..concept_attention.hosts.comfyui.engine.settings import Settings
 from ..concept_attention.hosts.comfyui.graph_place import who_asks
 from ..concept_attention.hosts.comfyui.patching import collect, patch_model
@@ -14,6 +15,7 @@ from ..concept_attention.hosts.comfyui.recording_cache import NothingRecorded
 from ..concept_attention.hosts.encoded import EncodedConcepts
 from . import convert, report
 from .sockets import (
+    CA_HEATMAPS,
     CA_RECORDING,
     SAMPLING,
     concepts_input,
@@ -22,6 +24,7 @@ from .sockets import (
     live_preview_input,
     range_inputs,
     recording_mode_input,
+    words_inputs,
 )
 
 
@@ -33,9 +36,11 @@ class ConceptAttentionPatchModel(io.ComfyNode):
             display_name="Patch Model: Record Concepts",
             category=SAMPLING,
             description="Makes a model record where it places each concept, with any sampler. The sampled latent stays "
-            "bit-for-bit identical. Connect the sampler's latent to Collect Concept Recording to get the recording.",
+            "bit-for-bit identical. Write the words to locate here, or connect Encode Concepts. Connect the sampler's "
+            "latent to Collect Concept Recording to get heatmaps.",
             search_aliases=[
                 "concept attention",
+                "cross attention",
                 "attention map",
                 "model patch",
                 "record concepts",
@@ -44,12 +49,13 @@ class ConceptAttentionPatchModel(io.ComfyNode):
             ],
             inputs=[
                 io.Model.Input("model", tooltip="The model to record, with all its LoRAs. It is not modified."),
-                concepts_input(),
+                concepts_input(optional=True),
                 layers_input(),
                 *range_inputs(),
                 recording_mode_input(),
                 live_preview_input(),
                 keep_input(),
+                *words_inputs(),
             ],
             outputs=[io.Model.Output(display_name="MODEL", tooltip="The patched model, for a sampler or guider.")],
         )
@@ -58,16 +64,25 @@ class ConceptAttentionPatchModel(io.ComfyNode):
     def execute(
         cls,
         model: Any,
-        concepts: EncodedConcepts,
+        concepts: EncodedConcepts | None = None,
         layers: str = "all",
         start_percent: float = 0.0,
         end_percent: float = 1.0,
         mode: str = "auto",
         live_preview: str = "",
         keep: Keep = "every step",
+        clip: Any = None,
+        words: str = "",
+        background: str = "",
     ) -> io.NodeOutput:
         wanted = Settings(
-            concepts, layers, start_percent, end_percent, mode, live_preview=live_preview.strip(), keep=keep
+            convert.to_concepts(concepts, clip, words, background),
+            layers,
+            start_percent,
+            end_percent,
+            mode,
+            live_preview=live_preview.strip(),
+            keep=keep,
         )
         return io.NodeOutput(patch_model(model, wanted))
 
@@ -79,8 +94,8 @@ class ConceptAttentionCollect(io.ComfyNode):
             node_id="ConceptAttentionCollect",
             display_name="Collect Concept Recording",
             category=SAMPLING,
-            description="Gets the recording that a patched model made while it sampled this latent. Recordings "
-            "stay in memory up to 1 GiB in total. A latent that no patched model sampled is an error.",
+            description="Gets the recording that a patched model made while it sampled this latent, and its heatmaps. "
+            "Recordings stay in memory up to 1 GiB in total. A latent that no patched model sampled is an error.",
             search_aliases=["concept attention", "attention map", "get heatmaps", "concept recording"],
             has_intermediate_output=True,
             hidden=[io.Hidden.dynprompt],
@@ -94,7 +109,13 @@ class ConceptAttentionCollect(io.ComfyNode):
                     tooltip="The patched model. Only needed if the same latent was sampled with different concepts.",
                 ),
             ],
-            outputs=[CA_RECORDING.Output(display_name="recording", tooltip="Concept scores per image token.")],
+            outputs=[
+                CA_RECORDING.Output(display_name="recording", tooltip="Concept scores per image token."),
+                CA_HEATMAPS.Output(
+                    display_name="heatmaps",
+                    tooltip="One heatmap per concept and image, as Concept Heatmaps makes them by default.",
+                ),
+            ],
         )
 
     @classmethod
@@ -102,5 +123,5 @@ class ConceptAttentionCollect(io.ComfyNode):
         try:
             result = collect(latent, model, who_asks(cls.hidden.dynprompt if cls.hidden else None, "latent"))
         except NothingRecorded as missing:
-            return convert.to_output_without_recording(missing)
-        return io.NodeOutput(result, ui=ui.PreviewText(report.recording_text(result)))
+            return convert.to_output_without_recording(missing, blocked=2)
+        return io.NodeOutput(result, make_heatmaps(result), ui=ui.PreviewText(report.recording_text(result)))

@@ -8,6 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..concept_attention.choices import BLENDS, Blend
 from ..concept_attention.drawing.figures import layer_step_figure
 from ..concept_attention.drawing.overlay import overlay_each, overlay_grid, overlay_segmentation
 from ..concept_attention.heatmaps.heatmaps import Heatmaps
@@ -28,13 +29,17 @@ class ConceptHeatmapOverlay(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="ConceptHeatmapOverlay",
-            display_name="Overlay Concept Heatmaps",
+            display_name="Visualize Concept Heatmaps",
             category=HEATMAPS,
             description="Draws heatmaps over the images that they belong to.",
             search_aliases=[
                 "concept attention",
-                "show heatmaps",
+                "explain",
+                "explain image",
                 "visualize attention",
+                "visualise heatmaps",
+                "show heatmaps",
+                "Overlay Concept Heatmaps",
                 "segmentation",
                 "heatmap grid",
             ],
@@ -61,13 +66,22 @@ class ConceptHeatmapOverlay(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     optional=True,
-                    tooltip="Opacity of the colours: 0 shows only the image, 1 only the colours.",
+                    tooltip="Opacity of the colours: 0 shows only the image, 1 only the colours. With blend by value "
+                    "it is the opacity at the highest value.",
                 ),
                 io.Boolean.Input(
                     "legend",
                     default=True,
                     optional=True,
                     tooltip="Adds names and the colour scale. The image becomes taller.",
+                ),
+                io.Combo.Input(
+                    "blend",
+                    options=list(BLENDS),
+                    default="by value",
+                    optional=True,
+                    tooltip="by value: the lower the value, the more of the image shows. even: the colours cover the "
+                    "whole image alike. A segmentation is always even.",
                 ),
             ],
             outputs=[
@@ -88,10 +102,11 @@ class ConceptHeatmapOverlay(io.ComfyNode):
         colormap: str = "viridis",
         opacity: float = 0.7,
         legend: bool = True,
+        blend: Blend = "by value",
     ) -> io.NodeOutput:
         options: dict[str, Any] = {"opacity": opacity, "legend": legend}
         if layout != SEGMENTATION:
-            options["colormap"] = colormap
+            options |= {"colormap": colormap, "blend": blend}
         draw, matched = LAYOUTS[layout], convert.match_images(image, heatmaps)
         drawn = [draw(one, heatmaps, index, frame=frame, **options) for one, index, frame in matched]
         if layout == EACH and heatmaps.video:
@@ -104,11 +119,19 @@ class ConceptHeatmapPlot(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="ConceptHeatmapPlot",
-            display_name="Plot Concept over Layers and Steps",
+            display_name="Attention over Layers and Steps",
             category=HEATMAPS,
             description="Draws one concept's heatmap for every recorded layer and step. Use it to choose layers and "
             "steps for Concept Heatmaps.",
-            search_aliases=["concept attention", "layer plot", "step plot", "attention per layer", "figure"],
+            search_aliases=[
+                "concept attention",
+                "attention map",
+                "layer plot",
+                "step plot",
+                "attention per layer",
+                "figure",
+                "Plot Concept over Layers and Steps",
+            ],
             inputs=[
                 CA_RECORDING.Input("recording", tooltip="The recording to draw."),
                 io.String.Input(

@@ -21,8 +21,41 @@ COLORMAPS = ["viridis", "cividis", "magma", "inferno", "plasma", "gray", "turbo"
 # are safe for colour-blind readers
 
 
-def concepts_input() -> io.Input:
-    return CA_CONCEPTS.Input("concepts", tooltip="The concepts to look for, from Encode Concepts.")
+def concepts_input(optional: bool = False) -> io.Input:
+    """`optional` where the concepts can also be written, see `words_inputs`."""
+    tooltip = "The concepts to look for, from Encode Concepts."
+    if optional:
+        tooltip += " Leave it empty to write them in words."
+    return CA_CONCEPTS.Input("concepts", optional=optional, tooltip=tooltip)
+
+
+def words_inputs() -> list[io.Input]:
+    """The concepts as words with their text encoder, in place of encoded concepts."""
+    return [
+        io.Clip.Input(
+            "clip",
+            optional=True,
+            tooltip="The text encoder that reads the words. Only needed if no encoded concepts are connected.",
+        ),
+        io.String.Input(
+            "words",
+            multiline=True,
+            default="",
+            optional=True,
+            placeholder="what to look for, such as: house, tree",
+            tooltip="What to look for, separated by commas or one per line, in the syntax of Encode Concepts. Leave it "
+            "empty if encoded concepts are connected.",
+        ),
+        io.String.Input(
+            "background",
+            multiline=True,
+            default="",
+            optional=True,
+            placeholder="what else is there, such as: sky, grass",
+            tooltip="What else is in the image, in the same syntax. Heatmaps become sharper when everything in the "
+            "image has a name.",
+        ),
+    ]
 
 
 def layers_input() -> io.Input:
@@ -184,5 +217,53 @@ def mask_inputs() -> list[io.Input]:
             step=0.5,
             optional=True,
             tooltip="90 keeps the highest tenth of the map. Only for method percentile.",
+        ),
+    ]
+
+
+def finish_inputs() -> list[io.Input]:
+    """What is done to a mask once it is made."""
+    return [
+        io.String.Input(
+            "subtract",
+            default="",
+            optional=True,
+            advanced=True,
+            tooltip="Names of concepts to take away from the mask, separated by commas. Their mask is made in the same "
+            "way.",
+        ),
+        io.Float.Input(
+            "holes",
+            display_name="fill holes",
+            default=0.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            optional=True,
+            advanced=True,
+            tooltip="Fills holes smaller than this, in percent of the image. 100 fills all. Not for method soft, which "
+            "has no edge.",
+        ),
+        io.Float.Input(
+            "islands",
+            display_name="drop islands",
+            default=0.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            optional=True,
+            advanced=True,
+            tooltip="Removes separate parts smaller than this, in percent of the image. Not for method soft, which has "
+            "no edge.",
+        ),
+        io.Int.Input(
+            "grow",
+            default=0,
+            min=-512,
+            max=512,
+            step=1,
+            optional=True,
+            advanced=True,
+            tooltip="Grows the mask by this many pixels in every direction, before it is blurred. Below 0 shrinks it.",
         ),
     ]

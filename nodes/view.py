@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import folder_paths
+import torch
 from comfy_api.latest import io
 
 from ..concept_attention.choices import Method
+from ..concept_attention.heatmaps.guided import sharpen_heatmaps
 from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps
 from ..concept_attention.heatmaps.masks import make_masks
 from ..concept_attention.recording.recording import Recording
@@ -16,10 +18,12 @@ from ..concept_attention.viewer.folder import ViewerFolder
 from ..concept_attention.viewer.manifest import write_view
 from ..concept_attention.viewer.maps import ViewerMaps, maps_of_heatmaps, maps_of_recording
 from . import convert
+from .edited import paint_over
 from .sockets import (
     CA_HEATMAPS,
     CA_RECORDING,
     HEATMAPS,
+    finish_inputs,
     mask_inputs,
     reading_inputs,
     reading_mode_input,
@@ -69,10 +73,38 @@ class ConceptHeatmapViewer(io.ComfyNode):
                     tooltip="Names of the picked concepts, separated by commas. The mask covers all of them. Empty: "
                     "the first concept.",
                 ),
-                *reading_inputs(),
-                *mask_inputs(),
+                *_advanced(reading_inputs()),
+                *_advanced(mask_inputs()),
                 reading_mode_input(),
                 temperature_input(),
+                *finish_inputs(),
+                io.Float.Input(
+                    "blur",
+                    default=0.0,
+                    min=0.0,
+                    max=256.0,
+                    step=0.5,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Blurs the finished mask. Standard deviation of the Gaussian, in pixels.",
+                ),
+                io.Boolean.Input(
+                    "guided",
+                    display_name="follow edges",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="The mask follows the edges in the image, as with a guide in Concept Heatmaps to Mask.",
+                ),
+                io.String.Input(
+                    "edited",
+                    display_name="edited mask",
+                    default="",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Masks painted in the mask editor, one per line: position in the batch (from 0), a colon, "
+                    "and the file in the input folder. They replace the masks made from heatmaps. Empty: none.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="IMAGE", tooltip="The input images, unchanged."),
@@ -84,6 +116,11 @@ class ConceptHeatmapViewer(io.ComfyNode):
                 io.Mask.Output(
                     display_name="MASK",
                     tooltip="Masks of the picked concepts, one per image, as from Concept Heatmaps to Mask.",
+                ),
+                io.Mask.Output(
+                    display_name="masks",
+                    tooltip="One mask for each picked concept, one after another: all images (or frames) of the first, "
+                    "then of the next. Edited masks are not among them.",
                 ),
             ],
         )
@@ -106,13 +143,34 @@ class ConceptHeatmapViewer(io.ComfyNode):
         percentile: float = 90.0,
         mode: str = "auto",
         temperature: float = 0.0,
+        subtract: str = "",
+        holes: float = 0.0,
+        islands: float = 0.0,
+        grow: int = 0,
+        blur: float = 0.0,
+        guided: bool = False,
+        edited: str = "",
     ) -> io.NodeOutput:
         source = convert.to_source(recording, heatmaps, layers, steps, mode, temperature)
         maps, chosen = _maps_and_heatmaps(source, layers, steps, mode, temperature or None)
+        images = convert.drop_alpha(image)
         names = convert.to_names(concepts, chosen.concepts)
-        masks = make_masks(chosen, names, method, threshold=threshold, percentile=percentile, per_frame=True)
-        manifest = write_view(maps, convert.drop_alpha(image), _folder(), ADDRESS)
-        return io.NodeOutput(image, chosen, convert.to_mask(masks), ui={"concept_viewer": [manifest]})
+        options: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "grow": grow}
+        options |= {"holes": holes, "islands": islands, "subtract": convert.to_some_names(subtract, chosen.concepts)}
+        shown = sharpen_heatmaps(chosen, images) if guided else chosen
+        each = [convert.to_mask(make_masks(shown, name, method, **options, per_frame=True)) for name in names]
+        one = len(names) == 1
+        mask = each[0] if one else convert.to_mask(make_masks(shown, names, method, **options, per_frame=True))
+        mask = paint_over(mask, edited)
+        manifest = write_view(maps, images, _folder(), ADDRESS)
+        return io.NodeOutput(image, chosen, mask, torch.cat(each), ui={"concept_viewer": [manifest]})
+
+
+def _advanced(inputs: list[io.Input]) -> list[io.Input]:
+    """The same inputs, folded away: the viewer has controls for them."""
+    for given in inputs:
+        given.advanced = True
+    return inputs
 
 
 def _maps_and_heatmaps(

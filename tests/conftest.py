@@ -23,8 +23,26 @@ load_script("dev_comfyui").mend_torchvision()
 torch.set_num_threads(1)  # the tests' models are too small to gain from more, and lose where cores are shared
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say what was missing for skipped tests, and how to get it: a quiet run shows only dots."""
+BROWSER = Path(__file__).resolve().parent / "browser"
+
+
+@pytest.hookimpl(trylast=True)  # after the order was made random
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares something costly: tests in a browser, tests in one running ComfyUI, and a module's.
+
+    Browser tests come last in one process: while Playwright runs, no other test can use asyncio. Where pytest-xdist
+    runs several processes, each group runs in one of them.
+    """
+    items.sort(key=lambda item: BROWSER in item.path.parents)
+    for item in items:
+        running = "server" if "comfyui" in getattr(item, "fixturenames", ()) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group("browser" if BROWSER in item.path.parents else running))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say the order's seed, and what was missing for skipped tests and how to get it: a quiet run shows only dots."""
+    if seed := getattr(config.option, "randomly_seed", None):
+        terminalreporter.write_line(f"Random order: --randomly-seed={seed}")
     skipped = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()) if report.longrepr]
     reasons = {reason.removeprefix("Skipped: ") for reason in map(str, skipped)}
     for reason in sorted(reason for reason in reasons if reason.startswith("needs ")):

@@ -195,21 +195,23 @@ def test_without_a_working_npm_tsc_does_not_run(
     assert capsys.readouterr().out.startswith("NOT RUN: tsc, as npm is missing or failed.")
 
 
-def test_test_runs_every_check_and_gives_its_options_to_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("options", [["tests/heatmaps/test_masks.py", "-k", "absent or flat", "-x", "--lf"], []])
+def test_test_runs_every_check_and_gives_its_options_to_pytest(
+    monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
     environments, checks = [], {}
     monkeypatch.setattr(dev, "find_comfyui", lambda root: Path("ComfyUI"))
     monkeypatch.setattr(dev, "ensure_environment", lambda *wanted: environments.append(wanted) or Path("python"))
     monkeypatch.setattr(dev, "link_pack", lambda root: None)
     monkeypatch.setattr(dev, "typescript_command", lambda root: ["node", "tsc"])
     monkeypatch.setattr(dev, "run_checks", lambda commands: checks.update(commands) or 0)
-    options = ["tests/heatmaps/test_masks.py", "-k", "absent or flat", "-x", "--lf", "--maxfail=2"]
     assert dev.main(["test", *options]) == 0
     assert environments == [(ROOT, ["dev", "standalone"], Path("ComfyUI"))]
     assert checks == {
         "ruff": ["python", "-m", "ruff", "check", "."],
         "mypy": ["python", "-m", "mypy"],
         "tsc": ["node", "tsc"],
-        "pytest": ["python", "-m", "pytest", *options],
+        "pytest": ["python", "-m", "pytest", *(options or dev.WHOLE_SUITE)],
     }
 
 

@@ -38,7 +38,9 @@ def test_what_is_beyond_is_named(model: str, given: Any, said: list[str]) -> Non
 def test_images_and_videos_beyond_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("diffusers")
     from concept_attention.hosts.diffusers import analyze, generate, load_pipeline
+    from concept_attention.hosts.diffusers.pipelines import request
 
+    request._warn.cache_clear()  # another test may have been warned of the same
     pipeline, concepts = load_pipeline("tiny", device="cpu"), parse_concepts("house", "sky")
     pipeline.set_progress_bar_config(disable=True)
     beyond = "The landscape model at 64 x 32 pixels"

@@ -12,7 +12,16 @@ import torch
 from PIL import Image, features
 
 from concept_attention.errors import UserError
-from concept_attention.images import check_aspect, check_image, frame_times, from_pil, load_frames, load_image, to_pil
+from concept_attention.images import (
+    check_aspect,
+    check_image,
+    frame_times,
+    from_pil,
+    load_frames,
+    load_image,
+    load_transparency,
+    to_pil,
+)
 
 
 def _pixel(image: Image.Image) -> list[float]:
@@ -290,3 +299,13 @@ def test_pages_without_a_time_are_a_frame_each(tmp_path: Path) -> None:
     images[0].save(tmp_path / "a.tiff", save_all=True, append_images=images[1:])
     assert [round(float(one[0, 0, 0]) * 255) for one in load_frames(tmp_path / "a.tiff")] == [0, 102, 102]
     assert frame_times(tmp_path / "a.tiff") == [1, 1, 1]
+
+
+def test_transparency_is_read_as_a_mask(tmp_path: Path) -> None:
+    alpha = np.array([[0, 255, 51], [255, 204, 0]], dtype=np.uint8)
+    pixels = np.dstack([np.full((2, 3, 3), 90, dtype=np.uint8), alpha])
+    Image.fromarray(pixels).save(tmp_path / "some.png")
+    expected = torch.tensor([[1.0, 0.0, 0.8], [0.0, 0.2, 1.0]])
+    torch.testing.assert_close(load_transparency(tmp_path / "some.png"), expected)
+    Image.new("RGB", (3, 2)).save(tmp_path / "opaque.png")
+    assert not load_transparency(tmp_path / "opaque.png").any()

@@ -13,17 +13,22 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "concept_attention"
-NOT_CORE = {"authors", "hosts", "tiny", "cli", "__main__"}
+NOT_CORE = {"authors", "hosts", "labelling", "tiny", "cli", "__main__"}
 HOSTS = {"comfy", "folder_paths", "server", "diffusers", "transformers", "concept_attention.hosts"}
-ON_DEMAND = {"matplotlib", "av", "pillow_heif"}  # with the first figure drawn, video file, HEIC image
+ON_DEMAND = {"matplotlib", "scipy", "av", "pillow_heif"}  # they come with their first use
 FOREIGN = HOSTS | ON_DEMAND | {"concept_attention.tiny"}
-ALLOWED = sys.stdlib_module_names | ON_DEMAND | {"torch", "einops", "numpy", "PIL", "safetensors"}
+ALLOWED = sys.stdlib_module_names | ON_DEMAND | {"torch", "einops", "numpy", "PIL", "safetensors", "contourpy"}
 
 
 def core_files() -> list[Path]:
     """Every source file of the core, found rather than listed, so that new ones are held to the same rule."""
     files = sorted(PACKAGE.rglob("*.py"))
     return [file for file in files if file.relative_to(PACKAGE).with_suffix("").parts[0] not in NOT_CORE]
+
+
+def labelling_files() -> list[Path]:
+    """What reads and writes labelled data sets, without the model's part."""
+    return [file for file in sorted((PACKAGE / "labelling").rglob("*.py")) if file.name != "labeller.py"]
 
 
 def module_name(file: Path) -> str:
@@ -43,7 +48,7 @@ def roots(tree: ast.AST) -> set[str]:
 
 
 def test_importing_the_core_loads_no_host_and_no_plotting() -> None:
-    names = [module_name(file) for file in core_files()]
+    names = [module_name(file) for file in (*core_files(), *labelling_files())]
     program = (
         "import importlib, json, sys\n"
         "loaded = {}\n"
@@ -66,9 +71,12 @@ def test_the_core_is_found_whole() -> None:
     assert {"concept_attention.attention", "concept_attention.scores"} <= found
 
 
-@pytest.mark.parametrize("file", core_files(), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [*core_files(), *labelling_files()], ids=lambda file: file.stem)
 def test_core_modules_import_only_what_every_host_brings(file: Path) -> None:
-    """Also inside functions; the package itself is imported relatively, as its name is taken elsewhere."""
+    """Also inside functions; the package itself is imported relatively, as its name is taken elsewhere.
+
+    Packages of extras are imported by `labelling.extras`, which says how to install them.
+    """
     assert roots(ast.parse(file.read_text(encoding="utf-8"))) <= ALLOWED
 
 
@@ -76,7 +84,7 @@ def test_the_package_offers_its_main_names_and_loads_no_host_for_them() -> None:
     program = (
         "import json, sys\n"
         "import concept_attention\n"
-        "names = sorted(name for name in concept_attention.__all__ if not name.startswith('ConceptAttention'))\n"
+        "names = sorted(name for name in concept_attention.__all__ if not name.startswith('Concept'))\n"
         "assert set(names) < set(dir(concept_attention))\n"
         "assert 'torch' not in sys.modules\n"
         "found = {name: getattr(concept_attention, name).__module__ for name in names}\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "concept_attention"
 # Every folder below one of these counts by itself, and so does every module.
-SPLIT = {"", "hosts", "hosts/comfyui", "hosts/diffusers", "tiny"}
+SPLIT = {"", "hosts", "hosts/comfyui", "hosts/diffusers", "labelling", "tiny"}
 
 
 def room(path: str) -> str:
@@ -49,12 +49,21 @@ def test_no_rooms_import_each_other_in_a_circle() -> None:
 
 
 def test_the_arrows_point_from_the_command_line_to_the_core() -> None:
-    floors = {"__main__": 0, "cli": 0, "authors": 1, "tiny": 1, "hosts": 2}  # the core is below
+    floors = {"__main__": 0, "cli": 0, "authors": 1, "labelling": 1, "tiny": 1, "hosts": 2}  # the core is below
     pairs = {(above, below) for above, targets in arrows().items() for below in targets}
     assert ("tiny/evaluation", "hosts/diffusers/analysis") in pairs
     for above, below in pairs:
         upper, lower = (floors.get(name.split("/")[0], 3) for name in (above, below))
         assert upper <= lower, f"{above} imports {below}"
+
+
+def test_labels_are_read_and_written_without_a_model() -> None:
+    """What a data set consists of is needed in ComfyUI too, where there is no diffusers."""
+    found = arrows()
+    users = {name for name, targets in found.items() if any(target.startswith("hosts") for target in targets)}
+    assert {name for name in users if name.startswith("labelling")} == {"labelling/labeller"}
+    rooms = [name for name in found if name.startswith("labelling")]
+    assert {name for name in rooms if "labelling/labeller" in found[name]} == {"labelling/engines"}
 
 
 def test_the_world_and_its_models_know_no_host() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from concept_attention import videos
 from concept_attention.errors import UserError
 from concept_attention.files import save_animation
-from concept_attention.images import frame_times, load_frames, load_image
+from concept_attention.images import frame_times, load_frames, load_image, read_image
 from concept_attention.videos import read_video
 
 pytest.importorskip("av", reason="needs PyAV: pip install av")
@@ -129,8 +129,11 @@ def test_a_heic_image_names_the_library_it_needs(tmp_path: Path, brand: bytes, m
     file.write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(40))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
-    with pytest.raises(UserError, match=r"is a HEIC image, for which pillow-heif is needed\. Install it: pip install"):
-        load_image(file)
+    for read in (lambda: load_image(file), lambda: read_image(file.read_bytes(), file.name)):
+        with pytest.raises(
+            UserError, match=r"IMG_0001\.jpg is a HEIC image, for which pillow-heif is needed\. Install it"
+        ):
+            read()
 
 
 def test_a_heic_image_is_read(tmp_path: Path) -> None:

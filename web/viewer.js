@@ -7,9 +7,12 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { findNode } from "./common/find_node.js";
+import { editMask } from "./mask_editor.js";
+import { addWord, findWords } from "./prompt.js";
 import { cachedManifest, cacheManifest } from "./viewer/data/manifest_cache.js";
 import { Viewer } from "./viewer/view/component.js";
-import { forwardToGraph } from "./viewer/view/graph_events.js";
+import { forwardToGraph, keepTouches } from "./viewer/view/graph_events.js";
+import { speak } from "./viewer/view/strings.js";
 
 /** @import {Node} from "../../scripts/app.js" */
 /** @import {Choice, FileRef, Look, Manifest} from "./viewer/data/types.js" */
@@ -19,7 +22,10 @@ const NAME = "concept_attention_viewer"; // of the widget, and of the property t
 const WIDTH = 460; // of a new node, pixels
 const MARGIN = 10; // pixels around a DOM widget on the classic canvas
 /** @type {(keyof Choice)[]} Widgets that the viewer writes to. */
-const WIDGETS = ["concepts", "layers", "steps", "method", "threshold", "percentile"];
+const WIDGETS = [
+  "concepts", "layers", "steps", "method", "threshold", "percentile",
+  "subtract", "holes", "islands", "grow", "blur", "guided", "edited",
+];
 
 /** @type {WeakMap<Node, Viewer>} */
 const viewers = new WeakMap();
@@ -106,10 +112,24 @@ function addStyle() {
   document.head.append(link);
 }
 
+/** The language of the front end. */
+function locale() {
+  return String(app.extensionManager?.setting?.get("Comfy.Locale") ?? navigator.language);
+}
+
+/** Words of the prompt that a viewer's node depends on. @param {Node} node @param {string[]} known */
+async function wordsFor(node, known) {
+  const { words, target } = await findWords(node, CLASS, known);
+  const add = (/** @type {string} */ word) => {
+    if (target && addWord(target, word)) noteChange();
+  };
+  return { words, add: target ? add : null };
+}
+
 /** @param {Node} node */
 function addViewer(node) {
   const viewer = new Viewer({
-    locale: () => String(app.extensionManager?.setting?.get("Comfy.Locale") ?? navigator.language),
+    locale,
     load,
     address: (file) => api.apiURL(routeOf(file)),
     choice: () => choiceOf(node),
@@ -118,6 +138,9 @@ function addViewer(node) {
       node.properties[NAME] = { ...saved(node), look };
     },
     copy,
+    words: (known) => wordsFor(node, known),
+    editMask,
+    noteChange,
     resized: (height) => {
       viewer.element.style.minHeight = `${height}px`;
       if (node.graph) grow(node);
@@ -131,6 +154,7 @@ function addViewer(node) {
     getValue: () => "",
   });
   widget.serialize = false; // not in the workflow
+  widget.label = speak(locale())("viewer"); // where it stands outside its node
   forwardToGraph(viewer.element, () => app.canvas);
   // ComfyUI looks for changes before a click takes effect, and never after keys in sliders
   for (const event of ["click", "change"]) viewer.element.addEventListener(event, noteChange);
@@ -183,7 +207,10 @@ function restore(node) {
 
 app.registerExtension({
   name: "ConceptAttention.Viewer",
-  setup: addStyle,
+  setup() {
+    addStyle();
+    keepTouches();
+  },
   nodeCreated(node) {
     if (node.constructor.comfyClass !== CLASS) return;
     addViewer(node);

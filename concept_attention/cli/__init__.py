@@ -23,19 +23,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; None takes them from `sys.argv`.
 
     Returns:
-        The exit code: 0, or 1 when memory runs out, 2 for a user error, 130 after Ctrl-C. Errors are one line on
-        stderr. Every other exception is a bug and propagates.
+        The exit code: 0, or 1 when memory runs out or a part of the work failed, 2 for a user error, 130 after Ctrl-C.
+        Errors are one line on stderr. Every other exception is a bug and propagates.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # read when transformers is imported
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a concept's name may have characters that the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
+    code = 0
     try:
         arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
-        if "model" in arguments:  # before the imports, which take seconds
+        if "model" in arguments and not getattr(arguments, "verify", None):  # before the imports, which take seconds
             print_stage(f"Loading {arguments.model}", arguments.quiet)
         with _warnings_on_stderr():
-            import_module(f".{arguments.command}", __name__).run(arguments)
+            code = import_module(f".{arguments.command}", __name__).run(arguments) or 0
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _is_out_of_memory(error):
             raise
         return _fail(f"out of memory: {error}. Try a smaller image, another --device, --dtype or --offload.", 1)
-    return 0
+    return code
 
 
 def _fail(reason: str, code: int) -> int:

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, _ActionsContainer, _ArgumentGroup
 
-from ..choices import DTYPE_NAMES, KINDS, METHODS, MODE_NAMES, OFFLOADS, POOLINGS, PRECISIONS, READERS, VIDEO_KINDS
+from ..choices import (
+    BLENDS,
+    DTYPE_NAMES,
+    ENGINES,
+    KINDS,
+    METHODS,
+    MODE_NAMES,
+    OFFLOADS,
+    POOLINGS,
+    PRECISIONS,
+    READERS,
+    VIDEO_KINDS,
+)
 from . import values
 
 QUIET_HELP = "no progress on stderr"
 
 
-def add_concepts(parser: ArgumentParser) -> None:
+def add_concepts(parser: ArgumentParser, required: bool = True) -> None:
     parser.add_argument(
         "--concepts",
         nargs="+",
-        required=True,
+        required=required,
+        default=[],
         metavar="CONCEPT",
         help="what to look for: `sky house tree`, `'sky, house, tree'`, or `'name: longer phrase'` to give the text "
         r"encoder more than the name; write `\,` and `\:` for the characters themselves",
@@ -31,6 +44,15 @@ def add_concepts(parser: ArgumentParser) -> None:
 def add_out(parser: ArgumentParser) -> None:
     help_text = "folder for the results; files of an earlier run are replaced"
     parser.add_argument("--out", type=values.path, required=True, metavar="DIR", help=help_text)
+
+
+def add_sampling(group: _ActionsContainer) -> None:
+    group.add_argument("--steps", type=values.count, metavar="N", help="sampler steps (default: the model's own)")
+    group.add_argument("--negative-prompt", metavar="TEXT", default="", help="ignored unless --cfg is above 1")
+    cfg_help = "classifier-free guidance; 1 turns it off (default: the model's own)"
+    group.add_argument("--cfg", type=values.number(1), metavar="SCALE", help=cfg_help)
+    guidance_help = "distilled guidance, for models such as flux-dev (default: the model's own)"
+    group.add_argument("--guidance", type=values.number(0), metavar="SCALE", help=guidance_help)
 
 
 def add_frames(group: _ActionsContainer, description: str) -> None:
@@ -66,8 +88,7 @@ def add_temperature(group: _ActionsContainer) -> None:
     group.add_argument("--temperature", type=float, metavar="T", help=help_text)
 
 
-def add_recording(parser: ArgumentParser) -> _ArgumentGroup:
-    group = parser.add_argument_group("recording", "recording.safetensors holds all joint blocks.")
+def add_reading(group: _ActionsContainer) -> None:
     group.add_argument("--mode", choices=MODE_NAMES, default="auto", help="scoring rule (default: the model's own)")
     add_pooling(group)
     group.add_argument(
@@ -77,6 +98,11 @@ def add_recording(parser: ArgumentParser) -> _ArgumentGroup:
         help="text encoder for the concepts of Stable Diffusion 3: t5 encodes each concept alone (default if the model "
         "has a T5), clip encodes all of them in one line",
     )
+
+
+def add_recording(parser: ArgumentParser) -> _ArgumentGroup:
+    group = parser.add_argument_group("recording", "recording.safetensors holds all joint blocks.")
+    add_reading(group)
     precision_help = (
         "data type of the recorded scores; float16 makes the file of five concepts 40 %% smaller (default float32)"
     )
@@ -103,6 +129,12 @@ def add_heatmaps(parser: ArgumentParser, steps: str) -> None:
     )
     group.add_argument("--colormap", default="viridis", help="any colormap of matplotlib (default viridis)")
     group.add_argument("--opacity", type=values.number(0, 1), default=0.7, help="of the overlay, 0-1 (default 0.7)")
+    text = "opacity by value: the image shows where a concept is not; or even (default by value)"
+    group.add_argument("--blend", choices=BLENDS, default="by value", help=text)
+    add_masks(parser)
+
+
+def add_masks(parser: ArgumentParser) -> _ArgumentGroup:
     masks = parser.add_argument_group("masks", "Masks are always made from shares.")
     masks.add_argument(
         "--mask",
@@ -117,9 +149,10 @@ def add_heatmaps(parser: ArgumentParser, steps: str) -> None:
     masks.add_argument("--percentile", type=values.number(0, 100), default=90.0, help=percentile_help)
     blur_help = "standard deviation of a Gaussian blur (default 0)"
     masks.add_argument("--blur", type=values.number(0, 1000), default=0.0, metavar="PIXELS", help=blur_help)
+    return masks
 
 
-def add_model(parser: ArgumentParser) -> None:
+def add_model(parser: ArgumentParser, one_device: bool = True) -> None:
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model",
@@ -128,7 +161,8 @@ def add_model(parser: ArgumentParser) -> None:
         "flux.2-dev, flux.2-klein-4b, flux.2-klein-9b, sd3-medium, sd3.5-medium, sd3.5-large, sd3.5-large-turbo, "
         "cogvideox-2b, cogvideox-5b, cogvideox1.5-5b, a diffusers folder or a hub id",
     )
-    group.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
+    if one_device:
+        group.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     dtype_help = "of the weights (default: float32 for the embedded models, else bfloat16)"
     group.add_argument("--dtype", choices=DTYPE_NAMES, default="auto", help=dtype_help)
     offload_help = "keep weights in main memory while they are not needed (default none)"
@@ -143,3 +177,24 @@ def add_output(parser: ArgumentParser) -> None:
         "kind of the files of a video; mp4 and mov need PyAV (pip install av). Masks are always GIFs, which keep "
     )
     group.add_argument("--video", choices=VIDEO_KINDS, default="gif", help=f"{video_help}every value (default gif)")
+
+
+def add_label_work(parser: ArgumentParser) -> None:
+    """How the work of `label` is divided."""
+    group = parser.add_argument_group("work")
+    engine_help = "local: workers on this machine (default); ray: workers on a Ray cluster, see --address"
+    group.add_argument("--engine", choices=ENGINES, default="local", help=engine_help)
+    devices_help = "one worker on each: auto (default: every CUDA device, else the best there is), cpu, cuda:0,cuda:1"
+    group.add_argument("--devices", default="auto", metavar="DEVICES", help=devices_help)
+    workers_help = "number of workers (default: one per device; on Ray as many as fit)"
+    group.add_argument("--workers", type=values.count, metavar="N", help=workers_help)
+    part_help = "label only the I-th of N parts; N runs, each with its part, label the whole"
+    group.add_argument("--part", type=values.part, default=(1, 1), metavar="I/N", help=part_help)
+    address_help = "of the Ray cluster: auto for the one of this machine (default: start one for this run)"
+    group.add_argument("--address", metavar="ADDRESS", help=address_help)
+    gpus_help = "GPUs of a worker on Ray, may be a fraction (default: 1 if the cluster has GPUs)"
+    group.add_argument("--gpus-per-worker", type=values.number(0), metavar="GPUS", help=gpus_help)
+    shard_help = "picture files, or prompts, that are written together (default 100)"
+    group.add_argument("--shard-size", type=values.count, default=100, metavar="N", help=shard_help)
+    batch_help = "pictures of one size that the model gets at once (default 8)"
+    group.add_argument("--batch", type=values.count, default=8, metavar="N", help=batch_help)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import NoReturn
 
-from ..choices import KEEPS, MODE_NAMES
+from ..choices import KEEPS, LAYOUTS, MODE_NAMES
 from ..concepts import parse_concepts
 from ..errors import UserError
 from . import argument_groups as groups
@@ -37,7 +37,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         except UnicodeEncodeError:  # bytes that the terminal's encoding does not have
             raise UserError(f"The argument {argument!r} is not valid Unicode. Type it again.") from None
     arguments = build_parser().parse_args(argv)
-    if "concepts" in arguments:  # each argument is one line of the concept syntax
+    if getattr(arguments, "concepts", None):  # each argument is one line of the concept syntax
         arguments.concepts = parse_concepts("\n".join(arguments.concepts), "\n".join(arguments.background))
     return arguments
 
@@ -55,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_analyze(commands)
     _add_heatmaps(commands)
     _add_evaluate(commands)
+    _add_label(commands)
     return parser
 
 
@@ -69,15 +70,10 @@ def _add_generate(commands: argparse._SubParsersAction) -> None:
     groups.add_concepts(parser)
     groups.add_out(parser)
     sampling = parser.add_argument_group("sampling")
-    sampling.add_argument("--steps", type=values.count, metavar="N", help="sampler steps (default: the model's own)")
     sampling.add_argument("--seed", type=values.seed, default=0, metavar="N", help="seed of the noise (default 0)")
     groups.add_size(sampling, "the image or video", "the model's own")
     groups.add_frames(sampling, "number of video frames")
-    sampling.add_argument("--negative-prompt", metavar="TEXT", default="", help="ignored unless --cfg is above 1")
-    cfg_help = "classifier-free guidance; 1 turns it off (default: the model's own)"
-    sampling.add_argument("--cfg", type=values.number(1), metavar="SCALE", help=cfg_help)
-    guidance_help = "distilled guidance, for models such as flux-dev (default: the model's own)"
-    sampling.add_argument("--guidance", type=values.number(0), metavar="SCALE", help=guidance_help)
+    groups.add_sampling(sampling)
     recording = groups.add_recording(parser)
     recording.add_argument(
         "--keep",
@@ -159,6 +155,46 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--json", type=values.path, metavar="FILE", help="also write the metrics and settings to FILE")
     groups.add_model(parser)
     parser.add_argument("--quiet", action="store_true", help=groups.QUIET_HELP)
+
+
+def _add_label(commands: argparse._SubParsersAction) -> None:
+    parser = _add_command(
+        commands,
+        "label",
+        "DATASET [...] --concepts CONCEPT [...] --out DIR",
+        "find concepts in every picture of a data set and write masks in a trainer's layout; run again, it goes on",
+    )
+    dataset_help = "a folder of pictures, tar archives (WebDataset), Parquet files, or a COCO annotation file"
+    parser.add_argument("dataset", metavar="DATASET", nargs="*", type=values.path, help=dataset_help)
+    generate_help = "instead of a data set: make a picture for every line of this file, and label it"
+    parser.add_argument("--generate", metavar="PROMPTS.txt", type=values.path, help=generate_help)
+    verify_help = "only check that a labelled data set is as its manifest says"
+    parser.add_argument("--verify", metavar="DIR", type=values.path, help=verify_help)
+    groups.add_concepts(parser, required=False)
+    parser.add_argument("--out", type=values.path, metavar="DIR", help="folder for the labels")
+    format_help = "layout of the labels: a mask per concept (default), annotations, tables, or what a trainer reads"
+    parser.add_argument("--format", choices=LAYOUTS, default="masks", help=format_help)
+    presence_help = "leave out concepts whose presence in a picture is lower, 0-1 (default 0: leave out nothing)"
+    parser.add_argument("--min-presence", type=values.number(0, 1), default=0.0, metavar="PRESENCE", help=presence_help)
+    parser.add_argument("--caption", metavar="TEXT", default="", help="caption of pictures that have none")
+    images_help = "folder of the pictures of a COCO file (default: beside the file)"
+    parser.add_argument("--images", type=values.path, metavar="DIR", help=images_help)
+    groups.add_label_work(parser)
+    analysis = parser.add_argument_group("analysis")
+    analysis.add_argument("--prompt", metavar="TEXT", default="", help="description of all pictures (optional)")
+    groups.add_noise(analysis, default=0.5)
+    analysis.add_argument("--seed", type=values.seed, default=0, metavar="N", help="seed of the noise (default 0)")
+    groups.add_size(analysis, "the model's input", "about the model's own size, in the picture's aspect ratio")
+    groups.add_reading(analysis)
+    groups.add_layers(analysis)
+    groups.add_temperature(analysis)
+    groups.add_sampling(parser.add_argument_group("sampling", "Only with --generate."))
+    groups.add_masks(parser)
+    groups.add_model(parser, one_device=False)
+    output = parser.add_argument_group("output")
+    json_help = "print progress and the result as lines of JSON instead of a report"
+    output.add_argument("--json", action="store_true", help=json_help)
+    output.add_argument("--quiet", action="store_true", help=groups.QUIET_HELP)
 
 
 def _version() -> str:

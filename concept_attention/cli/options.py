@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..choices import Keep, Kind, Method
+from ..choices import Blend, Keep, Kind, Method
 from ..concepts import Concept
 from ..drawing.colormaps import check_colormap
 from ..heatmaps.heatmaps import Heatmaps, make_heatmaps
@@ -33,6 +33,7 @@ class HeatmapOptions:
     kind: Kind
     colormap: str
     opacity: float
+    blend: Blend
     mask: Method
     threshold: float
     percentile: float
@@ -56,7 +57,7 @@ class HeatmapOptions:
 
 def heatmap_options(arguments: Namespace) -> HeatmapOptions:
     """The options given on the command line."""
-    names = ("layers", "temperature", "kind", "colormap", "opacity", "mask", "threshold", "percentile", "blur")
+    names = ("layers", "temperature", "kind", "colormap", "opacity", "blend", "mask", "threshold", "percentile", "blur")
     check_colormap(arguments.colormap)
     return HeatmapOptions(steps=arguments.heatmap_steps, **{name: getattr(arguments, name) for name in names})
 

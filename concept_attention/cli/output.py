@@ -167,8 +167,9 @@ def _write_overlays(
 ) -> None:
     """Write the heatmaps over the image, side by side, and the segmentation; for a video, of every frame."""
     frames = list(zip(images, shares.frames, strict=True))
-    opacity, colormap = options.opacity, options.colormap
-    overlays = (overlay_grid(image, drawn, frame=t, colormap=colormap, opacity=opacity) for image, t in frames)
+    opacity = options.opacity
+    look: dict[str, Any] = {"colormap": options.colormap, "opacity": opacity, "blend": options.blend}
+    overlays = (overlay_grid(image, drawn, frame=t, **look) for image, t in frames)
     save(overlays, folder / names["overlay"])
     segmentations = (overlay_segmentation(image, shares, frame=t, opacity=opacity) for image, t in frames)
     save(segmentations, folder / names["segmentation"])

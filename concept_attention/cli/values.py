@@ -45,6 +45,17 @@ def side(text: str) -> int:
     return value
 
 
+def part(text: str) -> tuple[int, int]:
+    """Which part of how many, such as 2/8."""
+    numbers = text.split("/")
+    if len(numbers) != 2 or not all(number.strip().isdigit() for number in numbers):
+        raise ArgumentTypeError(f"must be I/N such as 2/8, got {text!r}")
+    index, parts = map(int, numbers)
+    if not 1 <= index <= parts:
+        raise ArgumentTypeError(f"must be I/N with I from 1 to N, got {text}")
+    return index, parts
+
+
 def number(low: float, high: float | None = None) -> Callable[[str], float]:
     """The type of numbers from `low` to `high`, without nan and infinity."""
     expected = f"must be a number >= {low:g}" if high is None else f"must be a number from {low:g} to {high:g}"

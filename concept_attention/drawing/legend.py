@@ -26,7 +26,7 @@ _LONGEST_NAME = 16
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a legend: a colour, what it stands for, and a short number beside it."""
+    """One line of a legend: a colour, what it stands for, and a short number beside it, "" for none."""
 
     label: Label
     colour: Colour
@@ -100,7 +100,7 @@ def _draw_entry(draw: Draw, entry: Entry, left: int, top: int, layout: _Layout, 
     draw.rectangle((left, box, left + size - 1, box + size - 1), entry.colour, _RULE)
     name_left = left + size + round(_GAP * size)
     _write(draw, entry.label.shortened(size, layout.name), name_left, top, row, size, INK)
-    if layout.number:
+    if layout.number and entry.number:
         number = make_label(entry.number)
         _write(draw, number, left + layout.width - number.width(size), top, row, size, MUTED)
 
@@ -123,10 +123,13 @@ def draw_caption(label: Label, width: int, size: int, note: str = "", muted: boo
     return from_pil(strip)
 
 
-def draw_scale(title: str, low: float, high: float, colormap: str, width: int, size: int) -> Tensor:
+def draw_scale(
+    title: str, low: float, high: float, colormap: str, width: int, size: int, *, fade: bool = False
+) -> Tensor:
     """Draw what the colours of a heatmap mean on one line: title, lowest value, colours, highest value.
 
-    The title is left out where there is no room for it.
+    The title is left out where there is no room for it. With `fade` the lower a value, the more its colour fades into
+    the paper, as it does into an image.
 
     Returns:
         (round(1.5 * size), width, 3) float32, 0-1.
@@ -146,7 +149,10 @@ def draw_scale(title: str, low: float, high: float, colormap: str, width: int, s
     _write(draw, first, left, 0, row, size, MUTED)
     left += first.width(size) + gap
     ramp = torch.linspace(0, 1, bar).expand(size, bar)
-    strip.paste(to_pil(colorize(ramp, colormap)), (left, (row - size) // 2))
+    colours = colorize(ramp, colormap)
+    if fade:
+        colours = torch.lerp(torch.ones_like(colours), colours, ramp[..., None])
+    strip.paste(to_pil(colours), (left, (row - size) // 2))
     _write(draw, last, left + bar + gap, 0, row, size, MUTED)
     return from_pil(strip)
 

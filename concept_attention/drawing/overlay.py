@@ -8,6 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from ..choices import BLENDS, Blend, check_choice
 from ..errors import UserError
 from ..heatmaps.heatmaps import Heatmaps
 from ..heatmaps.resize import resize_maps
@@ -28,6 +29,7 @@ def overlay_grid(
     frame: int = 0,
     colormap: str = "viridis",
     opacity: float = 0.7,
+    blend: Blend = "by value",
     columns: int | None = None,
     tile_size: int | None = None,
     legend: bool = True,
@@ -44,6 +46,8 @@ def overlay_grid(
         frame: which frame of the heatmaps, for a video.
         colormap: see `colorize`.
         opacity: 0 (only the image) to 1 (only the colours).
+        blend: `by value` multiplies the opacity by the value, from 0 at the first colour to 1 at the last, so that the
+            image shows where the concept is not; `even` covers the whole image alike.
         columns: tiles per row; by default what makes the sheet a well-filled landscape.
         tile_size: long side of a tile in pixels; by default the image's own, at most 512.
         legend: add a line below that shows the colour scale.
@@ -71,7 +75,7 @@ def overlay_grid(
 
     tiles = [torch.cat([draw_caption(make_label("image"), width, size, muted=True), tile])]
     for number, (concept, values) in enumerate(zip(heatmaps.concepts, maps, strict=True), start=1):
-        drawn = _blend(tile, colorize(values, colormap, low, high), opacity)
+        drawn = _paint(tile, values, colormap, (low, high), opacity, blend)
         note = "background" if width >= 14 * size else "bg"
         label = make_label(concept.name, number)
         caption = draw_caption(label, width, size, note if concept.role == "background" else "")
@@ -82,7 +86,8 @@ def overlay_grid(
     sheet = _arrange(tiles, columns, margin)
     if not legend:
         return sheet
-    scale = draw_scale(heatmaps.kind, low, high, colormap, sheet.shape[1] - 2 * margin, size)
+    across, fade = sheet.shape[1] - 2 * margin, blend == "by value"
+    scale = draw_scale(heatmaps.kind, low, high, colormap, across, size, fade=fade)
     return torch.cat([sheet, _inset(scale, margin, below=margin)])
 
 
@@ -94,6 +99,7 @@ def overlay_each(
     frame: int = 0,
     colormap: str = "viridis",
     opacity: float = 0.7,
+    blend: Blend = "by value",
     legend: bool = True,
 ) -> Tensor:
     """Draw one overlay of the image per concept, on one colour scale as `overlay_grid` does.
@@ -105,6 +111,7 @@ def overlay_each(
         frame: which frame of the heatmaps, for a video.
         colormap: see `colorize`.
         opacity: 0 (only the image) to 1 (only the colours).
+        blend: see `overlay_grid`.
         legend: add a line above with the concept's name and one below that shows the colour scale.
 
     Returns:
@@ -123,11 +130,13 @@ def overlay_each(
     check_aspect((height, width), heatmaps.image_size)
     maps = resize_maps(select_maps(heatmaps, index, frame), (height, width), heatmaps.visible)
     low, high = _value_range(heatmaps, index, maps)
-    drawn = [_blend(image, colorize(values, colormap, low, high), opacity) for values in maps]
+    drawn = [_paint(image, values, colormap, (low, high), opacity, blend) for values in maps]
     if legend:
         size = text_size(width, height, _LEGEND_TEXT)
         margin = min(round(0.5 * size), (width - 1) // 2)
-        scale = _inset(draw_scale(heatmaps.kind, low, high, colormap, width - 2 * margin, size), margin, margin, margin)
+        fade = blend == "by value"
+        scale = draw_scale(heatmaps.kind, low, high, colormap, width - 2 * margin, size, fade=fade)
+        scale = _inset(scale, margin, margin, margin)
         for position, concept in enumerate(heatmaps.concepts):
             note = "background" if concept.role == "background" else ""
             caption = draw_caption(make_label(concept.name, position + 1), width - 2 * margin, size, note)
@@ -188,11 +197,29 @@ def overlay_segmentation(
     return torch.cat([painted, draw_legend(groups, width, text_size(width, height, _LEGEND_TEXT))])
 
 
-def _blend(image: Tensor, colours: Tensor, opacity: float) -> Tensor:
-    """The image under the colours, which are used up: of a large image, every copy counts."""
+def _paint(
+    image: Tensor, values: Tensor, colormap: str, extent: tuple[float, float], opacity: float, blend: str
+) -> Tensor:
+    """A map over its image, see `overlay_grid`; `extent` are the values of the first and the last colour."""
+    check_choice("Blend", blend, BLENDS)
+    low, high = extent
+    colours = colorize(values, colormap, low, high)
+    if blend == "even":
+        return _blend(image, colours, opacity)
+    height = (values - low) / (high - low) if high > low else torch.zeros_like(values)
+    return _blend(image, colours, opacity, height.clamp(0, 1)[..., None])
+
+
+def _blend(image: Tensor, colours: Tensor, opacity: float, weight: Tensor | None = None) -> Tensor:
+    """The image under the colours, which are used up: of a large image, every copy counts.
+
+    Args:
+        weight: (H, W, 1) 0-1, what the opacity is multiplied by; None is 1.
+    """
     if not 0 <= opacity <= 1:
         raise UserError(f"Opacity is 0 (only the image) to 1 (only the colours), got {opacity:g}.")
-    return colours.mul_(opacity).add_(image * (1 - opacity))
+    alpha = opacity if weight is None else weight.mul_(opacity)
+    return colours.mul_(alpha).add_(image * (1 - alpha))
 
 
 def _value_range(heatmaps: Heatmaps, index: int, maps: Tensor) -> tuple[float, float]:

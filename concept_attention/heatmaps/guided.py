@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -10,7 +11,6 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
-from ..choices import Kind
 from ..errors import UserError
 from ..images import check_aspect, check_image
 from .heatmaps import Heatmaps
@@ -28,8 +28,10 @@ def sharpen_heatmaps(
     images: Tensor,
     size: tuple[int, int] | None = None,
     *,
+    concepts: str | Sequence[str] | None = None,
     radius: int | None = None,
     epsilon: float = EPSILON,
+    device: str | torch.device = "cpu",
 ) -> Heatmaps:
     """Resize heatmaps to pixels so that their edges follow those of the images.
 
@@ -38,15 +40,19 @@ def sharpen_heatmaps(
         images: guides, one per image of the heatmaps, or a single one for all, (B, H, W, 3) float, 0-1, at any
             resolution of the same aspect ratio. For videos, video by video, one guide per T or per video frame.
         size: (height, width) wanted in pixels; `heatmaps.image_size` unless given.
+        concepts: name or names of the concepts to refine and return; all unless given. The time is proportional to
+            how many there are.
         radius: see `guided_filter`; one and a half tokens unless given.
         epsilon: see `guided_filter`.
+        device: where to compute; results are those of the CPU to 1e-4.
 
     Returns:
         Heatmaps of that size and of the same kind, with one T for each guide of a video. Shares and stretched maps
-        stay in 0-1, scores within the range they had; shares that sum to one still do.
+        stay in 0-1, scores within the range they had; shares of all concepts that sum to one still do.
 
     Raises:
-        UserError: for a wrong number of images, a different aspect ratio, or a radius or epsilon out of range.
+        UserError: for a wrong number of images, a different aspect ratio, an unknown concept, or a radius or epsilon
+            out of range.
 
     >>> from concept_attention import make_heatmaps
     >>> from concept_attention.recording.example import example_recording
@@ -57,6 +63,8 @@ def sharpen_heatmaps(
     size = heatmaps.image_size if size is None else size
     if len(images) == heatmaps.batch * len(heatmaps.frames):
         heatmaps = heatmaps.per_frame()
+    complete = concepts is None
+    heatmaps = heatmaps if concepts is None else heatmaps.of(concepts)
     values = heatmaps.values
     layers = rearrange(values, "b c t h w -> (b t) c h w") if heatmaps.video else values
     if len(images) not in (1, len(layers)):
@@ -72,26 +80,27 @@ def sharpen_heatmaps(
         if index < len(images):
             image = check_image(images[index])
             check_aspect((image.shape[0], image.shape[1]), heatmaps.image_size)
-            guide = rearrange(resize_maps(rearrange(image, "h w c -> c h w"), size), "c h w -> h w c")
+            guide = Guide(image.to(device), size, radius, epsilon, max(1, radius // _LOW_RADIUS))
         if heatmaps.covered_size is not None:
             maps = resize_maps(maps, size, heatmaps.visible)
-        filtered = guided_filter(maps, guide, radius, epsilon, max(1, radius // _LOW_RADIUS))
-        refined[index] = _within_range(filtered, maps, heatmaps.kind)
+        filtered = guide.filter(maps.to(device))
+        refined[index] = _within_range(filtered, maps, heatmaps.kind == "share" and complete)
     if heatmaps.video:
         refined = rearrange(refined, "(b t) c h w -> b c t h w", b=heatmaps.batch)
     return replace(heatmaps, values=refined, covered_size=None)
 
 
-def _within_range(filtered: Tensor, maps: Tensor, kind: Kind) -> Tensor:
-    """Filtered maps (C, H, W) without what they overshoot the range of `maps` (C, h, w) next to an edge.
+def _within_range(filtered: Tensor, maps: Tensor, keep_sum: bool) -> Tensor:
+    """Filtered maps (C, H, W), changed in place, without what they overshoot the range of `maps` (C, h, w).
 
-    Shares keep their sum over concepts: what is cut from one of them is taken from, or left to, all in proportion.
+    Shares of all concepts keep their sum: what is cut from one of them is taken from, or left to, all in proportion.
     """
-    kept = filtered.clamp(*maps.aminmax())
-    if kind != "share":
+    wanted = filtered.sum(dim=0) if keep_sum else None
+    kept = filtered.clamp_(*(float(limit) for limit in maps.aminmax()))
+    if wanted is None:
         return kept
-    wanted = filtered.sum(dim=0).clamp(*maps.sum(dim=0).aminmax())
-    return kept * (wanted / kept.sum(dim=0).clamp_min(torch.finfo(torch.float32).tiny))
+    wanted.clamp_(*(float(limit) for limit in maps.sum(dim=0).aminmax()))
+    return kept.mul_(wanted.div_(kept.sum(dim=0).clamp_min_(torch.finfo(torch.float32).tiny)))
 
 
 def guided_filter(values: Tensor, guide: Tensor, radius: int, epsilon: float, shrink: int = 1) -> Tensor:
@@ -118,61 +127,81 @@ def guided_filter(values: Tensor, guide: Tensor, radius: int, epsilon: float, sh
     Source: He, Sun, Tang: Guided Image Filtering, ECCV 2010, eq. 19-21 (colour guide); `shrink` is He, Sun: Fast
         Guided Filter, arXiv:1505.00996.
     """
-    if radius < 1 or shrink < 1 or not epsilon > 0:
-        raise UserError(
-            f"A guide needs a radius and a shrink of 1 or more and an epsilon above 0, got {radius}, {shrink} "
-            f"and {epsilon}."
-        )
-    height, width = guide.shape[:2]
-    small = (math.ceil(height / shrink), math.ceil(width / shrink))
-    colours = rearrange(guide, "h w c -> c h w").float()
-    functions = _local_functions(resize_maps(values, small), resize_maps(colours, small), radius / shrink, epsilon)
-    functions = resize_maps(functions.float(), (height, width))
-    return torch.einsum("...chw,chw->...hw", functions[..., :3, :, :], colours) + functions[..., 3, :, :]
+    return Guide(guide, (guide.shape[0], guide.shape[1]), radius, epsilon, shrink).filter(values)
 
 
-def _local_functions(values: Tensor, colours: Tensor, radius: float, epsilon: float) -> Tensor:
-    """The mean linear function of all windows around every pixel: three slopes and an offset, (..., 4, H, W)."""
-    reach = max(1, round(radius))
-    colours = colours.double()  # variances are small differences of large sums
-    mean_colour = _window_mean(colours, reach)
-    inverse = _inverse_covariance(colours, mean_colour, reach, epsilon)
-    planes = rearrange(values, "... h w -> (...) h w")
-    functions = []
-    for plane in planes.double():
-        *products, mean = _window_mean(torch.stack([*(colours * plane), plane]), reach)
-        slope = reduce(inverse * (torch.stack(products) - mean_colour * mean), "row column h w -> row h w", "sum")
-        offset = mean - reduce(slope * mean_colour, "c h w -> h w", "sum")
-        functions.append(_window_mean(torch.stack([*slope, offset]), reach))
-    return torch.stack(functions).reshape(*values.shape[:-2], 4, *values.shape[-2:])
+class Guide:
+    """A guide image with what the guided filter needs to know of it, for any number of maps.
+
+    Args:
+        image: (h, w, 3) float, 0-1, on the device to compute on.
+        size: (height, width) of the filtered maps.
+        radius, epsilon, shrink: see `guided_filter`.
+    """
+
+    def __init__(self, image: Tensor, size: tuple[int, int], radius: int, epsilon: float, shrink: int = 1) -> None:
+        if radius < 1 or shrink < 1 or not epsilon > 0:
+            raise UserError(
+                f"A guide needs a radius and a shrink of 1 or more and an epsilon above 0, got {radius}, {shrink} "
+                f"and {epsilon}."
+            )
+        self._colours = rearrange(image, "h w c -> c h w").float()
+        self._size = size
+        self._small = (math.ceil(size[0] / shrink), math.ceil(size[1] / shrink))
+        self._reach = max(1, round(radius / shrink))
+        # Variances are small differences of large sums: in double precision, which MPS does not have.
+        self._fitted_on = torch.device("cpu") if image.device.type == "mps" else image.device
+        small = resize_maps(resize_maps(self._colours, size), self._small)
+        self._fit_colours = small.to(self._fitted_on).double()
+        self._mean = _window_mean(self._fit_colours, self._reach)
+        self._inverse = _inverse_covariance(self._fit_colours, self._mean, self._reach, epsilon)
+
+    def filter(self, values: Tensor) -> Tensor:
+        """Maps (..., h, w) filtered to (..., height, width), float32; one plane at a time beside the result."""
+        planes = rearrange(values, "... h w -> (...) h w")
+        functions = [self._functions(resize_maps(plane, self._small)).to(self._colours.device) for plane in planes]
+        filtered = torch.stack([resize_maps(function[3], self._size) for function in functions])
+        for channel, colour in enumerate(self._colours):
+            colour = resize_maps(colour, self._size)
+            for plane, function in zip(filtered, functions, strict=True):
+                plane.addcmul_(resize_maps(function[channel], self._size), colour)
+        return filtered.reshape(*values.shape[:-2], *self._size)
+
+    def _functions(self, plane: Tensor) -> Tensor:
+        """The mean linear function of all windows around every pixel: three slopes and an offset, (4, h, w)."""
+        plane = plane.to(self._fitted_on).double()
+        *products, mean = _window_mean(torch.stack([*(self._fit_colours * plane), plane]), self._reach)
+        covariance = torch.stack(products) - self._mean * mean
+        slope = reduce(self._inverse * covariance, "row column h w -> row h w", "sum")
+        offset = mean - reduce(slope * self._mean, "c h w -> h w", "sum")
+        return _window_mean(torch.stack([*slope, offset]), self._reach).float()
 
 
 def _inverse_covariance(colours: Tensor, mean: Tensor, radius: int, epsilon: float) -> Tensor:
-    """Inverse of every window's colour covariance with epsilon on its diagonal, (3, 3, H, W), by cofactors."""
-    pairs = rearrange(colours, "a h w -> a 1 h w") * rearrange(colours, "b h w -> 1 b h w")
-    products = rearrange(mean, "a h w -> a 1 h w") * rearrange(mean, "b h w -> 1 b h w")
-    matrix = _window_mean(pairs, radius) - products
-    for channel in range(3):
-        matrix[channel, channel] += epsilon
-    (rr, rg, rb), (_, gg, gb), (_, _, bb) = matrix
+    """Inverse of every window's colour covariance with epsilon on its diagonal, (3, 3, h, w), by cofactors."""
+    rows, columns = torch.triu_indices(3, 3).tolist()  # the matrix is symmetric
+    rr, rg, rb, gg, gb, bb = _window_mean(colours[rows] * colours[columns], radius) - mean[rows] * mean[columns]
+    rr, gg, bb = rr + epsilon, gg + epsilon, bb + epsilon
+    first, second, third = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
+    mixed = rb * rg - rr * gb
     cofactors = torch.stack(
         [
-            torch.stack([gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg]),
-            torch.stack([rb * gb - rg * bb, rr * bb - rb * rb, rb * rg - rr * gb]),
-            torch.stack([rg * gb - rb * gg, rb * rg - rr * gb, rr * gg - rg * rg]),
+            torch.stack([first, second, third]),
+            torch.stack([second, rr * bb - rb * rb, mixed]),
+            torch.stack([third, mixed, rr * gg - rg * rg]),
         ]
     )
-    return cofactors / (rr * cofactors[0, 0] + rg * cofactors[0, 1] + rb * cofactors[0, 2])
+    return cofactors.div_(rr * first + rg * second + rb * third)
 
 
 def _window_mean(values: Tensor, radius: int) -> Tensor:
-    """Mean over the window of 2 radius + 1 pixels a side around every pixel, (..., H, W)."""
+    """Mean over the window of 2 radius + 1 pixels a side around every pixel, (..., h, w)."""
     for axis in (-2, -1):
         length = values.shape[axis]
-        centre = torch.arange(length)
+        centre = torch.arange(length, device=values.device)
         count = (centre + radius + 1).clamp(max=length) - (centre - radius).clamp(min=0)
         before_and_after = (radius + 1, radius)
         sums = F.pad(values, before_and_after if axis == -1 else (0, 0, *before_and_after)).cumsum(axis)
         total = sums.narrow(axis, 2 * radius + 1, length) - sums.narrow(axis, 0, length)
-        values = total / (count if axis == -1 else rearrange(count, "h -> h 1"))
+        values = total.mul_(1 / count.double() if axis == -1 else rearrange(1 / count.double(), "h -> h 1"))
     return values

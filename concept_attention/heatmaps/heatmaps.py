@@ -107,6 +107,13 @@ class Heatmaps:
         """Position of the concept called `name`; a UserError lists the names there are."""
         return concept_index(self.concepts, name)
 
+    def of(self, names: str | Sequence[str]) -> Heatmaps:
+        """The same heatmaps of some concepts only, in the order they have; a UserError lists the names there are."""
+        chosen = sorted({self.index(name) for name in ([names] if isinstance(names, str) else names)})
+        if not chosen:
+            raise UserError(f"No concept is named. Name at least one of {shorten_names(self.concepts)}.")
+        return replace(self, values=self.values[:, chosen], concepts=tuple(self.concepts[one] for one in chosen))
+
     def resized(self, size: tuple[int, int] | None = None) -> Heatmaps:
         """The same heatmaps at (height, width) `size` in pixels, or at `image_size`; see `resize_maps`.
 

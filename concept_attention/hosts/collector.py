@@ -20,7 +20,7 @@ from ..recording.half import reads_norms
 from ..recording.recording import Recording, recording_nbytes
 from ..recording.shares import ShareRule, own_rule
 from ..scores import Mode, Vectors, resolve_mode, score_concepts
-from ..selection import parse_layers
+from ..selection import parse_layers, usual_layers
 from .architecture import Architecture
 from .encoded import EncodedConcepts
 
@@ -134,6 +134,17 @@ class Collector:
         scores = score_concepts(image_out, concept_out, vectors)
         return LayerScores(scores, concept_out.float().norm(dim=-1), pad_scores)
 
+    @torch.no_grad()
+    def shares(self, layers: Mapping[int, LayerScores]) -> Tensor:
+        """Shares of one step, (B, C, N), float32: over the layers that `auto` means in a recording.
+
+        Args:
+            layers: scores of all recorded layers.
+        """
+        usual = usual_layers(self.layers, self.architecture.default_layers)
+        values = [self.share_rule.values(*layers[layer]) for layer in usual]
+        return self.share_rule.shares(torch.stack(values).mean(dim=0))
+
     def build(
         self,
         builder: RecordingBuilder,
@@ -143,12 +154,13 @@ class Collector:
         software_versions: Mapping[str, str],
         covered_size: tuple[int, int] | None = None,
         frame_counts: tuple[int, ...] | None = None,
+        region_masks: Mapping[str, Tensor] | None = None,
     ) -> Recording:
         """Build the recording.
 
         Args:
             builder: with the committed steps.
-            grid, image_size, covered_size, frame_counts: see `Recording`.
+            grid, image_size, covered_size, frame_counts, region_masks: see `Recording`.
             notes: for the metadata, beside text encoder, pooling, token counts and versions.
             software_versions: version by name of the software that made the recording.
 
@@ -167,6 +179,7 @@ class Collector:
             mode=self._mode.name,
             concepts=self._encoded.concepts,
             pad_count=self.pad_count,
+            region_masks=region_masks,
             metadata={
                 **notes,
                 **({"text_encoder": self._encoded.read_by} if self._encoded.read_by else {}),

@@ -12,7 +12,7 @@ from ..concepts import Concept
 from ..errors import UserError
 from ..scores import Averaged
 from .half import StoredScores, reads_norms, to_absolute, to_half
-from .recording import Recording
+from .recording import Recording, named_masks
 
 
 class RecordingBuilder:
@@ -126,10 +126,11 @@ class RecordingBuilder:
         metadata: Mapping[str, str] | None = None,
         covered_size: tuple[int, int] | None = None,
         frame_counts: tuple[int, ...] | None = None,
+        region_masks: Mapping[str, Tensor] | None = None,
     ) -> Recording:
         """The recording of the committed steps, which it takes over: the builder is empty afterwards.
 
-        Args: see the attributes of `Recording`.
+        Args: see the attributes of `Recording`; `region_masks` are (B, T, H, W), by the names of their regions.
 
         Raises:
             UserError: if no step was committed.
@@ -160,6 +161,7 @@ class RecordingBuilder:
             covered_size=covered_size,
             frame_counts=frame_counts,
             averaged=self.averaged,
+            **named_masks(region_masks or {}),
         )
 
     def _store(self, step: int, sigma: float, scores: Tensor, norms: Tensor, *pads: Tensor) -> None:

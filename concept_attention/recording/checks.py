@@ -38,6 +38,7 @@ def check_recording(recording: Recording) -> None:
     _check_geometry(recording)
     _check_texts(recording)
     _check_tensors(recording)
+    _check_regions(recording)
 
 
 def check_extent(recording: Recording) -> None:
@@ -139,6 +140,21 @@ def _check_tensors(recording: Recording) -> None:
         if scores.dtype != torch.float16:
             raise ValueError(f"Only float16 scores have offsets, got {scores.dtype}.")
         _check_tensor("offsets", recording.offsets, (*leading, tokens), torch.float16)
+
+
+def _check_regions(recording: Recording) -> None:
+    names, masks = recording.regions, recording.region_masks
+    if (names is None) != (masks is None):
+        raise ValueError("regions and region_masks go together.")
+    if names is None or masks is None:
+        return
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"regions must be one or more different texts, got {names}.")
+    if masks.ndim != 5:
+        raise ValueError(f"region_masks must be (R, B, T, H, W), got {tuple(masks.shape)}.")
+    _check_tensor("region_masks", masks, (len(names), recording.batch, *masks.shape[2:]), torch.float32)
+    if masks.min() < 0 or masks.max() > 1:
+        raise ValueError("region_masks must lie in 0-1.")
 
 
 def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:

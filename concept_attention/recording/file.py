@@ -22,9 +22,9 @@ from .recording import Recording
 _FORMAT = "concept-attention-recording"
 _VERSION = 1
 _MAX_HEADER = 2**24  # bytes; names and prompts take thousands
-_TENSORS = ("scores", "norms", "pad_scores", "offsets")
+_TENSORS = ("scores", "norms", "pad_scores", "offsets", "region_masks")
 # Omitted where unset, so that files stay readable by older versions, which refuse fields they do not know.
-_OPTIONAL = ("covered_size", "frame_counts", "averaged")
+_OPTIONAL = ("covered_size", "frame_counts", "averaged", "regions")
 _DESCRIPTION = tuple(field.name for field in fields(Recording) if field.name not in (*_TENSORS, *_OPTIONAL))
 
 
@@ -142,7 +142,7 @@ def _check_shapes(file: Any) -> None:
     """Check what the header declares before torch sees it: torch cannot count the elements of every shape."""
     names = set(file.keys())
     if not {"scores", "norms"} <= names <= set(_TENSORS):
-        raise ValueError(f"it must hold scores, norms and perhaps pad_scores and offsets, got {sorted(names)}.")
+        raise ValueError(f"it must hold scores, norms and perhaps {', '.join(_TENSORS[2:])}, got {sorted(names)}.")
     for name in names:
         declared = file.get_slice(name)
         if (dtype := declared.get_dtype()) not in ("F32", "F16"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,9 @@ class Recording:
             every step is kept.
         offsets: what float16 scores and pad scores are relative to, (S, L, B, N), float16; None where they are
             absolute. About the token's greatest score, or score / norm in a mode that reads those.
+        regions: names of the regions that something acted in while the run was sampled, one per R; None if there are
+            none.
+        region_masks: where, at the end of the run, (R, B, T, H, W) in latent pixels, float32, 0-1, CPU; or None.
 
     Raises:
         UserError: if a score is not finite.
@@ -77,6 +81,8 @@ class Recording:
     frame_counts: tuple[int, ...] | None = None
     averaged: Averaged | None = None
     offsets: Tensor | None = None
+    regions: tuple[str, ...] | None = None
+    region_masks: Tensor | None = None
 
     def __repr__(self) -> str:
         if "scores" not in vars(self):  # inside of a `record` block
@@ -88,12 +94,12 @@ class Recording:
         )
 
     def __post_init__(self) -> None:
-        for name in ("scores", "norms", "pad_scores", "offsets"):
+        for name in ("scores", "norms", "pad_scores", "offsets", "region_masks"):
             tensor = getattr(self, name)
             object.__setattr__(self, name, None if tensor is None else tensor.detach())
         for name in ("layers", "default_layers", "steps", "sigmas", "grid", "image_size", "concepts"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("covered_size", "frame_counts"):
+        for name in ("covered_size", "frame_counts", "regions"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "metadata", {**self.metadata})
@@ -112,7 +118,7 @@ class Recording:
     @property
     def nbytes(self) -> int:
         """Memory the tensors take."""
-        tensors = (self.scores, self.norms, self.pad_scores, self.offsets)
+        tensors = (self.scores, self.norms, self.pad_scores, self.offsets, self.region_masks)
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
     def at(self, *place: int | slice) -> StoredScores:
@@ -120,6 +126,13 @@ class Recording:
         tensors = (self.scores, self.norms, self.pad_scores, self.offsets)
         stored = StoredScores(*(None if tensor is None else tensor[place] for tensor in tensors))  # type: ignore[arg-type]
         return to_absolute(stored, reads_norms(self.mode))
+
+
+def named_masks(masks: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Masks (B, T, H, W) by name as the fields of a recording; nothing if there are none."""
+    if not masks:
+        return {}
+    return {"regions": tuple(masks), "region_masks": torch.stack([mask.float() for mask in masks.values()])}
 
 
 def in_float16(recording: Recording) -> Recording:

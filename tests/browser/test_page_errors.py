@@ -17,10 +17,15 @@ WRONG = {
 
 
 def run_script(editor: Editor, address: str, script: str) -> None:
-    """Run a script as if it had come from this address, and let its requests and timers end."""
+    """Run a script as if it had come from this address, and wait until what it does wrong is known."""
+    before = len(editor.errors.found)
     address = f"http://127.0.0.1:{editor.client.server.port}{address}"
     editor.page.evaluate(f"void setTimeout(() => {{ {script} }})\n//# sourceURL={address}")
-    editor.page.wait_for_timeout(300)
+    for _ in range(3000):
+        editor.page.wait_for_timeout(20)
+        if len(editor.errors.found) > before:
+            return
+    raise AssertionError("In a minute nothing went wrong.")
 
 
 @pytest.mark.parametrize("what", WRONG)

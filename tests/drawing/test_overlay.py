@@ -62,7 +62,7 @@ def _blended(image: Tensor, plane: Tensor, colormap: str, opacity: float, low: f
 
 def test_overlay_is_the_plain_alpha_blend() -> None:
     image, heatmap = _image(4, 6), torch.linspace(0, 1, 24).reshape(4, 6)
-    drawn = _overlay_one(image, heatmap, (4, 6), colormap="magma", opacity=0.25)
+    drawn = _overlay_one(image, heatmap, (4, 6), colormap="magma", opacity=0.25, blend="even")
     colours = colorize(heatmap, "magma")
     for y in range(4):
         for x in range(6):
@@ -71,23 +71,56 @@ def test_overlay_is_the_plain_alpha_blend() -> None:
                 assert float(drawn[y, x, channel]) == pytest.approx(expected, abs=1e-6)
 
 
+def test_by_value_the_opacity_is_the_share_of_the_highest() -> None:
+    image, heatmap = _image(4, 6), torch.linspace(0, 1, 24).reshape(4, 6)
+    drawn = _overlay_one(image, heatmap, (4, 6), colormap="magma", opacity=0.8)
+    colours = colorize(heatmap, "magma")
+    for y in range(4):
+        for x in range(6):
+            alpha = 0.8 * float(heatmap[y, x])
+            for channel in range(3):
+                expected = float(image[y, x, channel]) * (1 - alpha) + float(colours[y, x, channel]) * alpha
+                assert float(drawn[y, x, channel]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_by_value_scores_are_opaque_from_the_lowest_to_the_highest() -> None:
+    image, heatmaps = _image(32, 48), _heatmaps(["a", "b"], 32, 48, kind="score")
+    low, high = (float(heatmaps.resized().values[0].flatten().aminmax()[i]) for i in (0, 1))
+    drawn = overlay_each(image, heatmaps, opacity=1, legend=False)
+    for values, one in zip(heatmaps.resized().values[0], drawn, strict=True):
+        alpha = ((values - low) / (high - low))[..., None]
+        assert torch.allclose(one, image * (1 - alpha) + colorize(values, "viridis", low, high) * alpha, atol=1e-5)
+
+
+def test_by_value_one_level_everywhere_is_the_image() -> None:
+    """There is no highest value to be opaque."""
+    flat = Heatmaps(torch.full((1, 1, 2, 2), 3.0), (Concept("a", "a"),), "score", (8, 8))
+    image = _image(8, 8)
+    assert torch.equal(overlay_each(image, flat, legend=False)[0], image)
+
+
+def test_an_unknown_blend_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UserError, match="Blend 'screen' does not exist. Choose one of by value, even."):
+        _overlay_one(_image(8, 8), torch.rand(8, 8), (8, 8), blend="screen")
+
+
 def test_opacity_zero_is_the_image_and_one_the_colours() -> None:
     image, heatmap = _image(8, 8), torch.rand(8, 8)
     assert torch.equal(_overlay_one(image, heatmap, (8, 8), opacity=0), image)
-    assert torch.equal(_overlay_one(image, heatmap, (8, 8), opacity=1), colorize(heatmap))
+    assert torch.equal(_overlay_one(image, heatmap, (8, 8), opacity=1, blend="even"), colorize(heatmap))
 
 
 def test_an_edge_between_tokens_lies_on_their_border_in_the_image() -> None:
     heatmap = torch.zeros(2, 4)
     heatmap[:, 2:] = 1
-    red = _overlay_one(torch.zeros(32, 64, 3), heatmap, (32, 64), colormap="gray", opacity=1)[0, :, 0]
+    red = _overlay_one(torch.zeros(32, 64, 3), heatmap, (32, 64), colormap="gray", opacity=1, blend="even")[0, :, 0]
     assert (red[:32] < 0.5).all() and (red[32:] > 0.5).all()
     assert torch.allclose(red, 1 - red.flip(0), atol=2 / 255)  # symmetrical about the middle
 
 
 def test_shares_are_not_stretched() -> None:
     faint = torch.tensor([[0.0, 0.1]]).expand(2, 2)
-    low = _overlay_one(torch.zeros(16, 16, 3), faint, (16, 16), colormap="gray", opacity=1)
+    low = _overlay_one(torch.zeros(16, 16, 3), faint, (16, 16), colormap="gray", opacity=1, blend="even")
     assert low.max() <= 0.11
 
 
@@ -163,7 +196,7 @@ def _find(sheet: Tensor, tile: Tensor) -> tuple[int, int] | None:
 @pytest.mark.parametrize(("kind", "low", "high"), [("share", 0, 1), ("stretched", 0, 1), ("score", None, None)])
 def test_the_grid_holds_the_image_and_every_concept_in_aligned_tiles(kind, low, high) -> None:
     image, heatmaps = _image(48, 64), _heatmaps(["a", "b", "c", "d", "e"], 48, 64, kind)
-    sheet = overlay_grid(image, heatmaps, 1, colormap="plasma", opacity=0.6, columns=3)
+    sheet = overlay_grid(image, heatmaps, 1, colormap="plasma", opacity=0.6, blend="even", columns=3)
     maps = heatmaps.resized().values[1]
     if low is None:
         low, high = float(maps.min()), float(maps.max())
@@ -260,7 +293,7 @@ def test_overlays_one_by_one_share_a_colour_scale_and_equal_single_ones(kind: Ki
     values = torch.rand(2, 3, 4, 6, generator=torch.Generator().manual_seed(4)) * (1 if kind == "share" else 50)
     concepts = (Concept("a", "a"), Concept("b", "b"), Concept("c", "c", "background"))
     heatmaps = Heatmaps(values, concepts, kind, (24, 36))
-    drawn = overlay_each(image, heatmaps, 1, opacity=0.5, legend=False)
+    drawn = overlay_each(image, heatmaps, 1, opacity=0.5, blend="even", legend=False)
     assert drawn.shape == (3, 24, 36, 3)
     resized = heatmaps.resized().values[1]
     low, high = (0.0, 1.0) if kind == "share" else (float(resized.min()), float(resized.max()))
@@ -297,7 +330,7 @@ def test_all_frames_of_a_video_have_one_colour_scale() -> None:
     video, image = _heatmaps(["a", "b"], 32, 32, kind="score", frames=3), _image(32, 32)
     low, high = float(video.values[1].min()), float(video.values[1].max())
     for frame in range(3):
-        drawn = overlay_each(image, video, 1, frame=frame, opacity=1, legend=False)
+        drawn = overlay_each(image, video, 1, frame=frame, opacity=1, blend="even", legend=False)
         for concept, plane in enumerate(video.values[1, :, frame]):
             expected = _blended(image, plane, "viridis", 1, low, high)
             assert torch.allclose(drawn[concept], expected, atol=1e-6)

@@ -193,3 +193,25 @@ def test_a_video_follows_the_edges_of_every_video_frame() -> None:
     assert torch.equal(found.values, sharpen_heatmaps(video.per_frame(), guides).values)
     kept = sharpen_heatmaps(video, guides[:2])
     assert kept.values.shape == (1, 2, 2, 32, 32) and kept.frame_counts == (1, 2)
+
+
+def test_some_concepts_are_refined_as_all_are_and_in_their_order() -> None:
+    """All shares are scaled to keep their sum where one of them overshoots; elsewhere nothing depends on the others."""
+    concepts = (*CONCEPTS, Concept("third", "third"))
+    shares, guide = random(1, 3, 6, 6).mul(4).softmax(dim=1), random(1, 48, 48, 3, seed=1)
+    heatmaps = Heatmaps(shares, concepts, "share", (48, 48))
+    some = sharpen_heatmaps(heatmaps, guide, concepts=["third", "left"])
+    assert [concept.name for concept in some.concepts] == ["left", "third"]
+    assert torch.allclose(some.values, sharpen_heatmaps(heatmaps, guide).values[:, [0, 2]], atol=0.02)
+    scores = Heatmaps(shares, concepts, "score", (48, 48))
+    alone = sharpen_heatmaps(scores, guide, concepts="third").values[0, 0]
+    filtered = guided_filter(shares[0, 2], guide[0], 12, 1e-3, 2)
+    assert torch.allclose(alone, filtered.clamp(*shares[0, 2].aminmax()), atol=1e-6)
+    with pytest.raises(UserError, match="left, right, third"):
+        sharpen_heatmaps(heatmaps, guide, concepts="fourth")
+
+
+def test_everything_is_computed_on_the_device_of_the_guide() -> None:
+    """A tensor made on another device than `meta` would be refused."""
+    found = guided_filter(torch.empty(2, 4, 4, device="meta"), torch.empty(32, 48, 3, device="meta"), 6, 1e-3, 2)
+    assert found.device.type == "meta" and found.shape == (2, 32, 48)

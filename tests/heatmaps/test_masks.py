@@ -216,6 +216,16 @@ def test_otsu_finds_the_best_of_all_splits(seed: int) -> None:
     assert otsu_level(1e6 + values) == 1e6 + naive_otsu_level(values.tolist())
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_otsu_is_exact_where_values_crowd_in_few_bins(seed: int) -> None:
+    """An offset or an outlier puts nearly all values into one bin of any histogram."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(60, generator=generator) * 1e-5 + 100 * seed
+    if seed % 2:
+        values[0] += 1e3
+    assert otsu_level(values) == naive_otsu_level(values.tolist())
+
+
 def test_otsu_splits_the_smallest_map_there_is() -> None:
     assert otsu_level(torch.tensor([0.25, 0.75])) == 0.25
 

@@ -38,7 +38,7 @@ def test_a_page_names_what_the_node_has(pack: Pack, node_id: str, language: str)
 def test_a_page_explains_every_choice(pack: Pack, node_id: str, language: str) -> None:
     page = page_of(node_id, language).read_text(encoding="utf-8")
     for item in pack.nodes[node_id].GET_SCHEMA().inputs:
-        if item.id in ("layout", "method", "kind", "pooling", "reader"):
+        if item.id in ("layout", "blend", "method", "kind", "pooling", "reader"):
             assert all(f"`{option}`" in page for option in item.options)
 
 

@@ -66,11 +66,18 @@ def test_a_guide_sharpens_the_mask(pack: Pack, heatmaps: Any, pictures: torch.Te
     plain = pack.run("ConceptHeatmapToMask", heatmaps=heatmaps, concepts="sky")[0]
     guided = pack.run("ConceptHeatmapToMask", heatmaps=heatmaps, concepts="sky", guide=pictures)[0]
     library = pack.module("concept_attention.heatmaps.guided")
-    expected = library.sharpen_heatmaps(heatmaps, pictures).values[:, 2]
+    expected = library.sharpen_heatmaps(heatmaps, pictures, concepts="sky").values[:, 0]
     assert torch.equal(guided, expected) and not torch.equal(guided, plain)
     far = pack.run("ConceptHeatmapToMask", heatmaps=heatmaps, concepts="sky", guide=pictures, guide_radius=40)[0]
     faint = pack.run("ConceptHeatmapToMask", heatmaps=heatmaps, concepts="sky", guide=pictures, guide_epsilon=1.0)[0]
     assert not torch.equal(far, guided) and not torch.equal(faint, guided)
+
+
+def test_what_is_subtracted_is_refined_too(pack: Pack, heatmaps: Any, pictures: torch.Tensor) -> None:
+    options = {"heatmaps": heatmaps, "concepts": "sky", "method": "mean", "guide": pictures}
+    whole, house = (pack.run("ConceptHeatmapToMask", **{**options, "concepts": name})[0] for name in ("sky", "house"))
+    less = pack.run("ConceptHeatmapToMask", **options, subtract="house")[0]
+    assert torch.allclose(less, whole * (1 - house)) and not torch.equal(less, whole)
 
 
 def test_a_guide_may_have_transparency_another_size_and_serve_all(pack: Pack, heatmaps: Any) -> None:
@@ -101,7 +108,8 @@ def test_every_frame_of_a_video_has_a_mask_and_latents_can_have_theirs(pack: Pac
     few = torch.rand(18, 64, 96, 3)
     sharp = pack.run("ConceptHeatmapToMask", heatmaps=video, concepts="b", guide=few, frames="latent")[0]
     chosen = few[[0, 3, 7, 9, 12, 16]]  # the middle of 0, 1-4 and 5-8 in each video
-    expected = pack.module("concept_attention.heatmaps.guided").sharpen_heatmaps(video, chosen).values[:, 1]
+    sharpen = pack.module("concept_attention.heatmaps.guided").sharpen_heatmaps
+    expected = sharpen(video, chosen, concepts="b").values[:, 0]
     assert torch.equal(sharp, expected.flatten(0, 1))
     noise_mask = comfy.utils.reshape_mask(latent[:3], (1, 16, 3, 8, 12))  # as sampling takes it
     assert noise_mask.shape == (1, 16, 3, 8, 12) or noise_mask.shape == (1, 1, 3, 8, 12)

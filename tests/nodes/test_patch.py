@@ -32,6 +32,52 @@ def test_core_s_sampler_records_with_a_patched_model(pack: Pack, landscape: Land
     ]
 
 
+def test_words_with_their_clip_record_what_encoded_concepts_do(pack: Pack, landscape: Landscape, concepts: Any) -> None:
+    model, clip, _ = landscape
+    encoded = pack.run("ConceptEncode", clip=clip, concepts="house, sun", background="sky, grass")[0]
+    written = {"clip": clip, "words": "house, sun", "background": "sky, grass"}
+    recordings = []
+    for given in ({"concepts": encoded}, written):
+        patched = pack.run("ConceptAttentionPatchModel", model=model, **given)[0]
+        with torch.inference_mode():
+            (latent,) = nodes.KSampler().sample(**sampler_inputs(landscape, model=patched, seed=11))
+        recordings.append(pack.run("ConceptAttentionCollect", latent=latent, model=patched)[0])
+    one, other = recordings
+    assert one.concepts == other.concepts and torch.equal(one.scores, other.scores)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "Nothing to look for. Write it in `words` and connect `clip`, or connect Encode Concepts."),
+        ({"background": "sky"}, "Nothing to look for."),
+        ({"words": "house"}, "`words` need a text encoder. Connect `clip`"),
+    ],
+)
+def test_a_model_without_concepts_is_refused(
+    pack: Pack, landscape: Landscape, given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        pack.run("ConceptAttentionPatchModel", model=landscape[0], **given)
+    assert words in str(caught.value)
+
+
+def test_words_beside_encoded_concepts_are_refused(pack: Pack, landscape: Landscape, concepts: Any) -> None:
+    with pytest.raises(ValueError, match="Remove the link, or empty `words` and `background`"):
+        pack.run("ConceptAttentionPatchModel", model=landscape[0], concepts=concepts, words="house")
+
+
+def test_collected_heatmaps_are_those_that_heatmaps_makes_by_default(
+    pack: Pack, landscape: Landscape, concepts: Any
+) -> None:
+    patched = pack.run("ConceptAttentionPatchModel", model=landscape[0], concepts=concepts)[0]
+    with torch.inference_mode():
+        (latent,) = nodes.KSampler().sample(**sampler_inputs(landscape, model=patched, seed=12))
+    output = pack.run("ConceptAttentionCollect", latent=latent)
+    expected = pack.run("ConceptHeatmaps", recording=output[0])[0]
+    assert output[1].concepts == expected.concepts and torch.equal(output[1].values, expected.values)
+
+
 def test_a_range_of_steps_is_recorded(pack: Pack, landscape: Landscape, concepts: Any) -> None:
     patched = pack.run(
         "ConceptAttentionPatchModel", model=landscape[0], concepts=concepts, start_percent=0.5, end_percent=1.0
@@ -106,7 +152,7 @@ def test_a_run_that_could_not_be_recorded_blocks_what_needs_the_recording(
     with torch.inference_mode():
         (latent,) = nodes.KSampler().sample(**sampler_inputs(landscape, model=patched, seed=78))
     output = pack.run("ConceptAttentionCollect", latent=latent)
-    assert isinstance(output[0], ExecutionBlocker)
+    assert isinstance(output[0], ExecutionBlocker) and isinstance(output[1], ExecutionBlocker)
     assert "nothing was recorded: None of 4 steps ran all selected layers" in pack.text(output)
     assert output[0].message == pack.text(output)
 

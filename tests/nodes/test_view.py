@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from .conftest import Pack
 from .test_masks import video_heatmaps
@@ -175,3 +176,66 @@ def test_pictures_of_something_else_are_refused(pack: Pack, recording: Any, temp
     with pytest.raises(ValueError, match='There is no concept "moon"'):
         look(pack, torch.rand(2, 64, 96, 3), recording=recording, concepts="moon")
     assert not temporary.exists() or not list(temporary.iterdir())
+
+
+FINISH = {"subtract": "sun", "holes": 20.0, "islands": 2.0, "grow": 3, "blur": 1.5}
+
+
+def test_masks_are_finished_as_by_the_node_for_masks(pack: Pack, recording: Any, pictures: torch.Tensor) -> None:
+    cut = {"concepts": "house", "method": "mean"}
+    output = look(pack, pictures, recording=recording, layers="all", guided=True, **cut, **FINISH)
+    heatmaps = pack.run("ConceptHeatmaps", recording=recording, layers="all")[0]
+    made = pack.run("ConceptHeatmapToMask", heatmaps=heatmaps, guide=pictures, **cut, **FINISH)[0]
+    plain = pack.run("ConceptHeatmapToMask", heatmaps=heatmaps, **cut)[0]
+    assert torch.equal(output[2], made) and not torch.equal(made, plain)
+    assert torch.equal(output[1].values, heatmaps.values)  # heatmaps stay as they are
+
+
+def test_every_picked_concept_has_a_mask_of_its_own(pack: Pack, recording: Any, pictures: torch.Tensor) -> None:
+    output = look(pack, pictures, recording=recording, concepts="sun, sky", method="argmax", subtract="house")
+    heatmaps = output[1]
+    each = [
+        pack.run("ConceptHeatmapToMask", heatmaps=heatmaps, concepts=name, method="argmax", subtract="house")[0]
+        for name in ("sun", "sky")
+    ]
+    assert torch.equal(output[3], torch.cat(each))
+    assert torch.equal(output[2], torch.stack(each).amax(dim=0))
+
+
+@pytest.fixture
+def edited_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
+    """What the mask editor saved as `painted.png` in the input folder, (64, 96), 0-1."""
+    import folder_paths
+
+    folder = tmp_path / "input"
+    folder.mkdir()
+    monkeypatch.setattr(folder_paths, "input_directory", str(folder))
+    mask = torch.randint(0, 256, (64, 96), generator=torch.Generator().manual_seed(1))
+    pixels = np.full((64, 96, 4), 255 - mask.numpy()[..., None], dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "painted.png")
+    return mask.float() / 255
+
+
+def test_an_edited_mask_replaces_that_of_its_picture(
+    pack: Pack, recording: Any, pictures: torch.Tensor, edited_mask: torch.Tensor
+) -> None:
+    plain = look(pack, pictures, recording=recording, concepts="sun")
+    output = look(pack, pictures, recording=recording, concepts="sun", edited="1: painted.png [input]\n")
+    assert torch.equal(output[2][0], plain[2][0]) and torch.equal(output[3], plain[3])
+    torch.testing.assert_close(output[2][1], edited_mask)
+
+
+@pytest.mark.parametrize(
+    ("edited", "words"),
+    [
+        ("painted.png", "`edited` has one `position: file` per line"),
+        ("2: painted.png", "names mask 2, but there are 2, counted from 0"),
+        ("0: other.png", "'other.png' is not in ComfyUI's input folder"),
+        ("0: ../../secret.png", "is not in ComfyUI's input folder"),
+    ],
+)
+def test_an_edited_mask_that_cannot_be_used_is_named(
+    pack: Pack, recording: Any, pictures: torch.Tensor, edited_mask: torch.Tensor, edited: str, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        look(pack, pictures, recording=recording, edited=edited)

@@ -19,8 +19,9 @@ test("a method is offered for the kinds of heatmap that the library accepts", ()
   }
 });
 
-test("every method and every kind has a name in every language", () => {
+test("every method and every kind has a name in every language, a method that of the node", () => {
   for (const [language, texts] of Object.entries(LANGUAGES)) {
     for (const choice of [...fixture.methods, ...fixture.kinds]) assert.ok(texts[choice], `${language}: ${choice}`);
+    for (const method of fixture.methods) assert.equal(texts[method], fixture.labels[language][method]);
   }
 });

@@ -3,6 +3,7 @@
 declare module "*/scripts/app.js" {
   export interface Widget {
     name: string;
+    label?: string;
     type: string;
     value: unknown;
     element: HTMLElement;
@@ -26,6 +27,7 @@ declare module "*/scripts/app.js" {
     id: number | string;
     constructor: { comfyClass?: string; nodeData?: { python_module?: string } };
     graph?: Graph | null;
+    subgraph?: Graph;
     widgets?: Widget[];
     properties: Record<string, unknown>;
     size: [number, number];
@@ -56,7 +58,13 @@ declare module "*/scripts/app.js" {
     onNodeOutputsUpdated?(outputs: Record<string, any>): void;
   }
 
+  export const ComfyApp: {
+    clipspace_return_node: unknown;
+    open_maskeditor?(): void;
+  };
+
   export const app: {
+    graphToPrompt(): Promise<{ output: Record<string, { class_type: string; inputs: Record<string, unknown> }> }>;
     canvas: Canvas;
     graph: Graph;
     rootGraph?: Graph;
@@ -67,7 +75,7 @@ declare module "*/scripts/app.js" {
 
 declare module "*/scripts/api.js" {
   export const api: {
-    fetchApi(route: string): Promise<Response>;
+    fetchApi(route: string, options?: RequestInit): Promise<Response>;
     apiURL(route: string): string;
   };
 }

@@ -21,7 +21,7 @@ const manifest = {
   grid: [2, 4, 4],
   pictures: [{ frames: [frame(0), frame(1), frame(1)] }, { frames: [frame(0)] }],
 };
-const choice = { concepts: "", layers: "auto", steps: "all", method: "soft", threshold: 0.5, percentile: 90 };
+const choice = { concepts: "", layers: "auto", steps: "all", method: "soft", threshold: 0.5, percentile: 90, subtract: "" };
 const begin = (part = {}, look = {}) => states.initialState(manifest, { ...choice, ...part }, look);
 
 test("with nothing picked the first concept is shown and masked", () => {
@@ -39,7 +39,30 @@ test("picking selects one concept, pinning adds and removes, and names are writt
   assert.deepEqual(state.picked, [2]);
   assert.deepEqual(states.shownConcepts({ ...state, hovered: 0 }), [0]); // hovered, for display only
   assert.deepEqual(states.maskedConcepts({ ...state, hovered: 0 }), [2]);
-  assert.equal(states.pick(state, 2).choice.concepts, "");
+});
+
+test("no click empties the choice", () => {
+  const state = states.pick(begin(), 2);
+  assert.deepEqual(states.pick(state, 2).picked, [2]); // a double click
+  assert.deepEqual(states.pin(state, 2).picked, [2]);
+  assert.deepEqual(states.pin(begin(), 0).picked, [0]); // it is shown already
+  assert.deepEqual(states.pin(begin(), 1).picked, [0, 1]); // added to what is shown
+});
+
+test("a concept is in the mask or subtracted from it, never both, and one is always in it", () => {
+  let state = states.subtract(states.pin(begin(), 2), 2);
+  assert.deepEqual([state.picked, state.subtracted, state.choice.subtract], [[0], [2], "grass"]);
+  assert.equal(states.subtract(state, 0), state); // nothing would be left
+  state = states.subtract(state, 1);
+  assert.deepEqual(state.choice.subtract, "grass, a\\, b");
+  state = states.pin(state, 2);
+  assert.deepEqual([state.picked, state.subtracted], [[0, 2], [1]]);
+  assert.deepEqual(states.subtract(state, 1).subtracted, []);
+  assert.deepEqual(states.withChoice(state, { subtract: "cow" }).invalid, ["subtract"]);
+});
+
+test("an edited mask belongs to an image, or to a frame", () => {
+  assert.deepEqual([{}, { frame: 2 }, { picture: 1 }].map((look) => states.maskPosition(begin({}, look))), [0, 2, 1]);
 });
 
 test("sliders write texts that the node parses", () => {

@@ -22,9 +22,11 @@ from torch import Tensor
 from concept_attention.choices import KINDS, METHODS, Kind, Method
 from concept_attention.concepts import Concept, concept_index, parse_concepts
 from concept_attention.drawing.colormaps import OKABE_ITO, colorize, concept_colors
+from concept_attention.heatmaps.finish import drop_islands, fill_holes, grow_masks
+from concept_attention.heatmaps.guided import sharpen_heatmaps
 from concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps, select_layers
 from concept_attention.heatmaps.masks import make_masks, otsu_level
-from concept_attention.heatmaps.resize import resize_maps
+from concept_attention.heatmaps.resize import gaussian_blur, resize_maps
 from concept_attention.recording.recording import Recording
 from concept_attention.selection import parse_steps
 
@@ -235,6 +237,64 @@ def test_masks_equal_the_library_s(subject: str, tmp_path: Path) -> None:
     run("masks", fixture, tmp_path)
 
 
+def plane(values: Tensor) -> dict[str, Any]:
+    return {"values": numbers(values), "height": values.shape[0], "width": values.shape[1]}
+
+
+def sharpened(kind: Kind, grid: tuple[int, int], size: tuple[int, int], covered: tuple[int, int] | None) -> Any:
+    """Heatmaps sharpened by an image of two areas and noise, half as large again as they are."""
+    generator = torch.Generator().manual_seed(grid[0])
+    values = random_shares(grid[1], 1, 3, *grid)
+    values = values * 7 - 3 if kind == "score" else values
+    heatmaps = Heatmaps(values, tuple(Concept(name, name) for name in "abc"), kind, size, covered)
+    height, width = (side * 3 // 2 for side in size)
+    image = 0.2 + 0.1 * torch.rand(height, width, 3, generator=generator)
+    image[height // 3 :, width // 4 : 2 * width // 3] += torch.tensor([0.5, 0.1, 0.3])
+    made = sharpen_heatmaps(heatmaps, image[None]).values[0]
+    colours = [numbers(image[..., channel]) for channel in range(3)]
+    return {
+        "maps": [numbers(one) for one in values[0]],
+        "grid": grid,
+        "visible": heatmaps.visible,
+        "kind": kind,
+        "image": {"colours": colours, "height": height, "width": width},
+        "size": size,
+        "sharpened": [numbers(one) for one in made],
+    }
+
+
+def test_masks_are_finished_as_in_the_library(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    soft = torch.rand(19, 26, generator=generator)
+    hard = [(soft > level).float() for level in (0.3, 0.5, 0.7, 2.0)]
+    areas = [
+        {
+            "mask": plane(mask),
+            "percent": percent,
+            "holes": numbers(fill_holes(mask, percent)),
+            "islands": numbers(drop_islands(mask, percent)),
+        }
+        for mask in hard
+        for percent in (0.0, 0.5, 3.0, 100.0)
+    ]
+    grown = [
+        {"mask": plane(mask), "pixels": pixels, "grown": numbers(grow_masks(mask, pixels))}
+        for mask in (soft, hard[2])
+        for pixels in (-40, -3, -1, 0, 1, 2, 5, 30)
+    ]
+    blurred = [
+        {"mask": plane(mask), "sigma": sigma, "blurred": numbers(gaussian_blur(mask[None], sigma))}
+        for mask in (soft, hard[1])
+        for sigma in (0.0, 0.5, 2.5, 9.0)
+    ]
+    guided = [
+        sharpened("share", (4, 6), (40, 60), None),
+        sharpened("share", (3, 4), (108, 148), (120, 160)),  # a radius at which the image is shrunk
+        sharpened("score", (7, 5), (21, 15), None),
+    ]
+    run("finish", {"areas": areas, "grown": grown, "blurred": blurred, "sharpened": guided}, tmp_path)
+
+
 def result_of(parse: Callable[[], Sequence[int]]) -> list[int] | None:
     try:
         return list(parse())
@@ -325,7 +385,12 @@ def accepted_methods(kind: Kind) -> list[Method]:
 
 def test_copied_lists_equal_the_library_s(tmp_path: Path) -> None:
     accepted = {kind: accepted_methods(kind) for kind in KINDS}
-    run("choices", {"methods": METHODS, "kinds": KINDS, "colormaps": COLORMAPS, "accepted": accepted}, tmp_path)
+    labels = {}
+    for language in ("en", "zh"):
+        nodes = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
+        labels[language] = nodes["ConceptHeatmapViewer"]["inputs"]["method"]["options"]
+    fixture = {"methods": METHODS, "kinds": KINDS, "colormaps": COLORMAPS, "accepted": accepted, "labels": labels}
+    run("choices", fixture, tmp_path)
 
 
 @pytest.mark.parametrize(("name", "options"), [("Method", METHODS), ("Kind", KINDS)])
@@ -337,9 +402,10 @@ def test_copied_types_equal_the_library_s(name: str, options: Sequence[str]) -> 
 
 def test_the_viewer_writes_to_inputs_that_the_node_has() -> None:
     script = (VIEWER.parent / "viewer.js").read_text(encoding="utf-8")
-    (names,) = re.findall(r"^const WIDGETS = (\[.*\]);$", script, re.MULTILINE)
+    (names,) = re.findall(r"^const WIDGETS = \[(.*?)\];$", script, re.MULTILINE | re.DOTALL)
     inputs = list(TEXTS["ConceptHeatmapViewer"]["inputs"])
-    assert json.loads(names) == inputs[inputs.index("concepts") : inputs.index("percentile") + 1]
+    others = {"image", "recording", "heatmaps", "mode", "temperature"}
+    assert re.findall(r'"(\w+)"', names) == [name for name in inputs if name not in others]
 
 
 @pytest.mark.parametrize("module", sorted((VIEWER / "data").glob("*.js")), ids=lambda path: path.stem)

@@ -19,6 +19,8 @@ from comfy.patcher_extension import WrappersMP
 
 from ...errors import UserError
 from ...recording.recording import Recording
+from ..encoded import EncodedConcepts
+from .acting.run import Part, Plan
 from .engine.run import RunResult, record
 from .engine.session import KEY
 from .engine.settings import Settings
@@ -36,7 +38,7 @@ OnResult = Callable[[Any, RunResult], None]
 def patch_model(
     model: Any, settings: Settings, on_result: OnResult | None = None, *, stop_after_last_layer: bool = False
 ) -> Any:
-    """A MODEL that records concepts in every run, with any sampler.
+    """A MODEL that records concepts in every run, with any sampler. What acts in it goes on acting.
 
     Args:
         model: a ModelPatcher; it is not changed.
@@ -48,11 +50,46 @@ def patch_model(
         UserError: if the model cannot be recorded with these settings, or is patched already.
     """
     settings.check(model.model)
-    _refuse_patched(model.wrappers, model.model_options)
-    patched = model.clone()
-    wrapper = _recording_wrapper(settings, on_result or _put_into(RECORDING_CACHE, settings), stop_after_last_layer)
-    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, wrapper)
-    return patched
+    _refuse_recorded(model.wrappers, model.model_options)
+    plan = plan_of(model)
+    if plan is not None:
+        _check_same(plan.encoded, settings.encoded)
+    on_result = on_result or _put_into(RECORDING_CACHE, settings)
+    return _with_wrapper(model, _recording_wrapper(settings, on_result, stop_after_last_layer, plan))
+
+
+def add_part(model: Any, encoded: EncodedConcepts, part: Part) -> Any:
+    """A MODEL in whose runs something acts where a concept is, after all that acts already.
+
+    Its runs are recorded, over the steps whose maps are needed, unless it is patched to record others.
+
+    Args:
+        model: a ModelPatcher; it is not changed.
+        encoded: the concepts that are followed.
+        part: what acts.
+
+    Raises:
+        UserError: if the model cannot be recorded, or follows or records other concepts already.
+    """
+    plan, found = plan_of(model), _wrapper_of(model)
+    if plan is not None:
+        _check_same(plan.encoded, encoded)
+    if found is not None and found.settings is not None:
+        _check_same(found.settings.encoded, encoded)
+    grown = Plan(encoded, (*(() if plan is None else plan.parts), part))
+    if found is not None and found.records:
+        wrapper = _recording_wrapper(found.settings, found.on_result, False, grown)
+    else:
+        settings = Settings(encoded, layers="auto", end_percent=grown.last_percent)
+        settings.check(model.model)
+        wrapper = _recording_wrapper(settings, _put_into(RECORDING_CACHE, settings), False, grown, records=False)
+    return _with_wrapper(model, wrapper)
+
+
+def plan_of(model: Any) -> Plan | None:
+    """What acts in the runs of a MODEL."""
+    found = _wrapper_of(model)
+    return None if found is None else found.plan
 
 
 def patch_guider(guider: Any, settings: Settings, on_result: OnResult) -> Any:
@@ -61,10 +98,14 @@ def patch_guider(guider: Any, settings: Settings, on_result: OnResult) -> Any:
     It is a copy with its own model options, as the host keeps the guider for the next prompt.
     """
     settings.check(guider.model_patcher.model)
-    _refuse_patched(guider.model_patcher.wrappers, guider.model_options)
+    _refuse_recorded(guider.model_patcher.wrappers, guider.model_options)
+    plan = plan_of(guider.model_patcher)
     patched = copy.copy(guider)
+    if plan is not None:
+        _check_same(plan.encoded, settings.encoded)
+        patched.model_patcher = _with_wrapper(guider.model_patcher, None)
     patched.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
-    wrapper = _recording_wrapper(settings, on_result)
+    wrapper = _recording_wrapper(settings, on_result, False, plan)
     comfy.patcher_extension.add_wrapper_with_key(
         WrappersMP.OUTER_SAMPLE, KEY, wrapper, patched.model_options, is_model_options=True
     )
@@ -77,10 +118,10 @@ def settings_of(model: Any) -> Settings:
     Raises:
         UserError: if it is not patched.
     """
-    found = model.wrappers.get(WrappersMP.OUTER_SAMPLE, {}).get(KEY)
-    if not found:
+    found = _wrapper_of(model)
+    if found is None:
         raise UserError("The connected MODEL has no concept attention. Connect the patch node's MODEL.")
-    return found[0].settings
+    return found.settings
 
 
 def collect(latent: Mapping[str, Any], model: Any | None = None, asked: Asked = UNKNOWN) -> Recording:
@@ -98,12 +139,23 @@ def collect(latent: Mapping[str, Any], model: Any | None = None, asked: Asked = 
 
 
 def _recording_wrapper(
-    settings: Settings, on_result: OnResult, stop_after_last_layer: bool = False
-) -> Callable[..., Any]:
-    """An OUTER_SAMPLE wrapper: a plain function, as the host calls `.to` on objects that have it."""
+    settings: Settings,
+    on_result: OnResult,
+    stop_after_last_layer: bool = False,
+    plan: Plan | None = None,
+    records: bool = True,
+) -> Any:
+    """An OUTER_SAMPLE wrapper: a plain function, as the host calls `.to` on objects that have it.
+
+    Args:
+        settings, on_result, stop_after_last_layer: see `patch_model`.
+        plan: what acts.
+        records: whether somebody asked for these settings; if not, they follow from the plan.
+    """
 
     def sample_and_record(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        output, result = record(executor, args, kwargs, settings, stop_after_last_layer=stop_after_last_layer)
+        options: dict[str, Any] = {"stop_after_last_layer": stop_after_last_layer, "acting": plan}
+        output, result = record(executor, args, kwargs, settings, **options)
         shapes = kwargs.get("latent_shapes") or ()
         problems: list[str] = []
         with guarded(problems.append):
@@ -113,8 +165,31 @@ def _recording_wrapper(
                 on_result(_unpack(output, shapes), RunResult(None, f"{problems[0]}.", None))
         return output
 
-    sample_and_record.settings = settings  # type: ignore[attr-defined]
+    vars(sample_and_record).update(settings=settings, plan=plan, on_result=on_result, records=records)
     return sample_and_record
+
+
+def _wrapper_of(model: Any) -> Any:
+    """A MODEL's `_recording_wrapper`, or None."""
+    found = model.wrappers.get(WrappersMP.OUTER_SAMPLE, {}).get(KEY)
+    return found[0] if found else None
+
+
+def _with_wrapper(model: Any, wrapper: Any) -> Any:
+    """A copy of a MODEL with this wrapper, or with none, in place of one that it may have."""
+    patched = model.clone()
+    patched.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
+    if wrapper is not None:
+        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, wrapper)
+    return patched
+
+
+def _check_same(followed: EncodedConcepts, wanted: EncodedConcepts) -> None:
+    if followed.fingerprint() != wanted.fingerprint():
+        raise UserError(
+            "One run has one list of concepts, and this MODEL has another one already. Connect the same Encode "
+            "Concepts to all nodes that record or act in it."
+        )
 
 
 def _put_into(cache: RecordingCache, settings: Settings) -> OnResult:
@@ -127,9 +202,10 @@ def _put_into(cache: RecordingCache, settings: Settings) -> OnResult:
     return on_result
 
 
-def _refuse_patched(wrappers: Mapping[str, Any], model_options: Mapping[str, Any]) -> None:
+def _refuse_recorded(wrappers: Mapping[str, Any], model_options: Mapping[str, Any]) -> None:
     options = model_options.get("transformer_options", {}).get("wrappers", {})
-    if any(KEY in found.get(WrappersMP.OUTER_SAMPLE, {}) for found in (wrappers, options)):
+    found = [one for place in (wrappers, options) for one in place.get(WrappersMP.OUTER_SAMPLE, {}).get(KEY, ())]
+    if any(getattr(one, "records", True) for one in found):
         raise UserError(
             "This MODEL records concepts already, and one run is recorded once. Connect the MODEL from before the "
             "patch node, or give that node all the concepts."

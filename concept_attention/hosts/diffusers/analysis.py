@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...choices import Pooling, Reader
+from ...choices import Keep, Pooling, Reader
 from ...concepts import Concept
 from ...errors import UserError
 from ...recording.recording import Recording
@@ -25,6 +26,8 @@ from .pipelines.request import check_side, model_name, warn_outside_training
 from .recorder import Recorder
 from .registry import family_of
 from .stream import StopForward
+
+_KEPT_CONDITIONS = 16  # pictures of many sizes must not fill the device with encoded prompts
 
 
 @torch.no_grad()
@@ -89,43 +92,138 @@ def analyze(
     """
     concepts, family = as_concepts(concepts), family_of(pipeline)
     family.check_parts(pipeline)
-    images, defaults = as_images(image, family.video), defaults_for(pipeline)
-    _check(images, noise, samples)
-    max_tokens = defaults.max_tokens if max_tokens is None else max_tokens
-    rows, columns = image_to_tokens(images[0].size, width, height, defaults.side)
+    images, side = as_images(image, family.video), defaults_for(pipeline).side
+    _check_images(images)
+    rows, columns = image_to_tokens(images[0].size, width, height, side)
     width, height = 16 * columns, 16 * rows
-    frames = len(images) if family.video else 1
-    layout = family.layout(pipeline, width, height, frames)
-    warn_outside_training(pipeline, width, height, frames, noise)
-    warn_of_unknown_words(family.tokenizer(pipeline), [prompt])
-    encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
-    layers = [layers] if isinstance(layers, int) else layers
-    recorder = Recorder(pipeline, encoded, layers, mode, layout.tokens, score_dtype(dtype), on_vectors=on_vectors)
-    latents = family.encode_images(pipeline, _pixels(images, width, height))
-    inputs = family.conditions(pipeline, prompt, latents, width, height, noise, max_tokens)
-
-    with recorder.watching(stop_after_last_layer=True):
-        for sample in range(samples):
-            fresh = family.fresh_noise(latents[0], rows, seed + sample)
-            noised = family.noised(pipeline, latents, fresh, noise)
-            with contextlib.suppress(StopForward):
-                pipeline.transformer(hidden_states=noised, return_dict=False, **inputs)
-            recorder.commit(sample, noise)
-            if on_step is not None:
-                on_step(sample + 1, samples)
-    pipeline.maybe_free_model_hooks()
-    notes = {"prompt": prompt, "seed": str(seed), "model": model_name(pipeline)}
+    analysis = ImageAnalysis(
+        pipeline,
+        concepts,
+        prompt=prompt,
+        noise=noise,
+        samples=samples,
+        layers=layers,
+        mode=mode,
+        pooling=pooling,
+        reader=reader,
+        max_tokens=max_tokens,
+        dtype=dtype,
+        on_vectors=on_vectors,
+    )
+    warn_outside_training(pipeline, width, height, len(images) if family.video else 1, noise)
+    recording = analysis.record(scaled(images, width, height), [seed] * len(images), on_step)
+    notes = {**recording.metadata, "seed": str(seed)}
     original = images[0].size
-    return recorder.build(layout.grid, (original[1], original[0]), notes, layout.frame_counts)
+    return replace(recording, image_size=(original[1], original[0]), metadata=notes)
 
 
-def _check(images: Sequence[Image.Image], noise: float, samples: int) -> None:
+class ImageAnalysis:
+    """The analysis of any number of image batches with the same concepts: their texts are encoded once.
+
+    Args: see `analyze`, and for `keep` see `generate`.
+
+    Raises:
+        UserError: as `analyze`.
+
+    Source: the authors' `encode_image`.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        concepts: str | Sequence[Concept | str],
+        *,
+        prompt: str = "",
+        noise: float = 0.5,
+        samples: int = 1,
+        layers: str | int | Sequence[int] = "all",
+        mode: str = "auto",
+        pooling: Pooling = "auto",
+        reader: Reader = "auto",
+        max_tokens: int | None = None,
+        dtype: str | torch.dtype = "float32",
+        keep: Keep = "every step",
+        on_vectors: OnVectors | None = None,
+    ) -> None:
+        if not 0 < noise <= 1:
+            raise UserError(f"Noise must be above 0 and at most 1, got {noise:g}. 0.3 to 0.6 works best.")
+        if samples < 1:
+            raise UserError(f"There must be at least one noise sample, got {samples}.")
+        self._pipeline, self._family = pipeline, family_of(pipeline)
+        self._max_tokens = defaults_for(pipeline).max_tokens if max_tokens is None else max_tokens
+        warn_of_unknown_words(self._family.tokenizer(pipeline), [prompt])
+        self._encoded = encode_concepts(pipeline, concepts, pooling, self._max_tokens, reader)
+        self._layers: str | Sequence[int] = [layers] if isinstance(layers, int) else layers
+        self._mode, self._dtype, self._keep = mode, score_dtype(dtype), keep
+        self._on_vectors = on_vectors
+        self._prompt, self._noise, self._samples = prompt, noise, samples
+        self._inputs: dict[tuple[int, ...], dict[str, Any]] = {}  # of the transformer, by batch and size
+
+    @torch.no_grad()
+    def record(
+        self, pixels: Tensor, seeds: Sequence[int], on_step: Callable[[int, int], None] | None = None
+    ) -> Recording:
+        """Record where the concepts are in a batch of images, or in a video.
+
+        Args:
+            pixels: the images, or the frames of the video, (B, 3, H, W), -1 to 1; H and W multiples of 16.
+            seeds: of the first noise of each image; noise i of an image has its seed + i. A video has one, the first.
+            on_step: called after each sample with (samples done, samples in all).
+
+        Returns:
+            A recording whose image size is that of the pixels.
+        """
+        pipeline, family = self._pipeline, self._family
+        height, width = pixels.shape[-2:]
+        layout = family.layout(pipeline, width, height, len(pixels) if family.video else 1)
+        recorder = Recorder(
+            pipeline,
+            self._encoded,
+            self._layers,
+            self._mode,
+            layout.tokens,
+            self._dtype,
+            keep=self._keep,
+            on_vectors=self._on_vectors,
+        )
+        latents = family.encode_images(pipeline, pixels)
+        inputs = self._conditions(latents, width, height)
+        with recorder.watching(stop_after_last_layer=True):
+            for sample in range(self._samples):
+                fresh = self._fresh_noise(latents, height // 16, [seed + sample for seed in seeds])
+                noised = family.noised(pipeline, latents, fresh, self._noise)
+                with contextlib.suppress(StopForward):
+                    pipeline.transformer(hidden_states=noised, return_dict=False, **inputs)
+                recorder.commit(sample, self._noise)
+                if on_step is not None:
+                    on_step(sample + 1, self._samples)
+        pipeline.maybe_free_model_hooks()
+        notes = {"prompt": self._prompt, "model": model_name(pipeline)}
+        return recorder.build(layout.grid, (height, width), notes, layout.frame_counts)
+
+    def _conditions(self, latents: Tensor, width: int, height: int) -> dict[str, Any]:
+        """What the transformer gets besides the latents; the prompt is encoded anew only for another batch or size."""
+        key = (*latents.shape, width, height)
+        if key not in self._inputs:
+            while len(self._inputs) >= _KEPT_CONDITIONS:
+                del self._inputs[next(iter(self._inputs))]
+            self._inputs[key] = self._family.conditions(
+                self._pipeline, self._prompt, latents, width, height, self._noise, self._max_tokens
+            )
+        return self._inputs[key]
+
+    def _fresh_noise(self, latents: Tensor, rows: int, seeds: Sequence[int]) -> Tensor:
+        """Noise for every image, (B, ...), or for one that is the same for all, without the batch."""
+        if len(set(seeds)) == 1:
+            return self._family.fresh_noise(latents[0], rows, seeds[0])
+        return torch.stack(
+            [self._family.fresh_noise(latent, rows, seed) for latent, seed in zip(latents, seeds, strict=True)]
+        )
+
+
+def _check_images(images: Sequence[Image.Image]) -> None:
     if not images:
         raise UserError("There is no image. Give at least one.")
-    if not 0 < noise <= 1:
-        raise UserError(f"Noise must be above 0 and at most 1, got {noise:g}. 0.3 to 0.6 works best.")
-    if samples < 1:
-        raise UserError(f"There must be at least one noise sample, got {samples}.")
     sizes = sorted({one.size for one in images})
     if len(sizes) > 1:
         raise UserError(f"Images of a batch must have one size, got {sizes}. Analyze them one by one.")
@@ -156,7 +254,7 @@ def image_to_tokens(size: tuple[int, int], width: int | None, height: int | None
     return max(1, rows), max(1, columns)
 
 
-def _pixels(images: Sequence[Image.Image], width: int, height: int) -> Tensor:
-    """Images at the size that the model gets, (B, 3, H, W) float32, -1 to 1."""
+def scaled(images: Sequence[Image.Image], width: int, height: int) -> Tensor:
+    """RGB images at the size that the model gets, (B, 3, H, W) float32, -1 to 1."""
     arrays = [np.asarray(one.resize((width, height), Image.Resampling.LANCZOS)) for one in images]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -111,18 +111,15 @@ def generate(
     concepts, family = as_concepts(concepts), family_of(pipeline)
     refuse_other_arguments(pipeline)
     family.check_parts(pipeline)
-    defaults = defaults_for(pipeline)
     prompts = _texts("prompt", prompt)
-    request = Request(
-        negative_prompt if isinstance(negative_prompt, str) else _texts("negative_prompt", negative_prompt),
-        width=defaults.width if width is None else width,
-        height=defaults.height if height is None else height,
-        frames=defaults.frames if frames is None else frames,
-        guidance=defaults.guidance if guidance is None else guidance,
-        cfg=defaults.cfg if cfg is None else cfg,
-    )
+    defaults = defaults_for(pipeline)
     steps = defaults.steps if steps is None else steps
     max_tokens = defaults.max_tokens if max_tokens is None else max_tokens
+    given: dict[str, Any] = {"width": width, "height": height, "frames": frames, "guidance": guidance, "cfg": cfg}
+    request = Request(
+        negative_prompt if isinstance(negative_prompt, str) else _texts("negative_prompt", negative_prompt),
+        **{name: getattr(defaults, name) if value is None else value for name, value in given.items()},
+    )
     _check(prompts, request, steps, family.max_steps(pipeline))
     family.layout(pipeline, request.width, request.height, request.frames)  # refuses what cannot be made
     arguments = family.call_arguments(pipeline, request, len(prompts))

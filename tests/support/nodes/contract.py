@@ -31,11 +31,11 @@ NODES: dict[str, NodeContract] = {
         "concepts:CA_CONCEPTS",
     ),
     "ConceptAttentionPatchModel": _node(
-        "model:MODEL concepts:CA_CONCEPTS layers:STRING? start_percent:FLOAT? end_percent:FLOAT? mode:COMBO? "
-        "live_preview:STRING? keep:COMBO?",
+        "model:MODEL concepts:CA_CONCEPTS? layers:STRING? start_percent:FLOAT? end_percent:FLOAT? mode:COMBO? "
+        "live_preview:STRING? keep:COMBO? clip:CLIP? words:STRING? background:STRING?",
         "MODEL:MODEL",
     ),
-    "ConceptAttentionCollect": _node("latent:LATENT model:MODEL?", "recording:CA_RECORDING"),
+    "ConceptAttentionCollect": _node("latent:LATENT model:MODEL?", "recording:CA_RECORDING heatmaps:CA_HEATMAPS"),
     "ConceptAttentionKSampler": _node(
         "model:MODEL seed:INT steps:INT cfg:FLOAT sampler_name:COMBO scheduler:COMBO positive:CONDITIONING "
         "negative:CONDITIONING latent_image:LATENT denoise:FLOAT concepts:CA_CONCEPTS layers:STRING? "
@@ -58,11 +58,12 @@ NODES: dict[str, NodeContract] = {
     ),
     "ConceptHeatmapToMask": _node(
         "heatmaps:CA_HEATMAPS concepts:STRING? method:COMBO? threshold:FLOAT? percentile:FLOAT? blur:FLOAT? "
-        "guide:IMAGE? width:INT? height:INT? guide_radius:INT? guide_epsilon:FLOAT? frames:COMBO?",
+        "guide:IMAGE? width:INT? height:INT? guide_radius:INT? guide_epsilon:FLOAT? frames:COMBO? subtract:STRING? "
+        "holes:FLOAT? islands:FLOAT? grow:INT?",
         "MASK:MASK",
     ),
     "ConceptHeatmapOverlay": _node(
-        "image:IMAGE heatmaps:CA_HEATMAPS layout:COMBO? colormap:COMBO? opacity:FLOAT? legend:BOOLEAN?",
+        "image:IMAGE heatmaps:CA_HEATMAPS layout:COMBO? colormap:COMBO? opacity:FLOAT? legend:BOOLEAN? blend:COMBO?",
         "IMAGE:IMAGE",
     ),
     "ConceptHeatmapPlot": _node(
@@ -71,8 +72,9 @@ NODES: dict[str, NodeContract] = {
     ),
     "ConceptHeatmapViewer": _node(
         "image:IMAGE recording:CA_RECORDING? heatmaps:CA_HEATMAPS? concepts:STRING? layers:STRING? steps:STRING? "
-        "method:COMBO? threshold:FLOAT? percentile:FLOAT? mode:COMBO? temperature:FLOAT?",
-        "IMAGE:IMAGE heatmaps:CA_HEATMAPS MASK:MASK",
+        "method:COMBO? threshold:FLOAT? percentile:FLOAT? mode:COMBO? temperature:FLOAT? subtract:STRING? "
+        "holes:FLOAT? islands:FLOAT? grow:INT? blur:FLOAT? guided:BOOLEAN? edited:STRING?",
+        "IMAGE:IMAGE heatmaps:CA_HEATMAPS MASK:MASK masks:MASK",
     ),
     "ConceptRecordingSave": _node("recording:CA_RECORDING filename_prefix:STRING float16:BOOLEAN?", ""),
     "ConceptRecordingLoad": _node("file:COMBO", "recording:CA_RECORDING"),

@@ -156,16 +156,15 @@ def test_map_loss_is_the_cross_entropy_of_shares_against_coverage(
 
 @pytest.mark.parametrize(("family", "data"), [*((family, "pool") for family in FAMILIES), ("cogvideox", "clips")])
 def test_training_lowers_both_losses(family: str, data: str, request: pytest.FixtureRequest) -> None:
-    trainer, pool = Trainer(CPU, family=FAMILIES[family]), request.getfixturevalue(data)
-    batch, found = pool.sample(512), []
-    for _ in range(2):
+    trainer = Trainer(CPU, family=FAMILIES[family])
+    trainer.step_count = 100  # warmed up: few steps are enough
+    batch = request.getfixturevalue(data).sample(256)
+    losses = []
+    for _ in range(5):
         trainer._generator.manual_seed(1)  # the same noise
-        with torch.no_grad():
-            found.append(trainer.losses(batch, TEXT_TOKENS))
-        for _ in range(20):
-            trainer.step(pool.sample(256), done=0.1)
-    (diffusion, maps), (later_diffusion, later_maps) = found
-    assert later_diffusion < 0.98 * diffusion and later_maps < maps - 0.1
+        losses.append(trainer.step(batch, done=0.1))
+    (diffusion, maps), *_, (later_diffusion, later_maps) = losses
+    assert later_diffusion < 0.95 * diffusion and later_maps < maps - 0.3
 
 
 def test_half_of_the_fine_images_are_as_noisy_as_where_the_layout_is_decided() -> None:

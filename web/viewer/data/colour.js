@@ -90,7 +90,7 @@ const BLACK = 0xff000000;
 
 /**
  * Paint the outline of a mask: a white line inside and a black one outside, to be visible on any image.
- * @param {Float32Array} mask  ones and zeros
+ * @param {Float32Array} mask  0-1; inside is above one half
  * @param {number} width
  * @param {number} height
  * @param {Uint32Array} pixels  of the same size; only the outline is painted
@@ -99,12 +99,12 @@ const BLACK = 0xff000000;
 export function paintOutline(mask, width, height, pixels, line = 1) {
   for (let y = 0, index = 0; y < height; y++) {
     for (let x = 0; x < width; x++, index++) {
-      const inside = mask[index] > 0;
+      const inside = mask[index] > 0.5;
       const differs =
-        (x >= line && mask[index - line] > 0 !== inside) ||
-        (x + line < width && mask[index + line] > 0 !== inside) ||
-        (y >= line && mask[index - line * width] > 0 !== inside) ||
-        (y + line < height && mask[index + line * width] > 0 !== inside);
+        (x >= line && mask[index - line] > 0.5 !== inside) ||
+        (x + line < width && mask[index + line] > 0.5 !== inside) ||
+        (y >= line && mask[index - line * width] > 0.5 !== inside) ||
+        (y + line < height && mask[index + line * width] > 0.5 !== inside);
       if (differs) pixels[index] = inside ? WHITE : BLACK;
     }
   }

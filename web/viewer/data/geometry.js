@@ -11,7 +11,7 @@
 /** @typedef {{left: number, top: number, width: number, height: number}} Rectangle  in screen pixels */
 
 /** @param {number} number @returns {number} the nearest whole number; ties go to the even one */
-function roundHalfEven(number) {
+export function roundHalfEven(number) {
   const floor = Math.floor(number);
   const rest = number - floor;
   return rest > 0.5 || (rest === 0.5 && floor % 2) ? floor + 1 : floor;

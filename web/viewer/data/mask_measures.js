@@ -6,7 +6,7 @@ import { argmaxMask, cut, levelOf } from "./masks.js";
 
 /** @import {Level} from "./masks.js" */
 /** @import {Scene} from "./scene.js" */
-/** @import {Choice} from "./types.js" */
+/** @import {Choice, Plane} from "./types.js" */
 
 const QUICK = 2 ** 12; // pixels examined while something moves
 const SETTLED = 2 ** 19; // and afterwards; the server examines all of them
@@ -61,4 +61,9 @@ export function measureArea({ maps, grid, visible, shown, concepts, method, leve
     if (level) cut(mask, level);
   }
   return mask.reduce((sum, value) => sum + value, 0) / mask.length;
+}
+
+/** The share of the image, 0-1, inside a mask. @param {Plane} mask */
+export function areaInside({ values }) {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

@@ -13,7 +13,7 @@ const TABLE = makeTable();
 const HEAD = 8 + 25; // signature and IHDR chunk; a text chunk may follow
 
 /** @param {Uint8Array} bytes @returns {number} CRC-32 */
-function crc(bytes) {
+export function crc32(bytes) {
   let remainder = 0xffffffff;
   for (const byte of bytes) remainder = TABLE[(remainder ^ byte) & 255] ^ (remainder >>> 8);
   return (remainder ^ 0xffffffff) >>> 0;
@@ -34,7 +34,7 @@ export function withText(file, key, value) {
   const view = new DataView(chunk.buffer);
   view.setUint32(0, body.length - 4);
   chunk.set(body, 4);
-  view.setUint32(body.length + 4, crc(body));
+  view.setUint32(body.length + 4, crc32(body));
   const whole = new Uint8Array(file.length + chunk.length);
   whole.set(file.subarray(0, HEAD));
   whole.set(chunk, HEAD);

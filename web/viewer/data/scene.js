@@ -1,14 +1,21 @@
 // The scene: everything that is drawn, computed from the state and the values. Unchanged parts are not computed again.
 
+import { absentConcepts } from "./absent.js";
 import { makeHeatmaps } from "./heatmaps.js";
-import { measureArea, measureLevel } from "./mask_measures.js";
+import { areaInside, measureArea, measureLevel } from "./mask_measures.js";
+import { concentrations, orderOf } from "./order.js";
+import { readValues } from "./reading.js";
+import { sceneMask } from "./scene_mask.js";
+import { segmentLabels } from "./segment_labels.js";
 import { latentFrame, shownConcepts } from "./state.js";
 
 /** @import {Level} from "./masks.js" */
 /** @import {Memo} from "./memoize.js" */
+/** @import {Parts, Pictures} from "./scene_mask.js" */
+/** @import {Label} from "./segment_labels.js" */
 /** @import {State} from "./state.js" */
 /** @import {SummedAreaTable} from "./summed_area.js" */
-/** @import {Concept, Kind, Look, Method} from "./types.js" */
+/** @import {Concept, Kind, Look, Method, Plane} from "./types.js" */
 
 /**
  * @typedef {object} Scene
@@ -25,17 +32,20 @@ import { latentFrame, shownConcepts } from "./state.js";
  * @property {number[]} outlined  concepts that are outlined among all
  * @property {Method} method
  * @property {Level | null} level  of the method, unless it compares concepts
+ * @property {boolean[] | null} absent  of each concept, whether it wins no token; null where that is not known
+ * @property {Parts} parts  what the mask at the image's own size is made from
+ * @property {Plane | null} mask  of the whole image, if it is finished or edited
  */
 
 /**
  * @param {State} state
  * @param {SummedAreaTable} table
- * @param {HTMLImageElement | null} image
+ * @param {Pictures} pictures
  * @param {boolean} settled  whether there is time to measure in full
  * @param {Memo} memo
  * @returns {Scene}
  */
-export function makeScene(state, table, image, settled, memo) {
+export function makeScene(state, table, pictures, settled, memo) {
   const { manifest, steps, layers, look, choice, picked, hovered } = state;
   const { visible, concepts, image_size: imageSize } = manifest;
   const frame = latentFrame(state);
@@ -51,8 +61,11 @@ export function makeScene(state, table, image, settled, memo) {
   const exact = settled || memo.isCurrent("level", measured);
   const measure = () => measureLevel(frames, shown, { ...manifest, grid }, choice, exact);
   const level = memo.get(exact ? "level" : "approximate level", measured, measure);
+  const levelAt = (/** @type {number[]} */ some) =>
+    some === shown ? level : measureLevel(frames, some, { ...manifest, grid }, choice, exact);
+  const parts = { state, pictures, maps, frames: table.frames, allFrames: frames, shown, levelAt };
   return {
-    image,
+    image: pictures.image,
     imageSize,
     maps,
     grid,
@@ -65,17 +78,35 @@ export function makeScene(state, table, image, settled, memo) {
     outlined: hovered === null ? picked : [hovered],
     method: choice.method,
     level,
+    absent: manifest.kind === "share" ? memo.get("absent", chosen, () => absentConcepts(frames(), concepts.length)) : null,
+    parts,
+    mask: sceneMask(parts, settled, memo),
   };
 }
 
+/** Names on segments, for the view that shows them. @param {Scene} scene @param {Memo} memo @returns {Label[]} */
+export function labelsOf({ look, maps, concepts, grid, visible, imageSize }, memo) {
+  if (look.view !== "segmentation") return [];
+  return memo.get("labels", [maps], () => segmentLabels(maps, concepts.length, grid, visible, imageSize));
+}
+
+/** The concepts in the order of the list. @param {Scene} scene @param {Memo} memo @returns {number[]} */
+export function listOrder(scene, memo) {
+  const { maps, concepts, look } = scene;
+  const order = () => orderOf(look.sort, concepts, readValues(scene, null, memo), concentrations(maps, concepts.length));
+  return memo.get("order", [maps, look.sort], order);
+}
+
 /** The parts of a scene that the drawing depends on. @param {Scene} scene @returns {unknown[]} */
-export function dependenciesOf({ image, maps, look, shown, outlined, method, level }) {
-  return [image, maps, look, shown.join(), outlined.join(), method, level];
+export function dependenciesOf({ image, maps, look, shown, outlined, method, level, mask }) {
+  return [image, maps, look, shown.join(), outlined.join(), method, level, mask];
 }
 
 /** The share of the image, 0-1, inside the mask. @param {Scene} scene @param {Memo} memo @returns {number} */
 export function areaOf(scene, memo) {
-  return memo.get("area", [scene.maps, scene.level, scene.method, scene.shown.join()], () => measureArea(scene));
+  const { maps, level, method, shown, mask } = scene;
+  const measure = () => (mask ? areaInside(mask) : measureArea(scene));
+  return memo.get("area", [maps, level, method, shown.join(), mask], measure);
 }
 
 /** Pixels of the image that a token covers, [down, right]. @param {Scene} scene @returns {[number, number]} */

@@ -1,6 +1,7 @@
 // The state of the viewer. Every change is a pure function from one state to the next.
 
 import { clamp } from "./geometry.js";
+import { SORTS } from "./order.js";
 import { COLORMAPS } from "./palettes.js";
 import {
   defaultLayers,
@@ -14,7 +15,7 @@ import {
 
 /** @import {Choice, Look, Manifest, Pixel, View} from "./types.js" */
 
-/** @typedef {"concepts" | "steps" | "layers"} SelectionName */
+/** @typedef {"concepts" | "subtract" | "steps" | "layers"} SelectionName */
 
 /**
  * @typedef {object} State
@@ -22,6 +23,7 @@ import {
  * @property {boolean} fixed  whether there are no steps and layers to choose
  * @property {Choice} choice  values of the node's widgets
  * @property {number[]} picked  concepts, in the order they were picked
+ * @property {number[]} subtracted  concepts that are taken away from the mask
  * @property {number[]} steps  chosen S
  * @property {number[]} layers  chosen L
  * @property {SelectionName[]} invalid  widgets with an invalid text; the last valid selection stays in use
@@ -39,6 +41,8 @@ const DEFAULT_LOOK = {
   frame: 0,
   singleStep: false,
   singleLayer: false,
+  wipe: 0,
+  sort: "written",
   zoom: { scale: 1, x: 0.5, y: 0.5 },
 };
 const MAX_ZOOM = 32;
@@ -59,6 +63,8 @@ const USABLE = {
   frame: Number.isInteger,
   singleStep: (value) => typeof value === "boolean",
   singleLayer: (value) => typeof value === "boolean",
+  wipe: (value) => lies(value, 0, 1),
+  sort: (value) => SORTS.includes(value),
   zoom: (value) => lies(value?.scale, 1, MAX_ZOOM) && lies(value.x, 0, 1) && lies(value.y, 0, 1),
 };
 
@@ -92,6 +98,7 @@ export function initialState(manifest, choice, look = {}) {
     fixed,
     choice,
     picked: [],
+    subtracted: [],
     steps: numbered.steps.map((_, index) => index),
     layers: defaultLayers(numbered),
     invalid: [],
@@ -107,13 +114,15 @@ export function withChoice(state, part) {
   const choice = { ...state.choice, ...part };
   const { manifest } = state;
   const picked = parseNames(textOf(choice.concepts), manifest.concepts);
+  const subtract = parseNames(textOf(choice.subtract), manifest.concepts);
   const steps = parseSteps(textOf(choice.steps), manifest);
   const layers = parseLayers(textOf(choice.layers), manifest);
-  const parsed = Object.entries({ concepts: picked, steps, layers });
+  const parsed = Object.entries({ concepts: picked, subtract, steps, layers });
   return {
     ...state,
     choice,
     picked: picked ?? state.picked,
+    subtracted: subtract ?? state.subtracted,
     steps: steps ?? state.steps,
     layers: layers ?? state.layers,
     invalid: /** @type {SelectionName[]} */ (parsed.filter(([, positions]) => !positions).map(([name]) => name)),
@@ -132,9 +141,11 @@ export function withLook(state, part) {
   return { ...state, look: { ...look, picture, frame, zoom } };
 }
 
-/** @param {State} state @param {number[]} picked @returns {State} */
-function withPicked(state, picked) {
-  return withChoice(state, { concepts: formatNames(picked, state.manifest.concepts) });
+/** Pick some concepts and subtract others; none is both. @param {State} state @param {number[]} picked
+ * @param {number[]} [subtracted] @returns {State} */
+function withPicked(state, picked, subtracted = state.subtracted.filter((concept) => !picked.includes(concept))) {
+  const [concepts, subtract] = [picked, subtracted].map((some) => formatNames(some, state.manifest.concepts));
+  return withChoice(state, { concepts, subtract });
 }
 
 /** The part of a choice that differs from the one before; null if nothing does.
@@ -145,16 +156,25 @@ export function differences(before, after) {
   return changed.length ? Object.fromEntries(changed.map((key) => [key, after[key]])) : null;
 }
 
-/** Pick one concept alone, or none if it was picked alone. @param {State} state @param {number} concept */
+/** Pick one concept alone. @param {State} state @param {number} concept */
 export function pick(state, concept) {
-  const only = state.picked.length === 1 && state.picked[0] === concept;
-  return withPicked(state, only ? [] : [concept]);
+  return withPicked(state, [concept]);
 }
 
-/** Add a concept to those picked, or remove it. @param {State} state @param {number} concept */
+/** Add a concept to those in the mask, or remove it; the last one stays. @param {State} state @param {number} concept */
 export function pin(state, concept) {
-  const others = state.picked.filter((index) => index !== concept);
-  return withPicked(state, others.length < state.picked.length ? others : [...state.picked, concept]);
+  const masked = maskedConcepts(state);
+  const others = masked.filter((index) => index !== concept);
+  return withPicked(state, others.length === masked.length ? [...masked, concept] : others.length ? others : masked);
+}
+
+/** Subtract a concept from the mask, or no longer; the last one in the mask stays.
+ * @param {State} state @param {number} concept */
+export function subtract(state, concept) {
+  const { subtracted } = state;
+  if (subtracted.includes(concept)) return withPicked(state, state.picked, subtracted.filter((one) => one !== concept));
+  const others = maskedConcepts(state).filter((index) => index !== concept);
+  return others.length ? withPicked(state, others, [...subtracted, concept]) : state;
 }
 
 /** @param {number} a @param {number} b @returns {number[]} all whole numbers between the two, both included */
@@ -223,6 +243,11 @@ export function nextFrame(state) {
 /** Index of the latent frame that the shown frame belongs to. @param {State} state */
 export function latentFrame({ manifest, look }) {
   return manifest.pictures[look.picture].frames[look.frame].t;
+}
+
+/** Position of the shown image or frame in the batch of masks. @param {State} state */
+export function maskPosition(state) {
+  return state.look.picture * frameCount(state) + state.look.frame;
 }
 
 /** Number of frames of the shown video. @param {State} state */

@@ -46,8 +46,16 @@
  * @property {Method} method
  * @property {number} threshold
  * @property {number} percentile
+ * @property {string} subtract  names of concepts
+ * @property {number} holes  percent of the image
+ * @property {number} islands  percent of the image
+ * @property {number} grow  pixels of the image
+ * @property {number} blur  pixels of the image
+ * @property {boolean} guided
+ * @property {string} edited  masks from the mask editor
  *
  * @typedef {"soft" | "threshold" | "argmax" | "mean" | "otsu" | "percentile"} Method
+ * @typedef {"written" | "share" | "concentration" | "name"} SortName
  * @typedef {"overlay" | "sides" | "segmentation" | "mask"} View
  *
  * Settings of the display. They are saved in workflows under these names and change no output.
@@ -59,6 +67,8 @@
  * @property {number} frame
  * @property {boolean} singleStep
  * @property {boolean} singleLayer
+ * @property {number} wipe  part of the width (0-1], from the left, that shows the image alone; 0: none
+ * @property {SortName} sort
  * @property {Zoom} zoom
  *
  * Magnification, and the point of the image (0-1) in the middle of the view.

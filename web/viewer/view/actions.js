@@ -1,6 +1,7 @@
 // What the user's actions on the viewer's elements change.
 
 import * as states from "../data/state.js";
+import * as tasks from "./tasks.js";
 
 /** @import {Viewer} from "./component.js" */
 /** @import {CanvasEvents} from "./image_canvas.js" */
@@ -14,7 +15,9 @@ export function canvasEvents(viewer) {
     zoom: (factor, at) => viewer.change((state) => states.zoomBy(state, factor, at)),
     pan: (right, down) => viewer.change((state) => states.panBy(state, right, down)),
     fit: () => viewer.change(states.resetZoom),
-    copy: () => viewer.copy(),
+    copy: () => tasks.copy(viewer),
+    wipe: (wipe) => viewer.change((state) => states.withLook(state, { wipe })),
+    help: () => tasks.showHelp(viewer),
   };
 }
 
@@ -25,12 +28,18 @@ export function panelEvents(viewer) {
       look: (part) => viewer.change((state) => states.withLook(state, part)),
       zoom: (factor) => viewer.change((state) => states.zoomBy(state, factor, state.look.zoom)),
       fit: () => viewer.change(states.resetZoom),
-      save: () => viewer.save(),
-      copy: () => viewer.copy(),
+      save: () => tasks.save(viewer),
+      copy: () => tasks.copy(viewer),
+      wipe: () => viewer.change((state) => states.withLook(state, { wipe: state.look.wipe ? 0 : 0.5 })),
+      exports: () => tasks.showExports(viewer),
+      help: () => tasks.showHelp(viewer),
     },
     bars: {
       pick: (concept) => viewer.change((state) => states.pick(state, concept)),
       pin: (concept) => viewer.change((state) => states.pin(state, concept)),
+      subtract: (concept) => viewer.change((state) => states.subtract(state, concept)),
+      look: (part) => viewer.change((state) => states.withLook(state, part)),
+      words: () => tasks.showWords(viewer),
       hover: (hovered) => viewer.change((state) => ({ ...state, hovered })),
     },
     images: {
@@ -38,7 +47,11 @@ export function panelEvents(viewer) {
       frame: (frame) => viewer.change((state) => states.withLook(state, { frame })),
       play: () => viewer.play(!viewer.playing),
     },
-    choose: (part) => viewer.change((state) => states.withChoice(state, part)),
+    mask: {
+      choose: (part) => viewer.change((state) => states.withChoice(state, part)),
+      edit: () => tasks.editMask(viewer),
+      discard: () => tasks.discardEdited(viewer),
+    },
     steps: {
       choose: (from, to) => viewer.change((state) => states.chooseSteps(state, from, to)),
       single: (singleStep) => viewer.change((state) => states.withLook(state, { singleStep })),

@@ -1,23 +1,23 @@
 // The viewer: its state, data and elements. It does not depend on ComfyUI; a host connects the two.
 
+import { parseEdited } from "../data/edited.js";
 import { Memo } from "../data/memoize.js";
 import { readValues, remarkOn, winnerOf } from "../data/reading.js";
-import { areaOf, dependenciesOf, makeScene, strideOf } from "../data/scene.js";
-import { tabulate } from "../data/settings.js";
+import { areaOf, dependenciesOf, labelsOf, listOrder, makeScene, strideOf } from "../data/scene.js";
 import * as states from "../data/state.js";
 import { canvasEvents, panelEvents } from "./actions.js";
 import { element, write } from "./dom.js";
 import { ImageCanvas } from "./image_canvas.js";
 import { Painter } from "./painter.js";
 import { Panel } from "./panel.js";
+import { readPixels } from "./pixels.js";
 import { RunFiles } from "./run_files.js";
-import { saveImage } from "./save_image.js";
 import { speak } from "./strings.js";
 
 /** @import {Scene} from "../data/scene.js" */
 /** @import {State} from "../data/state.js" */
 /** @import {SummedAreaTable} from "../data/summed_area.js" */
-/** @import {Choice, Look, Manifest, Pixel} from "../data/types.js" */
+/** @import {Choice, FileRef, Look, Manifest, Pixel} from "../data/types.js" */
 /** @import {Source} from "./run_files.js" */
 /** @import {Key} from "./strings.js" */
 
@@ -28,6 +28,11 @@ import { speak } from "./strings.js";
  * @property {(part: Partial<Choice>) => void} choose  sets them
  * @property {(look: Look) => void} remember
  * @property {(text: string) => Promise<void>} copy
+ * @property {(known: string[]) => Promise<{words: string[], add: ((word: string) => void) | null}>} words  of the
+ *   prompt, without the known ones; add: makes one a concept
+ * @property {(mask: Blob, image: FileRef, saved: (name: string) => void) => Promise<void>} editMask  opens the mask
+ *   editor; the mask is where the blob is transparent; saved is called with a file's name
+ * @property {() => void} noteChange  tells the host that a change has taken effect
  * @property {(height: number) => void} resized  the smallest height that shows everything has changed
  *
  * @typedef {Source & NodeAccess} Host
@@ -49,7 +54,8 @@ export class Viewer {
     this.say = speak(host.locale());
     this.canvas = new ImageCanvas(this.say, canvasEvents(this));
     this.panel = new Panel(this.say, panelEvents(this), this.canvas.element);
-    this.element = element("section", "ca-viewer", { "aria-label": this.say("viewer") }, this.panel.element);
+    const attributes = { "aria-label": this.say("viewer"), tabindex: "-1" };
+    this.element = element("section", "ca-viewer", attributes, this.panel.element);
     this.files = new RunFiles(host, this.showStatus.bind(this), this.draw.bind(this));
     this.memo = new Memo();
     this.painter = new Painter();
@@ -162,11 +168,12 @@ export class Viewer {
     const table = files.table(state.manifest, state.look.picture);
     const image = files.frame(state.manifest, state.look.picture, state.look.frame);
     if (!table) return;
-    const scene = makeScene(state, table, image, settled, memo);
+    const edited = files.edited(parseEdited(state.choice.edited).get(states.maskPosition(state)));
+    const scene = makeScene(state, table, { image, edited, read: readPixels }, settled, memo);
     this.scene = scene;
     this.drawCanvas(state, scene, settled ? SETTLED : QUICK);
     panel.bars.update(this.readingOf(state, scene));
-    panel.update(state, this.playing > 0, scene.range, areaOf(scene, memo));
+    panel.update(state, this.playing > 0, scene.range, areaOf(scene, memo), edited !== null);
     if (settled) this.drawThumbnails(state, scene, table);
   }
 
@@ -181,29 +188,37 @@ export class Viewer {
     const changed = this.memo.changed("drawing", [...dependenciesOf(scene), width, height]);
     if (context && (changed || samples > this.samples)) {
       this.samples = samples;
-      this.canvas.tiles = this.painter.paint(context, scene, ratio, samples);
+      const extras = { labels: labelsOf(scene, this.memo), outline: true, names: true };
+      this.canvas.tiles = this.painter.paint(context, scene, ratio, samples, extras);
     }
     this.canvas.imageSize = scene.imageSize;
     this.canvas.stride = strideOf(scene);
+    this.canvas.showWipe(state.look.view === "sides" ? 0 : state.look.wipe);
     this.canvas.mark(state.pixel);
   }
 
   /** @param {State} state @param {Scene} scene @param {SummedAreaTable} table */
   drawThumbnails(state, { shown, range }, table) {
     const frame = states.latentFrame(state);
-    const dependencies = [table, state.layers.join(), shown.join(), state.look.colormap, frame];
-    if (!this.memo.changed("thumbnails", dependencies)) return;
-    this.panel.thumbnails.draw(table, state, frame, shown, range);
+    for (const [along, others] of /** @type {const} */ ([["steps", "layers"], ["layers", "steps"]])) {
+      const dependencies = [table, state[others].join(), shown.join(), state.look.colormap, frame];
+      if (!this.memo.changed(`thumbnails of ${along}`, dependencies)) continue;
+      this.panel.thumbnails[along].draw(table, state, frame, shown, range);
+    }
   }
 
   /** @param {State} state @param {Scene} scene @returns {import("./concept_bars.js").Reading} */
-  readingOf({ pixel, manifest, picked }, scene) {
+  readingOf({ pixel, manifest, picked, subtracted, look }, scene) {
     const values = readValues(scene, pixel, this.memo);
     const remark = pixel && remarkOn(values, manifest.kind, manifest.concepts);
     return {
       values,
       winner: pixel ? winnerOf(values) : null,
       picked,
+      subtracted,
+      order: listOrder(scene, this.memo),
+      sort: look.sort,
+      absent: scene.absent,
       shown: scene.shown,
       range: scene.range,
       where: pixel ? this.say("at", pixel.x, pixel.y) : this.say("whole"),
@@ -224,25 +239,6 @@ export class Viewer {
     const { message } = this.canvas;
     write(message, text);
     window.setTimeout(() => message.textContent === text && write(message, ""), MESSAGE_MS);
-  }
-
-  copy() {
-    const { state, scene } = this;
-    if (!state || !scene) return;
-    const text = tabulate(state, readValues(scene, state.pixel, this.memo));
-    this.host.copy(text).then(
-      () => this.showMessage("copied"),
-      () => this.showMessage("not_copied"),
-    );
-  }
-
-  save() {
-    const { state, scene } = this;
-    if (!state || !scene) return;
-    saveImage(scene, state).then(
-      (name) => this.showMessage("saved", name),
-      () => this.showMessage("not_saved"),
-    );
   }
 
   resize() {

@@ -29,7 +29,14 @@ const ICONS = {
   zoom_fit: "M2 6V2h4M10 2h4v4M14 10v4h-4M6 14H2v-4",
   save: "M8 2v8M4.5 7L8 10.5 11.5 7M2.5 13.5h11",
   copy: "M5 5h8v9H5zM11 5V2H3v9h2",
-  pin: "M8 10v4M5 10h6M6 10V5L5 2h6l-1 3v5",
+  pin: "M8 3v10M3 8h10",
+  subtract: "M3 8h10",
+  edit: "M3 13l1-3.5L11 2.5l2.5 2.5L6.5 12zM9.5 4l2.5 2.5",
+  wipe: "M2 3h12v10H2zM8 1v14M10 6h2M10 9h2",
+  export: "M8 10V2M5 4.5L8 1.5l3 3M2.5 8v6h11V8",
+  help: "M5.5 6a2.5 2.5 0 1 1 3.5 2.3c-.7.3-1 .8-1 1.7M8 12.5v1",
+  close: "M4 4l8 8M12 4l-8 8",
+  words: "M2 4h12M2 8h7M2 12h5M12 8v6M9 11h6",
   previous: "M10 3L5 8l5 5",
   next: "M6 3l5 5-5 5",
   play: "M5 3v10l8-5z",
@@ -68,6 +75,16 @@ export function button(name, label, ...children) {
 export function slider(name, label, { min, max, step }) {
   const limits = { min: String(min), max: String(max), step: String(step) };
   return element("input", name, { type: "range", ...limits, title: label, "aria-label": label });
+}
+
+/**
+ * @param {string} name
+ * @param {string} label
+ * @param {{min: number, max: number, step: number}} limits
+ */
+export function numberField(name, label, { min, max, step }) {
+  const limits = { min: String(min), max: String(max), step: String(step) };
+  return element("input", name, { type: "number", ...limits, title: label, "aria-label": label });
 }
 
 /**

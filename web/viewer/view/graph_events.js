@@ -32,6 +32,19 @@ export function forwardToGraph(element, graph) {
   );
 }
 
+/**
+ * Keep touches of images from the graph, which two fingers would zoom: the image's own pointer events zoom the image.
+ * ComfyUI listens above the nodes while events are on their way down, so they are stopped at the window.
+ */
+export function keepTouches() {
+  for (const name of ["touchstart", "touchmove", "touchend", "touchcancel"]) {
+    const stop = (/** @type {Event} */ event) => {
+      if (event.target instanceof Element && event.target.closest(".ca-image")) event.stopPropagation();
+    };
+    window.addEventListener(name, stop, { capture: true, passive: true });
+  }
+}
+
 /** Whether a wheel event always zooms or pans the graph. @param {WheelEvent} event */
 export function isGraphGesture(event) {
   return event.ctrlKey || event.metaKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);

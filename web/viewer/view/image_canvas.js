@@ -1,7 +1,7 @@
 // The canvas with the image, and its events by mouse, pen, touch and keyboard.
 
 import { clamp, pixelAt, pointOf } from "../data/geometry.js";
-import { element } from "./dom.js";
+import { assign, element, slider } from "./dom.js";
 import { isGraphGesture } from "./graph_events.js";
 
 /** @import {Pixel} from "../data/types.js" */
@@ -18,6 +18,8 @@ import { isGraphGesture } from "./graph_events.js";
  * @property {(right: number, down: number) => void} pan  in parts of the image (0-1)
  * @property {() => void} fit
  * @property {() => void} copy
+ * @property {(wipe: number) => void} wipe  part of the width (0-1] that shows the image alone
+ * @property {() => void} help
  */
 
 const CLICK_REACH = { mouse: 4, pen: 8, touch: 12 }; // CSS pixels that a pointer may move in a click
@@ -30,7 +32,10 @@ export class ImageCanvas {
     this.canvas = element("canvas", "ca-image", attributes);
     this.marks = element("div", "ca-marks", { "aria-hidden": "true" });
     this.message = element("div", "ca-message", { role: "status" });
-    this.element = element("div", "ca-canvas", { "data-capture-wheel": "true" }, this.canvas, this.marks, this.message);
+    this.wipe = slider("ca-wipe", say("wipe_at"), { min: 0.005, max: 1, step: 0.005 });
+    this.wipe.addEventListener("input", () => events.wipe(Number(this.wipe.value)));
+    const layers = [this.canvas, this.marks, this.wipe, this.message];
+    this.element = element("div", "ca-canvas", { "data-capture-wheel": "true" }, ...layers);
     /** @type {Tile[]} */
     this.tiles = [];
     /** @type {[number, number]} */
@@ -102,10 +107,21 @@ export class ImageCanvas {
     event.stopPropagation();
     const now = { x: event.clientX, y: event.clientY };
     this.moved += Math.hypot(now.x - before.x, now.y - before.y);
-    if (this.pressed.size > 1) return; // two fingers zoom the graph
+    if (this.pressed.size > 1) return this.pinch(event.pointerId, now);
     if (event.pointerType === "touch") this.pointAt(event);
     if (!this.isClick(event)) this.drag(before, now);
     this.pressed.set(event.pointerId, now);
+  }
+
+  /** Two fingers zoom and move the image under them. @param {number} id  of the finger that moved @param {Point} now */
+  pinch(id, now) {
+    const [[, before]] = [...this.pressed].filter(([other]) => other === id);
+    const [[, still]] = [...this.pressed].filter(([other]) => other !== id);
+    this.pressed.set(id, now);
+    const [far, near] = [now, before].map((point) => Math.hypot(point.x - still.x, point.y - still.y));
+    const middle = { clientX: (now.x + still.x) / 2, clientY: (now.y + still.y) / 2 };
+    this.drag({ x: (before.x + still.x) / 2, y: (before.y + still.y) / 2 }, { x: middle.clientX, y: middle.clientY });
+    if (near > 0 && far > 0) this.events.zoom(far / near, this.partAt(middle));
   }
 
   /** @param {PointerEvent} event */
@@ -146,7 +162,8 @@ export class ImageCanvas {
 
   /** @param {WheelEvent} event */
   wheel(event) {
-    if (isGraphGesture(event) || !this.element.contains(document.activeElement)) return;
+    const viewer = this.element.closest(".ca-viewer");
+    if (isGraphGesture(event) || !viewer?.contains(document.activeElement)) return;
     event.preventDefault();
     event.stopPropagation();
     this.events.zoom(Math.exp(-event.deltaY / 400), this.partAt(event));
@@ -184,6 +201,7 @@ export class ImageCanvas {
       "-": () => this.events.zoom(0.8, centre),
       0: () => this.events.fit(),
       c: () => this.events.copy(),
+      "?": () => this.events.help(),
       Escape: () => this.escape(),
     };
     const action = actions[event.key];
@@ -205,6 +223,12 @@ export class ImageCanvas {
   escape() {
     if (this.pixel) this.events.point(null, true);
     else this.canvas.blur();
+  }
+
+  /** Put the handle of the wipe where it is. @param {number} wipe  0: none */
+  showWipe(wipe) {
+    this.wipe.hidden = wipe === 0;
+    if (wipe) assign(this.wipe, wipe);
   }
 
   /**

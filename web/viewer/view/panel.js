@@ -6,13 +6,14 @@ import { element, write } from "./dom.js";
 import { ImageControls } from "./image_controls.js";
 import { MaskControls } from "./mask_controls.js";
 import { RangeSlider } from "./range_slider.js";
-import { StepThumbnails } from "./step_thumbnails.js";
+import { Sheet } from "./sheet.js";
+import { Thumbnails } from "./thumbnails.js";
 import { Toolbar } from "./toolbar.js";
 
 /** @import {State} from "../data/state.js" */
-/** @import {Choice} from "../data/types.js" */
 /** @import {BarEvents} from "./concept_bars.js" */
 /** @import {ImageEvents} from "./image_controls.js" */
+/** @import {MaskEvents} from "./mask_controls.js" */
 /** @import {RangeEvents} from "./range_slider.js" */
 /** @import {Key, Say} from "./strings.js" */
 /** @import {ToolbarEvents} from "./toolbar.js" */
@@ -22,7 +23,7 @@ import { Toolbar } from "./toolbar.js";
  * @property {ToolbarEvents} toolbar
  * @property {BarEvents} bars
  * @property {ImageEvents} images
- * @property {(part: Partial<Choice>) => void} choose
+ * @property {MaskEvents} mask
  * @property {RangeEvents} steps
  * @property {RangeEvents} layers
  */
@@ -34,10 +35,14 @@ export class Panel {
     this.toolbar = new Toolbar(say, events.toolbar);
     this.bars = new ConceptBars(say, events.bars);
     this.images = new ImageControls(say, events.images);
-    this.mask = new MaskControls(say, events.choose);
+    this.mask = new MaskControls(say, events.mask);
     this.steps = new RangeSlider(say, rangeTexts(say, "step", "steps"), events.steps);
     this.layers = new RangeSlider(say, rangeTexts(say, "layer", "layers"), events.layers);
-    this.thumbnails = new StepThumbnails(say, events.steps.choose);
+    this.thumbnails = {
+      steps: new Thumbnails(say, "steps", events.steps.choose),
+      layers: new Thumbnails(say, "layers", events.layers.choose),
+    };
+    this.sheet = new Sheet(say);
     this.note = element("div", "ca-note");
     this.live = element("div", "ca-live", { "aria-live": "polite" });
     this.low = element("span", "");
@@ -47,15 +52,18 @@ export class Panel {
     this.scale = element("div", "ca-scale", { "aria-hidden": "true" }, this.kind, this.low, this.ramp, this.high);
     const main = element("div", "ca-main", {}, canvas, this.scale);
     const body = element("div", "ca-body", {}, main, this.bars.element);
-    const rows = [this.images, this.mask, this.steps, this.thumbnails, this.layers].map((part) => part.element);
+    const { steps, layers } = this.thumbnails;
+    const ranges = [this.steps, steps, this.layers, layers].map((part) => part.element);
+    const rows = [this.images.element, this.mask.element, this.mask.finish, ...ranges];
     this.controls = element("div", "ca-controls", {}, ...rows, this.note);
-    this.element = element("div", "ca-inside", {}, this.toolbar.element, body, this.controls, this.live);
+    const parts = [this.toolbar.element, body, this.controls, this.live, this.sheet.element];
+    this.element = element("div", "ca-inside", {}, ...parts);
   }
 
   /** Adapt to the data of a run. @param {State} state */
   setData(state) {
     this.bars.setConcepts(state.manifest.concepts);
-    this.thumbnails.setSteps(state);
+    for (const row of Object.values(this.thumbnails)) row.setData(state);
   }
 
   /**
@@ -63,16 +71,18 @@ export class Panel {
    * @param {boolean} playing
    * @param {[number, number]} range  values of the first and the last colour
    * @param {number} area  share of the image inside the mask
+   * @param {boolean} edited  whether the mask is from the mask editor
    */
-  update(state, playing, range, area) {
+  update(state, playing, range, area, edited) {
     const { look, choice, manifest, steps, layers } = state;
     this.toolbar.update(look);
     this.images.update(state, playing);
-    this.mask.update(state, area);
+    this.mask.update(state, area, edited);
     const names = { step: this.stepName.bind(this, state), layer: this.layerName.bind(this, state) };
     this.steps.update(manifest.steps.length, steps, look.singleStep, names.step, this.stepText(state));
     this.layers.update(manifest.layers.length, layers, look.singleLayer, names.layer, this.layerText(state));
-    this.thumbnails.mark(steps);
+    this.thumbnails.steps.mark(steps);
+    this.thumbnails.layers.mark(layers);
     const errors = state.invalid.map((name) => this.say(`invalid_${name}`, choice[name]));
     write(this.note, [...errors, this.reducedText(state)].join(" ").trim());
     this.drawScale(state, range);

@@ -1,5 +1,6 @@
 // The files of a run, loaded on demand: the values and the frames of each image.
 
+import { fileOf } from "../data/edited.js";
 import { decode, SummedAreaTable } from "../data/summed_area.js";
 
 /** @import {FileRef, Manifest} from "../data/types.js" */
@@ -79,17 +80,42 @@ export class RunFiles {
   /** A frame of an image; until it is loaded, the previous one. @param {Manifest} manifest @param {number} image
    * @param {number} frame @returns {HTMLImageElement | null} */
   frame(manifest, image, frame) {
-    const address = this.source.address(manifest.pictures[image].frames[frame]);
+    const found = this.image(manifest.pictures[image].frames[frame], "gone");
+    if (found) this.lastFrame = found;
+    return this.lastFrame;
+  }
+
+  /** A frame of an image, once it is loaded. @param {Manifest} manifest @param {number} image @param {number} frame */
+  async loadedFrame(manifest, image, frame) {
+    const loading = this.requestImage(manifest.pictures[image].frames[frame], "gone");
+    await loading.decode();
+    return loading;
+  }
+
+  /** A mask from the mask editor; null until it is loaded. @param {string | undefined} name */
+  edited(name) {
+    return name ? this.image(fileOf(name), "edited_gone") : null;
+  }
+
+  /** An image; null until it is loaded. @param {FileRef} file @param {Key} problem  if it cannot be
+   * @returns {HTMLImageElement | null} */
+  image(file, problem) {
+    const loading = this.requestImage(file, problem);
+    return loading.complete && loading.naturalWidth ? loading : null;
+  }
+
+  /** @param {FileRef} file @param {Key} problem @returns {HTMLImageElement} */
+  requestImage(file, problem) {
+    const address = this.source.address(file);
     let loading = this.frames.get(address);
     if (!loading) {
       loading = new Image();
       const { run } = this;
       loading.addEventListener("load", () => run === this.run && this.loaded());
-      loading.addEventListener("error", () => run === this.run && this.fail("gone"));
+      loading.addEventListener("error", () => run === this.run && this.fail(problem));
       loading.src = address;
       this.frames.set(address, loading);
     }
-    if (loading.complete && loading.naturalWidth) this.lastFrame = loading;
-    return this.lastFrame;
+    return loading;
   }
 }

@@ -1,4 +1,4 @@
-// The toolbar: view, colour map, opacity, zoom, copying and saving.
+// The toolbar: view, colour map, opacity, wipe, zoom, copying, saving, exporting and help.
 
 import { COLORMAP_NAMES } from "../data/colour.js";
 import { assign, button, element, icon, select, slider } from "./dom.js";
@@ -13,6 +13,9 @@ import { assign, button, element, icon, select, slider } from "./dom.js";
  * @property {() => void} fit
  * @property {() => void} save
  * @property {() => void} copy
+ * @property {() => void} wipe  turns it on or off
+ * @property {() => void} exports  opens the sheet for it
+ * @property {() => void} help
  */
 
 /** @type {View[]} */
@@ -36,13 +39,17 @@ export class Toolbar {
       ["zoom_out", () => events.zoom(0.8)],
       ["zoom_fit", events.fit],
       ["zoom_in", () => events.zoom(1.25)],
+      ["wipe", events.wipe],
       ["copy", events.copy],
       ["save", events.save],
+      ["export", events.exports],
+      ["help", events.help],
     ]).map(([name, act]) => {
-      const item = button(`ca-${name.replace("_", "-")}`, say(name), icon(name));
+      const item = button(`ca-${name.replace("_", "-")}${name === "wipe" ? "-button" : ""}`, say(name), icon(name));
       item.addEventListener("click", act);
       return item;
     });
+    this.wipe = /** @type {HTMLButtonElement} */ (actions.find((item) => item.classList.contains("ca-wipe-button")));
     this.element = element(
       "div",
       "ca-top",
@@ -57,6 +64,8 @@ export class Toolbar {
     for (const view of this.views) view.setAttribute("aria-pressed", String(view.dataset.view === look.view));
     assign(this.colormap, look.colormap);
     assign(this.opacity, look.opacity);
+    this.wipe.setAttribute("aria-pressed", String(look.wipe > 0));
+    this.wipe.disabled = look.view === "sides";
     this.colormap.disabled = look.view === "segmentation" || look.view === "mask";
   }
 }

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.model_patcher
@@ -18,6 +18,7 @@ from torch import Tensor
 from ....recording.recording import Recording
 from ...collector import Collector, versions
 from ..guard import NotRecordable, guarded
+from .follower import Acting, ActingRun
 from .geometry import latent_pixels_per_token
 from .live_preview import LivePreview
 from .progress_text import show_progress_text
@@ -40,11 +41,14 @@ class RunResult:
         recording: None if no step was recorded.
         reason: why there is none, one or two sentences; "" if there is one.
         denoised: the last x0 passed to the sampler's callback, unchanged; None if it was never called.
+        masks, unchanged: see `ActingRun`.
     """
 
     recording: Recording | None
     reason: str
     denoised: Tensor | None
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+    unchanged: Tensor | None = None
 
 
 def record(
@@ -54,6 +58,7 @@ def record(
     settings: Settings,
     *,
     stop_after_last_layer: bool = False,
+    acting: Acting | None = None,
 ) -> tuple[Tensor, RunResult]:
     """Sample as usual and record the concepts: the body of an OUTER_SAMPLE wrapper.
 
@@ -62,23 +67,31 @@ def record(
         args, kwargs: of the wrapper.
         settings: what to record.
         stop_after_last_layer: end each forward pass after the last recorded layer; the latent is meaningless then.
+        acting: what acts within the run.
 
     Returns:
-        The sampler's output, unchanged, and what was recorded. If it cannot be recorded (the model is not the one that
-        was patched, the run is being recorded already, or something fails), it is sampled all the same, and the result
-        says why.
+        The sampler's output, unchanged but for what acts, and what was recorded. If it cannot be recorded (the model is
+        not the one that was patched, the run is being recorded already, or something fails), it is sampled all the
+        same, and the result says why.
+
+    Raises:
+        UserError: if something is to act in the run and cannot.
     """
     guider = executor.class_obj
     problems: list[str] = []
     run: _Run | None = None
+    call = {**dict(zip(_ARGUMENTS, args, strict=False)), **kwargs}
+    acts = None if acting is None else acting.begin(guider, len(call["sigmas"]) - 1)
     with guarded(problems.append):
-        run = _Run(guider, settings, args, kwargs, stop_after_last_layer)
+        run = _Run(guider, settings, call, stop_after_last_layer, acts)
     if run is None:
+        if acts is not None:
+            acts.check(problems)
         return executor(*args, **kwargs), RunResult(None, _sentence(problems), None)
     original = guider.model_options
     guider.model_options = run.model_options
     try:
-        output = executor(*run.args, **run.kwargs)
+        output = executor(*_by_position(run.call, len(args)), **_by_name(run.call, len(args)))
     finally:
         guider.model_options = original
         if run.preview is not None:
@@ -86,6 +99,9 @@ def record(
     result = RunResult(None, "", run.session.denoised)
     with guarded(problems.append):
         result = run.result()
+    if acts is not None:
+        acts.check([*run.session.problems] or [result.reason])
+        result = dataclasses.replace(result, masks=acts.masks, unchanged=acts.unchanged)
     return output, dataclasses.replace(result, reason=_sentence(problems)) if problems else result
 
 
@@ -96,28 +112,30 @@ class _Run:
         session: records it.
         preview: of the concepts; None if none is wanted.
         model_options: of the guider, with the session's wrappers.
-        args, kwargs: of the OUTER_SAMPLE wrapper, with a callback that calls the session, too.
+        call: arguments of the OUTER_SAMPLE wrapper by name, with a callback that calls the session, too.
     """
 
     def __init__(
         self,
         guider: Any,
         settings: Settings,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
+        call: dict[str, Any],
         stop_after_last_layer: bool,
+        acts: ActingRun | None,
     ) -> None:
         self._guider = guider
         self._model = guider.model_patcher.model
         self._collector = settings.check(self._model)
-        self._call = {**dict(zip(_ARGUMENTS, args, strict=False)), **kwargs}
-        steps = len(self._call["sigmas"]) - 1
-        if isinstance(self._call["latent_image"], Tensor):  # other packs' guiders may have none
-            _warn_of_size(self._collector, settings, self._call["latent_image"], steps)
-        self.session = RecordingSession(guider, self._collector, settings, steps, stop_after_last_layer)
+        self._acts = acts
+        steps = len(call["sigmas"]) - 1
+        if isinstance(call["latent_image"], Tensor):  # other packs' guiders may have none
+            _warn_of_size(self._collector, settings, call["latent_image"], steps)
+        self.session = RecordingSession(guider, self._collector, settings, steps, stop_after_last_layer, acts)
         self.preview = _preview(settings, self._collector) if settings.live_preview else None
-        self.model_options = _with_wrappers(self.session, guider.model_options)
-        self.args, self.kwargs = _with_callback(self.session, self.preview, args, kwargs)
+        self.model_options = _with_wrappers(self.session, guider.model_options, acts)
+        self.call = _with_callback(self.session, self.preview, call)
+        if acts is not None:
+            self.call = acts.call(self.call)
 
     def result(self) -> RunResult:
         """What was recorded."""
@@ -125,7 +143,8 @@ class _Run:
         count = f"{session.builder.committed} of {session.done} steps recorded"
         if not session.builder.committed or session.geometry is None:
             return RunResult(None, _reason(session, self._guider), session.denoised)
-        notes = {"seed": str(self._call.get("seed")), "model": type(self._model).__name__, "steps": count}
+        notes = {"seed": str(self.call.get("seed")), "model": type(self._model).__name__, "steps": count}
+        notes |= {} if self._acts is None else self._acts.notes
         if session.problems:
             notes["troubles"] = "; ".join(session.problems)
         caution_of_size = getattr(session.latent_format, "caution", None)  # the landscape model's
@@ -141,11 +160,21 @@ class _Run:
                 {**versions(), "ComfyUI": comfyui_version.__version__},
                 session.geometry.covered_size,
                 session.geometry.frame_counts,
+                {} if self._acts is None else self._acts.masks,
             )
         except ValueError as error:  # scores that are not finite
             return RunResult(None, str(error), session.denoised)
         logger.info("%s, %d layers, %d concepts", count, len(recording.layers), len(recording.concepts))
         return RunResult(recording, "", session.denoised)
+
+
+def _by_position(call: Mapping[str, Any], count: int) -> list[Any]:
+    """The first arguments: other packs' wrappers find them by position, as the host hands them on."""
+    return [call[name] for name in _ARGUMENTS[:count]]
+
+
+def _by_name(call: Mapping[str, Any], count: int) -> dict[str, Any]:
+    return {name: value for name, value in call.items() if name not in _ARGUMENTS[:count]}
 
 
 def _sentence(problems: Sequence[str]) -> str:
@@ -172,32 +201,31 @@ def _warn_of_size(collector: Collector, settings: Settings, latent: Tensor, step
         show_progress_text(warning)
 
 
-def _with_callback(
-    session: RecordingSession, preview: LivePreview | None, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _with_callback(session: RecordingSession, preview: LivePreview | None, call: dict[str, Any]) -> dict[str, Any]:
     """The arguments with a callback that calls the session first, then the preview, then the original callback."""
-    position = _ARGUMENTS.index("callback")
-    original = args[position] if len(args) > position else kwargs.get("callback")
+    original = call.get("callback")
     shown = original if preview is None else preview.attach(original, session)
 
     def callback(step: int, denoised: Tensor, x: Tensor, steps: int) -> Any:
         session.after_step(step, denoised)
         return None if shown is None else shown(step, denoised, x, steps)
 
-    if len(args) > position:
-        return (*args[:position], callback, *args[position + 1 :]), dict(kwargs)
-    return tuple(args), {**kwargs, "callback": callback}
+    return {**call, "callback": callback}
 
 
-def _with_wrappers(session: RecordingSession, model_options: dict[str, Any]) -> dict[str, Any]:
-    """A copy of the guider's options with the session's wrappers."""
+def _with_wrappers(session: RecordingSession, model_options: dict[str, Any], acts: ActingRun | None) -> dict[str, Any]:
+    """A copy of the guider's options with the wrappers of what acts, and within them the session's."""
     if comfy.patcher_extension.get_wrappers_with_key(WrappersMP.PREDICT_NOISE, KEY, model_options, True):
         raise NotRecordable("this run is being recorded already: give one node all the concepts")
     options = comfy.model_patcher.create_model_options_clone(model_options)
-    for kind, wrapper in (
+    wrappers = [
         (WrappersMP.PREDICT_NOISE, session.predict_noise),
         (WrappersMP.CALC_COND_BATCH, session.calc_cond_batch),
-    ):
+    ]
+    if acts is not None:
+        options = acts.model_options(options)
+        wrappers = [*acts.wrappers(session.pause), *wrappers]
+    for kind, wrapper in wrappers:
         comfy.patcher_extension.add_wrapper_with_key(kind, KEY, wrapper, options, is_model_options=True)
     return options
 

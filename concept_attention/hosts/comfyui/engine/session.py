@@ -16,7 +16,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -27,9 +27,11 @@ from ..adapters.block_call import Rows
 from ..adapters.network import is_compiled, running_eager
 from ..adapters.registry import adapter_for
 from ..guard import NotRecordable, guarded
+from .chunks import PositivePrompts, chunk_rows
+from .follower import Follower
 from .geometry import RunGeometry, latent_pixels_per_token, measure_geometry, noise_level, size_text
 from .prompts import covered_indices, find_positive, latent_size, prompt_regions, without_anchor
-from .regions import Region, ScoreAccumulator, latent_to_tokens
+from .regions import ScoreAccumulator, latent_to_tokens
 from .settings import Settings
 from .stream import ConceptStream, OnLayer, StopForward
 
@@ -57,20 +59,6 @@ class _Evaluation:
     noise: tuple[Any, Tensor] | None = None
 
 
-class _PositivePrompts(NamedTuple):
-    """The positive prompts in one call of CALC_COND_BATCH.
-
-    Attributes:
-        accumulator: of the evaluation.
-        list_index: of the positive list among the evaluated ones.
-        waiting: by prompt id, number and region (see `ScoreAccumulator.register`) of what was not evaluated yet.
-    """
-
-    accumulator: ScoreAccumulator
-    list_index: int
-    waiting: dict[Any, list[tuple[int, Region]]]
-
-
 class RecordingSession:
     """One run's state; `predict_noise` and `calc_cond_batch` are wrappers for ComfyUI.
 
@@ -80,6 +68,7 @@ class RecordingSession:
         settings: of the run.
         steps: sampler steps of the run.
         stop_after_last_layer: end each forward pass after the last recorded layer.
+        follower: gets every step's maps while the run goes on.
 
     Attributes:
         builder: with the steps recorded so far.
@@ -93,7 +82,13 @@ class RecordingSession:
     """
 
     def __init__(
-        self, guider: Any, collector: Collector, settings: Settings, steps: int, stop_after_last_layer: bool
+        self,
+        guider: Any,
+        collector: Collector,
+        settings: Settings,
+        steps: int,
+        stop_after_last_layer: bool,
+        follower: Follower | None = None,
     ) -> None:
         self._guider = guider
         self._adapter = adapter_for(guider.model_patcher.model)
@@ -101,6 +96,8 @@ class RecordingSession:
         self._settings = settings
         self._steps = steps
         self._stop_after_last_layer = stop_after_last_layer
+        self._follower = follower
+        self._paused = False
         self._patch = latent_pixels_per_token(collector.architecture)
         self._lock = threading.Lock()  # several GPUs evaluate in threads
         self._step = 0  # that the next evaluation belongs to
@@ -121,11 +118,15 @@ class RecordingSession:
         """The host's description of the model's latents."""
         return self._guider.model_patcher.get_model_object("latent_format")
 
+    def pause(self, paused: bool) -> None:
+        """Record nothing for a while, because the sampler runs once more, or go on."""
+        self._paused = paused
+
     def predict_noise(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """One evaluation of the model; guiders may evaluate their prompts in several calls."""
         self._begun = None
         with self._guarded():
-            if self._settings.records(self._step, self._steps):
+            if not self._paused and self._needed(self._step):
                 self.evaluated = True
                 size = latent_size(args[0] if args else kwargs["x"])
                 self._begun = _Evaluation(ScoreAccumulator(size, self._patch), set())
@@ -152,15 +153,21 @@ class RecordingSession:
     def after_step(self, step: int, denoised: Tensor) -> None:
         """The sampler's callback: add the step's scores to the recording."""
         self.denoised = denoised
+        if self._paused:
+            return
         self._step = step + 1
         latest, self._latest = self._latest, None
-        if not self._settings.records(step, self._steps):
-            return
-        self.done += 1
-        if latest is None or latest.noise is None:
-            return
-        with self._guarded():
-            self._commit(step, latest, *latest.noise)
+        self.done += self._settings.records(step, self._steps)
+        if self._needed(step) and latest is not None and latest.noise is not None:
+            with self._guarded():
+                self._commit(step, latest, *latest.noise)
+        if self._follower is not None:
+            self._follower.after_step(step)
+
+    def _needed(self, step: int) -> bool:
+        """Whether a step is recorded or followed."""
+        followed = self._follower is not None and self._follower.needs(step, self._steps)
+        return followed or self._settings.records(step, self._steps)
 
     def _guarded(self) -> AbstractContextManager[None]:
         return guarded(self._note_problem)
@@ -177,18 +184,25 @@ class RecordingSession:
                 f"the latent changed its size while it was sampled, from {size_text(found)} to {size_text(size)} "
                 "latent pixels, and only the steps of the first size are recorded"
             )
-        self.builder.begin_evaluation()
-        for layer, scores in latest.accumulator.finish().items():
-            self.builder.add_layer(layer, *scores)
-        level = noise_level(model_sampling, float(sigma.flatten()[0]))
-        if self.builder.commit(step, level) and self.geometry is None:
+        layers = latest.accumulator.finish()
+        if len(layers) < len(self._collector.layers):  # a cache skipped them
+            return
+        if self.geometry is None:
             self._size = size
             downscale = self.latent_format.spacial_downscale_ratio
             self.geometry = measure_geometry(size, self._collector.architecture, downscale)
+        if self._follower is not None:
+            self._follower.take(step, self._collector.shares(layers), self.geometry)
+        if not self._settings.records(step, self._steps):
+            return
+        self.builder.begin_evaluation()
+        for layer, scores in layers.items():
+            self.builder.add_layer(layer, *scores)
+        self.builder.commit(step, noise_level(model_sampling, float(sigma.flatten()[0])))
 
     def _positive_prompts(
         self, model: Any, conds: Any, x: Tensor, timestep: Tensor, model_options: Mapping[str, Any]
-    ) -> _PositivePrompts | None:
+    ) -> PositivePrompts | None:
         """The positive prompts of this call; None if there are none, or this evaluation has recorded them already."""
         evaluation = self._begun
         index = find_positive(conds, getattr(self._guider, "conds", {}))
@@ -205,13 +219,13 @@ class RecordingSession:
             return None
         evaluation.noise = (model.model_sampling, timestep)
         self._latest = evaluation
-        prompts = _PositivePrompts(accumulator, index, {})
+        prompts = PositivePrompts(accumulator, index, {})
         for prompt, region in regions:
             region = without_anchor(region, window, x.ndim)
             prompts.waiting.setdefault(prompt, []).append((accumulator.register(region), region))
         return prompts
 
-    def _apply_model(self, prompts: _PositivePrompts, executor: Any, *args: Any, **kwargs: Any) -> Any:
+    def _apply_model(self, prompts: PositivePrompts, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """One call of the model, with the prompts that ComfyUI could evaluate together."""
         x = args[0] if args else kwargs["x"]
         with ExitStack() as hooks:
@@ -230,13 +244,16 @@ class RecordingSession:
                     self.problems[stream.problem] = None
 
     def _open_stream(
-        self, hooks: ExitStack, prompts: _PositivePrompts, model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+        self, hooks: ExitStack, prompts: PositivePrompts, model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> ConceptStream | None:
         """A concept stream that is open until `hooks` are; None if this call evaluates no positive prompt."""
         named = {**dict(zip(_APPLY_ARGUMENTS, args, strict=False)), **kwargs}
         x, options = named["x"], named.get("transformer_options") or {}
         chunks = list(zip(options.get("cond_or_uncond", ()), options.get("uuids", ()), strict=False))
-        chosen = self._choose(prompts, chunks, x)
+        with self._lock:
+            chosen, parts = prompts.choose(chunks, x)
+        if parts:
+            self.problems["another pack evaluates the model on parts of the latent"] = None
         if not chosen:
             return None
         batch = x.shape[0] // len(chunks)
@@ -249,7 +266,7 @@ class RecordingSession:
                         own = scores.select(slice(index * batch, (index + 1) * batch))
                         prompts.accumulator.add(number, layer, own)
 
-        rows = _chunk_rows([chunk for chunk, _, _ in chosen], batch)
+        rows = chunk_rows([chunk for chunk, _, _ in chosen], batch)
         tokens = math.prod(latent_to_tokens(chosen[0][2].size[1:], self._patch))
         last = self._collector.layers[-1]
         if is_compiled(model, self._adapter.joint_blocks, last + 1):
@@ -271,31 +288,3 @@ class RecordingSession:
             positions=slice(position, position + 1),
             stop_after_last_layer=self._stop_after_last_layer,
         )
-
-    def _choose(
-        self, prompts: _PositivePrompts, chunks: Sequence[tuple[int, Any]], x: Tensor
-    ) -> list[tuple[int, int, Region]]:
-        """Chunk of the batch, number and region of every positive prompt that this call evaluates."""
-        chosen = []
-        with self._lock:
-            for chunk, (index, prompt) in enumerate(chunks):
-                waiting = prompts.waiting.get(prompt, []) if index == prompts.list_index else []
-                if waiting and _fits(x, len(chunks), waiting[0][1]):
-                    chosen.append((chunk, *waiting.pop(0)))
-                elif waiting:
-                    self.problems["another pack evaluates the model on parts of the latent"] = None
-        return chosen
-
-
-def _fits(x: Tensor, chunks: int, region: Region) -> bool:
-    """Whether each chunk of a batch has the size of a region."""
-    batch, _, *size = x.shape
-    return (batch // chunks, *([1] * (3 - len(size))), *size) == region.size
-
-
-def _chunk_rows(chunks: Sequence[int], batch: int) -> Rows:
-    """Batch rows of some chunks; neighbouring ones are selected without a copy."""
-    first, last = chunks[0], chunks[-1]
-    if list(chunks) == list(range(first, last + 1)):
-        return slice(first * batch, (last + 1) * batch)
-    return torch.tensor([chunk * batch + row for chunk in chunks for row in range(batch)])

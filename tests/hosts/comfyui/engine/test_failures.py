@@ -32,7 +32,7 @@ OURS = [
     (session, "prompt_regions"),
     (session, "running_eager"),
     (session, "ConceptStream"),
-    (session.RecordingSession, "_choose"),
+    (session.PositivePrompts, "choose"),
     (session, "noise_level"),
     (session, "measure_geometry"),
     (session.ScoreAccumulator, "finish"),

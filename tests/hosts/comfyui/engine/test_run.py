@@ -26,6 +26,7 @@ from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts import collector as collector_module
 from concept_attention.hosts.comfyui.engine import run as run_module
 from concept_attention.hosts.comfyui.engine import session as session_module
+from concept_attention.hosts.comfyui.engine.chunks import chunk_rows
 from concept_attention.hosts.comfyui.engine.prompts import UnknownRegion
 from concept_attention.hosts.comfyui.engine.run import record
 from concept_attention.hosts.comfyui.engine.session import KEY
@@ -797,8 +798,8 @@ def test_even_sizes_are_covered_exactly(small: Any) -> None:
 
 
 def test_rows_of_neighbouring_chunks_are_a_slice_and_of_others_their_numbers() -> None:
-    assert session_module._chunk_rows([1, 2], 3) == slice(3, 9)
-    assert session_module._chunk_rows([2, 0], 3).tolist() == [6, 7, 8, 0, 1, 2]
+    assert chunk_rows([1, 2], 3) == slice(3, 9)
+    assert chunk_rows([2, 0], 3).tolist() == [6, 7, 8, 0, 1, 2]
 
 
 # Several devices

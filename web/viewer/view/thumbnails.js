@@ -1,4 +1,4 @@
-// A row of thumbnails: the heatmap at each step.
+// A row of thumbnails: the heatmap at each step, or in each layer.
 
 import { colormap, paintValues } from "../data/colour.js";
 import { makeHeatmaps, sumConcepts } from "../data/heatmaps.js";
@@ -8,30 +8,34 @@ import { button, element } from "./dom.js";
 /** @import {SummedAreaTable} from "../data/summed_area.js" */
 /** @import {Say} from "./strings.js" */
 
-export class StepThumbnails {
+export class Thumbnails {
   /**
    * @param {Say} say
+   * @param {"steps" | "layers"} along
    * @param {(from: number, to: number) => void} choose
    */
-  constructor(say, choose) {
+  constructor(say, along, choose) {
     this.say = say;
+    this.along = along;
     this.choose = choose;
-    const attributes = { role: "group", "aria-label": say("thumbnails"), "data-capture-wheel": "true" };
-    this.element = element("div", "ca-thumbnails", attributes);
+    const attributes = { role: "group", "aria-label": say(`thumbnails_${along}`), "data-capture-wheel": "true" };
+    this.element = element("div", `ca-thumbnails ca-thumbnails-${along}`, attributes);
     this.element.addEventListener("keydown", this.key.bind(this));
     /** @type {HTMLButtonElement[]} */
     this.items = [];
-    this.anchor = 0; // the step that was clicked last without Shift
+    this.anchor = 0; // the one that was clicked last without Shift
     /** @type {HTMLElement | undefined} */
     this.revealed = undefined;
   }
 
-  /** @param {State} state */
-  setSteps({ manifest, fixed }) {
-    this.element.hidden = fixed || manifest.steps.length < 2;
-    this.items = manifest.steps.map((step, index) => {
-      const label = this.say("thumbnail", step, (manifest.sigmas[index] ?? 0).toFixed(2));
-      const item = button("ca-thumbnail", label, element("canvas", ""), element("span", "", {}, String(step)));
+  /** Adapt to the data of a run. @param {State} state */
+  setData({ manifest, fixed }) {
+    const numbers = manifest[this.along];
+    this.element.hidden = fixed || numbers.length < 2;
+    this.items = numbers.map((number, index) => {
+      const sigma = (manifest.sigmas[index] ?? 0).toFixed(2);
+      const label = this.along === "steps" ? this.say("thumbnail", number, sigma) : this.say("one_layer", number);
+      const item = button("ca-thumbnail", label, element("canvas", ""), element("span", "", {}, String(number)));
       item.addEventListener("click", (event) => {
         if (!event.shiftKey) this.anchor = index;
         this.choose(Math.min(this.anchor, index), Math.max(this.anchor, index));
@@ -41,7 +45,7 @@ export class StepThumbnails {
     this.element.replaceChildren(...this.items);
   }
 
-  /** Left and right move the focus from step to step. @param {KeyboardEvent} event */
+  /** Left and right move the focus from one to the next. @param {KeyboardEvent} event */
   key(event) {
     const at = this.items.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
     /** @type {Record<string, number>} */
@@ -52,13 +56,13 @@ export class StepThumbnails {
     this.items[targets[event.key]]?.focus();
   }
 
-  /** Mark the chosen steps. @param {number[]} steps */
-  mark(steps) {
+  /** Mark the chosen ones. @param {number[]} chosen */
+  mark(chosen) {
     this.items.forEach((item, index) => {
-      item.setAttribute("aria-pressed", String(steps.includes(index)));
-      item.tabIndex = index === (steps[0] ?? 0) ? 0 : -1; // Tab stops once in the row
+      item.setAttribute("aria-pressed", String(chosen.includes(index)));
+      item.tabIndex = index === (chosen[0] ?? 0) ? 0 : -1; // Tab stops once in the row
     });
-    if (steps.length === 1) this.reveal(this.items[steps[0]]);
+    if (chosen.length === 1) this.reveal(this.items[chosen[0]]);
   }
 
   /** Scroll an item into view, without scrolling anything around the row. @param {HTMLElement | undefined} item */
@@ -78,14 +82,16 @@ export class StepThumbnails {
    * @param {number[]} concepts
    * @param {[number, number]} range
    */
-  draw(table, { manifest, layers, look }, frame, concepts, range) {
+  draw(table, { manifest, steps, layers, look }, frame, concepts, range) {
     const [, rows, columns] = manifest.grid;
     const width = Math.max(1, Math.round(columns * manifest.visible[1]));
     const height = Math.max(1, Math.round(rows * manifest.visible[0]));
     const data = new ImageData(columns, rows);
     const pixels = new Uint32Array(data.data.buffer);
-    this.items.forEach((item, step) => {
-      const map = sumConcepts(makeHeatmaps(table, manifest, [step], layers, frame), rows * columns, concepts);
+    this.items.forEach((item, index) => {
+      const chosen = this.along === "steps" ? { steps: [index], layers } : { steps, layers: [index] };
+      const maps = makeHeatmaps(table, manifest, chosen.steps, chosen.layers, frame);
+      const map = sumConcepts(maps, rows * columns, concepts);
       paintValues(map, colormap(look.colormap), range[0], range[1], pixels);
       const canvas = /** @type {HTMLCanvasElement} */ (item.firstElementChild);
       if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });

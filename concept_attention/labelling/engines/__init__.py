@@ -1,0 +1,1 @@
+"""What runs the workers: this machine or a Ray cluster."""

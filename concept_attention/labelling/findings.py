@@ -1,0 +1,65 @@
+"""From the heatmaps of a picture to what is found in it: masks, boxes, and how surely a concept is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from ..heatmaps.heatmaps import Heatmaps
+from ..heatmaps.masks import make_masks
+from ..heatmaps.summary import summarise
+from .items import Finding
+from .settings import LabelSettings
+
+HALF = 128  # of the grey levels of a mask: what counts for areas, boxes and outlines
+
+
+def find(heatmaps: Heatmaps, settings: LabelSettings) -> tuple[tuple[Finding, ...], np.ndarray]:
+    """What is found in one picture.
+
+    Args:
+        heatmaps: shares of one picture, at token resolution.
+        settings: the method of the masks, and the least presence.
+
+    Returns:
+        The findings of the concepts that are present, and the mask of all of them together, (H, W) uint8, 0-255.
+    """
+    presence = presences(heatmaps)
+    names = [name for name in settings.names if presence[name] >= settings.min_presence]
+    resized = heatmaps.resized()  # once, not for every mask
+    findings = tuple(finding(name, presence[name], _mask(resized, [name], settings)) for name in names)
+    if not findings:
+        return (), np.zeros(heatmaps.image_size, np.uint8)
+    return findings, _mask(resized, names, settings)
+
+
+def presences(heatmaps: Heatmaps) -> dict[str, float]:
+    """How surely each concept is in the picture, 0-1: its greatest share, 0 if it wins no token."""
+    return {one.name: 0.0 if one.absent else one.peak_share for one in summarise(heatmaps)}
+
+
+def finding(name: str, presence: float, mask: np.ndarray) -> Finding:
+    """The finding of a mask, (H, W) uint8.
+
+    >>> finding("dog", 1.0, np.array([[0, 255, 255, 0]], np.uint8)).box
+    (1, 0, 2, 1)
+    """
+    inside = mask >= HALF
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    box = None
+    if len(rows):
+        top, left = int(rows[0]), int(columns[0])
+        box = (left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1)
+    return Finding(name, presence, float(inside.mean()), box, mask)
+
+
+def grey_levels(mask: Tensor) -> np.ndarray:
+    """A mask, (H, W), 0-1, as uint8, 0-255."""
+    return (mask * 255).round().byte().numpy()
+
+
+def _mask(heatmaps: Heatmaps, names: Sequence[str], settings: LabelSettings) -> np.ndarray:
+    options = {name: getattr(settings, name) for name in ("threshold", "percentile", "blur")}
+    return grey_levels(make_masks(heatmaps, names, settings.mask, **options)[0])
