@@ -130,9 +130,7 @@ def test_a_heic_image_names_the_library_it_needs(tmp_path: Path, brand: bytes, m
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
     for read in (lambda: load_image(file), lambda: read_image(file.read_bytes(), file.name)):
-        with pytest.raises(
-            UserError, match=r"IMG_0001\.jpg is a HEIC image, for which pillow-heif is needed\. Install it"
-        ):
+        with pytest.raises(UserError, match=r"IMG_0001\.jpg is a HEIC image, .* Install it: pip install pillow-heif"):
             read()
 
 
