@@ -10,7 +10,7 @@ from PIL import Image
 from .errors import UserError
 
 
-def register_heif(source: str | Path | io.BytesIO, name: str | Path) -> None:
+def register_heif(source: str | Path | io.BytesIO, name: str) -> None:
     """Let Pillow read HEIC if a file, or its bytes, is in that format.
 
     Args:

@@ -271,7 +271,7 @@ def _opened(
     if not isinstance(source, io.BytesIO) and _is_pipe_or_device(Path(source)):
         raise UserError(f"Cannot read {path}: not a file, but a pipe or a device. Save the image to a file first.")
     Image.init()
-    register_heif(source, path)
+    register_heif(source, str(path))
     formats = [one for one in FORMATS if one in Image.OPEN]
     try:
         with Image.open(source, formats=formats) as image:
