@@ -89,7 +89,7 @@ def heading(report: Mapping[str, Any]) -> str:
     sizes, where = report["sizes"], report["machine"]
     return (
         f"About {sizes['tokens']} image and {sizes['text']} prompt tokens, {sizes['concepts']} concepts, "
-        f"{sizes['steps']} steps, all joint blocks kept, float32\n"
+        f"{sizes['steps']} steps, all layers kept, float32\n"
         f"{where['device']}, {where['threads']} threads, torch {where['torch']}, ComfyUI {where['comfyui']}\n\n"
         f"{'       Architecture':53}tokens  times plain               recording"
     )

@@ -18,17 +18,18 @@ from concept_attention.concepts import Concept
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.comfyui.sampling import sample
 from concept_attention.hosts.encoded import EncodedConcepts
-from tests.support.comfyui.architectures.catalogue import TINY_ARCHITECTURES
+from tests.support.comfyui.architectures.matrix import rows
 from tests.support.comfyui.architectures.tiny_architecture import TinyArchitecture
+from tests.support.comfyui.cross_attention.tiny_cross import TinyCross
 
 SEED, CFG, SAMPLER, SCHEDULER = 0, 1.0, "euler", "simple"
 # Configuration entries that grow with the image side (tables of positions), and with which power of it.
 GROWING = {"pos_embed_max_size": 1, "num_patches": 2, "sample_width": 1, "sample_height": 1}
 
 
-def rows_named(part: str) -> list[TinyArchitecture]:
+def rows_named(part: str) -> list[TinyArchitecture | TinyCross]:
     """Architectures that this ComfyUI has and whose name contains `part`."""
-    return [row for row in TINY_ARCHITECTURES if row.in_host and part.lower() in row.name.lower()]
+    return [row for row in rows() if row.in_host and part.lower() in row.name.lower()]
 
 
 class LargeRow:
@@ -40,13 +41,14 @@ class LargeRow:
         differing: greatest number of values in which any run's latent differs from the first run's.
     """
 
-    def __init__(self, row: TinyArchitecture, tokens: int, text: int, concepts: int, steps: int) -> None:
+    def __init__(self, row: TinyArchitecture | TinyCross, tokens: int, text: int, concepts: int, steps: int) -> None:
         comfy.utils.set_progress_bar_enabled(False)
         times = max(1, round(math.sqrt(tokens / math.prod(row.grid))))
         grown = {name: row.config[name] * times**power for name, power in GROWING.items() if name in row.config}
         self._model = dataclasses.replace(row, config={**row.config, **grown}).make(SEED)
         *shape, height, width = row.latent
-        latent = {"samples": torch.zeros(*shape, height * times, width * times)}
+        grown_latent = (*shape, height * times, width * times)
+        latent = {"samples": dataclasses.replace(row, latent=grown_latent).empty()}
         prompt = row.cond(tokens=text)
         self._arguments = (SEED, steps, CFG, SAMPLER, SCHEDULER, prompt, prompt, latent)
         embeddings = torch.randn(concepts, row.text_width, generator=torch.Generator().manual_seed(SEED))
@@ -65,7 +67,7 @@ class LargeRow:
 
     @torch.inference_mode()
     def ours(self) -> None:
-        """KSampler with the library's concept attention in all joint blocks."""
+        """KSampler with the library's recording of all layers."""
         latent, recording = sample(self._model, self._settings, *self._arguments)
         self._compare(latent)
         assert recording.scores.shape[-1] == self.tokens
@@ -73,6 +75,7 @@ class LargeRow:
 
     def _compare(self, latent: dict[str, Any]) -> None:
         found = latent["samples"]
+        found = torch.cat([part.flatten() for part in found.unbind()]) if found.is_nested else found
         if self._latent is None:
             self._latent = found
         self.differing = max(self.differing, int((found != self._latent).sum()))

@@ -11,9 +11,21 @@ from typing import Literal, get_args
 
 from .errors import UserError
 
-# Scoring rules, named after what they reproduce; `scores.MODES` defines them. `auto` is the architecture's, see
+# What was read of a model's attention. `concept`: concepts rode through joint blocks (arXiv:2502.04320). `cross`: how
+# much of the text's attention a concept would get. `gram`: how similar the image is to where the concept fits best.
+Reading = Literal["concept", "cross", "gram"]
+READINGS: tuple[Reading, ...] = get_args(Reading)
+
+# The same for people.
+READING_NAMES: dict[Reading, str] = {
+    "concept": "concept attention",
+    "cross": "cross-attention",
+    "gram": "similarity to the best-fitting token",
+}
+
+# Scoring rules, named after what they reproduce or read; `scores.MODES` defines them. `auto` is the architecture's, see
 # `scores.resolve_mode`.
-ModeName = Literal["auto", "paper", "flux", "flux2", "sd3", "cogvideox"]
+ModeName = Literal["auto", "paper", "flux", "flux2", "sd3", "cogvideox", "cross", "gram"]
 MODE_NAMES: tuple[ModeName, ...] = get_args(ModeName)
 
 # What a heatmap holds: shares of each token, raw scores, or shares stretched to 0-1 for display.
@@ -49,6 +61,10 @@ REGION_WAYS: tuple[RegionWay, ...] = get_args(RegionWay)
 # The edge of a region.
 RegionShape = Literal["soft", "hard"]
 REGION_SHAPES: tuple[RegionShape, ...] = get_args(RegionShape)
+
+# What a strength by place is the strength of.
+Scaled = Literal["cfg", "controlnet", "denoise"]
+SCALED: tuple[Scaled, ...] = get_args(Scaled)
 
 # Where weights wait that are not in use: diffusers' own offloading to main memory.
 Offload = Literal["none", "model", "sequential"]

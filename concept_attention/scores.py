@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from einops import einsum
 from torch import Tensor
 
-from .choices import MODE_NAMES, check_choice
+from .choices import MODE_NAMES, Reading, check_choice
 
 Vectors = Literal["raw", "linear", "l2"]
 Order = Literal["softmax_then_mean", "mean_then_softmax"]
@@ -24,7 +24,7 @@ _CHUNK_ELEMENTS = 2**22  # image features held in float32 at a time: 16 MiB
 
 @dataclass(frozen=True)
 class Mode:
-    """How concept vectors become shares; each mode is named after what it reproduces.
+    """How scores are made and become shares; each mode is named after what it reproduces or reads.
 
     Attributes:
         name: key in `MODES`.
@@ -33,6 +33,8 @@ class Mode:
         temperature: the scores are divided by it before the softmax.
         padded_tokens: length to which the reference pads the concepts in the softmax; 0 is no padding. Padding tokens
             take a part of every image token, so the concepts' shares add up to less than 1.
+        reading: what the scores are; those of `concept` are dot products with the concept vectors, the others are made
+            by `text_attention` and have no vectors.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Mode:
     order: Order
     temperature: float
     padded_tokens: int = 0
+    reading: Reading = "concept"
 
 
 MODES: Mapping[str, Mode] = MappingProxyType(
@@ -51,6 +54,8 @@ MODES: Mapping[str, Mode] = MappingProxyType(
             Mode("flux2", "raw", "mean_then_softmax", 1000.0),
             Mode("sd3", "l2", "softmax_then_mean", 1.0),
             Mode("cogvideox", "raw", "softmax_then_mean", 1.0, padded_tokens=226),
+            Mode("cross", "raw", "softmax_then_mean", 1.0, reading="cross"),
+            Mode("gram", "raw", "softmax_then_mean", 0.1, reading="gram"),
         )
     }
 )
@@ -60,15 +65,18 @@ MODES: Mapping[str, Mode] = MappingProxyType(
 _OWN_MODE = ("flux", "flux2", "sd3")
 
 
-def resolve_mode(name: str, architecture: str) -> Mode:
+def resolve_mode(name: str, architecture: str, reading: Reading = "concept") -> Mode:
     """The mode called `name`; "auto" is one in which shares add up to 1.
 
-    That is the one of the architecture's own reference, or `flux` if it has none, and for CogVideoX.
+    That is the one of the architecture's own reference, or `flux` if it has none, and for CogVideoX; and `cross` for
+    models in which concepts cannot ride, whose own `reading` that is.
 
     Raises:
         UserError: if there is no such mode.
     """
     check_choice("Mode", name, MODE_NAMES)
+    if name == "auto" and reading != "concept":
+        return MODES[reading]
     if name == "auto":
         return MODES[architecture if architecture in _OWN_MODE else "flux"]
     return MODES[name]
@@ -142,14 +150,14 @@ def score_concepts(image_out: Tensor, concept_out: Tensor, vectors: Vectors = "r
         )
     concepts = normalise_concepts(concept_out, vectors)
     tokens = max(1, _CHUNK_ELEMENTS // max(1, image_shape[0] * image_shape[2]))
-    with _float32_products(image_out.device):
+    with float32_products(image_out.device):
         return torch.cat(
             [einsum(concepts, chunk.float(), "b c d, b n d -> b c n") for chunk in image_out.split(tokens, dim=1)],
             dim=-1,
         )
 
 
-def _float32_products(device: torch.device) -> AbstractContextManager[object]:
+def float32_products(device: torch.device) -> AbstractContextManager[object]:
     """Keep an autocast around the model from rounding the products."""
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)

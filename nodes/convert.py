@@ -13,9 +13,13 @@ from torch import Tensor
 from ..concept_attention.concepts import Concept, concept_index, parse_concepts
 from ..concept_attention.errors import UserError
 from ..concept_attention.heatmaps.heatmaps import Heatmaps
+from ..concept_attention.heatmaps.resize import repeat_frames, resize_maps
 from ..concept_attention.hosts.comfyui.encoding.encode import encode_concepts
 from ..concept_attention.hosts.comfyui.recording_cache import NothingRecorded
 from ..concept_attention.hosts.encoded import EncodedConcepts
+from ..concept_attention.labelling.graph import labelled_by_heatmaps, labelled_by_mask
+from ..concept_attention.labelling.items import Labelled
+from ..concept_attention.labelling.settings import MaskSettings
 from ..concept_attention.recording.recording import Recording
 
 NOTHING_CHOSEN = {"layers": "auto", "steps": "all", "mode": "auto", "temperature": 0.0}
@@ -84,6 +88,31 @@ def to_image_by_concept(drawn: Sequence[Tensor], videos: int) -> Tensor:
 def to_mask(masks: Tensor) -> Tensor:
     """Masks (B, H, W), or (B, T, H, W) of videos, as one MASK; the frames of a video follow one another."""
     return rearrange(masks, "b t h w -> (b t) h w") if masks.ndim == 4 else masks
+
+
+def to_region_mask(recording: Recording, name: str) -> Tensor:
+    """The mask of a region in the image's size, as one MASK; that of all regions if `name` is empty.
+
+    Raises:
+        UserError: if the recording has no such region.
+    """
+    if recording.regions is None or recording.region_masks is None:
+        raise UserError(
+            "This recording has no region: nothing acted where a concept is while it was made, or the concept was not "
+            "found. Connect the recording of a run with Prompt Where a Concept Is."
+        )
+    wanted = name.strip()
+    if wanted and wanted not in recording.regions:
+        raise UserError(f'There is no region "{wanted}". The regions are {", ".join(recording.regions)}.')
+    chosen = [recording.regions.index(wanted)] if wanted else list(range(len(recording.regions)))
+    mask = resize_maps(recording.region_masks[chosen].amax(dim=0), recording.image_size)
+    if not recording.video:
+        return mask[:, 0]
+    tokens, frames = recording.grid[0], mask.shape[1]
+    counts = recording.frame_counts
+    if counts is not None and frames == tokens:
+        mask = repeat_frames(mask, counts)
+    return to_mask(mask)
 
 
 def match_images(image: Tensor, heatmaps: Heatmaps) -> list[tuple[Tensor, int, int]]:
@@ -195,3 +224,44 @@ def to_size(width: int, height: int, image_size: tuple[int, int]) -> tuple[int, 
         height or max(1, round(own_height * width / own_width)),
         width or max(1, round(own_width * height / own_height)),
     )
+
+
+def to_labels(text: str, heatmaps: Heatmaps | None, mask: Tensor | None) -> tuple[str, ...]:
+    """Names of the concepts to save.
+
+    Args:
+        text: as a user writes it; empty is all concepts that are not background, or `mask`.
+        heatmaps, mask: one of them.
+
+    Raises:
+        UserError: if neither or both are connected; see also `to_names`.
+    """
+    if (heatmaps is None) == (mask is None):
+        found = "neither is" if mask is None else "both are"
+        raise UserError(f"Masks come from heatmaps or from a mask, and {found} connected. Connect one of them.")
+    if heatmaps is None:
+        return (parse_concepts(text)[0].name,) if text.strip() else ("mask",)
+    if text.strip():
+        return tuple(to_names(text, heatmaps.concepts))
+    return tuple(concept.name for concept in heatmaps.concepts if concept.role == "concept")
+
+
+def to_labelled(
+    image: Tensor, heatmaps: Heatmaps | None, mask: Tensor | None, settings: MaskSettings, caption: str
+) -> list[Labelled]:
+    """Every image of an IMAGE with the masks of its concepts, for a data set.
+
+    Raises:
+        UserError: if they do not belong together, or the heatmaps are not of kind share.
+    """
+    text = caption.strip()
+    if heatmaps is not None:
+        matched = match_images(image, heatmaps)
+        return [labelled_by_heatmaps(one, heatmaps, index, frame, settings, text) for one, index, frame in matched]
+    images, masks = drop_alpha(image), [] if mask is None else list(mask if mask.ndim == 3 else mask[None])
+    if len(masks) not in (1, len(images)):
+        raise UserError(
+            f"Got {len(images)} image(s) and {len(masks)} mask(s). Connect one for each image, or one for all."
+        )
+    pairs = zip(images, masks if len(masks) > 1 else masks * len(images), strict=True)
+    return [labelled_by_mask(one, own, settings.names[0], text) for one, own in pairs]

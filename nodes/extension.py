@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .act import ConceptLora, ConceptRegion, ConceptRegionMask, ConceptStrength
 from .analyze import ConceptAttentionEncodeImage
+from .dataset import ConceptDatasetSave
 from .encode import ConceptEncode
 from .heatmaps import ConceptHeatmaps
 from .masks import ConceptHeatmapToMask
@@ -30,6 +32,11 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     ConceptHeatmapViewer,
     ConceptRecordingSave,
     ConceptRecordingLoad,
+    ConceptDatasetSave,
+    ConceptRegion,
+    ConceptLora,
+    ConceptStrength,
+    ConceptRegionMask,
 )
 
 

@@ -31,6 +31,13 @@ class OutputFile(NamedTuple):
         return f"{self.subfolder}/{self.filename}".lstrip("/").replace(os.sep, "/") + OUTPUT
 
 
+class OutputFolder(NamedTuple):
+    """A folder below the output folder: its path, and its name as ComfyUI reports it."""
+
+    path: Path
+    subfolder: str
+
+
 def next_output_file(prefix: str) -> OutputFile:
     """The next unused file of this name below the output folder.
 
@@ -41,17 +48,22 @@ def next_output_file(prefix: str) -> OutputFile:
     Raises:
         UserError: if the prefix has no name, is no name on every system, or leads out of the output folder.
     """
-    output = Path(folder_paths.get_output_directory())
-    prefix = prefix.strip().replace("\\", "/")
-    if prefix.endswith("/") or os.path.basename(os.path.normpath(prefix)) in (".", ".."):
-        raise UserError(f'The filename prefix "{prefix}" has no name. Write one, such as recordings/landscape.')
-    if not is_inside(output / prefix, output):
-        raise UserError(f'The filename prefix "{prefix}" leads out of the output folder. Write a name below it.')
-    if reason := _unreadable(prefix):
-        raise UserError(f'The filename prefix "{prefix}" {reason}. Write another, such as recordings/landscape.')
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, str(output))
+    folder, name, counter, subfolder = _placed(prefix)
     filename = f"{name}_{counter:05}_.{SUFFIX}"
-    return OutputFile(Path(folder) / filename, filename, subfolder)
+    return OutputFile(folder / filename, filename, subfolder)
+
+
+def output_folder(name: str) -> OutputFolder:
+    """A folder below the output folder, which may exist.
+
+    Args:
+        name: as the prefix in `next_output_file`.
+
+    Raises:
+        UserError: as `next_output_file`.
+    """
+    parent, own, _, subfolder = _placed(name)
+    return OutputFolder(parent / own, f"{subfolder}/{own}".lstrip("/").replace(os.sep, "/"))
 
 
 def list_recordings() -> list[str]:
@@ -82,6 +94,20 @@ def find_recording(name: str) -> Path:
             "file there and reload the page."
         )
     return path
+
+
+def _placed(prefix: str) -> tuple[Path, str, int, str]:
+    """Folder, name, number and subfolder of what a user names below the output folder, as core's save nodes do."""
+    output = Path(folder_paths.get_output_directory())
+    prefix = prefix.strip().replace("\\", "/")
+    if prefix.endswith("/") or os.path.basename(os.path.normpath(prefix)) in (".", ".."):
+        raise UserError(f'The filename prefix "{prefix}" has no name. Write one, such as recordings/landscape.')
+    if not is_inside(output / prefix, output):
+        raise UserError(f'The filename prefix "{prefix}" leads out of the output folder. Write a name below it.')
+    if reason := _unreadable(prefix):
+        raise UserError(f'The filename prefix "{prefix}" {reason}. Write another, such as recordings/landscape.')
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, str(output))
+    return Path(folder), name, counter, subfolder
 
 
 def _unreadable(prefix: str) -> str:

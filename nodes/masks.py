@@ -154,20 +154,28 @@ class ConceptHeatmapToMask(io.ComfyNode):
         without = convert.to_some_names(subtract, heatmaps.concepts)
         size = convert.to_size(width, height, heatmaps.image_size)
         if guide is not None:
-            images = convert.drop_alpha(guide)
-            if frames == LATENT_FRAMES:
-                images = convert.one_per_latent_frame(images, heatmaps)
-            heatmaps = sharpen_heatmaps(
-                heatmaps,
-                images,
-                size,
-                concepts=None if method == "argmax" else [*names, *without],  # argmax compares all
-                radius=guide_radius or None,
-                epsilon=guide_epsilon,
-                device=get_torch_device(),
-            )
+            wanted = None if method == "argmax" else [*names, *without]  # argmax compares all
+            edges = (guide_radius or None, guide_epsilon)
+            heatmaps = _sharpened(heatmaps, guide, frames == LATENT_FRAMES, size, wanted, *edges)
         options: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "size": size}
         options |= {"holes": holes, "islands": islands, "grow": grow, "subtract": without}
         mask = make_masks(heatmaps, names, method, **options, per_frame=frames == VIDEO_FRAMES)
         mask = convert.to_mask(mask)
         return io.NodeOutput(mask, ui=ui.PreviewText(report.mask_text(names, mask)))
+
+
+def _sharpened(
+    heatmaps: Heatmaps,
+    guide: Any,
+    latent_frames: bool,
+    size: tuple[int, int],
+    concepts: list[str] | None,
+    radius: int | None,
+    epsilon: float,
+) -> Heatmaps:
+    """Heatmaps whose edges follow the guide; for a video, one image for each latent frame, or for each video frame."""
+    images = convert.drop_alpha(guide)
+    if latent_frames:
+        images = convert.one_per_latent_frame(images, heatmaps)
+    device = get_torch_device()
+    return sharpen_heatmaps(heatmaps, images, size, concepts=concepts, radius=radius, epsilon=epsilon, device=device)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ..concept_attention.choices import READING_NAMES
 from ..concept_attention.concepts import in_line
 from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps, select_layers
 from ..concept_attention.heatmaps.summary import NO_BACKGROUND, summarise, summary_text
 from ..concept_attention.hosts.encoded import EncodedConcepts
+from ..concept_attention.labelling.items import Totals
 from ..concept_attention.recording.recording import Recording
 from ..concept_attention.scores import MODES
 from ..concept_attention.selection import parse_steps
@@ -46,10 +48,15 @@ def recording_text(result: Recording) -> str:
         steps += " as their mean"
     return (
         f"{steps}, layers {_ranges(result.layers)} of {result.layer_count}, "
-        f"{_count(len(result.concepts), 'concept')}\n"
+        f"{_count(len(result.concepts), 'concept')}{_reading(result)}\n"
         f"{_count(result.batch, 'video' if result.video else 'image')} of {grid}, {_size(result.nbytes)}"
         f"{_remarks(result)}"
     )
+
+
+def _reading(recording: Recording) -> str:
+    """What was read, where it is not concept attention."""
+    return "" if recording.reading == "concept" else f", reading: {READING_NAMES[recording.reading]}"
 
 
 def _remarks(result: Recording) -> str:
@@ -80,7 +87,7 @@ def heatmaps_text(
         heatmaps = make_heatmaps(recording, layers, steps, mode, temperature)
     return (
         f"layers {chosen} of {recording.layer_count}, {used}\n"
-        f"mode {name}, temperature {divisor:g}\n"
+        f"mode {name}, temperature {divisor:g}{_reading(recording)}\n"
         f"{summary_text(summarise(heatmaps))}"
     )
 
@@ -109,3 +116,11 @@ def _size(nbytes: int) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def dataset_text(added: int, totals: Totals, folder: str) -> str:
+    """What was added to a data set, and what it holds now."""
+    lines = [f"Added {added} picture{'s'[: added != 1]} to {folder}, which has {totals.pictures} now."]
+    if totals.left_out:
+        lines.append(f"{totals.left_out} left out so far: no concept is present.")
+    return "\n".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..concept_attention.choices import KEEPS, METHODS, MODE_NAMES
+from ..concept_attention.hosts.comfyui.acting.place import FREEZE, START
 
 CA_CONCEPTS = io.Custom("CA_CONCEPTS")  # concept_attention.hosts.encoded.EncodedConcepts
 CA_RECORDING = io.Custom("CA_RECORDING")  # concept_attention.recording.recording.Recording
@@ -15,6 +16,7 @@ LARGEST_SEED = 2**64 - 1
 SAMPLING = "ConceptAttention/sampling"
 HEATMAPS = "ConceptAttention/heatmaps"
 RECORDINGS = "ConceptAttention/recordings"
+REGIONS = "ConceptAttention/regions"
 LOADERS = "ConceptAttention/loaders"
 
 COLORMAPS = ["viridis", "cividis", "magma", "inferno", "plasma", "gray", "turbo"]  # of matplotlib; the first two
@@ -58,14 +60,47 @@ def words_inputs() -> list[io.Input]:
     ]
 
 
+def place_inputs() -> list[io.Input]:
+    """Which concept something follows, and when in the run."""
+    return [
+        io.String.Input(
+            "concept",
+            default="",
+            optional=True,
+            tooltip="Name of the concept that is followed; several, separated by commas, count together. Empty: the "
+            "first one. Encode Concepts needs at least one more, such as the background, to compare it with.",
+        ),
+        io.Float.Input(
+            "start",
+            default=START,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            optional=True,
+            tooltip="Part of the steps before which nothing acts: 0 is the first step. Earlier changes more of the "
+            "shape, later only details.",
+        ),
+        io.Float.Input(
+            "freeze",
+            default=FREEZE,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            optional=True,
+            tooltip="Part of the steps after which the mask stays as it is. Before, it follows the concept.",
+        ),
+    ]
+
+
 def layers_input() -> io.Input:
     return io.String.Input(
         "layers",
         default="all",
         optional=True,
         advanced=True,
-        tooltip="Joint blocks to record, counted from 0: all, auto (the default for the architecture), 15-18, or "
-        "3,7,9-11. Recording all of them costs little, and you can then make heatmaps from any of them.",
+        tooltip="Layers to record, counted from 0: all, auto (the default for the architecture), 15-18, or 3,7,9-11. "
+        "They are joint blocks, or blocks with cross-attention in models without. Recording all of them costs little, "
+        "and you can then make heatmaps from any of them.",
     )
 
 
@@ -102,9 +137,10 @@ def recording_mode_input() -> io.Input:
         default="auto",
         optional=True,
         advanced=True,
-        tooltip="Which published scoring rule to use. auto: the rule for this architecture. You can still switch "
-        "between flux, flux2 and sd3 in Concept Heatmaps; paper must be set here, and cogvideox for models other than "
-        "CogVideoX.",
+        tooltip="Which scoring rule to use. auto: the rule for this architecture. You can still switch between flux, "
+        "flux2 and sd3 in Concept Heatmaps; paper must be set here, and cogvideox for models other than CogVideoX. "
+        "cross and gram work with every model: cross is how much of the text's attention a concept would get, gram how "
+        "similar the image is to where the concept fits best. Models with cross-attention only have just these two.",
     )
 
 
@@ -140,7 +176,7 @@ def reading_inputs() -> list[io.Input]:
             "layers",
             default="auto",
             optional=True,
-            tooltip="Joint blocks to use, counted from 0: auto (the default for the architecture), all (all recorded "
+            tooltip="Layers to use, counted from 0: auto (the default for the architecture), all (all recorded "
             "ones), 15-18, or 3,7,9-11.",
         ),
         io.String.Input(

@@ -40,6 +40,8 @@ SHOWN = {
     "scores.score_concepts",
     "selection.parse_layers",
     "selection.parse_steps",
+    "text_attention.cross_scores",
+    "text_attention.gram_scores",
     "vectors.SpaceScores",
 }
 

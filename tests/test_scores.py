@@ -174,6 +174,12 @@ def test_modes_reproduce_what_they_are_named_after():
         "flux2": ("raw", "mean_then_softmax", 1000.0, 0),
         "sd3": ("l2", "softmax_then_mean", 1.0, 0),
         "cogvideox": ("raw", "softmax_then_mean", 1.0, 226),
+        "cross": ("raw", "softmax_then_mean", 1.0, 0),
+        "gram": ("raw", "softmax_then_mean", 0.1, 0),
+    }
+    assert {mode.name: mode.reading for mode in MODES.values() if mode.reading != "concept"} == {
+        "cross": "cross",
+        "gram": "gram",
     }
     assert list(MODES) == list(rules)
 

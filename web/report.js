@@ -10,7 +10,7 @@ const LINE = 16; // pixels
 const PADDING = 8;
 const MOST_LINES = 14; // longer reports scroll
 const CHARACTER = 7.3; // pixels
-const WIDEST = 520;
+const SCROLLBAR = 12; // pixels, below lines that are wider than the node
 // the folder that this file is served from
 const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/").at(-2) ?? "");
 
@@ -19,15 +19,13 @@ function isOurs(node) {
   return node.constructor.nodeData?.python_module === `custom_nodes.${PACK}`;
 }
 
-/** @param {string} text */
-function heightOf(text) {
-  return Math.min(text.split("\n").length, MOST_LINES) * LINE + 2 * PADDING;
-}
-
-/** @param {string} text */
-function widthOf(text) {
-  const longest = Math.max(...text.split("\n").map((line) => line.length));
-  return Math.min(longest * CHARACTER + 2 * PADDING + 40, WIDEST);
+/** The height that shows a text in a node, whose width it does not change: longer lines scroll.
+ * @param {string} text @param {Node} node */
+function heightOf(text, node) {
+  const lines = text.split("\n");
+  const width = Math.max(...lines.map((line) => line.length)) * CHARACTER + 2 * PADDING + 40;
+  const scrollbar = width > node.size[0] ? SCROLLBAR : 0;
+  return Math.min(lines.length, MOST_LINES) * LINE + 2 * PADDING + scrollbar;
 }
 
 /** @param {Node} node */
@@ -42,6 +40,7 @@ function addReport(node) {
     margin: "0",
     padding: `${PADDING}px`,
     overflow: "auto",
+    scrollbarWidth: "thin",
     whiteSpace: "pre",
     userSelect: "text",
     font: `12px/${LINE}px ui-monospace, monospace`,
@@ -55,7 +54,7 @@ function addReport(node) {
   const widget = node.addDOMWidget(NAME, NAME, element, {
     serialize: false, // not in the prompt
     hideOnZoom: false,
-    getMinHeight: () => heightOf(element.textContent ?? ""),
+    getMinHeight: () => heightOf(element.textContent ?? "", node),
     getValue: () => element.textContent ?? "",
   });
   widget.serialize = false; // not in the workflow
@@ -69,9 +68,9 @@ function report(node, output) {
   const text = output.text.join("\n");
   if (widget.element.textContent === text) return;
   widget.element.textContent = text;
-  widget.element.style.minHeight = `${heightOf(text)}px`;
-  const [width, height] = node.computeSize();
-  node.setSize([Math.max(node.size[0], width, widthOf(text)), Math.max(node.size[1], height)]);
+  widget.element.style.minHeight = `${heightOf(text, node)}px`;
+  const [, height] = node.computeSize();
+  node.setSize([node.size[0], Math.max(node.size[1], height)]);
   app.canvas.setDirty(true, true);
 }
 

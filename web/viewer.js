@@ -155,6 +155,8 @@ function addViewer(node) {
   });
   widget.serialize = false; // not in the workflow
   widget.label = speak(locale())("viewer"); // where it stands outside its node
+  // the classic canvas folds away only what is marked on the widget itself
+  for (const each of node.widgets ?? []) if (each.options?.advanced) each.advanced = true;
   forwardToGraph(viewer.element, () => app.canvas);
   // ComfyUI looks for changes before a click takes effect, and never after keys in sliders
   for (const event of ["click", "change"]) viewer.element.addEventListener(event, noteChange);
@@ -220,6 +222,12 @@ app.registerExtension({
     });
     chain(node, "onConfigure", () => restore(node));
     chain(node, "onRemoved", () => viewers.get(node)?.close());
+  },
+  // the classic canvas has nothing else to unfold the node's inputs with
+  getNodeMenuItems(node) {
+    if (!viewers.has(node)) return [];
+    const content = speak(locale())(node.showAdvanced ? "hide_inputs" : "show_inputs");
+    return [{ content, callback: () => node.toggleAdvanced?.() }];
   },
   // called when a tab is shown again or a finished run is opened
   onNodeOutputsUpdated(outputs) {

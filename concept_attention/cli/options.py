@@ -16,7 +16,7 @@ from ..drawing.colormaps import check_colormap
 from ..heatmaps.heatmaps import Heatmaps, make_heatmaps
 from ..heatmaps.masks import make_masks
 from ..hosts.architecture import Architecture
-from ..hosts.collector import pads_beside
+from ..hosts.collector import check_reading, pads_beside
 from ..recording.averaging import AveragingBuilder
 from ..recording.recording import Recording
 from ..recording.shares import own_rule
@@ -84,6 +84,7 @@ def check_options(
         UserError: see `make_heatmaps` and `make_masks`.
     """
     resolved = resolve_mode(mode, model.name)
+    check_reading(resolved, ("concept",))
     pad_count = pads_beside(len(concepts), model, resolved)
     averaged = None
     if keep == "running mean":

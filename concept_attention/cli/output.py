@@ -221,6 +221,7 @@ def _describe(recording: Recording, options: HeatmapOptions) -> dict[str, Any]:
         "height": recording.image_size[0],
         "grid": recording.grid,
         "architecture": recording.architecture,
+        "reading": recording.reading,
         "mode": recording.mode if options.mode == "auto" else options.mode,
         "layers": select_layers(recording, options.layers),
         "steps": [recording.steps[position] for position in positions],

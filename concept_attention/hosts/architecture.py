@@ -1,9 +1,10 @@
-"""Sizes of a joint-attention model, read from the live model by a host's adapter."""
+"""Sizes of a model, read from the live model by a host's adapter."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..choices import Reading
 from ..errors import UserError
 
 AUTHORS_FLUX_LAYERS = 4 / 19  # share of the joint blocks: layers 15-18 of Flux 1's 19
@@ -14,24 +15,28 @@ AUTHORS_COGVIDEOX_TOKENS = 226  # that its text always has
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of one joint-attention model.
+    """Sizes of one model.
 
     A joint block is a block in which text and image tokens attend to each other in one attention call: Flux's
-    double-stream block, SD3's MM-DiT block.
+    double-stream block, SD3's MM-DiT block. In models without, a layer is a block with cross-attention.
 
     Attributes:
         name: family, also the key of the family's fidelity mode ("flux", "sd3", ...).
-        joint_blocks: number of joint blocks.
+        joint_blocks: number of layers: joint blocks, or blocks with cross-attention.
         text_width: width of the text encoder's embeddings that the model takes.
         patch: latent pixels per token along height and width.
         default_layers: joint blocks that `auto` stands for.
         frame_patch: latent frames per token.
         frames_per_latent: video frames per latent frame, except the first, which stands for one; 0 in image models,
             even if their latents have a time axis.
+        frame_pattern: video frames per latent frame, over and over, where not only the first one differs.
         concept_position: index of the text token whose position embedding every concept takes, in models that rotate
             text tokens by their position in the prompt.
         pooled_text: whether concepts are modulated by the prompt's pooled text, where the model has one; if not, an
             existing image is analysed without it as well.
+        latent_channels: of the image's latent, in models whose latents always have another part for sound; 0 elsewhere,
+            where the host knows.
+        reading: the reading that the model is made for, see `choices.Reading`: `cross` if it has no joint blocks.
         largest_side: most tokens along height or width that there are positions for; 0 is no limit.
         padded_tokens: length to which padding tokens fill the concepts up, which attend to them; 0 is no padding.
     """
@@ -43,10 +48,13 @@ class Architecture:
     default_layers: tuple[int, ...]
     frame_patch: int = 1
     frames_per_latent: int = 0
+    frame_pattern: tuple[int, ...] = ()
     concept_position: int = 0
     pooled_text: bool = True
     padded_tokens: int = 0
     largest_side: int = 0
+    latent_channels: int = 0
+    reading: Reading = "concept"
 
     def check_grid(self, rows: int, columns: int, token_pixels: int) -> None:
         """Check that there are positions for so many tokens of so many pixels.
@@ -98,6 +106,13 @@ def first_layers(joint_blocks: int, share: float) -> tuple[int, ...]:
     return tuple(range(max(1, round(joint_blocks * share))))
 
 
+def middle_layers(count: int, share: float) -> tuple[int, ...]:
+    """The `share` (0-1) of the layers around the middle one, at least one."""
+    chosen = max(1, round(count * share))
+    first = (count - chosen) // 2
+    return tuple(range(first, first + chosen))
+
+
 def last_read_layers(joint_blocks: int, share: float) -> tuple[int, ...]:
     """`last_layers` without the last joint block, for a model that drops its text after that block.
 
@@ -107,15 +122,19 @@ def last_read_layers(joint_blocks: int, share: float) -> tuple[int, ...]:
     return last_layers(max(1, joint_blocks - 1), share)
 
 
-def frame_counts(latent_frames: int, frame_patch: int, frames_per_latent: int) -> tuple[int, ...]:
+def frame_counts(
+    latent_frames: int, frame_patch: int, frames_per_latent: int, pattern: tuple[int, ...] = ()
+) -> tuple[int, ...]:
     """Number of video frames per token along the time axis.
 
     Args:
         latent_frames: of the video; the last token may cover fewer than `frame_patch` of them.
         frame_patch, frames_per_latent: see `Architecture`.
+        pattern: its `frame_pattern`.
 
     Convention: a causal video VAE makes one latent frame of the first video frame and one of every
     `frames_per_latent` further ones: (T - 1) * frames_per_latent + 1 video frames are T latent frames.
     """
-    each = [1, *[frames_per_latent] * (latent_frames - 1)]
+    pattern = pattern or (1, *[frames_per_latent] * (latent_frames - 1))
+    each = [pattern[frame % len(pattern)] for frame in range(latent_frames)]
     return tuple(sum(each[first : first + frame_patch]) for first in range(0, latent_frames, frame_patch))

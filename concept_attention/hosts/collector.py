@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..choices import Keep
+from ..choices import READINGS, Keep, Reading
 from ..errors import UserError
 from ..recording.averaging import AveragingBuilder
 from ..recording.builder import RecordingBuilder
@@ -21,10 +21,13 @@ from ..recording.recording import Recording, recording_nbytes
 from ..recording.shares import ShareRule, own_rule
 from ..scores import Mode, Vectors, resolve_mode, score_concepts
 from ..selection import parse_layers, usual_layers
+from ..text_attention import TextAttention, cross_scores, gram_scores, resize_scores
 from .architecture import Architecture
-from .encoded import EncodedConcepts
+from .encoded import ConceptText, EncodedConcepts
 
 GIBIBYTE = 1 << 30
+
+Grid = tuple[int, int, int]  # tokens (T, H, W)
 
 
 class LayerScores(NamedTuple):
@@ -64,17 +67,30 @@ class Collector:
         architecture: of the model.
         layers: joint blocks to record; see `parse_layers`.
         mode: key of `MODES`, or `auto`.
+        readings: that the host has.
 
     Raises:
-        UserError: for layers that do not exist, an unknown mode, or embeddings of another text encoder.
+        UserError: for layers that do not exist, an unknown mode or one whose reading the model does not allow, or
+            embeddings of another text encoder.
     """
 
     def __init__(
-        self, encoded: EncodedConcepts, architecture: Architecture, layers: str | int | Sequence[int], mode: str
+        self,
+        encoded: EncodedConcepts,
+        architecture: Architecture,
+        layers: str | int | Sequence[int],
+        mode: str,
+        readings: Sequence[Reading] = READINGS,
     ) -> None:
         self.architecture = architecture
         self.layers = parse_layers(layers, architecture.joint_blocks, architecture.default_layers)
-        self._mode: Mode = resolve_mode(mode, architecture.name)
+        self._mode: Mode = resolve_mode(mode, architecture.name, architecture.reading)
+        check_reading(self._mode, readings)
+        if self._mode.reading == "concept" and architecture.reading != "concept":
+            raise UserError(
+                f"Mode {self._mode.name} needs joint blocks, and this model has cross-attention only. "
+                "Choose auto, cross or gram."
+            )
         self._encoded = encoded
         width = encoded.embeddings.shape[-1]
         if width != architecture.text_width:
@@ -82,11 +98,22 @@ class Collector:
                 f"Concept embeddings have width {width}, but this model expects {architecture.text_width}. "
                 "Encode the concepts with the model's own text encoder."
             )
-        self.pad_count = pads_beside(len(encoded.concepts), architecture, self._mode)
+        pads = pads_beside(len(encoded.concepts), architecture, self._mode)
+        self.pad_count = pads if self.reading == "concept" else 0
         self.embeddings = encoded.rows()
         if self.pad_count:
             self.embeddings = torch.cat([self.embeddings, torch.zeros_like(self.embeddings[:1])])
         self.key_bias = pad_bias(len(self.embeddings), self.pad_count) if self.pad_count else None
+
+    @property
+    def reading(self) -> Reading:
+        """What is read of the model's attention."""
+        return self._mode.reading
+
+    @property
+    def texts(self) -> tuple[ConceptText, ...]:
+        """The concepts' texts, for the readings that need their tokens."""
+        return self._encoded.as_texts()
 
     @property
     def share_rule(self) -> ShareRule:
@@ -134,6 +161,19 @@ class Collector:
         scores = score_concepts(image_out, concept_out, vectors)
         return LayerScores(scores, concept_out.float().norm(dim=-1), pad_scores)
 
+    def score_text(self, attention: TextAttention, grid: Grid, wanted: Grid) -> LayerScores:
+        """Score every image token against every concept by a layer's attention between image and text.
+
+        Args:
+            attention: of the layer.
+            grid: tokens (T, H, W) of the layer.
+            wanted: those of the recording.
+        """
+        cross = self.reading == "cross"
+        scores = cross_scores(attention) if cross else gram_scores(attention, grid[0])
+        scores = resize_scores(scores, grid, wanted, logarithms=cross)
+        return LayerScores(scores, torch.ones_like(scores[..., 0]), None)
+
     @torch.no_grad()
     def shares(self, layers: Mapping[int, LayerScores]) -> Tensor:
         """Shares of one step, (B, C, N), float32: over the layers that `auto` means in a recording.
@@ -148,7 +188,7 @@ class Collector:
     def build(
         self,
         builder: RecordingBuilder,
-        grid: tuple[int, int, int],
+        grid: Grid,
         image_size: tuple[int, int],
         notes: Mapping[str, str],
         software_versions: Mapping[str, str],
@@ -183,11 +223,27 @@ class Collector:
             metadata={
                 **notes,
                 **({"text_encoder": self._encoded.read_by} if self._encoded.read_by else {}),
-                "pooling": self._encoded.pooling,
+                "pooling": self._encoded.pooling if self.reading == "concept" else self._read_tokens(),
                 "concept_tokens": ", ".join(f"{concept.name}: {count}" for concept, count in counts),
                 "versions": ", ".join(f"{name} {version}" for name, version in software_versions.items()),
             },
         )
+
+    def _read_tokens(self) -> str:
+        """Which of its tokens a concept was read by, where it was not by an embedding."""
+        read = max(text.own[1] - text.own[0] for text in self.texts)
+        one_of_several = read == 1 < max(self._encoded.token_counts)
+        return self._encoded.pooling if one_of_several else "mean of the attention to all tokens"
+
+
+def check_reading(mode: Mode, readings: Sequence[Reading]) -> None:
+    """Check that a host has the reading of a mode.
+
+    Raises:
+        UserError: if it does not.
+    """
+    if mode.reading not in readings:
+        raise UserError(f"Mode {mode.name} works in ComfyUI only. Choose auto, or a mode of concept attention.")
 
 
 def pads_beside(concepts: int, architecture: Architecture, mode: Mode) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +13,30 @@ from torch import Tensor
 
 from ..choices import Pooling
 from ..concepts import Concept
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptText:
+    """A concept's text as a prompt of its own, as ComfyUI's text encoder returned it.
+
+    Attributes:
+        states: of the whole text, with special tokens and padding, (T, E).
+        own: begin and end of the tokens that are read as the concept: all of its own, or the one that a pooling names.
+        options: what its CONDITIONING holds beside the states.
+    """
+
+    states: Tensor
+    own: tuple[int, int]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> Tensor:
+        """The states of the concept's own tokens, (n, E)."""
+        return self.states[slice(*self.own)]
+
+    def to(self, like: Tensor) -> ConceptText:
+        """The text with its states on the device and in the dtype of another tensor."""
+        return replace(self, states=self.states.to(like))
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +52,8 @@ class EncodedConcepts:
         context_tokens: embeddings that go through the model with the concepts but are not scored, (K, E), such as the
             start token of a line in which all concepts were encoded; None if there are none.
         read_by: name of the text encoder, or the `Reader` "clip"; "" if the model has only one.
+        texts: what the readings `cross` and `gram` need of each concept: all of its tokens. Empty if there is none but
+            the embedding, which is then the concept's only token.
     """
 
     concepts: tuple[Concept, ...]
@@ -36,17 +63,25 @@ class EncodedConcepts:
     empty_conditioning: Any = None
     context_tokens: Tensor | None = None
     read_by: str = ""
+    texts: tuple[ConceptText, ...] = ()
+
+    def as_texts(self) -> tuple[ConceptText, ...]:
+        """The `texts`; without them, each concept as a text of one token."""
+        return self.texts or tuple(ConceptText(embedding[None], (0, 1)) for embedding in self.embeddings)
 
     def rows(self) -> Tensor:
         """Everything that goes through the model: the concepts, then the context tokens, (C + K, E)."""
         return self.embeddings if self.context_tokens is None else torch.cat([self.embeddings, self.context_tokens])
 
     def fingerprint(self) -> str:
-        """SHA-256 of the names, texts and roles of the concepts, in order, and of the bytes of all rows."""
+        """SHA-256 of the names, texts and roles of the concepts, in order, and of the bytes of all rows and tokens."""
         concepts = [[concept.name, concept.text, concept.role] for concept in self.concepts]
-        rows = self.rows().detach().cpu().contiguous()
-        header = json.dumps([concepts, str(rows.dtype), list(rows.shape)])
-        return hashlib.sha256(header.encode() + b"\0" + rows.view(torch.uint8).numpy().tobytes()).hexdigest()
+        digest = hashlib.sha256(json.dumps(concepts).encode())
+        for states in (self.rows(), *(text.tokens for text in self.texts)):
+            states = states.detach().cpu().contiguous()
+            digest.update(json.dumps([str(states.dtype), list(states.shape)]).encode())
+            digest.update(states.view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
 
 def resolve_pooling(pooling: Pooling, causal: bool) -> Pooling:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..heatmaps.heatmaps import Heatmaps
 from ..heatmaps.masks import make_masks
 from ..heatmaps.summary import summarise
 from .items import Finding
-from .settings import LabelSettings
+from .settings import MaskSettings
 
 HALF = 128  # of the grey levels of a mask: what counts for areas, boxes and outlines
 
 
-def find(heatmaps: Heatmaps, settings: LabelSettings) -> tuple[tuple[Finding, ...], np.ndarray]:
+def find(heatmaps: Heatmaps, settings: MaskSettings) -> tuple[tuple[Finding, ...], np.ndarray]:
     """What is found in one picture.
 
     Args:
@@ -28,11 +29,12 @@ def find(heatmaps: Heatmaps, settings: LabelSettings) -> tuple[tuple[Finding, ..
     """
     presence = presences(heatmaps)
     names = [name for name in settings.names if presence[name] >= settings.min_presence]
-    resized = heatmaps.resized()  # once, not for every mask
-    findings = tuple(finding(name, presence[name], _mask(resized, [name], settings)) for name in names)
-    if not findings:
+    if not names:
         return (), np.zeros(heatmaps.image_size, np.uint8)
-    return findings, _mask(resized, names, settings)
+    resized = heatmaps.resized()  # once, not for every mask
+    mask = _winning(resized) if settings.mask == "argmax" and not settings.blur else _made(resized, settings)
+    findings = tuple(finding(name, presence[name], mask([name])) for name in names)
+    return findings, findings[0].mask if len(names) == 1 else mask(names)
 
 
 def presences(heatmaps: Heatmaps) -> dict[str, float]:
@@ -60,6 +62,20 @@ def grey_levels(mask: Tensor) -> np.ndarray:
     return (mask * 255).round().byte().numpy()
 
 
-def _mask(heatmaps: Heatmaps, names: Sequence[str], settings: LabelSettings) -> np.ndarray:
+def _made(heatmaps: Heatmaps, settings: MaskSettings) -> Callable[[Sequence[str]], np.ndarray]:
+    """The mask of concepts taken together, by any method."""
     options = {name: getattr(settings, name) for name in ("threshold", "percentile", "blur")}
-    return grey_levels(make_masks(heatmaps, names, settings.mask, **options)[0])
+    return lambda names: grey_levels(make_masks(heatmaps, names, settings.mask, **options)[0])
+
+
+def _winning(heatmaps: Heatmaps) -> Callable[[Sequence[str]], np.ndarray]:
+    """As `_made` by argmax. Who has the highest share is looked up once and not for every mask."""
+    shares = heatmaps.values[0]
+    highest = shares == shares.amax(dim=0)  # several where they are level
+    count = highest.sum(dim=0, dtype=torch.uint8)
+
+    def mask(names: Sequence[str]) -> np.ndarray:
+        own = highest[[heatmaps.index(name) for name in names]].sum(dim=0, dtype=torch.uint8)
+        return ((own == count).byte() * 255).numpy()
+
+    return mask

@@ -159,7 +159,7 @@ class ConceptLabeller:
                     [images[one].size for one in chosen],
                 )
                 for position, one in zip(chosen, heatmaps, strict=True):
-                    found[position] = find(one, self.settings)[0]
+                    found[position] = find(one, self.settings.masks)[0]
         rows = [label_row(found[position]) for position in range(len(images))]
         return {**batch, **{name: column([row[name] for row in rows]) for name in LABEL_COLUMNS}}
 

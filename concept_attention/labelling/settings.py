@@ -11,6 +11,28 @@ from ..errors import UserError
 
 
 @dataclass(frozen=True)
+class MaskSettings:
+    """How heatmaps become masks.
+
+    Attributes:
+        names: of the concepts that get masks.
+        mask, threshold, percentile, blur: method of the masks and its numbers, see `make_masks`.
+        min_presence: concepts whose presence, 0-1, is lower are left out.
+    """
+
+    names: tuple[str, ...]
+    mask: Method = "argmax"
+    threshold: float = 0.5
+    percentile: float = 90.0
+    blur: float = 0.0
+    min_presence: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class LabelSettings:
     """What to look for in every picture, and how. The same settings give the same labels.
 
@@ -23,8 +45,7 @@ class LabelSettings:
         seed: the seed of a picture's noise is made from this and the picture's id.
         layers, mode, pooling, reader: see `analyze`.
         temperature: see `make_heatmaps`.
-        mask, threshold, percentile, blur: method of the masks and its numbers, see `make_masks`.
-        min_presence: concepts whose presence, 0-1, is lower are left out.
+        mask, threshold, percentile, blur, min_presence: see `MaskSettings`.
         steps, guidance, cfg, negative_prompt: see `generate`; only for pictures made from prompts.
         batch: how many pictures of one size the model gets at once.
 
@@ -82,3 +103,8 @@ class LabelSettings:
     def as_dict(self) -> dict[str, Any]:
         """All settings, ready for JSON."""
         return asdict(self)
+
+    @property
+    def masks(self) -> MaskSettings:
+        """How the heatmaps become masks."""
+        return MaskSettings(self.names, self.mask, self.threshold, self.percentile, self.blur, self.min_presence)

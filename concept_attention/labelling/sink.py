@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 from uuid import uuid4
 
@@ -29,15 +30,15 @@ from ..concepts import slugs
 from ..errors import UserError
 from ..files import atomic_write, save_image, write_json
 from .ahead import ahead
-from .findings import HALF
 from .formats import layout_named
 from .formats.layout import Contents, ShardWriter, lines_of
 from .items import Failure, Labelled, Shard, Totals
 from .manifest import ERRORS, LABELS, MANIFEST, SHEET, STATE, file_hash, write_manifest
-from .settings import LabelSettings
-from .sheet import Sample, draw_sheet, places
+from .settings import LabelSettings, MaskSettings
+from .sheet import RESULTS, Sample, draw_sheet, places
 
 RECORD, SETTINGS, FILES, PART = "record.json", "settings.json", "files", "part.jsonl"
+_UNFINISHED = "unfinished-"  # beginning of the name of a folder that a shard is written into
 
 
 class FolderSink:
@@ -56,7 +57,7 @@ class FolderSink:
         self,
         out: Path,
         layout: LayoutName,
-        settings: LabelSettings,
+        settings: LabelSettings | MaskSettings,
         *,
         generated: bool = False,
         caption: str = "",
@@ -76,22 +77,32 @@ class FolderSink:
             UserError: if the folder holds labels made with other settings.
         """
         self._shown = places([shard.name for shard in shards])
-        self._state.mkdir(parents=True, exist_ok=True)
-        file = self._state / SETTINGS
-        wanted = json.loads(json.dumps(self._settings))
-        earlier = json.loads(file.read_text(encoding="utf-8")) if file.exists() else wanted
-        changed = [name for name in wanted if earlier.get(name) != wanted[name]]
-        if changed:
-            raise UserError(
-                f"{self.out} has labels made with other settings: {', '.join(changed)}. Give another folder, or the "
-                "same settings to go on."
-            )
-        if not file.exists():
-            write_json(wanted, file)
+        self._check_settings()
         known = {shard.name for shard in shards}
-        for folder in self._state.iterdir():
-            if folder.is_dir() and folder.name not in known and folder.name.isdigit():
-                self._remove(folder.name)
+        for name in self._names():
+            if name not in known:
+                self._remove(name)
+
+    def add(self, pictures: Sequence[Labelled]) -> Totals:
+        """Append pictures to what the folder holds, as a shard of their own; their ids are made anew.
+
+        Args:
+            pictures: of a graph, which has no data set.
+
+        Raises:
+            UserError: as `begin`.
+        """
+        self._check_settings()
+        while True:
+            names = self._names()
+            name = f"{int(names[-1]) + 1 if names else 0:05}"
+            numbered = [replace(one, id=f"{name}_{index:03}") for index, one in enumerate(pictures)]
+            named = [replace(one, file_name=f"{one.id}.png") for one in numbered]
+            self._shown = {name: RESULTS}
+            if self._write(Shard(name, uuid4().hex, None), named, dict):  # else another process was faster
+                break
+        shards = [Shard(name, record["digest"], None) for name in self._names() if (record := self._record(name))]
+        return self.finish(shards, [])
 
     def missing(self, shards: Sequence[Shard]) -> list[Shard]:
         """The shards without a record, or whose pictures have changed; what is left of these is removed."""
@@ -105,21 +116,8 @@ class FolderSink:
 
     def write(self, shard: Shard, pictures: Iterable[Labelled | Failure], made: Callable[[], dict[str, Any]]) -> None:
         """Write a shard's files into a folder of its own and rename that."""
-        folder = self._state / f".{shard.name}.{uuid4().hex[:12]}"
-        (folder / FILES).mkdir(parents=True)
-        try:
-            counts = self._fill(shard, folder, pictures)
-            files = {path: file_hash(folder / FILES / path) for path in sorted(_paths(folder / FILES))}
-            record = {"shard": shard.name, "digest": shard.digest, **counts, **made(), "files": files}
-            (folder / RECORD).write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8", newline="\n")
-            try:
-                os.rename(folder, self._state / shard.name)
-            except OSError:
-                if self._record(shard.name) is None:
-                    raise
-                # another worker was faster: what it wrote is the same
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        if not self._write(shard, pictures, made) and self._record(shard.name) is None:
+            raise OSError(f"{self._state / shard.name} is in the way. Delete it and run again.")
 
     def finish(self, shards: Sequence[Shard], failures: Sequence[Failure]) -> Totals:
         """Move finished shards' files to their places; if all are there, write what exists once."""
@@ -149,6 +147,43 @@ class FolderSink:
             with contextlib.suppress(FileNotFoundError):  # another process moves them too
                 os.replace(files / path, target)
         shutil.rmtree(files, ignore_errors=True)
+
+    def _check_settings(self) -> None:
+        self._state.mkdir(parents=True, exist_ok=True)
+        file = self._state / SETTINGS
+        wanted = json.loads(json.dumps(self._settings))
+        earlier = json.loads(file.read_text(encoding="utf-8")) if file.exists() else wanted
+        changed = [name for name in wanted if earlier.get(name) != wanted[name]]
+        if changed:
+            raise UserError(
+                f"{self.out} has labels made with other settings: {', '.join(changed)}. Give another folder, or the "
+                "same settings to go on."
+            )
+        if not file.exists():
+            write_json(wanted, file)
+
+    def _names(self) -> list[str]:
+        """The shards that are there, finished or not."""
+        return sorted(folder.name for folder in self._state.iterdir() if folder.name.isdigit())
+
+    def _write(self, shard: Shard, pictures: Iterable[Labelled | Failure], made: Callable[[], dict[str, Any]]) -> bool:
+        """Write a shard; False if there is one of its name: another worker was faster."""
+        folder = self._state / f"{_UNFINISHED}{shard.name}-{uuid4().hex[:12]}"
+        (folder / FILES).mkdir(parents=True)
+        try:
+            counts = self._fill(shard, folder, pictures)
+            files = {path: file_hash(folder / FILES / path) for path in sorted(_paths(folder / FILES))}
+            record = {"shard": shard.name, "digest": shard.digest, **counts, **made(), "files": files}
+            (folder / RECORD).write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8", newline="\n")
+            try:
+                os.rename(folder, self._state / shard.name)
+            except OSError:
+                if not (self._state / shard.name).exists():
+                    raise
+                return False
+            return True
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _fill(self, shard: Shard, folder: Path, pictures: Iterable[Labelled | Failure]) -> dict[str, int]:
         writer = self._layout.writer(self._layout, shard.name, folder / FILES, folder / PART)
@@ -185,10 +220,10 @@ class FolderSink:
         return one, writer.encode(one)
 
     def _is_left_out(self, one: Labelled) -> bool:
-        return self._layout.trains_masked and not (one.together >= HALF).any()
+        return self._layout.trains_masked and not any(found.presence > 0 for found in one.findings)
 
     def _merge(self, shards: Sequence[Shard]) -> None:
-        """Write the files that exist once; the manifest is the last."""
+        """Write the files that exist once; the manifest is the last. Nobody needs unfinished shards any more."""
         parts = [self._state / shard.name / PART for shard in shards]
         merged = list(self._layout.merge(self.out, parts))
         with atomic_write(self.out / LABELS) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
@@ -196,10 +231,14 @@ class FolderSink:
         merged.append(self.out / LABELS)
         drawn = [path for shard in shards for path in sorted((self._state / shard.name / "sheet").iterdir())]
         if drawn:
+            chosen = Random(len(drawn)).sample(drawn, min(RESULTS, len(drawn)))  # noqa: S311 - reproducible, not secret
+            drawn = sorted(chosen)
             save_image(draw_sheet([Image.open(path) for path in drawn], self._layout.contents.names), self.out / SHEET)
             merged.append(self.out / SHEET)
         records = lines_of([self._state / shard.name / RECORD for shard in shards])
         write_manifest(self.out, self._settings, records, merged)
+        for folder in self._state.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _write_errors(self, failed: Sequence[Failure]) -> None:
         file = self.out / ERRORS

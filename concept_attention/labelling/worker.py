@@ -166,7 +166,7 @@ class Worker:
 
     def _labelled(self, one: Decoded, heatmaps: Heatmaps) -> Labelled:
         """Make the masks of a picture, in a thread."""
-        findings, together = find(heatmaps, self._labeller.settings)
+        findings, together = find(heatmaps, self._labeller.settings.masks)
         item = one.item
         return Labelled(item.id, item.file_name, item.caption, one.image, findings, together, one.data, one.suffix)
 

@@ -51,7 +51,12 @@ def save_recording(recording: Recording, path: str | Path) -> Path:
     description = {name: getattr(recording, name) for name in _DESCRIPTION}
     description |= {name: value for name in _OPTIONAL if (value := getattr(recording, name)) is not None}
     description["concepts"] = [asdict(concept) for concept in recording.concepts]
-    header = {"format": _FORMAT, "version": str(_VERSION), "recording": json.dumps(description)}
+    header = {
+        "format": _FORMAT,
+        "version": str(_VERSION),
+        "reading": recording.reading,
+        "recording": json.dumps(description),
+    }
     if len(json.dumps(header)) > _MAX_HEADER // 2:
         raise UserError(f"Names and metadata take more than {_MAX_HEADER // 2} bytes. Shorten the metadata.")
     path = Path(path)
@@ -102,6 +107,7 @@ def load_recording(path: str | Path) -> Recording:
             description = _parse_description(file.metadata() or {})
             _check_shapes(file)
             recording = Recording(**description, **_read_tensors(file))
+            _check_reading(recording, (file.metadata() or {}).get("reading", "concept"))
         check_extent(recording)
         return recording
     except (SafetensorError, TypeError, ValueError, RecursionError) as error:
@@ -136,6 +142,12 @@ def _parse_description(header: Mapping[str, str]) -> dict[str, Any]:
         raise ValueError(f"its description must omit unset fields among {', '.join(_OPTIONAL)}.")
     description["concepts"] = [Concept(**concept) for concept in description["concepts"]]
     return description
+
+
+def _check_reading(recording: Recording, claimed: str) -> None:
+    """The header's own entry is for other programs; files from before there were several readings have none."""
+    if claimed != recording.reading:
+        raise ValueError(f'its reading is "{claimed}", but mode {recording.mode} reads "{recording.reading}".')
 
 
 def _check_shapes(file: Any) -> None:

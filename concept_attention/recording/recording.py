@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..choices import Reading
 from ..concepts import Concept, shorten_names
-from ..scores import Averaged
+from ..scores import MODES, Averaged
 from .checks import check_recording
 from .half import StoredScores, reads_norms, to_absolute, to_half
 
@@ -20,12 +21,14 @@ class Recording:
     """The scores of one run of a model; heatmaps are made from them without sampling again.
 
     Attributes:
-        scores: dot products, (S, L, B, C, N), float32 or float16, CPU. Concept vectors are linearly
-            normalised where the mode's `vectors` is `linear`, raw otherwise. With `offsets` they are relative to those:
-            `at` returns absolute ones.
-        norms: L2 norms of the concept vectors, (S, L, B, C), float32, CPU; `sd3` reads scores / norms.
-        layers: joint block index of every L, ascending.
-        layer_count: joint blocks the model has.
+        scores: (S, L, B, C, N), float32 or float16, CPU; what they are depends on the `reading`. `concept`: dot
+            products; concept vectors are linearly normalised where the mode's `vectors` is `linear`, raw otherwise.
+            `cross` and `gram`: see `text_attention`. With `offsets` they are relative to those: `at` returns absolute
+            ones.
+        norms: L2 norms of the concept vectors, (S, L, B, C), float32, CPU; `sd3` reads scores / norms. 1 where there
+            are no vectors.
+        layers: block index of every L, ascending; of joint blocks, or of those with cross-attention.
+        layer_count: such blocks the model has.
         default_layers: what `auto` means for this architecture.
         steps: 0-based sampler step of every S.
         sigmas: noise level of every S, 0 (clean) to 1 (noise).
@@ -104,6 +107,11 @@ class Recording:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "metadata", {**self.metadata})
         check_recording(self)
+
+    @property
+    def reading(self) -> Reading:
+        """What was read: `concept`, `cross` or `gram`, see `choices.Reading`. The mode says it."""
+        return MODES[self.mode].reading
 
     @property
     def batch(self) -> int:

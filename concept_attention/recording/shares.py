@@ -80,6 +80,11 @@ def share_rule(recording: Recording, mode: str = "auto", temperature: float | No
     """
     recorded = MODES[recording.mode]
     wanted = recorded if mode == "auto" else resolve_mode(mode, recording.architecture)
+    if wanted.reading != recorded.reading:
+        raise UserError(
+            f"Mode {wanted.name} reads {wanted.reading}, and this recording holds the reading {recorded.reading}. "
+            f"Use mode=auto, or record again with mode={wanted.name}."
+        )
     lacks_vectors = (wanted.vectors == "linear") != (recorded.vectors == "linear")
     lacks_pads = wanted.padded_tokens > len(recording.concepts) and recording.pad_scores is None
     if lacks_vectors or lacks_pads:

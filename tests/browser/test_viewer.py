@@ -23,6 +23,7 @@ from ..support.server.client import Client
 
 VARIED = {"layers": "0", "steps": "3"}  # where several concepts have segments
 CLEAR = 0.05  # difference in share between the highest and the second concept
+NAMES_AREA = 0.06  # part of the image that names on segments cover at most
 CONTRAST = 4.5  # of text, WCAG 2 AA
 BACKGROUNDS = "(elements) => elements.map((element) => getComputedStyle(element).backgroundColor)"
 COLOURS = "(element) => [getComputedStyle(element).color, getComputedStyle(element).backgroundColor]"
@@ -133,7 +134,8 @@ def test_segments_have_the_library_s_colours(editor: Editor, comfyui: Client) ->
     winners = each.argmax(dim=0).numpy()
     palette = (concept_colors(len(recording.concepts)) * 255).round().byte().numpy()
     drawn = viewer.drawn_image()
-    assert np.array_equal(drawn[clear], palette[winners][clear])
+    equal = (drawn[clear] == palette[winners][clear]).all(axis=-1)
+    assert equal.mean() > 1 - NAMES_AREA
     assert clear.mean() > 0.9 and len(np.unique(winners[clear])) > 2
     swatches = viewer.find(".ca-swatch").evaluate_all(BACKGROUNDS)
     assert swatches == [f"rgb({', '.join(map(str, colour))})" for colour in palette.tolist()]

@@ -106,7 +106,7 @@ def test_everything_works_by_keyboard(editor: Editor, comfyui: Client) -> None:
     press("ArrowDown")
     press("Enter")
     assert editor.value(workflow.viewer, "concepts") == names[1]
-    viewer.find(".ca-thumbnails button[tabindex='0']").focus()
+    viewer.find(".ca-thumbnails-steps button[tabindex='0']").focus()
     press("ArrowRight")
     press("Space")
     assert editor.value(workflow.viewer, "steps") == "1"
@@ -138,6 +138,63 @@ def test_wheel_and_middle_button_are_the_graph_s_until_the_image_has_the_focus(e
     mouse.wheel(0, -300)
     zoomed = place(editor, workflow)
     assert zoomed["zoom"] > 1.5 and zoomed["scale"] == before["scale"]
+
+
+def test_the_wheel_zooms_the_image_without_a_click_on_it(editor: Editor, comfyui: Client) -> None:
+    workflow = ViewerWorkflow()
+    viewer, *_ = open_viewer(editor, comfyui, workflow)
+    before = place(editor, workflow)
+    viewer.find(".ca-where").click()  # anywhere in the viewer
+    viewer.hover(0.5, 0.5)
+    editor.page.mouse.wheel(0, -300)
+    after = place(editor, workflow)
+    assert after["zoom"] > 1.5 and after["scale"] == before["scale"]
+    assert editor.value(workflow.viewer, "concepts") == ""
+
+
+def test_two_fingers_zoom_the_image_under_them(editor: Editor, comfyui: Client) -> None:
+    workflow = ViewerWorkflow()
+    viewer, *_ = open_viewer(editor, comfyui, workflow)
+    before = place(editor, workflow)
+    x, y = middle(viewer)
+    session = editor.page.context.new_cdp_session(editor.page)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        fingers = [{"x": x, "y": y, "id": index} for index, (x, y) in enumerate(points)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+
+    touch("touchStart", (x - 30, y))
+    touch("touchStart", (x - 30, y), (x + 30, y))
+    for reach in (40, 50, 60):
+        touch("touchMove", (x - reach, y), (x + reach, y))
+    touch("touchEnd")
+    after = place(editor, workflow)
+    assert abs(after["zoom"] - 2) < 0.05
+    assert (after["scale"], after["offset"], after["at"]) == (before["scale"], before["offset"], before["at"])
+    assert editor.value(workflow.viewer, "concepts") == ""
+
+
+def test_keys_are_listed_and_a_wipe_compares(editor: Editor, comfyui: Client) -> None:
+    workflow = ViewerWorkflow()
+    viewer, *_ = open_viewer(editor, comfyui, workflow)
+    viewer.wait_until_ready()
+    viewer.image.focus()
+    editor.page.keyboard.press("?")
+    expect(viewer.find(".ca-sheet")).to_contain_text("copy the values")
+    editor.page.keyboard.press("Escape")
+    expect(viewer.find(".ca-sheet")).to_be_hidden()
+    expect(viewer.image).to_be_focused()
+    viewer.find("input.ca-opacity").fill("1")
+    editor.page.wait_for_timeout(400)
+    covered = viewer.drawn_image()
+    viewer.find(".ca-wipe-button").click()
+    viewer.find("input.ca-wipe").fill("0.5")
+    editor.page.wait_for_timeout(400)
+    wiped = viewer.drawn_image()
+    editor.screenshot(f"viewer_wipe_{editor.renderer}")
+    half = WIDTH // 2
+    assert np.array_equal(wiped[:, half + 3 :], covered[:, half + 3 :])
+    assert (wiped[:, : half - 3] != covered[:, : half - 3]).any(axis=-1).mean() > 0.9
 
 
 def test_touch_reads_values_and_picks(editor: Editor, comfyui: Client) -> None:
@@ -175,6 +232,32 @@ def test_values_typed_into_the_widgets_are_shown(editor: Editor, comfyui: Client
     editor.set_widgets(workflow.viewer, layers="77")
     expect(viewer.find(".ca-note")).to_contain_text("77")
     assert_shows(viewer, recording, layers="0,2", steps="-1")
+
+
+def download(viewer: ViewerPage, button: str) -> bytes:
+    with viewer.editor.page.expect_download() as started:
+        viewer.find(button).click()
+    return started.value.path().read_bytes()
+
+
+def test_images_heatmaps_and_animations_are_exported(editor: Editor, comfyui: Client) -> None:
+    workflow = ViewerWorkflow()
+    viewer, recording, _ = open_viewer(editor, comfyui, workflow)
+    viewer.wait_until_ready()
+    viewer.find(".ca-buttons .ca-export").click()
+    viewer.find(".ca-export-width").fill("640")
+    with Image.open(io.BytesIO(download(viewer, ".ca-export-png"))) as image:
+        width, height = image.size
+        assert width == 640 and height > 640 * HEIGHT // WIDTH  # the legend is below
+        image.save(editor.screenshots / f"export_{editor.renderer}.png")
+    with np.load(io.BytesIO(download(viewer, ".ca-export-npz"))) as archive:
+        expected = make_heatmaps(recording).values[0]
+        assert np.allclose(archive["heatmaps"], expected, atol=1e-4)
+        about = json.loads(archive["about.json"])
+    assert about["concepts"] == [concept.name for concept in recording.concepts]
+    assert np.allclose(about["means"], shares(recording)[0].mean(dim=(1, 2)), atol=2e-3)
+    with Image.open(io.BytesIO(download(viewer, ".ca-export-webp-steps"))) as moving:
+        assert (moving.n_frames, moving.size[0]) == (workflow.steps, 640)  # type: ignore[attr-defined]
 
 
 def test_nothing_is_cut_off_at_any_width(editor: Editor, comfyui: Client) -> None:
@@ -238,5 +321,5 @@ def test_saved_views_equal_the_library_s_drawings_and_hold_their_settings(editor
         difference = (pixels - drawn(view, recording, image)).abs().amax(dim=-1)
         assert tuple(difference.shape) == (HEIGHT, WIDTH)
         # the picked concept has an outline, and at edges rounding may change the winner
-        allowed = 0.12 if view == "segmentation" else 0.0
+        allowed = 0.2 if view == "segmentation" else 0.0  # it has names, too
         assert (difference > 3 / 255).float().mean() <= allowed, (view, difference.max())

@@ -20,7 +20,7 @@ from concept_attention.errors import UserError
 from concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps
 from concept_attention.recording.recording import Recording
 
-from ..support.recordings import MODE_NAMES, make_recording, naive_shares
+from ..support.recordings import MODE_NAMES, make_recording, naive_shares, small_recording
 
 
 @pytest.mark.parametrize("grid", [(1, 3, 5), (3, 2, 4)])
@@ -332,3 +332,17 @@ def test_layers_and_steps_may_be_one_number() -> None:
     recording = make_recording()
     found = make_heatmaps(recording, layers=5, steps=-1).values
     assert torch.equal(found, make_heatmaps(recording, layers="5", steps="-1").values)
+
+
+@pytest.mark.parametrize(("recorded", "mode"), [("flux", "cross"), ("cross", "flux"), ("gram", "cross")])
+def test_another_reading_needs_another_recording(recorded, mode):
+    with pytest.raises(UserError, match=f"Mode {mode} reads .*record again with mode={mode}"):
+        make_heatmaps(small_recording(mode=recorded), mode=mode)
+
+
+def test_shares_of_cross_attention_are_the_concepts_parts_of_it():
+    recording = small_recording(mode="cross")
+    attention = recording.scores.exp()
+    expected = (attention / attention.sum(3, keepdim=True))[:, [0, 1]].mean((0, 1))
+    shares = make_heatmaps(recording, layers="all").values.flatten(2)
+    torch.testing.assert_close(shares, expected)

@@ -36,7 +36,7 @@ def test_every_picture_gets_the_masks_that_its_own_heatmaps_make(
     for file in sorted(photos.glob("*.png")):
         image = Image.open(file).convert("RGB")
         (maps,) = labeller.analyze([labeller.scaled(image)], [file.stem], [image.size])
-        for found in find(maps, SETTINGS)[0]:
+        for found in find(maps, SETTINGS.masks)[0]:
             written = np.asarray(Image.open(tmp_path / "out" / "masks" / found.name / file.name))
             np.testing.assert_array_equal(written, found.mask)
 
@@ -225,6 +225,7 @@ def test_after_kills_of_the_driver_the_labels_are_those_of_an_undisturbed_run(
         process.wait()
     assert start(tmp_path, photos, 1, 0).wait() == 0
     assert tree(tmp_path / "out") == tree(tmp_path / "undisturbed")
+    assert not list((tmp_path / "out").glob(".shards/unfinished*"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")

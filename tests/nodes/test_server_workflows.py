@@ -29,16 +29,17 @@ from ..support.server.workflow import load_workflow, titled, to_graph, top_level
 from ..support.server.workflow_check import complaints
 
 WORKFLOWS = workflows()
-FLUX = [name for name in WORKFLOWS if not name.endswith(NEED_NO_DOWNLOAD)]
+NEED_FILES = [name for name in WORKFLOWS if not name.endswith(NEED_NO_DOWNLOAD)]
+OF_IMAGES = [name for name in NEED_FILES if "Wan" not in name]  # the landscape model makes no videos
 (BLUEPRINT,) = BLUEPRINTS.glob("*.json")
 CHANGED = 12  # mean difference of the 0-255 values that eyes see
 
 
 @pytest.fixture(scope="module")
 def infos(comfyui: Client) -> dict[str, Any]:
-    """/object_info of a ComfyUI in which the Flux workflows' files lie, as far as a list of names shows."""
+    """/object_info of a ComfyUI in which the workflows' files lie, as far as a list of names shows."""
     models, inputs = comfyui.server.base / "models", comfyui.server.base / "input"
-    for name in FLUX:
+    for name in NEED_FILES:
         for model in models_of(load_workflow(WORKFLOWS[name])):
             file = models / model["directory"] / model["name"]
             file.parent.mkdir(exist_ok=True)
@@ -106,7 +107,7 @@ def test_a_workflow_opens_without_anything_red(infos: dict[str, Any], name: str)
     note = next(node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
     assert note["pos"][0] == min(node["pos"][0] for node in workflow["nodes"])  # what is read first
     links = [model["url"] for model in models_of(workflow)]
-    assert all(link in note["widgets_values"][0] for link in links) and bool(links) == (name in FLUX)
+    assert all(link in note["widgets_values"][0] for link in links) and bool(links) == (name in NEED_FILES)
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -178,6 +179,24 @@ def test_a_browser_can_look_into_two_pictures(comfyui: Client, infos: dict[str, 
     assert len(picture_of(comfyui, run, workflow, "The chosen layers and steps")) == 2
 
 
+def test_a_prompt_counts_where_the_house_is_and_the_rest_is_kept(comfyui: Client, infos: dict[str, Any]) -> None:
+    workflow = example("13 Prompt where it is")
+    run = comfyui.run(to_graph(workflow, infos))
+    plain, blended, kept = (
+        picture_of(comfyui, run, workflow, title)[0].astype(float)
+        for title in ("Without the second prompt", "Blended", "The rest is kept")
+    )
+    mask = picture_of(comfyui, run, workflow, "The mask")[0, ..., 0]
+    inside, outside = mask == 255, mask == 0
+    assert 0.05 < inside.mean() < 0.3 and outside.mean() > 0.6
+    for changed in (blended, kept):
+        assert np.abs(changed - plain)[inside].mean() > 3 * CHANGED
+    # Latents are equal outside; the decoder's field of view reaches over the border.
+    assert np.abs(kept - plain)[outside].mean() < 0.5 < np.abs(blended - plain)[outside].mean()
+    redder = (kept - plain)[inside]
+    assert redder[:, 0].mean() - redder[:, 1].mean() > CHANGED
+
+
 def test_layers_and_steps_are_compared_for_four_seeds(comfyui: Client, infos: dict[str, Any]) -> None:
     workflow = example("5 Layers, steps, seeds")
     graph = to_graph(workflow, infos)
@@ -214,9 +233,9 @@ def test_a_saved_recording_is_opened_once_its_group_is_not_muted(comfyui: Client
     assert shown.std() > 20 and other < 0.002
 
 
-@pytest.mark.parametrize("name", FLUX)
-def test_a_flux_workflow_runs_on_the_landscape_model(comfyui: Client, infos: dict[str, Any], name: str) -> None:
-    """Its graph, at another size and in fewer steps; what Flux itself would draw is another matter."""
+@pytest.mark.parametrize("name", OF_IMAGES)
+def test_a_workflow_with_files_runs_on_the_landscape_model(comfyui: Client, infos: dict[str, Any], name: str) -> None:
+    """Its graph, at another size and in fewer steps; what the model itself would draw is another matter."""
     workflow = load_workflow(WORKFLOWS[name])
     graph = lend_landscape_model(to_graph(workflow, infos))
     set_everywhere(graph, steps=3, width=256, height=256, megapixels=0.0625)
@@ -297,3 +316,20 @@ def outputs_of(blueprint: dict[str, Any]) -> list[tuple[str, str, Any]]:
 def test_no_workflow_names_a_file_of_somebody(infos: dict[str, Any]) -> None:
     texts = [file.read_text(encoding="utf-8") for file in [*WORKFLOWS.values(), BLUEPRINT]]
     assert not [text for text in texts if "/home/" in text or str(Path.home()) in text]
+
+
+def test_the_training_set_grows_run_by_run(comfyui: Client, infos: dict[str, Any]) -> None:
+    workflow = example("8 Training set with masks")
+    folder = comfyui.server.base / "output" / "datasets" / "boats"
+    for run_number in (1, 2):
+        run = comfyui.run(to_graph(workflow, infos))
+        pictures = picture_of(comfyui, run, workflow, "The pictures")
+        saved = sorted((folder / "images").glob("*.png"))
+        assert len(saved) == 4 * run_number
+        for picture, file in zip(pictures, saved[-4:], strict=True):
+            np.testing.assert_array_equal(np.asarray(Image.open(file)), picture)
+            mask = np.asarray(Image.open(folder / "masks" / file.name)) > 127
+            assert 0.02 < mask.mean() < 0.6
+            assert file.with_suffix(".txt").read_text() == "a boat on water under a sun in the blue sky"
+        (node,) = (node for node in workflow["nodes"] if node["type"] == "KSampler")
+        node["widgets_values"][0] += 1

@@ -202,6 +202,24 @@ def test_a_pickle_is_never_run(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.parametrize("mode, reading", [("flux", "concept"), ("cross", "cross"), ("gram", "gram")])
+def test_the_header_says_what_was_read(tmp_path, mode, reading):
+    path = save_recording(small_recording(mode=mode), tmp_path / "r.safetensors")
+    header, data = parts(path)
+    assert header["__metadata__"]["reading"] == reading == load_recording(path).reading
+    other = "gram" if reading == "cross" else "cross"
+    header["__metadata__"]["reading"] = other
+    write_parts(path, header, data)
+    refused(path, f'reading is "{other}", but mode {mode} reads "{reading}"')
+
+
+def test_files_from_before_there_were_readings_hold_concept_attention(saved):
+    header, data = parts(saved)
+    del header["__metadata__"]["reading"]
+    write_parts(saved, header, data)
+    assert load_recording(saved).reading == "concept"
+
+
 @pytest.mark.parametrize("version", ["2", "10", "0", "", "one", "1.0", "９"])
 def test_another_version_is_refused_with_what_to_do(saved, version):
     header, data = parts(saved)
@@ -428,7 +446,7 @@ JUNK = [
     [{"name": 1, "text": None}],
     [{"name": "a", "text": "a", "extra": 1}],
 ]
-TENSORS = ("scores", "norms", "pad_scores", "offsets")
+TENSORS = ("scores", "norms", "pad_scores", "offsets", "region_masks")
 FIELDS = [field.name for field in fields(Recording) if field.name not in TENSORS]
 
 
@@ -446,7 +464,7 @@ def test_junk_in_any_field_is_refused(saved, name):
             refused(saved)
 
 
-OPTIONAL = {"covered_size", "frame_counts", "averaged"}
+OPTIONAL = {"covered_size", "frame_counts", "averaged", "regions"}
 
 
 def test_what_a_recording_does_not_need_leaves_no_trace_in_the_file(tmp_path):
@@ -510,3 +528,23 @@ def test_flipped_bits_load_or_are_refused_but_never_crash(saved):
             assert isinstance(load_recording(saved), Recording)
         except ValueError as error:
             assert "\n" not in str(error)
+
+
+def test_regions_and_their_masks_come_back(tmp_path):
+    masks = torch.rand(2, 2, 1, 4, 6, generator=torch.Generator().manual_seed(2))
+    recording = make_recording(regions=("house", "tree"), region_masks=masks)
+    assert_same(load_recording(save_recording(recording, tmp_path / "r.safetensors")), recording)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"regions": ("house",)}, "go together"),
+        ({"regions": ("house", "house"), "region_masks": torch.zeros(2, 2, 1, 4, 6)}, "different texts"),
+        ({"regions": ("house",), "region_masks": torch.zeros(1, 3, 1, 4, 6)}, "must have shape"),
+        ({"regions": ("house",), "region_masks": torch.full((1, 2, 1, 4, 6), 2.0)}, "0-1"),
+    ],
+)
+def test_regions_that_do_not_fit_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        make_recording(**change)

@@ -81,12 +81,14 @@ def draw_pictures(folder: Path, count: int, seed: int = 0) -> None:
         Image.fromarray(pixels).save(folder / f"{number:02}.png")
 
 
-def labelled(item_id: str = "beach", *masks: np.ndarray, caption: str = "", **options: Any) -> Labelled:
+def labelled(item_id: str, *masks: np.ndarray, caption: str = "", presence: float = 1.0, **options: Any) -> Labelled:
     """A labelled picture with the masks of the first concepts of `CONCEPTS`, (H, W) uint8."""
     together = np.maximum.reduce(masks)
     height, width = together.shape
     image = Image.new("RGB", (width, height), "teal")
-    found = tuple(finding(SETTINGS.names[index], 0.5 + index / 4, mask) for index, mask in enumerate(masks))
+    found = tuple(
+        finding(SETTINGS.names[index], presence * (0.5 + index / 4), mask) for index, mask in enumerate(masks)
+    )
     return Labelled(item_id, f"{item_id}.png", caption, image, found, together, **options)
 
 

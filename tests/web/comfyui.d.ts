@@ -8,6 +8,8 @@ declare module "*/scripts/app.js" {
     value: unknown;
     element: HTMLElement;
     serialize?: boolean;
+    advanced?: boolean;
+    options?: { advanced?: boolean };
     callback?: (value: unknown) => void;
   }
 
@@ -32,6 +34,8 @@ declare module "*/scripts/app.js" {
     properties: Record<string, unknown>;
     size: [number, number];
     addDOMWidget(name: string, type: string, element: HTMLElement, options: WidgetOptions): Widget;
+    showAdvanced?: boolean;
+    toggleAdvanced?(): void;
     computeSize(): [number, number];
     setSize(size: [number, number]): void;
     onExecuted?: (output: any) => void;
@@ -55,6 +59,7 @@ declare module "*/scripts/app.js" {
     name: string;
     setup?(): void;
     nodeCreated?(node: Node): void;
+    getNodeMenuItems?(node: Node): { content: string; callback: () => void }[];
     onNodeOutputsUpdated?(outputs: Record<string, any>): void;
   }
 

@@ -5,6 +5,14 @@ import { load } from "./lib.mjs";
 
 const { Memo } = await load("data/memoize");
 
+test("what takes time is computed only when there is time, and shown until then", () => {
+  const memo = new Memo();
+  assert.equal(memo.getSettled("a", [1], false, () => 1), undefined);
+  assert.equal(memo.getSettled("a", [1], true, () => 1), 1);
+  assert.equal(memo.getSettled("a", [2], false, () => 2), 1);
+  assert.equal(memo.getSettled("a", [2], true, () => 2), 2);
+});
+
 test("a result is computed again only when its dependencies change", () => {
   const memo = new Memo();
   const computed = [];

@@ -74,7 +74,7 @@ def analyze(
     guider = comfy.samplers.CFGGuider(patched)
     guider.inner_set_conds({"positive": conds})
     callback = latent_preview.prepare_callback(model, samples) if settings.live_preview else _progress(samples)
-    guider.sample(torch.zeros_like(images), images, OneShotSampler(seed), schedule, callback=callback, seed=seed)
+    guider.sample(images * 0.0, images, OneShotSampler(seed), schedule, callback=callback, seed=seed)
     return holder.recording()
 
 
@@ -168,8 +168,8 @@ def sigma_at(model_sampling: Any, level: float) -> float:
     return min(largest, level / rest) if rest else largest
 
 
-def check_latent(model: Any, samples: Any) -> Tensor:
-    """The latent with the model's own number of dimensions.
+def check_latent(model: Any, samples: Any) -> Any:
+    """The latent with the model's own number of dimensions, and with silence in a model that makes sound as well.
 
     Image models can have latents with a time axis, too, such as Qwen-Image's: it holds one frame.
 
@@ -183,8 +183,9 @@ def check_latent(model: Any, samples: Any) -> Tensor:
         raise UserError("This LATENT has several parts, such as video and sound. Connect one that holds only images.")
     shape, dimensions = tuple(samples.shape), (4, 5) if layout.latent_dimensions == 3 else (4,)
     one_frame = video or samples.ndim < 5 or shape[2] == 1
-    if samples.ndim not in dimensions or shape[1] != layout.latent_channels or not one_frame:
-        expected = f"(batch, {layout.latent_channels}, {'frames, ' if video else ''}height, width)"
+    channels = described.latent_channels or layout.latent_channels
+    if samples.ndim not in dimensions or shape[1] != channels or not one_frame:
+        expected = f"(batch, {channels}, {'frames, ' if video else ''}height, width)"
         raise UserError(
             f"This model needs latents of shape {expected}, got {shape}. Encode the "
             f"{'images or frames' if video else 'image, not a video,'} with the model's own VAE."
@@ -193,4 +194,6 @@ def check_latent(model: Any, samples: Any) -> Tensor:
     described.check_grid(-(-shape[-2] // patch), -(-shape[-1] // patch), patch * pixels)
     if not samples.any():
         raise UserError("This LATENT is empty, there is no image in it. Connect the LATENT of a VAE Encode node.")
+    if described.latent_channels:
+        return layout.fix_empty_latent(samples.unsqueeze(2) if samples.ndim == 4 else samples)
     return comfy.sample.fix_empty_latent_channels(model, samples)

@@ -26,7 +26,7 @@ from .engine.session import KEY
 from .engine.settings import Settings
 from .graph_place import UNKNOWN, Asked
 from .guard import guarded
-from .recording_cache import RECORDING_CACHE, RecordingCache
+from .recording_cache import RECORDING_CACHE, NothingRecorded, RecordingCache
 
 logger = logging.getLogger("concept_attention")
 
@@ -138,6 +138,23 @@ def collect(latent: Mapping[str, Any], model: Any | None = None, asked: Asked = 
     return RECORDING_CACHE.find(latent["samples"], None if model is None else settings_of(model).fingerprint(), asked)
 
 
+def unchanged(latent: Mapping[str, Any], asked: Asked = UNKNOWN) -> Any:
+    """`samples` of the latent without the regions that kept the rest in the run that returned this LATENT.
+
+    Args: see `collect`.
+
+    Raises:
+        NothingRecorded: if no region kept the rest; see also `collect`.
+    """
+    found = RECORDING_CACHE.find_unchanged(latent["samples"], asked)
+    if found is None:
+        raise NothingRecorded(
+            "There is no latent without the change: it comes from Prompt Where a Concept Is with way: keep the rest. "
+            "Choose that way, or sample without the region."
+        )
+    return found
+
+
 def _recording_wrapper(
     settings: Settings,
     on_result: OnResult,
@@ -153,13 +170,19 @@ def _recording_wrapper(
         records: whether somebody asked for these settings; if not, they follow from the plan.
     """
 
+    results = [on_result]
+    if plan is not None and records:  # what acted is looked up by the latent, whoever gets the recording
+        results.append(_put_into(RECORDING_CACHE, settings))
+
     def sample_and_record(executor: Any, *args: Any, **kwargs: Any) -> Any:
         options: dict[str, Any] = {"stop_after_last_layer": stop_after_last_layer, "acting": plan}
         output, result = record(executor, args, kwargs, settings, **options)
         shapes = kwargs.get("latent_shapes") or ()
         problems: list[str] = []
         with guarded(problems.append):
-            on_result(*_as_returned(executor.class_obj, output, result, shapes))
+            returned = _as_returned(executor.class_obj, output, result, shapes)
+            for put in results:
+                put(*returned)
         if problems:
             with guarded(logger.warning):
                 on_result(_unpack(output, shapes), RunResult(None, f"{problems[0]}.", None))
@@ -197,7 +220,7 @@ def _put_into(cache: RecordingCache, settings: Settings) -> OnResult:
 
     def on_result(output: Any, result: RunResult) -> None:
         latents = [output] if result.denoised is None else [output, result.denoised]
-        cache.put(latents, fingerprint, result.recording, result.reason)
+        cache.put(latents, fingerprint, result.recording, result.reason, result.unchanged)
 
     return on_result
 

@@ -72,6 +72,7 @@ class _Run:
     place: Place | None
     recording: Recording | None
     reason: str  # why nothing was recorded
+    unchanged: Any = None  # `samples` without what acted in the run
     evicted: int = 0  # bytes of the evicted recording
 
     @property
@@ -103,7 +104,14 @@ class RecordingCache:
         self._runs: list[_Run] = []  # least recently used first
         self._count = 0
 
-    def put(self, latents: Sequence[Any], settings: str, recording: Recording | None, reason: str = "") -> None:
+    def put(
+        self,
+        latents: Sequence[Any],
+        settings: str,
+        recording: Recording | None,
+        reason: str = "",
+        unchanged: Any = None,
+    ) -> None:
         """Add the recording of a run.
 
         It replaces an earlier run that returned the same latent, if that had the same settings, or if the same node of
@@ -114,12 +122,13 @@ class RecordingCache:
             settings: fingerprint of the run's settings.
             recording: None if nothing was recorded.
             reason: why nothing was recorded.
+            unchanged: `samples` of the latent without what acted in the run, if that is known.
         """
         digests = tuple(digest(latent) for latent in latents)
         shape = tuple(latents[0].shape)
         with self._lock:
             self._count += 1
-            added = _Run(self._count, digests, shape, settings, executing_place(), recording, reason)
+            added = _Run(self._count, digests, shape, settings, executing_place(), recording, reason, unchanged)
             self._runs = [run for run in self._runs if not _replaces(added, run)]
             self._runs.append(added)
             self._evict()
@@ -139,6 +148,17 @@ class RecordingCache:
             NothingRecorded: if that run recorded nothing.
             UserError: if there is no such run, or more than one to choose from; it says why.
         """
+        return self._find(samples, settings, asked)[1]
+
+    def find_unchanged(self, samples: Any, asked: Asked = UNKNOWN) -> Any:
+        """`samples` of the latent without what acted in the run that returned this latent; None if not known.
+
+        Args, Raises: see `find`.
+        """
+        return self._find(samples, None, asked)[0].unchanged
+
+    def _find(self, samples: Any, settings: str | None, asked: Asked) -> tuple[_Run, Recording]:
+        """The run that returned this latent, and its recording; see `find`."""
         sought = digest(samples)
         with self._lock:
             same = [run for run in self._runs if sought in run.digests]
@@ -161,7 +181,7 @@ class RecordingCache:
                 )
             self._runs.remove(run)
             self._runs.append(run)
-            return run.recording
+            return run, run.recording
 
     def _evict(self) -> None:
         """Evict what is too much; the newest run, which comes last, stays."""
@@ -176,7 +196,7 @@ class RecordingCache:
             if count >= too_many and total <= self._max_bytes:
                 break
             total -= run.nbytes
-            run.evicted, run.recording = run.nbytes, None
+            run.evicted, run.recording, run.unchanged = run.nbytes, None, None
         empty = [run for run in self._runs if run.recording is None]
         forgotten = {run.number for run in empty[: max(0, len(empty) - MAX_EMPTY_RUNS)]}
         self._runs = [run for run in self._runs if run.number not in forgotten]

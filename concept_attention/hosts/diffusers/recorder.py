@@ -64,7 +64,7 @@ class Recorder:
         self._pipeline = pipeline
         self._transformer = eager(pipeline.transformer)
         self.architecture = adapter_for(self._transformer).describe(self._transformer)
-        self._collector = Collector(encoded, self.architecture, layers, mode)
+        self._collector = Collector(encoded, self.architecture, layers, mode, ("concept",))
         self._tokens = tokens
         self._rows = rows
         self._builder = self._collector.builder(keep, dtype)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -84,12 +86,21 @@ _worker: Worker | None = None  # of this process
 def _start(crew: Crew, free: Any, count: Any) -> None:
     """In a new process: load the model on the next device."""
     global _worker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def on_picture(pictures: int) -> None:
         with count.get_lock():
             count.value += pictures
 
     _worker = crew.worker(free.get(), on_picture)
+
+
+def _end_with_parent() -> None:
+    """A pool's process does not notice by itself that the one it works for was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _label(shards: Sequence[Shard]) -> list[Outcome]:

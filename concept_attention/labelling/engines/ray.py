@@ -131,10 +131,13 @@ def _cluster(ray: Any, address: str | None) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # The checkout, where that is at the same place everywhere; elsewhere the package has to be installed.
-    code = {"env_vars": {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}}
+    variables = {"PYTHONPATH": str(Path(__file__).resolve().parents[3]), "TRANSFORMERS_VERBOSITY": "error"}
     try:
         ray.init(
-            address or "local", runtime_env=code, include_dashboard=None if address else False, logging_level="ERROR"
+            address or "local",
+            runtime_env={"env_vars": variables},
+            include_dashboard=None if address else False,
+            logging_level="ERROR",
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"The Ray cluster {address or 'here'} cannot be used: {error}. Is it running?") from error

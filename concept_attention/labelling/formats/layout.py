@@ -59,7 +59,7 @@ class Layout:
 
     Attributes:
         writer: of its shards.
-        trains_masked: whether a trainer learns inside of the mask alone; pictures with an empty one are left out.
+        trains_masked: whether a trainer learns inside of the mask alone; pictures without any concept are left out.
     """
 
     writer: ClassVar[type[ShardWriter]] = ShardWriter

@@ -22,7 +22,7 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     import contourpy  # comes with matplotlib, which is slow to import
 
     height, width = mask.shape
-    padded = np.pad(mask.astype(np.float64), 1)
+    padded = np.pad(mask.astype(np.float64), 1, mode="edge")  # a region that leaves the image reaches its border
     centres = np.arange(-1, width + 1) + 0.5, np.arange(-1, height + 1) + 0.5
     generator = contourpy.contour_generator(*centres, padded, fill_type="OuterOffset")
     filled = generator.filled(HALF - 0.5, 256.0)

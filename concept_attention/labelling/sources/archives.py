@@ -38,15 +38,29 @@ class TarSource:
         name, file = shard.content
         taken: set[str] = set()
         try:
-            with tarfile.open(file) as archive:
+            with tarfile.open(file, "r:") as archive:
                 for key, members in groupby(_files(archive), key=lambda member: _key(member.name)):
                     if (item := _item(archive, f"{name}/{key}", list(members), taken)) is not None:
                         yield item
+                _check_end(archive, Path(file))
         except (tarfile.TarError, OSError, EOFError) as error:  # what came before is read
             yield Item(name, os.path.basename(file), error=f"The archive cannot be read to its end: {error}.")
 
     def problems(self) -> list[Failure]:
         return repeated(self.files)
+
+
+def _check_end(archive: tarfile.TarFile, file: Path) -> None:
+    """Check that an archive was read to its end mark, blocks of zeros: tarfile takes a cut header for the end.
+
+    Raises:
+        EOFError: if it is cut off.
+    """
+    with file.open("rb") as rest:
+        rest.seek(archive.offset)
+        block = rest.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE or any(block):
+        raise EOFError("it is cut off")
 
 
 def _files(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -227,6 +228,18 @@ def _hidream(patch: pytest.MonkeyPatch) -> Any:
     return clip
 
 
+@functools.cache
+def _sdxl() -> Any:
+    """CLIP-L and CLIP-G side by side in every token's state."""
+    module = importlib.import_module("comfy.sdxl_clip")
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 3}
+    sizes |= {"projection_dim": 32}
+    clip = make_clip(module.SDXLTokenizer, module.SDXLClipModel, clip_l_model_config=sizes, clip_g_model_config=sizes)
+    clip.cond_stage_model.clip_l = Mirror(768, masked=False)
+    clip.cond_stage_model.clip_g = Mirror(1280, masked=False)
+    return clip
+
+
 def _of_t5(clip: Any, text: str) -> list[int]:
     return library_ids(tokenizer_of(clip, "t5xxl"), text)
 
@@ -301,10 +314,14 @@ CAUSAL = (
     _mirrored(
         "Lens", "gpt_oss", "LensTokenizer", "gpt_oss", "lens_te", file=lambda: {"tokenizer_json": harmony()}, skip=97
     ),
+    _mirrored("Anima", "anima", "AnimaTokenizer", "qwen3_06b"),
+    _mirrored("MiniMax-H3", "minimax", "MiniMaxH3Tokenizer", "qwen3vl_32b"),
+    Encoder("SDXL", lambda _: _sdxl(), lambda clip, text: library_ids(tokenizer_of(clip, "l"), text), "a (red) cat: 1"),
 )
 BIDIRECTIONAL = (
     Encoder("Stable Diffusion 3", lambda _: sd3(), _of_t5, "a (red) Möwe: 1"),
     Encoder("HiDream-I1", _hidream, _of_t5, "a (red) Möwe: 1"),
+    _mirrored("Wan", "wan", "WanT5Tokenizer", "umt5xxl", file=lambda: {"spiece_model": spiece()}, odd="a (red) cat: 1"),
 )
 
 

@@ -78,4 +78,25 @@ NODES: dict[str, NodeContract] = {
     ),
     "ConceptRecordingSave": _node("recording:CA_RECORDING filename_prefix:STRING float16:BOOLEAN?", ""),
     "ConceptRecordingLoad": _node("file:COMBO", "recording:CA_RECORDING"),
+    "ConceptDatasetSave": _node(
+        "image:IMAGE heatmaps:CA_HEATMAPS? mask:MASK? caption:STRING? format:COMBO? folder:STRING? concepts:STRING? "
+        "method:COMBO? threshold:FLOAT? min_presence:FLOAT?",
+        "",
+    ),
+    "ConceptRegion": _node(
+        "model:MODEL conditioning:CONDITIONING regional:CONDITIONING concepts:CA_CONCEPTS concept:STRING? start:FLOAT? "
+        "freeze:FLOAT? way:COMBO? shape:COMBO? grow:FLOAT? feather:FLOAT? strength:FLOAT?",
+        "MODEL:MODEL CONDITIONING:CONDITIONING",
+    ),
+    "ConceptLora": _node(
+        "model:MODEL lora:COMBO lora_strength:FLOAT concepts:CA_CONCEPTS concept:STRING? start:FLOAT? freeze:FLOAT? "
+        "shape:COMBO? grow:FLOAT? feather:FLOAT? strength:FLOAT?",
+        "MODEL:MODEL",
+    ),
+    "ConceptStrength": _node(
+        "model:MODEL concepts:CA_CONCEPTS scales:COMBO factor:FLOAT concept:STRING? start:FLOAT? freeze:FLOAT? "
+        "shape:COMBO? grow:FLOAT? feather:FLOAT? strength:FLOAT?",
+        "MODEL:MODEL",
+    ),
+    "ConceptRegionMask": _node("latent:LATENT region:STRING?", "MASK:MASK unchanged:LATENT"),
 }

@@ -12,7 +12,7 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parents[3] / "locales"
 NODES = "nodeDefs.json"  # ComfyUI's file names
 MAIN = "main.json"
-FOREIGN_OPTIONS = {"sampler_name", "scheduler", "file"}  # options of core, and file names
+FOREIGN_OPTIONS = {"sampler_name", "scheduler", "file", "lora"}  # options of core, and file names
 
 
 def english_nodes(nodes: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ FOLDER = PROJECT / "example_workflows"
 BLUEPRINTS = PROJECT / "subgraphs"
 NEED_NO_DOWNLOAD = " - no download"  # suffix of their names
 
-# Loaders of the Flux workflows, and the output of the landscape model that replaces each.
-LOADERS = {"UNETLoader": 0, "DualCLIPLoader": 1, "VAELoader": 2}
+# Loaders of the other workflows, and the outputs of the landscape model that replace theirs.
+LOADERS = {"UNETLoader": (0,), "DualCLIPLoader": (1,), "VAELoader": (2,), "CheckpointLoaderSimple": (0, 1, 2)}
 
 
 def workflows() -> dict[str, Path]:
@@ -23,14 +23,14 @@ def workflows() -> dict[str, Path]:
 
 
 def lend_landscape_model(graph: Graph) -> Graph:
-    """The same graph with the landscape model, which is a Flux as well, in place of loaders."""
+    """The same graph with the landscape model, a Flux, in place of loaders."""
     prompt = graph.as_prompt()
     outputs = {n: LOADERS[node["class_type"]] for n, node in prompt.items() if node["class_type"] in LOADERS}
     lent = Graph.of({number: node for number, node in prompt.items() if number not in outputs})
     model = lent.add("ConceptAttentionTinyModel")
     for number, node in list(lent.as_prompt().items()):
         inputs = {
-            name: model[outputs[value[0]]] if isinstance(value, list) and value[0] in outputs else value
+            name: model[outputs[value[0]][value[1]]] if isinstance(value, list) and value[0] in outputs else value
             for name, value in node["inputs"].items()
         }
         lent.as_prompt()[number] = {**node, "inputs": inputs}

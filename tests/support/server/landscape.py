@@ -42,10 +42,9 @@ class Landscape:
         return self.graph.add(
             kind,
             model=model,
-            positive=self.positive[0],
             negative=self.negative[0],
             latent_image=latent or self.empty[0],
-            **{**defaults, "denoise": 1.0, **inputs},
+            **{**defaults, "positive": self.positive[0], "denoise": 1.0, **inputs},
         )
 
     def patch(self, **inputs: Any) -> Node:

@@ -44,9 +44,17 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
         (("Every layer, every step", 0),),
         ("The last layer",),
     ),
+    "8 Training set with masks - no download": (
+        ("The pictures",),
+        ("The data set",),
+    ),
     "6 Custom sampling, saved and opened - no download": (
         ("The image",),
         ("A heatmap for each concept",),
+    ),
+    "13 Prompt where it is - no download": (
+        ("Without the second prompt", "Blended"),
+        ("The rest is kept", "The mask"),
     ),
 }
 

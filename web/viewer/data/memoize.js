@@ -19,6 +19,19 @@ export class Memo {
     return this.latest.get(name)?.value;
   }
 
+  /**
+   * The latest result under a name, whatever it depended on; a new one only if there is time for it.
+   * @template V
+   * @param {string} name
+   * @param {unknown[]} dependencies
+   * @param {boolean} settled
+   * @param {() => V} compute
+   * @returns {V | undefined} undefined if there is none yet
+   */
+  getSettled(name, dependencies, settled, compute) {
+    return settled ? this.get(name, dependencies, compute) : this.latest.get(name)?.value;
+  }
+
   /** Whether dependencies differ from the latest ones; they become the latest.
    * @param {string} name @param {unknown[]} dependencies */
   changed(name, dependencies) {

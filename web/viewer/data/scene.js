@@ -61,6 +61,7 @@ export function makeScene(state, table, pictures, settled, memo) {
   const exact = settled || memo.isCurrent("level", measured);
   const measure = () => measureLevel(frames, shown, { ...manifest, grid }, choice, exact);
   const level = memo.get(exact ? "level" : "approximate level", measured, measure);
+  const absent = () => absentConcepts(frames(), concepts.length);
   const levelAt = (/** @type {number[]} */ some) =>
     some === shown ? level : measureLevel(frames, some, { ...manifest, grid }, choice, exact);
   const parts = { state, pictures, maps, frames: table.frames, allFrames: frames, shown, levelAt };
@@ -78,23 +79,28 @@ export function makeScene(state, table, pictures, settled, memo) {
     outlined: hovered === null ? picked : [hovered],
     method: choice.method,
     level,
-    absent: manifest.kind === "share" ? memo.get("absent", chosen, () => absentConcepts(frames(), concepts.length)) : null,
+    absent: manifest.kind === "share" ? (memo.getSettled("absent", chosen, settled, absent) ?? null) : null,
     parts,
     mask: sceneMask(parts, settled, memo),
   };
 }
 
-/** Names on segments, for the view that shows them. @param {Scene} scene @param {Memo} memo @returns {Label[]} */
-export function labelsOf({ look, maps, concepts, grid, visible, imageSize }, memo) {
+/** Names on segments, for the view that shows them; the latest ones until there is time for new ones.
+ * @param {Scene} scene @param {boolean} settled @param {Memo} memo @returns {Label[]} */
+export function labelsOf({ look, maps, concepts, grid, visible, imageSize }, settled, memo) {
   if (look.view !== "segmentation") return [];
-  return memo.get("labels", [maps], () => segmentLabels(maps, concepts.length, grid, visible, imageSize));
+  const find = () => segmentLabels(maps, concepts.length, grid, visible, imageSize);
+  return memo.getSettled("labels", [maps], settled, find) ?? [];
 }
 
 /** The concepts in the order of the list. @param {Scene} scene @param {Memo} memo @returns {number[]} */
 export function listOrder(scene, memo) {
   const { maps, concepts, look } = scene;
-  const order = () => orderOf(look.sort, concepts, readValues(scene, null, memo), concentrations(maps, concepts.length));
-  return memo.get("order", [maps, look.sort], order);
+  return memo.get("order", [maps, look.sort], () => {
+    const { sort } = look;
+    const means = sort === "share" ? readValues(scene, null, memo) : [];
+    return orderOf(sort, concepts, means, sort === "concentration" ? concentrations(maps, concepts.length) : []);
+  });
 }
 
 /** The parts of a scene that the drawing depends on. @param {Scene} scene @returns {unknown[]} */

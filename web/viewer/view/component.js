@@ -56,7 +56,8 @@ export class Viewer {
     this.panel = new Panel(this.say, panelEvents(this), this.canvas.element);
     const attributes = { "aria-label": this.say("viewer"), tabindex: "-1" };
     this.element = element("section", "ca-viewer", attributes, this.panel.element);
-    this.files = new RunFiles(host, this.showStatus.bind(this), this.draw.bind(this));
+    const remark = this.showMessage.bind(this);
+    this.files = new RunFiles(host, this.showStatus.bind(this), this.draw.bind(this), remark);
     this.memo = new Memo();
     this.painter = new Painter();
     /** @type {State | null} */
@@ -168,17 +169,19 @@ export class Viewer {
     const table = files.table(state.manifest, state.look.picture);
     const image = files.frame(state.manifest, state.look.picture, state.look.frame);
     if (!table) return;
-    const edited = files.edited(parseEdited(state.choice.edited).get(states.maskPosition(state)));
+    const name = parseEdited(state.choice.edited).get(states.maskPosition(state));
+    const edited = files.edited(name);
     const scene = makeScene(state, table, { image, edited, read: readPixels }, settled, memo);
     this.scene = scene;
-    this.drawCanvas(state, scene, settled ? SETTLED : QUICK);
+    this.drawCanvas(state, scene, settled);
     panel.bars.update(this.readingOf(state, scene));
-    panel.update(state, this.playing > 0, scene.range, areaOf(scene, memo), edited !== null);
+    panel.update(state, this.playing > 0, scene.range, areaOf(scene, memo), name !== undefined);
     if (settled) this.drawThumbnails(state, scene, table);
   }
 
-  /** @param {State} state @param {Scene} scene @param {number} samples */
-  drawCanvas(state, scene, samples) {
+  /** @param {State} state @param {Scene} scene @param {boolean} settled */
+  drawCanvas(state, scene, settled) {
+    const samples = settled ? SETTLED : QUICK;
     const { canvas } = this.canvas;
     const ratio = Math.min(2, window.devicePixelRatio || 1);
     const sides = [canvas.clientWidth, canvas.clientHeight];
@@ -188,7 +191,7 @@ export class Viewer {
     const changed = this.memo.changed("drawing", [...dependenciesOf(scene), width, height]);
     if (context && (changed || samples > this.samples)) {
       this.samples = samples;
-      const extras = { labels: labelsOf(scene, this.memo), outline: true, names: true };
+      const extras = { labels: labelsOf(scene, settled, this.memo), outline: true, names: true };
       this.canvas.tiles = this.painter.paint(context, scene, ratio, samples, extras);
     }
     this.canvas.imageSize = scene.imageSize;
@@ -255,7 +258,7 @@ export class Viewer {
     const { toolbar, controls, bars } = this.panel;
     if (!this.scene) return MIN_HEIGHT;
     const around = toolbar.element.offsetHeight + controls.offsetHeight + 40;
-    const names = Math.min(bars.list.scrollHeight + 24, 220);
+    const names = Math.min(bars.list.scrollHeight + bars.tools.offsetHeight + 28, 260);
     const isNarrow = this.element.clientWidth < NARROW;
     return Math.ceil(around + (isNarrow ? MIN_IMAGE_HEIGHT + names : Math.max(MIN_IMAGE_HEIGHT, names)));
   }

@@ -77,7 +77,7 @@ export function drawExport({ scene, memo }, options, say, canvas = element("canv
   const lines = breakLines(context, legend, width, ratio);
   Object.assign(canvas, { width, height: height + lines.length * line });
   const values = options.names && options.legend ? readValues(scene, null, memo) : undefined;
-  const extras = { labels: options.names ? labelsOf(scene, memo) : [], outline: options.outline, names: options.names, values };
+  const extras = { labels: options.names ? labelsOf(scene, true, memo) : [], outline: options.outline, names: options.names, values };
   painter.paint(context, scene, ratio, Infinity, extras, height);
   drawLegend(context, lines, height, line, ratio);
   return canvas;

@@ -41,7 +41,9 @@ export class MaskControls {
       input.addEventListener("input", () => {
         if (input.value.trim() && input.checkValidity()) choose({ [name]: Number(input.value) });
       });
-      input.addEventListener("change", () => input.checkValidity() || assign(input, this.values[name]));
+      input.addEventListener("change", () => {
+        if (!input.value.trim() || !input.checkValidity()) assign(input, this.values[name]);
+      });
       return { name, input, element: element("label", "ca-field", {}, say(name), input, unit) };
     });
     /** @type {Record<string, number>} The latest values, by name. */
@@ -70,7 +72,8 @@ export class MaskControls {
     this.guided.setAttribute("aria-pressed", String(Boolean(guided)));
     for (const { name, input } of this.fields) {
       this.values[name] = Number(state.choice[name]);
-      if (Number(input.value) !== this.values[name] || !input.value) assign(input, this.values[name]);
+      const typing = input === document.activeElement && !input.value; // the old number is deleted, the new one comes
+      if (!typing && (!input.value || Number(input.value) !== this.values[name])) assign(input, this.values[name]);
       input.disabled = edited || (method === "soft" && (name === "holes" || name === "islands"));
     }
     for (const control of [this.method, this.threshold, this.percentile, this.guided]) control.disabled = edited;

@@ -19,8 +19,10 @@ export class RunFiles {
    * @param {Source} source
    * @param {(status: Key | null, detail?: string) => void} report  called with null when everything is loaded
    * @param {() => void} loaded  called after each file
+   * @param {(remark: Key) => void} remark  called if a file is missing that can be done without
    */
-  constructor(source, report, loaded) {
+  constructor(source, report, loaded, remark) {
+    this.remark = remark;
     this.source = source;
     this.report = report;
     this.loaded = loaded;
@@ -80,39 +82,39 @@ export class RunFiles {
   /** A frame of an image; until it is loaded, the previous one. @param {Manifest} manifest @param {number} image
    * @param {number} frame @returns {HTMLImageElement | null} */
   frame(manifest, image, frame) {
-    const found = this.image(manifest.pictures[image].frames[frame], "gone");
+    const found = this.image(manifest.pictures[image].frames[frame], () => this.fail("gone"));
     if (found) this.lastFrame = found;
     return this.lastFrame;
   }
 
   /** A frame of an image, once it is loaded. @param {Manifest} manifest @param {number} image @param {number} frame */
   async loadedFrame(manifest, image, frame) {
-    const loading = this.requestImage(manifest.pictures[image].frames[frame], "gone");
+    const loading = this.requestImage(manifest.pictures[image].frames[frame], () => this.fail("gone"));
     await loading.decode();
     return loading;
   }
 
   /** A mask from the mask editor; null until it is loaded. @param {string | undefined} name */
   edited(name) {
-    return name ? this.image(fileOf(name), "edited_gone") : null;
+    return name ? this.image(fileOf(name), () => this.remark("edited_gone")) : null;
   }
 
-  /** An image; null until it is loaded. @param {FileRef} file @param {Key} problem  if it cannot be
+  /** An image; null until it is loaded. @param {FileRef} file @param {() => void} failed  called if it cannot be
    * @returns {HTMLImageElement | null} */
-  image(file, problem) {
-    const loading = this.requestImage(file, problem);
+  image(file, failed) {
+    const loading = this.requestImage(file, failed);
     return loading.complete && loading.naturalWidth ? loading : null;
   }
 
-  /** @param {FileRef} file @param {Key} problem @returns {HTMLImageElement} */
-  requestImage(file, problem) {
+  /** @param {FileRef} file @param {() => void} failed @returns {HTMLImageElement} */
+  requestImage(file, failed) {
     const address = this.source.address(file);
     let loading = this.frames.get(address);
     if (!loading) {
       loading = new Image();
       const { run } = this;
       loading.addEventListener("load", () => run === this.run && this.loaded());
-      loading.addEventListener("error", () => run === this.run && this.fail(problem));
+      loading.addEventListener("error", () => run === this.run && failed());
       loading.src = address;
       this.frames.set(address, loading);
     }

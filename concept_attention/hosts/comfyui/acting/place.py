@@ -21,6 +21,8 @@ from ..engine.prompts import latent_size
 # A soft mask rises between these shares. In the first half of a run shares are low, yet most of what will be the thing
 # has more than the least (docs/landscape-model.md). A concept that wins nowhere is absent, and nothing acts.
 _LEAST_SHARE, _WINNING_SHARE = 0.2, 0.5
+# Of a run, see benchmarks/regions.py: later the picture has its colours already, earlier it has no things yet.
+START, FREEZE = 0.2, 0.8
 _ROUNDING = 1e-6  # of a step
 _LEAST = 1e-3  # of a run: the first step's map always counts
 
@@ -46,8 +48,8 @@ class Place:
     """
 
     concepts: tuple[str, ...]
-    start: float = 0.3
-    freeze: float = 0.5
+    start: float = START
+    freeze: float = FREEZE
     shape: RegionShape = "soft"
     grow: float = 0.0
     feather: float = 0.0
@@ -177,3 +179,11 @@ def mask_at(mask: Tensor, x: Tensor) -> Tensor:
     """A mask (B, T, H, W) as a factor of a latent x, (B, 1, H, W) or (B, 1, T, H, W)."""
     latent_size(x)
     return mask.to(x) if x.ndim == 4 else mask.to(x)[:, None]
+
+
+def per_token(mask: Tensor, patch: tuple[int, int, int]) -> Tensor:
+    """A mask in latent pixels, (B, T, H, W), as its mean over each token, (B, N); what is beyond does not count."""
+    padding = [-size % step for size, step in zip(mask.shape[1:], patch, strict=True)]
+    pads = (0, padding[2], 0, padding[1], 0, padding[0])
+    ones = F.avg_pool3d(F.pad(torch.ones_like(mask), pads)[:, None], patch)
+    return rearrange(F.avg_pool3d(F.pad(mask, pads)[:, None], patch) / ones, "b 1 t h w -> b (t h w)")

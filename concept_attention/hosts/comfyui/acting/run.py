@@ -70,7 +70,8 @@ def _numbered(name: str, number: int) -> str:
 class RunningPart(Protocol):
     """A part in one run."""
 
-    notes: Mapping[str, str]
+    @property
+    def notes(self) -> Mapping[str, str]: ...
 
     def wrappers(self, pause: Callable[[bool], None]) -> Wrappers:
         """See `ActingRun`."""

@@ -1,37 +1,30 @@
-"""Base class of the architecture families: how concepts go through a family's joint blocks on its text weights.
-
-A family is one small subclass in a file of its own. Instances are shared by all runs and keep no state.
-"""
+"""Base class of families with joint blocks: how concepts go through these on the text's weights."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from .... import attention
-from ...architecture import Architecture, TokenSlices
-from .block_call import BlockCall
+from ...architecture import TokenSlices
+from .block_call import AttentionModules, BlockCall
+from .family import Family
 
 
-class Adapter(ABC):
-    """One architecture family.
+class Adapter(Family):
+    """One family with joint blocks.
 
     Attributes:
-        supported: models, as users know them.
+        two_streams: whether text and image tokens pass through layers of their own, or together in the order of
+            `token_slices`; such a family has `text_tokens`.
     """
 
-    supported: ClassVar[tuple[str, ...]]
+    two_streams: ClassVar[bool] = False
 
-    @abstractmethod
-    def matches(self, model: Any) -> bool:
-        """Whether a BaseModel of ComfyUI is of this family. Every model is tried, so this must not raise."""
-
-    @abstractmethod
-    def describe(self, model: Any) -> Architecture:
-        """Sizes of a model that matches."""
+    def layers(self, network: Any) -> nn.ModuleList:
+        return self.joint_blocks(network)
 
     @abstractmethod
     def joint_blocks(self, network: Any) -> nn.ModuleList:
@@ -47,9 +40,22 @@ class Adapter(ABC):
             NotRecordable: if another pack has changed the call.
         """
 
-    def conditioning_modules(self, network: Any) -> Mapping[str, nn.Module]:
-        """Submodules whose last call before the first joint block is needed, under names for `BlockCall.calls`."""
-        return {}
+    def text_tokens(self, call: BlockCall) -> Tensor:
+        """The text tokens that a joint block is called with, (B, T, D), all rows of the batch."""
+        raise NotImplementedError(f"{type(self).__name__} has no text tokens of their own.")
+
+    def attention_modules(self, block: Any) -> AttentionModules | None:
+        """The modules around a joint block's attention, where ComfyUI hands the block no options; else None."""
+        return None
+
+    def finish_attention(self, block: Any, call: BlockCall, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """What a block with `attention_modules` does with queries and keys before its attention.
+
+        Args:
+            block, call: see `concept_qkv`.
+            query, key: outputs of the modules, all rows, (B, heads, N, head_dim).
+        """
+        return query, key
 
     def prepare(self, network: Any, call: BlockCall) -> Any:
         """What all blocks need and none receives, computed once per forward pass for `BlockCall.prepared`.

@@ -29,8 +29,24 @@ class ModuleCall(NamedTuple):
     output: Any
 
 
+class AttentionModules(NamedTuple):
+    """The modules around a joint block's attention, for a block that ComfyUI hands no options to.
+
+    Attributes:
+        queries, keys, values: modules whose outputs are those of all tokens, (B, N, heads * head_dim).
+        output: the output projection, whose input is the attention's output, of the same shape.
+        heads: number of heads.
+    """
+
+    queries: nn.Module
+    keys: nn.Module
+    values: nn.Module
+    output: nn.Module
+    heads: int
+
+
 class BlockCall(NamedTuple):
-    """A call of a joint block in this forward pass.
+    """A call of a joint block, or of one with cross-attention, in this forward pass.
 
     Attributes:
         arguments: by the names of the block's parameters, all rows of the batch.
@@ -39,6 +55,7 @@ class BlockCall(NamedTuple):
         positions: the text tokens whose position embeddings the concepts take: one for all, or one each.
         calls: the adapter's `conditioning_modules` as they were called before the first joint block.
         prepared: what the adapter's `prepare` returned.
+        inputs: the network's own arguments by name, where the reading is not `concept`.
     """
 
     arguments: Mapping[str, Any]
@@ -47,6 +64,7 @@ class BlockCall(NamedTuple):
     positions: slice = slice(0, 1)
     calls: Mapping[str, ModuleCall] = MappingProxyType({})
     prepared: Any = None
+    inputs: Mapping[str, Any] = MappingProxyType({})
 
     def select(self, tensor: Tensor) -> Tensor:
         """The recorded rows of a tensor; all of it if it is the same for the whole batch, (1, ...)."""

@@ -32,6 +32,8 @@ class Modulation(NamedTuple):
 class DoubleStream(Adapter):
     """A family with Flux's double-stream block. `prepare` may return the concepts' own modulation vector, (B, D)."""
 
+    two_streams = True
+
     def describe_network(
         self, network: Any, name: str, share: float = AUTHORS_FLUX_LAYERS, **differing: Any
     ) -> Architecture:
@@ -60,6 +62,9 @@ class DoubleStream(Adapter):
         img = call.arguments["img"]
         check_one_text(img, call.arguments["txt"])
         return TokenSlices.text_first(img.shape[1], keys, call.tokens)
+
+    def text_tokens(self, call: BlockCall) -> Tensor:
+        return call.arguments["txt"]
 
     def project_concepts(self, network: Any, embeddings: Tensor, call: BlockCall) -> Tensor:
         return network.txt_in(embeddings)

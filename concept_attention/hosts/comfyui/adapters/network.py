@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import nn
 
+Layers = nn.ModuleList | list[nn.Module]  # of a network, in the order in which they run
+
 
 @dataclass
 class _EagerRun:
@@ -33,7 +35,7 @@ def network_of(model: Any) -> Any:
     return eager(model.diffusion_model)
 
 
-def is_compiled(model: Any, blocks_of: Callable[[Any], nn.ModuleList], count: int) -> bool:
+def is_compiled(model: Any, blocks_of: Callable[[Any], Layers], count: int) -> bool:
     """Whether `running_eager` will run something without torch.compile that is compiled otherwise."""
     base = network_of(model)
     modules = (model.diffusion_model, *list(blocks_of(base))[:count])
@@ -41,7 +43,7 @@ def is_compiled(model: Any, blocks_of: Callable[[Any], nn.ModuleList], count: in
 
 
 @contextmanager
-def running_eager(model: Any, blocks_of: Callable[[Any], nn.ModuleList], count: int) -> Iterator[Any]:
+def running_eager(model: Any, blocks_of: Callable[[Any], Layers], count: int) -> Iterator[Any]:
     """Run a model and its first `count` joint blocks without torch.compile for a while; yields its network.
 
     What a hook adds for one forward pass must not be traced into a graph that is used again. Of several threads that do

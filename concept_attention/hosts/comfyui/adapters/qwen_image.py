@@ -23,6 +23,7 @@ from .network import eager, network_of
 
 
 class QwenImage(Adapter):
+    two_streams = True
     supported = ("Mage-Flow", "Qwen-Image")
 
     def matches(self, model: Any) -> bool:
@@ -43,6 +44,9 @@ class QwenImage(Adapter):
 
     def joint_blocks(self, network: Any) -> nn.ModuleList:
         return network.transformer_blocks
+
+    def text_tokens(self, call: BlockCall) -> Tensor:
+        return call.arguments["encoder_hidden_states"]
 
     def token_slices(self, call: BlockCall, keys: int) -> TokenSlices:
         return TokenSlices.text_first(call.arguments["hidden_states"].shape[1], keys, call.tokens)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ....errors import UserError
 from .adapter import Adapter
+from .cross_attention.adapter import CrossAdapter
 
 if TYPE_CHECKING:
     from comfy.model_base import BaseModel
@@ -31,12 +32,24 @@ FAMILIES = (  # module, class
     ("omnigen2", "OmniGen2"),
     ("krea2", "Krea2"),
     ("ideogram4", "Ideogram4"),
+    ("minimax_h3", "MiniMaxH3"),
+    ("ernie_image", "ErnieImage"),
+)
+CROSS_FAMILIES = (
+    ("cross_attention.wan", "Wan"),
+    ("cross_attention.ltx", "LTX"),
+    ("cross_attention.unet", "UNet"),
+    ("cross_attention.cosmos_predict2", "CosmosPredict2"),
+    ("cross_attention.kandinsky5", "Kandinsky5"),
+    ("cross_attention.hunyuan_dit", "HunyuanDiT"),
+    ("cross_attention.pixart", "PixArt"),
+    ("cross_attention.cosmos", "Cosmos"),
 )
 
 
-def make_adapters(families: Iterable[tuple[str, str]]) -> tuple[Adapter, ...]:
+def make_adapters(families: Iterable[tuple[str, str]]) -> tuple[Any, ...]:
     """Adapters of the families, given as (module, class), that this ComfyUI has; an older one lacks younger models."""
-    found: list[Adapter] = []
+    found: list[Any] = []
     for module, name in families:
         try:
             found.append(getattr(importlib.import_module(f".{module}", __package__), name)())
@@ -47,36 +60,42 @@ def make_adapters(families: Iterable[tuple[str, str]]) -> tuple[Adapter, ...]:
 
 
 ADAPTERS: tuple[Adapter, ...] = make_adapters(FAMILIES)
+CROSS_ADAPTERS: tuple[CrossAdapter, ...] = make_adapters(CROSS_FAMILIES)
 
-_NO_JOINT_BLOCKS = (
-    "has cross-attention only: concepts need joint blocks, in which text and image tokens attend to each other"
+_OTHER_CROSS = (
+    "has cross-attention in blocks that no reading here knows: use the stage or checkpoint of a supported model instead"
 )
+_OVER_TIME = "has layers over time, whose tokens have no place in an image"
 _BLIND_TEXT = (
-    "has text tokens that attend to text only: concepts need joint blocks, in which they attend to the image as well"
+    "reads its text inside of the image model, token by token and blind to the image: there is no text encoder that "
+    "could read concepts"
 )
-_CLOSED = "has joint blocks, but ComfyUI exposes no hook into their attention"
+_FIXED_TEXT = "has its texts fixed in its weights, and no text encoder that could read concepts"
 _OTHER_VARIANT = "is supported, but not in this variant"
 _NO_IMAGE = "generates no image: there is nothing to map"
 _NO_TEXT = "reads no text: there is nothing to look for"
-_PACKED = "samples video and sound packed into one sequence, in which image tokens have no position"
 _REASONS = (
-    (_OTHER_VARIANT, "Flux QwenImage SD3"),
+    (_OTHER_VARIANT, "ErnieImage Flux MiniMaxH3 QwenImage SD3"),
+    (_OTHER_VARIANT, "Anima CosmosPredict2 CosmosVideo HunyuanDiT Kandinsky5 LTXAV LTXV PixArt WAN21"),
+    (_OTHER_VARIANT, "Lotus SD15_instructpix2pix SD21UNCLIP SDXL SDXLRefiner SDXL_instructpix2pix SD_X4Upscaler"),
     (_BLIND_TEXT, "HiDreamO1"),
-    (_CLOSED, "ErnieImage SeedVR2"),
-    (
-        _NO_JOINT_BLOCKS,
-        "Anima CosmosPredict2 CosmosVideo HunyuanDiT IP2P Kandinsky5 LTXAV LTXV Lotus PixArt SD21UNCLIP",
-    ),
-    (_NO_JOINT_BLOCKS, "SDXL SDXLRefiner SD_X4Upscaler StableCascade_B StableCascade_C WAN21"),
+    (_FIXED_TEXT, "SeedVR2"),
+    (_OTHER_CROSS, "StableCascade_B StableCascade_C"),
     (_NO_IMAGE, "ACEStep ACEStep15 DepthAnything3 MiniMaxMusic3 RT_DETR_v4 SAM3 StableAudio1 StableAudio3"),
     (_NO_TEXT, "Hunyuan3Dv2 Hunyuan3Dv2_1 SVD_img2vid Stable_Zero123 Trellis2 TripoSplat"),
-    (_PACKED, "MiniMaxH3"),
 )
+# By class name of the network; of packs with blocks of their own.
+_LOAD_OTHERWISE = "load the model with ComfyUI's Load Diffusion Model, or as GGUF, and it records"
+_PACKS = {
+    "ComfyFluxWrapper": f"runs its blocks in nunchaku's own compiled code, which shows no attention: {_LOAD_OTHERWISE}",
+    "NunchakuQwenImageTransformer2DModel": "has nunchaku's own blocks, on whose fused weights concepts cannot ride: "
+    + _LOAD_OTHERWISE,
+}
 # By class name in comfy.model_base; it applies to subclasses as well, unless they have a reason of their own.
 _REASON = {name: reason for reason, names in _REASONS for name in names.split()}
 
 
-def adapter_for(model: BaseModel) -> Adapter:
+def adapter_for(model: BaseModel) -> Adapter | CrossAdapter:
     """The adapter of a model.
 
     Args:
@@ -85,10 +104,11 @@ def adapter_for(model: BaseModel) -> Adapter:
     Raises:
         UserError: if no adapter supports it, with the reason.
     """
-    for adapter in ADAPTERS:
+    everyone: tuple[Adapter | CrossAdapter, ...] = (*ADAPTERS, *CROSS_ADAPTERS)
+    for adapter in everyone:
         if adapter.matches(model):
             return adapter
-    supported = ", ".join(sorted({name for adapter in ADAPTERS for name in adapter.supported}))
+    supported = ", ".join(sorted({name for adapter in everyone for name in adapter.supported}))
     raise UserError(
         f"{_describe(model)} {_reason(model)}. Supported are: {supported}. Connect a MODEL of one of these."
     )
@@ -102,10 +122,13 @@ def _describe(model: BaseModel) -> str:
 
 def _reason(model: BaseModel) -> str:
     """Why no adapter supports the model."""
+    network = type(getattr(model, "diffusion_model", None))
+    if network.__name__ in _PACKS:
+        return _PACKS[network.__name__]
+    # Stable Diffusion 1 and 2 are plain BaseModels with a U-Net.
+    if any(kind.__name__ == "UNetModel" for kind in network.__mro__):
+        return _OVER_TIME
     for kind in type(model).__mro__:
         if kind.__name__ in _REASON:
             return _REASON[kind.__name__]
-    # Stable Diffusion 1 and 2 are plain BaseModels with a U-Net.
-    if any(kind.__name__ == "UNetModel" for kind in type(getattr(model, "diffusion_model", None)).__mro__):
-        return _NO_JOINT_BLOCKS
-    return "is not supported: no joint blocks were found"
+    return "is not supported: neither joint blocks nor cross-attention that is known here were found"

@@ -22,6 +22,7 @@ from .network import network_of
 
 
 class SD3(Adapter):
+    two_streams = True
     supported = ("Stable Diffusion 3", "Stable Diffusion 3.5")
 
     def matches(self, model: Any) -> bool:
@@ -48,6 +49,10 @@ class SD3(Adapter):
         context, x = call.arguments["args"]
         check_one_text(x, context)
         return TokenSlices.text_first(x.shape[1], keys, call.tokens)
+
+    def text_tokens(self, call: BlockCall) -> Tensor:
+        context, _ = call.arguments["args"]
+        return context
 
     def project_concepts(self, network: Any, embeddings: Tensor, call: BlockCall) -> Tensor:
         return network.context_embedder(embeddings)

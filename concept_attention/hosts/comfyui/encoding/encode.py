@@ -6,6 +6,7 @@ in how many token lists they have. None of that is known here: a text's own toke
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from torch import Tensor
 from ....choices import POOLINGS, READERS, Pooling, Reader, check_choice
 from ....concepts import Concept
 from ....errors import UserError
-from ...encoded import EncodedConcepts, pool, resolve_pooling
+from ...encoded import ConceptText, EncodedConcepts, pool, resolve_pooling
 from ...token_spans import REFERENCE_TEXTS, word_span
 from ...unknown_words import unknown_words_message
 from .tokens import CLIP_LISTS, T5, Ids, literal, part_of, tokenise, usable_lists
@@ -30,10 +31,12 @@ class _Encoded(NamedTuple):
     Attributes:
         states: (n, E) of its own n tokens.
         key: of the token list.
+        text: the whole text it was read in.
     """
 
     states: Tensor
     key: str
+    text: ConceptText
 
 
 @torch.no_grad()
@@ -73,18 +76,29 @@ def encode_concepts(
         nothing = _without_doubles(empty[0][0])
         rows = [_encode_alone(clip, concept, others, nothing, reader) for concept in concepts]
         context_tokens = None
+    texts = tuple(_read_tokens(row.text, pooling) for row in rows)
     pooling = resolve_pooling(pooling, causal=T5 not in rows[0].key)
     pooled = torch.stack([pool(row.states, pooling) for row in rows])
     counts = tuple(len(row.states) for row in rows)
     read_by = reader if reader == "clip" else rows[0].key
-    return EncodedConcepts(tuple(concepts), pooled, counts, pooling, empty, context_tokens, read_by)
+    return EncodedConcepts(tuple(concepts), pooled, counts, pooling, empty, context_tokens, read_by, texts)
+
+
+def _read_tokens(text: ConceptText, pooling: Pooling) -> ConceptText:
+    """The text with the tokens that attention is summed over: all of its own unless the user names one.
+
+    So `auto` differs from the pooled embedding, which is the last token's where only that has read the whole concept.
+    """
+    begin, end = text.own
+    own = {"first": (begin, begin + 1), "last": (end - 1, end)}.get(pooling, text.own)
+    return dataclasses.replace(text, own=own)
 
 
 def _encode_alone(clip: Any, concept: Concept, others: Sequence[Ids], empty: Tensor, reader: Reader) -> _Encoded:
     """One concept, encoded as a text of its own."""
     tokens, ids = tokenise(clip, literal(clip, concept.text))
     ids = {key: own for key, own in ids.items() if key in others[0]}  # HunyuanImage has one more for quoted text
-    states = _states(clip, tokens)
+    states, options = _states(clip, tokens)
     for key in usable_lists(clip, ids, reader):
         begin, end = _own_span(concept, ids, others, key)
         # Tokens of other encoders in front move these back; what was cut off in front, at most the template's
@@ -94,7 +108,7 @@ def _encode_alone(clip: Any, concept: Concept, others: Sequence[Ids], empty: Ten
         # A text's own states differ from the empty text's; if they do not, they belong to another list.
         if 0 < len(found) == end - begin and not torch.equal(found[:1], empty[0, first : first + 1]):
             _check_known(clip, concept, key, ids[key][0][begin:end])
-            return _Encoded(found, key)
+            return _Encoded(found, key, ConceptText(states[0], (first, first + end - begin), options))
     raise _no_tokens(concept)
 
 
@@ -111,7 +125,7 @@ def _encode_together(clip: Any, concepts: Sequence[Concept], others: Sequence[Id
             f"The concepts together are longer than the {len(ids[key][0])} tokens that CLIP can take. "
             'Name fewer, or choose the reader "t5", which reads each by itself.'
         )
-    states = _states(clip, tokens)
+    states, options = _states(clip, tokens)
     behind = sum(len(ids[other][0]) for other in usable_lists(clip, ids, "auto") if other not in CLIP_LISTS)
     if states.shape[1] - behind != len(ids[key][0]):  # CLIP's tokens come first, if they are there
         raise UserError('The reader "clip" needs the tokens of CLIP, and this model gets none. Choose "auto".')
@@ -121,17 +135,18 @@ def _encode_together(clip: Any, concepts: Sequence[Concept], others: Sequence[Id
         begin, end = _own_span(concept, tokenise(clip, literal(clip, concept.text))[1], others, key)
         if begin == end:
             raise _no_tokens(concept)
-        rows.append(_Encoded(states[0, first : first + end - begin], key))
+        span = (first, first + end - begin)
+        rows.append(_Encoded(states[0, slice(*span)], key, ConceptText(states[0], span, options)))
         first += end - begin
     return rows, states[0, :start]
 
 
-def _states(clip: Any, tokens: Any) -> Tensor:
-    """Text embeddings as the model gets them, (1, tokens, width)."""
-    states: Tensor = clip.encode_from_tokens_scheduled(tokens)[0][0]
+def _states(clip: Any, tokens: Any) -> tuple[Tensor, dict[str, Any]]:
+    """Text embeddings as the model gets them, (1, tokens, width), and what else their CONDITIONING holds."""
+    states, options = clip.encode_from_tokens_scheduled(tokens)[0]
     if states.ndim != 3:
         raise UserError(f"The text encoder gives {tuple(states.shape)}, expected (1, tokens, width). Use another one.")
-    return _without_doubles(states)
+    return _without_doubles(states), options
 
 
 def _without_doubles(states: Tensor) -> Tensor:

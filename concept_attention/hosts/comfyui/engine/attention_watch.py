@@ -1,13 +1,20 @@
-"""Attention of joint blocks that other packs have replaced and that do not hand on ComfyUI's options."""
+"""The first attention call of a joint block, also of one that another pack has replaced."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from types import TracebackType
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from ..adapters.block_call import AttentionModules
+from ..guard import guarded
 
 # Called with query, key and value, (B, heads, N, head_dim), and the attention's output, of the same shape.
 OnAttention = Callable[[Tensor, Tensor, Tensor, Tensor], None]
@@ -35,6 +42,99 @@ class AttentionWatch(TorchFunctionMode):
             query, key, value = (args[n] if n < len(args) else kwargs[name] for n, name in enumerate(_NAMES))
             self._on_attention(query, key, value, output)
         return output
+
+
+class FirstAttention:
+    """Hands a block's first attention call to `step`, with its arguments, options and output."""
+
+    def __init__(self, step: Callable[[tuple[Any, ...], Mapping[str, Any], Tensor], None]) -> None:
+        self._step = step
+        self._done = False
+        self._inside = False  # an override: only the output that it returns counts
+
+    def attend(
+        self, chained: Callable[..., Any] | None, attention: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """An `optimized_attention_override`, around another pack's if there is one."""
+        inside, self._inside = self._inside, True
+        try:
+            output = attention(*args, **kwargs) if chained is None else chained(attention, *args, **kwargs)
+        finally:
+            self._inside = inside
+        self._observe(args, kwargs, output)
+        return output
+
+    def on_attention(self, query: Tensor, key: Tensor, value: Tensor, output: Tensor) -> None:
+        """A call of PyTorch's attention, see `AttentionWatch`."""
+        if not self._inside and query.ndim == 4:
+            kwargs = {"skip_reshape": True, "skip_output_reshape": True}
+            self._observe((query, key, value, query.shape[1]), kwargs, output)
+
+    def _observe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> None:
+        if not self._done:
+            self._done = True
+            self._step(args, kwargs, output)
+
+
+class ModuleWatch:
+    """The attention of a joint block, put together from the modules around it, for the time of a `with` block.
+
+    Args:
+        modules: around the attention.
+        finish: what the block does with queries and keys before its attention, given both and returning both.
+        on_attention: called once, after the attention.
+        own: whether a call is of the run that observes.
+        fail: takes the reason if something goes wrong.
+    """
+
+    def __init__(
+        self,
+        modules: AttentionModules,
+        finish: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        on_attention: OnAttention,
+        own: Callable[[], bool],
+        fail: Callable[[str], None],
+    ) -> None:
+        self._modules = modules
+        self._finish = finish
+        self._on_attention = on_attention
+        self._own = own
+        self._fail = fail
+        self._parts: dict[str, Tensor] = {}
+        self._done = False
+        self._undo = ExitStack()
+
+    def __enter__(self) -> ModuleWatch:
+        for name in ("queries", "keys", "values"):
+            hook = functools.partial(self._on_part, name)
+            self._undo.callback(getattr(self._modules, name).register_forward_hook(hook).remove)
+        self._undo.callback(self._modules.output.register_forward_pre_hook(self._on_output).remove)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._undo.close()
+        self._parts.clear()
+
+    def _on_part(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        if self._own() and not self._done:
+            self._parts[name] = output
+
+    def _on_output(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if not self._own() or self._done or len(self._parts) < 3:
+            return
+        self._done = True
+        observed: tuple[Tensor, ...] = ()
+        with guarded(self._fail), torch.no_grad():
+            names = ("queries", "keys", "values")
+            query, key, value = (self._by_heads(self._parts[name]) for name in names)
+            observed = (*self._finish(query, key), value, self._by_heads(args[0]))
+        if observed:
+            self._on_attention(*observed)
+
+    def _by_heads(self, states: Tensor) -> Tensor:
+        return states.unflatten(-1, (self._modules.heads, -1)).transpose(1, 2)
 
 
 def pack_of(block: nn.Module) -> str:

@@ -32,9 +32,14 @@ class ActingRun(Follower, Protocol):
         unchanged: the latent without what it did, as the sampler would have returned it; None if that is not known.
     """
 
-    notes: Mapping[str, str]
-    masks: Mapping[str, Tensor]
-    unchanged: Tensor | None
+    @property
+    def notes(self) -> Mapping[str, str]: ...
+
+    @property
+    def masks(self) -> Mapping[str, Tensor]: ...
+
+    @property
+    def unchanged(self) -> Tensor | None: ...
 
     def wrappers(self, pause: Callable[[bool], None]) -> Sequence[tuple[str, Callable[..., Any]]]:
         """Wrappers for ComfyUI, as (kind, function); they go around those of the recording.

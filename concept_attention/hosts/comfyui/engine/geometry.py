@@ -48,7 +48,8 @@ def measure_geometry(size: Sequence[int], architecture: Architecture, pixels: in
     covered = (grid[1] * patch[1] * pixels, grid[2] * patch[2] * pixels)
     counts = None
     if architecture.frames_per_latent:
-        counts = frame_counts(size[1], architecture.frame_patch, architecture.frames_per_latent)
+        per_latent, pattern = architecture.frames_per_latent, architecture.frame_pattern
+        counts = frame_counts(size[1], architecture.frame_patch, per_latent, pattern)
     return RunGeometry(grid, image, None if covered == image else covered, counts if counts != (1,) * grid[0] else None)
 
 

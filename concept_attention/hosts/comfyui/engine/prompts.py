@@ -5,6 +5,7 @@ Follows `get_area_and_mult`, `finalize_default_conds` and `_calc_cond_batch` of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,24 @@ Conds = Sequence[Mapping[str, Any]]  # the prompts of one kind, as a guider hold
 
 class UnknownRegion(NotRecordable):
     """The region of a part of the latent cannot be determined."""
+
+
+def image_part(x: Tensor, shapes: Sequence[Sequence[int]]) -> Tensor:
+    """The image or video in a latent; ComfyUI packs several, such as video and sound, into one, (B, 1, numbers).
+
+    Args:
+        x: the latent that is evaluated.
+        shapes: of the latents that are packed, the image or video first; nothing is packed if there is at most one.
+
+    Raises:
+        UnknownRegion: if it is only a part of the packed latents.
+    """
+    if len(shapes) < 2:
+        return x
+    counts = [math.prod(shape[1:]) for shape in shapes]
+    if x.shape[-1] != sum(counts):
+        raise UnknownRegion("context windows over a video with sound are not supported")
+    return x[:, :, : counts[0]].reshape(x.shape[0], *shapes[0][1:])
 
 
 def latent_size(x: Tensor) -> tuple[int, int, int, int]:

@@ -22,12 +22,14 @@ from .follower import Acting, ActingRun
 from .geometry import latent_pixels_per_token
 from .live_preview import LivePreview
 from .progress_text import show_progress_text
-from .prompts import UnknownRegion, latent_size
+from .prompts import UnknownRegion, image_part, latent_size
 from .regions import latent_to_tokens
 from .session import KEY, RecordingSession
 from .settings import Settings
 
 logger = logging.getLogger("concept_attention")
+
+_ACTING = f"{KEY} acting"  # key of its wrappers: the session takes its own away after each evaluation
 
 # Of an OUTER_SAMPLE wrapper, passed by position.
 _ARGUMENTS = ("noise", "latent_image", "sampler", "sigmas", "denoise_mask", "callback", "disable_pbar", "seed")
@@ -127,10 +129,10 @@ class _Run:
         self._model = guider.model_patcher.model
         self._collector = settings.check(self._model)
         self._acts = acts
-        steps = len(call["sigmas"]) - 1
+        steps, shapes = len(call["sigmas"]) - 1, call.get("latent_shapes") or ()
         if isinstance(call["latent_image"], Tensor):  # other packs' guiders may have none
-            _warn_of_size(self._collector, settings, call["latent_image"], steps)
-        self.session = RecordingSession(guider, self._collector, settings, steps, stop_after_last_layer, acts)
+            _warn_of_size(self._collector, settings, image_part(call["latent_image"], shapes), steps)
+        self.session = RecordingSession(guider, self._collector, settings, steps, stop_after_last_layer, acts, shapes)
         self.preview = _preview(settings, self._collector) if settings.live_preview else None
         self.model_options = _with_wrappers(self.session, guider.model_options, acts)
         self.call = _with_callback(self.session, self.preview, call)
@@ -219,14 +221,14 @@ def _with_wrappers(session: RecordingSession, model_options: dict[str, Any], act
         raise NotRecordable("this run is being recorded already: give one node all the concepts")
     options = comfy.model_patcher.create_model_options_clone(model_options)
     wrappers = [
-        (WrappersMP.PREDICT_NOISE, session.predict_noise),
-        (WrappersMP.CALC_COND_BATCH, session.calc_cond_batch),
+        (WrappersMP.PREDICT_NOISE, KEY, session.predict_noise),
+        (WrappersMP.CALC_COND_BATCH, KEY, session.calc_cond_batch),
     ]
     if acts is not None:
         options = acts.model_options(options)
-        wrappers = [*acts.wrappers(session.pause), *wrappers]
-    for kind, wrapper in wrappers:
-        comfy.patcher_extension.add_wrapper_with_key(kind, KEY, wrapper, options, is_model_options=True)
+        wrappers = [*((kind, _ACTING, wrapper) for kind, wrapper in acts.wrappers(session.pause)), *wrappers]
+    for kind, key, wrapper in wrappers:
+        comfy.patcher_extension.add_wrapper_with_key(kind, key, wrapper, options, is_model_options=True)
     return options
 
 

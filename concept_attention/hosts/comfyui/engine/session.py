@@ -11,7 +11,6 @@ Whatever goes wrong here is a problem of the recording; the run goes on.
 from __future__ import annotations
 
 import functools
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -22,18 +21,19 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ...collector import Collector
-from ..adapters.block_call import Rows
+from ...collector import Collector, LayerScores
 from ..adapters.network import is_compiled, running_eager
 from ..adapters.registry import adapter_for
 from ..guard import NotRecordable, guarded
 from .chunks import PositivePrompts, chunk_rows
+from .cross_stream import CrossStream
 from .follower import Follower
 from .geometry import RunGeometry, latent_pixels_per_token, measure_geometry, noise_level, size_text
-from .prompts import covered_indices, find_positive, latent_size, prompt_regions, without_anchor
+from .prompts import covered_indices, find_positive, image_part, latent_size, prompt_regions, without_anchor
+from .reading import Reading
 from .regions import ScoreAccumulator, latent_to_tokens
 from .settings import Settings
-from .stream import ConceptStream, OnLayer, StopForward
+from .stream import ConceptStream, StopForward
 
 KEY = "concept_attention"
 # Short lines: nodes do not wrap them.
@@ -69,6 +69,7 @@ class RecordingSession:
         steps: sampler steps of the run.
         stop_after_last_layer: end each forward pass after the last recorded layer.
         follower: gets every step's maps while the run goes on.
+        shapes: of the latents that are sampled as one, see `image_part`.
 
     Attributes:
         builder: with the steps recorded so far.
@@ -89,7 +90,9 @@ class RecordingSession:
         steps: int,
         stop_after_last_layer: bool,
         follower: Follower | None = None,
+        shapes: Sequence[Sequence[int]] = (),
     ) -> None:
+        self._shapes = shapes
         self._guider = guider
         self._adapter = adapter_for(guider.model_patcher.model)
         self._collector = collector
@@ -98,6 +101,7 @@ class RecordingSession:
         self._stop_after_last_layer = stop_after_last_layer
         self._follower = follower
         self._paused = False
+        self._reading = Reading(self._adapter, collector, stop_after_last_layer)
         self._patch = latent_pixels_per_token(collector.architecture)
         self._lock = threading.Lock()  # several GPUs evaluate in threads
         self._step = 0  # that the next evaluation belongs to
@@ -128,7 +132,7 @@ class RecordingSession:
         with self._guarded():
             if not self._paused and self._needed(self._step):
                 self.evaluated = True
-                size = latent_size(args[0] if args else kwargs["x"])
+                size = latent_size(image_part(args[0] if args else kwargs["x"], self._shapes))
                 self._begun = _Evaluation(ScoreAccumulator(size, self._patch), set())
         return executor(*args, **kwargs)
 
@@ -139,7 +143,8 @@ class RecordingSession:
         options: dict[str, Any] = {}
         prompts = None
         with self._guarded():
-            prompts = self._positive_prompts(model, conds, x_in, timestep, model_options)
+            x = image_part(x_in, self._shapes)
+            prompts = self._positive_prompts(model, conds, x, timestep, model_options)
             options = model_options.setdefault("transformer_options", {})
         if prompts is None:
             return executor(model, conds, x_in, timestep, model_options)
@@ -245,10 +250,10 @@ class RecordingSession:
 
     def _open_stream(
         self, hooks: ExitStack, prompts: PositivePrompts, model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> ConceptStream | None:
-        """A concept stream that is open until `hooks` are; None if this call evaluates no positive prompt."""
+    ) -> ConceptStream | CrossStream | None:
+        """A stream that is open until `hooks` are; None if this call evaluates no positive prompt."""
         named = {**dict(zip(_APPLY_ARGUMENTS, args, strict=False)), **kwargs}
-        x, options = named["x"], named.get("transformer_options") or {}
+        x, options = image_part(named["x"], self._shapes), named.get("transformer_options") or {}
         chunks = list(zip(options.get("cond_or_uncond", ()), options.get("uuids", ()), strict=False))
         with self._lock:
             chosen, parts = prompts.choose(chunks, x)
@@ -258,33 +263,18 @@ class RecordingSession:
             return None
         batch = x.shape[0] // len(chunks)
 
-        def on_layer(layer: int, image_out: Tensor, concept_out: Tensor) -> None:
-            if layer in self._collector.layers:
-                scores = self._collector.score(image_out, concept_out)
-                with self._lock:
-                    for index, (_, number, _) in enumerate(chosen):
-                        own = scores.select(slice(index * batch, (index + 1) * batch))
-                        prompts.accumulator.add(number, layer, own)
+        def on_scores(layer: int, scores: LayerScores) -> None:
+            with self._lock:
+                for index, (_, number, _) in enumerate(chosen):
+                    own = scores.select(slice(index * batch, (index + 1) * batch))
+                    prompts.accumulator.add(number, layer, own)
 
         rows = chunk_rows([chunk for chunk, _, _ in chosen], batch)
-        tokens = math.prod(latent_to_tokens(chosen[0][2].size[1:], self._patch))
+        grid = latent_to_tokens(chosen[0][2].size[1:], self._patch)
         last = self._collector.layers[-1]
-        if is_compiled(model, self._adapter.joint_blocks, last + 1):
+        if is_compiled(model, self._adapter.layers, last + 1):
             self.cautions[COMPILED] = None
-        network = hooks.enter_context(running_eager(model, self._adapter.joint_blocks, last + 1))
-        return hooks.enter_context(self._stream(network, rows, tokens, on_layer))
-
-    def _stream(self, network: Any, rows: Rows, tokens: int, on_layer: OnLayer) -> ConceptStream:
-        position = self._collector.architecture.concept_position
-        return ConceptStream(
-            self._adapter,
-            network,
-            self._collector.embeddings,
-            rows,
-            tokens,
-            on_layer,
-            self._collector.layers[-1],
-            key_bias=self._collector.key_bias,
-            positions=slice(position, position + 1),
-            stop_after_last_layer=self._stop_after_last_layer,
-        )
+        network = hooks.enter_context(running_eager(model, self._adapter.layers, last + 1))
+        stream = self._reading.stream(network, rows, grid, on_scores)
+        hooks.enter_context(stream)
+        return stream

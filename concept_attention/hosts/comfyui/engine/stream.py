@@ -21,13 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from ....errors import UserError
+from ....text_attention import TextAttention
 from ...own_run import entered, is_own, own_run
 from ..adapters.adapter import Adapter
 from ..adapters.block_call import OPTIONS, BlockCall, ModuleCall, Rows, named_arguments, with_options
 from ..guard import guarded
-from .attention_watch import AttentionWatch, pack_of
+from .attention_watch import AttentionWatch, FirstAttention, ModuleWatch, pack_of
+from .joint_text import joint_text_attention
 
 OnLayer = Callable[[int, Tensor, Tensor], None]
+OnJointText = Callable[[int, TextAttention], None]
 
 _OVERRIDE = "optimized_attention_override"
 
@@ -52,6 +55,7 @@ class ConceptStream:
         key_bias: logit bias of the concepts as keys, (C,).
         positions: text tokens whose position embedding the concepts take; see `BlockCall`.
         stop_after_last_layer: end the forward pass with `StopForward` after `last_layer`.
+        on_text: called instead of `on_layer`, with what the block's attention says of image and text, and its output.
 
     Attributes:
         problem: why this pass could not be recorded, or "".
@@ -75,7 +79,9 @@ class ConceptStream:
         key_bias: Tensor | None = None,
         positions: slice = slice(0, 1),
         stop_after_last_layer: bool = False,
+        on_text: OnJointText | None = None,
     ) -> None:
+        self._on_text = on_text
         self._adapter = adapter
         self._network = network
         self._embeddings = embeddings
@@ -92,11 +98,11 @@ class ConceptStream:
         self._concept: Tensor | None = None
         self._prepared: Any = None
         self._next_layer = 0
-        self._watch: AttentionWatch | None = None  # while a block of another pack runs
+        self._watch: AttentionWatch | ModuleWatch | None = None  # while a block runs that takes no options
         self.problem = ""
 
     def __enter__(self) -> ConceptStream:
-        _refuse_double_entry(self._network)
+        refuse_double_entry(self._network)
         with ExitStack() as undo:
             undo.callback(self._forget)
             for name, module in self._adapter.conditioning_modules(self._network).items():
@@ -143,7 +149,14 @@ class ConceptStream:
             call = BlockCall(
                 named_arguments(block, args, kwargs), self._rows, self._tokens, self._positions, self._before
             )
-            observer = _Observer(functools.partial(self._step, layer, block, call))
+            observer = FirstAttention(functools.partial(self._step, layer, block, call))
+            modules = self._adapter.attention_modules(block)
+            if modules is not None:
+                finish = functools.partial(self._adapter.finish_attention, block, call)
+                own = functools.partial(is_own, self)
+                self._watch = ModuleWatch(modules, finish, observer.on_attention, own, self._fail)
+                self._watch.__enter__()
+                return None
             # A block that is not handed the options may not take them, either.
             handed = OPTIONS in call.arguments
             if not handed or pack_of(block):
@@ -216,7 +229,13 @@ class ConceptStream:
         call = call._replace(prepared=self._prepared)
         concept_out, modulation = self._adapter.attend_concepts(block, concept, image_k, image_v, call, self._key_bias)
         image_out = _target_tokens(output, self._rows, target, kwargs.get("skip_output_reshape", False))
-        self._on_layer(layer, image_out, concept_out)
+        if self._on_text is None:
+            self._on_layer(layer, image_out, concept_out)
+        else:
+            concept_k = self._adapter.concept_qkv(block, concept, call)[1]
+            mask = args[4] if len(args) > 4 else kwargs.get("mask")
+            attention = joint_text_attention(query, key, mask, slices, self._rows, concept_k)
+            self._on_text(layer, attention._replace(image_out=image_out))
         self._next_layer = layer + 1
         if layer < self._last_layer:
             self._concept = self._adapter.update_concepts(block, concept, concept_out, modulation)
@@ -231,38 +250,6 @@ class ConceptStream:
         concept = self._adapter.project_concepts(self._network, embeddings, call)
         self._calls.clear()
         return concept.expand(like.shape[0], -1, -1)
-
-
-class _Observer:
-    """Hands a block's first attention call to `step`, with its arguments, options and output."""
-
-    def __init__(self, step: Callable[[tuple[Any, ...], Mapping[str, Any], Tensor], None]) -> None:
-        self._step = step
-        self._done = False
-        self._inside = False  # an override: only the output that it returns counts
-
-    def attend(
-        self, chained: Callable[..., Any] | None, attention: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> Any:
-        """An `optimized_attention_override`, around another pack's if there is one."""
-        inside, self._inside = self._inside, True
-        try:
-            output = attention(*args, **kwargs) if chained is None else chained(attention, *args, **kwargs)
-        finally:
-            self._inside = inside
-        self._observe(args, kwargs, output)
-        return output
-
-    def on_attention(self, query: Tensor, key: Tensor, value: Tensor, output: Tensor) -> None:
-        """A call of PyTorch's attention, see `AttentionWatch`."""
-        if not self._inside and query.ndim == 4:
-            kwargs = {"skip_reshape": True, "skip_output_reshape": True}
-            self._observe((query, key, value, query.shape[1]), kwargs, output)
-
-    def _observe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> None:
-        if not self._done:
-            self._done = True
-            self._step(args, kwargs, output)
 
 
 def _cached_references(call: BlockCall, extra: int) -> int:
@@ -289,8 +276,13 @@ def _target_tokens(output: Tensor, rows: Rows, target: slice, split: bool) -> Te
     return output[rows][:, target]
 
 
-def _refuse_double_entry(network: nn.Module) -> None:
-    if any(isinstance(run, ConceptStream) and run._network is network for run in entered()):
+def refuse_double_entry(network: nn.Module) -> None:
+    """Refuse to observe a network twice in the same forward pass.
+
+    Raises:
+        UserError: see above.
+    """
+    if any(getattr(run, "_network", None) is network for run in entered()):
         raise UserError(
             "This model is recording concepts already, in the same forward pass. Record both concept lists in one run."
         )

@@ -17,6 +17,7 @@ from concept_attention.hosts.comfyui.adapters.flux import Flux
 from concept_attention.hosts.comfyui.adapters.registry import adapter_for
 
 from ....support.comfyui.architectures.catalogue import TINY_ARCHITECTURES
+from ....support.comfyui.cross_attention.catalogue import VARIANTS
 from ....support.comfyui.tiny import make_flux
 
 
@@ -51,30 +52,27 @@ def test_variants_that_no_adapter_matches_are_refused_for_that(name: str) -> Non
         adapter_for(model_of(name))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "SDXL",
-        "SDXLRefiner",
-        "SD15_instructpix2pix",
-        "WAN21",
-        "WAN22",
-        "LTXV",
-        "CosmosVideo",
-        "PixArt",
-        "HunyuanDiT",
-        "Kandinsky5",
-    ],
-)
-def test_models_without_joint_blocks_are_refused_for_that(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"^{name} \(Identity\) has cross-attention only: concepts need joint blocks"):
-        adapter_for(model_of(name))
-
-
-def test_stable_diffusion_1_is_known_by_its_network() -> None:
+def test_a_unet_that_is_not_read_is_known_by_its_network() -> None:
     model = model_of("BaseModel")
     model.diffusion_model = object.__new__(comfy.model_base.UNetModel)
-    with pytest.raises(ValueError, match=r"^BaseModel \(UNetModel\) has cross-attention only"):
+    nn.Module.__init__(model.diffusion_model)
+    model.diffusion_model.input_blocks = model.diffusion_model.output_blocks = nn.ModuleList()
+    model.diffusion_model.middle_block = None
+    with pytest.raises(ValueError, match=r"^BaseModel \(UNetModel\) has layers over time"):
+        adapter_for(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("ComfyFluxWrapper", "runs its blocks in nunchaku's own compiled code.*Load Diffusion Model"),
+        ("NunchakuQwenImageTransformer2DModel", "has nunchaku's own blocks.*Load Diffusion Model"),
+    ],
+)
+def test_networks_of_other_packs_are_refused_with_what_works_instead(name: str, reason: str) -> None:
+    model = model_of("Flux")
+    model.diffusion_model = type(name, (nn.Module,), {})()
+    with pytest.raises(ValueError, match=rf"^Flux \({name}\) {reason}"):
         adapter_for(model)
 
 
@@ -82,10 +80,9 @@ def test_stable_diffusion_1_is_known_by_its_network() -> None:
     ("name", "reason"),
     [
         ("Hunyuan3Dv2", "reads no text"),
-        ("ErnieImage", "has joint blocks, but ComfyUI exposes no hook into their attention"),
-        ("SeedVR2", "has joint blocks, but ComfyUI exposes no hook into their attention"),
-        ("HiDreamO1", "has text tokens that attend to text only"),
-        ("MiniMaxH3", "samples video and sound packed"),
+        ("SeedVR2", "has its texts fixed in its weights"),
+        ("HiDreamO1", "reads its text inside of the image model"),
+        ("StableCascade_C", "has cross-attention in blocks that no reading here knows"),
         ("StableAudio1", "generates no image"),
     ],
 )
@@ -97,7 +94,8 @@ def test_what_cannot_be_reached_is_refused_for_its_reason(name: str, reason: str
 
 
 def test_every_class_of_comfyui_is_supported_or_has_a_reason() -> None:
-    supported = {type(tiny.build(device="meta")) for tiny in TINY_ARCHITECTURES if tiny.in_host}
+    everyone = (*TINY_ARCHITECTURES, *VARIANTS)
+    supported = {type(tiny.build(device="meta")) for tiny in everyone if tiny.in_host}
     kinds = [kind for kind in vars(comfy.model_base).values() if isinstance(kind, type)]
     unknown = [
         kind.__name__
@@ -115,7 +113,7 @@ def test_an_unknown_model_is_named_with_its_network() -> None:
             self.diffusion_model = nn.Identity()
 
     with pytest.raises(
-        ValueError, match=r"^Surprise \(Identity\) is not supported: no joint blocks were found"
+        ValueError, match=r"^Surprise \(Identity\) is not supported: neither joint blocks nor cross-attention"
     ) as error:
         adapter_for(Surprise())
     assert "\n" not in str(error.value)
@@ -145,7 +143,7 @@ def test_a_family_that_this_comfyui_lacks_is_left_out(tmp_path: Path, monkeypatc
 
 
 def test_every_registered_class_is_documented_and_has_a_tiny_model() -> None:
-    for adapter in registry.ADAPTERS:
+    for adapter in (*registry.ADAPTERS, *registry.CROSS_ADAPTERS):
         kind = type(adapter)
         assert "comfy/ldm/" in (sys.modules[kind.__module__].__doc__ or ""), (
             f"{kind.__name__} names no file of the host"
@@ -153,3 +151,6 @@ def test_every_registered_class_is_documented_and_has_a_tiny_model() -> None:
         assert adapter.supported and not vars(adapter), f"{kind.__name__} keeps state"
     tested = {type(tiny.adapter) for tiny in TINY_ARCHITECTURES}
     assert {type(adapter) for adapter in registry.ADAPTERS} <= tested
+    assert {(f"cross_attention.{module}", name) for module, name in (tiny.family for tiny in VARIANTS)} == set(
+        registry.CROSS_FAMILIES
+    )

@@ -119,6 +119,9 @@ def test_a_concepts_own_tokens_are_found(encoder: Encoder, monkeypatch: pytest.M
     assert first.embeddings[:, 0].tolist() == [own[0] for own in ids]
     assert last.embeddings[:, 0].tolist() == [own[-1] for own in ids]
     assert (last.embeddings - first.embeddings)[:, 1].tolist() == [len(own) - 1 for own in ids]
+    everything = encode_concepts(clip, concepts)
+    for pooled, part in ((everything, slice(None)), (first, slice(1)), (last, slice(-1, None))):
+        assert [text.tokens[:, 0].tolist() for text in pooled.texts] == [own[part] for own in ids]
 
 
 def test_auto_is_what_has_read_the_whole_concept(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:

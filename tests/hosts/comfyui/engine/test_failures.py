@@ -10,7 +10,7 @@ import torch
 from concept_attention.hosts.comfyui import patching
 from concept_attention.hosts.comfyui.adapters.double_stream import DoubleStream
 from concept_attention.hosts.comfyui.adapters.flux import Flux
-from concept_attention.hosts.comfyui.engine import live_preview, run, session, stream
+from concept_attention.hosts.comfyui.engine import live_preview, reading, run, session, stream
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.comfyui.patching import patch_model
 from concept_attention.recording.builder import RecordingBuilder
@@ -31,7 +31,7 @@ OURS = [
     (session, "covered_indices"),
     (session, "prompt_regions"),
     (session, "running_eager"),
-    (session, "ConceptStream"),
+    (reading, "ConceptStream"),
     (session.PositivePrompts, "choose"),
     (session, "noise_level"),
     (session, "measure_geometry"),
@@ -41,7 +41,7 @@ OURS = [
     (RecordingBuilder, "build"),
     (stream, "named_arguments"),
     (stream, "with_options"),
-    (stream, "_refuse_double_entry"),
+    (stream, "refuse_double_entry"),
     (stream, "_target_tokens"),
     (Flux, "joint_blocks"),
     (Flux, "conditioning_modules"),

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts import collector as collector_module
+from concept_attention.hosts.comfyui.engine import reading as reading_module
 from concept_attention.hosts.comfyui.engine import run as run_module
 from concept_attention.hosts.comfyui.engine import session as session_module
 from concept_attention.hosts.comfyui.engine.chunks import chunk_rows
@@ -447,12 +448,12 @@ def concept_work(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Notes every concept stream that is made."""
     made: list[Any] = []
 
-    class Counted(session_module.ConceptStream):  # type: ignore[misc, name-defined]
+    class Counted(reading_module.ConceptStream):  # type: ignore[misc, name-defined]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             made.append(self)
             super().__init__(*args, **kwargs)
 
-    monkeypatch.setattr(session_module, "ConceptStream", Counted)
+    monkeypatch.setattr(reading_module, "ConceptStream", Counted)
     return made
 
 

@@ -12,28 +12,33 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..boot import PROJECT, boot
+from .usage import share_of
 
 if TYPE_CHECKING:
     from concept_attention.hosts.architecture import Architecture
 
+    from ..cross_attention.tiny_cross import TinyCross
     from .tiny_architecture import TinyArchitecture
 
 README = PROJECT / "README.md"
 COMMAND = "python -m tests.support.comfyui.architectures.matrix --write"
 BEGIN, END = f"<!-- Made by `{COMMAND}`. -->", "<!-- End of what was made. -->"
-HEAD = ("| Model | Makes | Joint blocks used by default | Mode | diffusers |", "|---|---|---|---|---|")
+HEAD = (
+    "| Model | Used | Makes | Reading | Layers used by default | Mode | diffusers |",
+    "|---|---|---|---|---|---|---|",
+)
 
 
 class Known(NamedTuple):
     """What a tiny model cannot tell about the one users have.
 
     Attributes:
-        sizes: entries of its configuration that say how many joint blocks it has; of several models, one each.
+        sizes: entries of its configuration that say how many layers it has; of several models, one each.
         diffusers: class of its transformer there, if there is one, and a pipeline from text alone.
         pipelines: class of the pipeline there of every model that the row names, where they have not all the same.
     """
 
-    sizes: Sequence[Mapping[str, int]]
+    sizes: Sequence[Mapping[str, Any]]
     diffusers: str = ""
     pipelines: Mapping[str, str] = {}
 
@@ -89,29 +94,79 @@ KNOWN: Mapping[str, Known] = {
     "OmniGen 2": Known([{"num_layers": 32}]),
     "Krea 2": Known([{"layers": 28}]),
     "Ideogram 4": Known([{"num_layers": 34}]),
+    "MiniMax-H3": Known([{"num_layers": 50}]),
+    "Ernie-Image": Known([{"num_layers": 36}]),
+    "Wan 2.1, 2.2 14B, VACE, Fun": Known([{"num_layers": 30}, {"num_layers": 40}]),
+    "LTX Video": Known([{"num_layers": 28}, {"num_layers": 48}]),
+    "LTX-2": Known([{"num_layers": 48}]),
+    "LTX-2.3": Known([{"num_layers": 48}]),
+    "Stable Diffusion 1 and 2": Known(
+        [
+            {
+                "num_res_blocks": [2, 2, 2, 2],
+                "channel_mult": (1, 2, 4, 4),
+                "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+                "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+            }
+        ]
+    ),
+    "SDXL, Pony, Illustrious": Known(
+        [
+            {
+                "num_res_blocks": [2, 2, 2],
+                "channel_mult": (1, 2, 4),
+                "transformer_depth": [0, 0, 2, 2, 10, 10],
+                "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
+                "transformer_depth_middle": 10,
+            }
+        ]
+    ),
+    "Cosmos Predict2": Known([{"num_blocks": 28}, {"num_blocks": 36}]),
+    "Anima": Known([{"num_blocks": 28}]),
+    "Kandinsky 5": Known([{"num_visual_blocks": 32}, {"num_visual_blocks": 60}]),
+    "HunyuanDiT": Known([{"depth": 40}]),
+    "PixArt alpha, sigma": Known([{"depth": 28}]),
+    "Cosmos 1": Known([{"num_blocks": 28}, {"num_blocks": 36}]),
 }
 
 
 def matrix() -> str:
-    """The table in Markdown; a row per architecture, in the order of the registry."""
+    """The table in Markdown; a row per model, the most used ones first, otherwise in the order of the registry."""
+    return "\n".join([*HEAD, *map(line, sorted(rows(), key=lambda row: -share_of(row.name)))])
+
+
+def rows() -> list[TinyArchitecture | TinyCross]:
+    """All tiny models, in the order of the registry."""
+    from ..cross_attention.catalogue import VARIANTS
     from .catalogue import TINY_ARCHITECTURES
 
-    return "\n".join([*HEAD, *map(line, TINY_ARCHITECTURES)])
+    return [*TINY_ARCHITECTURES, *VARIANTS]
 
 
-def line(tiny: TinyArchitecture) -> str:
+def line(tiny: TinyArchitecture | TinyCross) -> str:
     """One row of the table; no weights are made for it."""
     from concept_attention.scores import resolve_mode
 
     known = KNOWN.get(tiny.name, Known([]))
-    described = [
-        tiny.adapter.describe(dataclasses.replace(tiny, config={**tiny.config, **sizes}).build(device="meta"))
-        for sizes in known.sizes or [{}]
-    ]
-    blocks = [_default_layers(one) for one in described] if known.sizes else ["?"]
+    described = [_describe(tiny, sizes) for sizes in known.sizes or [{}]]
+    layers = [_default_layers(one) for one in described] if known.sizes else ["?"]
     makes = "videos" if described[0].frames_per_latent else "images"
-    mode = resolve_mode("auto", described[0].name).name
-    return f"| {tiny.name} | {makes} | {', '.join(blocks)} | {mode} | {_on_diffusers(known)} |"
+    mode = resolve_mode("auto", described[0].name, described[0].reading).name
+    share = share_of(tiny.name)
+    cells = (tiny.name, f"{share:g} %" if share else "", makes, described[0].reading, ", ".join(layers), mode)
+    return f"| {' | '.join(cells)} | {_on_diffusers(known)} |"
+
+
+def reading_of(tiny: TinyArchitecture | TinyCross) -> str:
+    """The reading that a model is made for."""
+    return _describe(tiny, {}).reading
+
+
+def _describe(tiny: TinyArchitecture | TinyCross, sizes: Mapping[str, Any]) -> Architecture:
+    from concept_attention.hosts.comfyui.adapters.registry import adapter_for
+
+    model = dataclasses.replace(tiny, config={**tiny.config, **sizes}).build(device="meta")
+    return adapter_for(model).describe(model)
 
 
 def _default_layers(model: Architecture) -> str:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import comfy.nested_tensor
 import comfy.supported_models
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -47,6 +48,7 @@ class TinyArchitecture:
         target_last: whether tokens of reference images come before the generated image's.
         padded: number of tokens to which the architecture pads the concepts, with zero embeddings; 0 is none.
         around: entered while a block runs on the concepts, with (block, network, calls).
+        sound: shape of a latent of one video's sound, which is sampled with it; such models take no batches.
         as_prompt: an adapter that treats concepts exactly as the prompt's tokens, where `adapter` differs on purpose.
     """
 
@@ -67,6 +69,7 @@ class TinyArchitecture:
     padded: int = 0
     extra: Mapping[str, Callable[[int, torch.Generator], Any]] = field(default_factory=dict)
     around: Callable[[Any, Any, Mapping[str, ModuleCall]], AbstractContextManager[Any]] = lambda *_: nullcontext()
+    sound: tuple[int, ...] | None = None
     as_prompt: Adapter | None = None
 
     @property
@@ -93,8 +96,10 @@ class TinyArchitecture:
         text = torch.randn(1, tokens, self.text_width, generator=generator)
         return [[text, {**{name: make(tokens, generator) for name, make in self.extra.items()}, **more}]]
 
-    def empty(self, batch: int = 1) -> Tensor:
+    def empty(self, batch: int = 1) -> Any:
         """An empty latent."""
+        if self.sound is not None:
+            return comfy.nested_tensor.NestedTensor([torch.zeros(self.latent), torch.zeros(self.sound)])
         return torch.zeros(batch, *self.latent[1:])
 
 

@@ -1,0 +1,1 @@
+"""Families with cross-attention, one adapter class each."""

@@ -1,0 +1,86 @@
+"""How much of what people run in ComfyUI can be recorded, and by which reading.
+
+python -m tests.support.comfyui.architectures.usage
+
+Shares are those of the uses that ComfyUI's own template index counts for open models (27 October 2026, 159,833 uses).
+What a use is, the index does not say, and new templates are counted more than their share. Models below 0.2 % are left
+out together.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple
+
+from ..boot import boot
+
+
+class Used(NamedTuple):
+    """A model, as the template index names it.
+
+    Attributes:
+        model: its name.
+        share: of all uses, in percent.
+        rows: the tests' tiny models that stand for it, by name; () if it cannot be recorded.
+        why: what keeps it from being recorded.
+    """
+
+    model: str
+    share: float
+    rows: tuple[str, ...] = ()
+    why: str = ""
+
+
+NO_SOURCE = "came after the ComfyUI that is tested with"
+USED = (
+    Used("MiniMax-H3", 24.3, ("MiniMax-H3",)),
+    Used("LTX", 16.7, ("LTX Video", "LTX-2", "LTX-2.3")),
+    Used("Qwen-Image 2.1", 15.5, (), NO_SOURCE),
+    Used("Wan", 10.2, ("Wan 2.1, 2.2 14B, VACE, Fun",)),
+    Used("Z-Image", 10.1, ("Z-Image, Z-Image Turbo", "Z-Image in pixel space")),
+    Used("Krea 2", 6.6, ("Krea 2",)),
+    Used("Qwen-Image", 5.0, ("Qwen-Image, Edit", "Qwen-Image Layered")),
+    Used("Flux.2", 3.1, ("Flux.2 dev", "Flux.2 Klein")),
+    Used("Flux.3", 2.1, (), NO_SOURCE),
+    Used("Mage-Flow", 1.5, ("Mage-Flow",)),
+    Used("Flux.1", 1.3, ("Flux.1 dev, Krea, Kontext, Fill, Canny, Depth", "Flux.1 schnell")),
+    Used("MOSS-Image", 0.7, (), NO_SOURCE),
+    Used("Anima", 0.5, ("Anima",)),
+    Used("Stable Diffusion 1, SDXL", 0.5, ("Stable Diffusion 1 and 2", "SDXL, Pony, Illustrious")),
+    Used(
+        "Stable Diffusion 3",
+        0.1,
+        (
+            "Stable Diffusion 3 medium",
+            "Stable Diffusion 3.5 large, large turbo",
+            "Stable Diffusion 3.5 medium",
+        ),
+    ),
+)
+
+
+def share_of(row: str) -> float:
+    """Percent of all uses that the model of a tiny model has, with all its variants; 0 if it is not counted."""
+    return next((used.share for used in USED if row in used.rows), 0.0)
+
+
+def main() -> int:
+    boot()
+    from .matrix import reading_of, rows
+
+    readings = {row.name: reading_of(row) for row in rows()}
+    totals: dict[str, float] = {}
+    for used in USED:
+        found = sorted({readings[name] for name in used.rows})
+        reading = ", ".join(found) or f"not recorded: {used.why}"
+        totals[reading if found else "not recorded"] = totals.get(reading if found else "not recorded", 0) + used.share
+        print(f"{used.model:26}{used.share:5.1f} %  {reading}")
+    print()
+    for reading, share in totals.items():
+        print(f"{reading:26}{share:5.1f} %")
+    print(f"{'recorded':26}{sum(totals.values()) - totals.get('not recorded', 0):5.1f} %")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
