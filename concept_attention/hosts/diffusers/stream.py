@@ -276,7 +276,8 @@ def _only_in(stream: ConceptStream, call: Callable[..., None]) -> Callable[..., 
 
 def _named(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> Arguments:
     """Arguments by the names of the parameters of the module's class, whose `forward` a cache may have replaced."""
-    return {**dict(zip(_parameter_names(type(module)), args, strict=False)), **kwargs}
+    kind: Any = type(module)
+    return {**dict(zip(_parameter_names(kind), args, strict=False)), **kwargs}
 
 
 @functools.lru_cache(maxsize=32)
