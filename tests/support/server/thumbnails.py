@@ -44,7 +44,7 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
         (("Every layer, every step", 0),),
         ("The last layer",),
     ),
-    "8 Training set with masks - no download": (
+    "10 Training set with masks - no download": (
         ("The pictures",),
         ("The data set",),
     ),
