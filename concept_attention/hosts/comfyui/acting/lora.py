@@ -119,33 +119,46 @@ def _adapter(model: Any) -> Adapter:
 
 
 class _Tokens:
-    """Tokens of one forward pass: how many, and factors for them."""
+    """Tokens of one forward pass: how many, and factors for them.
+
+    Args:
+        image: factors of the target image's tokens, (B, N).
+        mean: their mean, (B, 1).
+    """
 
     def __init__(self, image: Tensor, mean: Tensor) -> None:
-        self.image = image  # (B, N) of the target image's tokens
-        self.mean = mean  # (B, 1)
+        self.image, self.mean = image, mean
         self.images = self.texts = 0  # tokens of all images, and of the text; 0 before the first joint block
         self.target = slice(0, 0)  # of the image tokens
         self.start = 0  # of the image tokens among all
+        self._known: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}
 
-    def factors(self, name: str, x: Tensor) -> Tensor:
-        """Factors of a layer's output, such as (B, T, 1), for its input, (B, T, D) or (B, D)."""
+    def factors(self, name: str, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Factors of a layer's output for its input x, (B, T, D) or (B, D), and the tokens that it acts on.
+
+        Returns:
+            Factors that go with x but for its last axis, and the indices of the tokens where one is not 0, or None if
+            those are all.
+        """
         if len(x) != len(self.mean):  # concept tokens, which are as many rows as images or one for all
-            return self.mean.mean() if len(x) == 1 else self.mean[: len(x)].view(-1, *[1] * (x.ndim - 1))
+            mean = self.mean.mean() if len(x) == 1 else self.mean[: len(x)].view(-1, *[1] * (x.ndim - 1))
+            return mean, None
         if x.ndim != 3:
-            return self.mean.view(-1, *[1] * (x.ndim - 1))
-        count = x.shape[1]
-        factors = self.mean.repeat(1, count)
+            return self.mean.view(-1, *[1] * (x.ndim - 1)), None
+        count, first = x.shape[1], -1
         of_text = any(part in name for part in _OF_TEXT)
         images = self.images or self.image.shape[1]
         if count == images and not (of_text and count == (self.texts or count)):
             first = self.target.start
         elif self.images and count == self.images + self.texts:
             first = self.start + self.target.start
-        else:
-            return factors[..., None]
-        factors[:, first : first + self.image.shape[1]] = self.image
-        return factors[..., None]
+        if (count, first) not in self._known:
+            factors = self.mean.repeat(1, count)
+            if first >= 0:
+                factors[:, first : first + self.image.shape[1]] = self.image
+            active = (factors != 0).any(dim=0).nonzero()[:, 0]
+            self._known[count, first] = factors[..., None], None if len(active) == count else active
+        return self._known[count, first]
 
 
 class RunningLora:
@@ -229,19 +242,21 @@ class RunningLora:
         args: tuple[Any, ...],
         output: Tensor,
     ) -> Tensor | None:
-        """A layer has run: add the LoRA's part."""
+        """A layer has run: add the LoRA's part to its output, which is new and nobody else's."""
         if not is_own(self):
             return None
-        factors = tokens.factors(name, args[0])
+        x = args[0]
+        factors, active = tokens.factors(name, x)
+        if active is not None:  # outside of the place there is nothing to add
+            x, factors = x[:, active], factors[:, active]
         for hook, part in hooks:
-            _move(hook, args[0])
-            added = hook.adapter.h(args[0], output) * factors
-            if part is None:
-                output = output + added
+            _move(hook, x)
+            added = hook.adapter.h(x, output) * factors
+            changed = output if part is None else output[..., part[1] : part[1] + part[2]]
+            if active is None:
+                changed += added
             else:
-                start, length = part[1], part[2]
-                output = output.clone()
-                output[..., start : start + length] += added
+                changed.index_add_(1, active, added)
         return output
 
 
