@@ -1,6 +1,6 @@
 // Draws a scene on a canvas, for the viewer and for saved images.
 
-import { colormap, conceptPixels, paintOutline, paintOutside, paintValues, paintWinners } from "../data/colour.js";
+import { conceptPixels, fadedColormap, paintOutline, paintOutside, paintValues, paintWinners } from "../data/colour.js";
 import { arrange, axis, fit, pixelAt, resize } from "../data/geometry.js";
 import { sumConcepts } from "../data/heatmaps.js";
 import { argmaxMask, cut } from "../data/masks.js";
@@ -139,7 +139,7 @@ export class Painter {
   drawHeatmap(context, scene, viewport, concepts, samples) {
     const plane = this.resizeSum(scene, viewport, concepts, samples, "heatmap");
     const pixels = this.pixelsFor(plane);
-    paintValues(plane.values, colormap(scene.look.colormap), scene.range[0], scene.range[1], pixels);
+    paintValues(plane.values, fadedColormap(scene.look.colormap), scene.range[0], scene.range[1], pixels);
     this.overlay(context, plane, pixels, viewport, scene.look.opacity);
     return plane;
   }
@@ -284,9 +284,11 @@ function drawLabels(context, { concepts, imageSize }, labels, viewport, ratio) {
     const place = { x: viewport.left + x * viewport.whole[1] - viewport.x, y: viewport.top + y * viewport.whole[0] - viewport.y };
     const room = reach * Math.max(...viewport.whole);
     if (room < size / 2 || !pixelAt(viewport, imageSize, place.x, place.y)) continue;
-    const name = shorten(context, concepts[concept].name, Math.max(4 * room, 4 * size));
-    context.strokeText(name, place.x, place.y);
-    context.fillText(name, place.x, place.y);
+    const name = shorten(context, concepts[concept].name, Math.min(Math.max(4 * room, 4 * size), viewport.width));
+    const half = context.measureText(name).width / 2 + 2 * ratio;
+    const middle = Math.min(Math.max(place.x, viewport.left + half), viewport.left + viewport.width - half);
+    context.strokeText(name, middle, place.y);
+    context.fillText(name, middle, place.y);
   }
   context.textAlign = "start";
 }

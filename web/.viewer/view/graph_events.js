@@ -9,6 +9,7 @@
  */
 
 const MIDDLE = 1; // in `button`
+let kept = false; // whether touches are kept already
 const MIDDLE_HELD = 4; // in `buttons`
 
 /**
@@ -37,6 +38,8 @@ export function forwardToGraph(element, graph) {
  * ComfyUI listens above the nodes while events are on their way down, so they are stopped at the window.
  */
 export function keepTouches() {
+  if (kept) return;
+  kept = true;
   for (const name of ["touchstart", "touchmove", "touchend", "touchcancel"]) {
     const stop = (/** @type {Event} */ event) => {
       if (event.target instanceof Element && event.target.closest(".ca-image")) event.stopPropagation();

@@ -1,16 +1,16 @@
 // The graph as it is queued: words of the prompt for a viewer, and writing a word into the node that has the concepts.
 
-import { app } from "../../scripts/app.js";
-import { withWord, wordsOfPrompt } from "./viewer/data/prompt_words.js";
+import { app } from "../../../../scripts/app.js";
+import { withWord, wordsOfPrompt } from "../data/prompt_words.js";
 
-/** @import {Node} from "../../scripts/app.js" */
+/** @import {Node} from "../../../../scripts/app.js" */
 
 /** The node at a place such as `12:3`: node 3 in the subgraph of node 12. @param {string} place
  * @returns {Node | null | undefined} */
 function nodeAt(place) {
   /** @type {Node | null | undefined} */
   let node = null;
-  let graph = /** @type {import("../../scripts/app.js").Graph | undefined} */ (app.rootGraph ?? app.graph);
+  let graph = /** @type {import("../../../../scripts/app.js").Graph | undefined} */ (app.rootGraph ?? app.graph);
   for (const id of place.split(":")) {
     node = graph?.getNodeById(id);
     graph = node?.subgraph;

@@ -1,9 +1,9 @@
 // Opening ComfyUI's mask editor for a mask that is on no node, and taking back what is saved there.
 
-import { api } from "../../scripts/api.js";
-import { app, ComfyApp } from "../../scripts/app.js";
+import { api } from "../../../../scripts/api.js";
+import { app, ComfyApp } from "../../../../scripts/app.js";
 
-/** @import {FileRef} from "./viewer/data/types.js" */
+/** @import {FileRef} from "../data/types.js" */
 
 /**
  * Store an image with a mask in its alpha channel, in the input folder.

@@ -48,14 +48,16 @@ const NARROW = 480; // CSS pixels of width below which the bars are under the im
 const MIN_IMAGE_HEIGHT = 260;
 
 export class Viewer {
-  /** @param {Host} host */
-  constructor(host) {
+  /** @param {Host} host @param {HTMLElement} [root]  the element to fill */
+  constructor(host, root = element("section", "ca-viewer")) {
     this.host = host;
     this.say = speak(host.locale());
     this.canvas = new ImageCanvas(this.say, canvasEvents(this));
     this.panel = new Panel(this.say, panelEvents(this), this.canvas.element);
-    const attributes = { "aria-label": this.say("viewer"), tabindex: "-1" };
-    this.element = element("section", "ca-viewer", attributes, this.panel.element);
+    this.element = root;
+    root.setAttribute("aria-label", this.say("viewer"));
+    root.tabIndex = -1; // clicking anywhere in it puts the focus there
+    root.replaceChildren(this.panel.element);
     const remark = this.showMessage.bind(this);
     this.files = new RunFiles(host, this.showStatus.bind(this), this.draw.bind(this), remark);
     this.memo = new Memo();

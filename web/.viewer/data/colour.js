@@ -28,6 +28,12 @@ export function colormap(name) {
   return table;
 }
 
+/** @param {string} name @returns {Uint32Array} 256 pixels, the first transparent, the last opaque: the image shows where
+ * values are low */
+export function fadedColormap(name) {
+  return colormap(name).map((pixel, level) => ((pixel & 0xffffff) | (level << 24)) >>> 0);
+}
+
 /** @param {number} concept @returns {string} CSS colour */
 export function conceptColour(concept) {
   return `#${CONCEPTS[concept % CONCEPTS.length]}`;
