@@ -149,8 +149,10 @@ def _vae_class() -> type[comfy.sd.VAE]:
             )
             self.first_stage_model = network.eval().to(self.vae_dtype).requires_grad_(False)
             comfy.model_management.archive_model_dtypes(self.first_stage_model)
-            devices = {"load_device": self.patcher.load_device, "offload_device": self.patcher.offload_device}
-            self.patcher = type(self.patcher)(self.first_stage_model, **devices)
+            before: Any = self.patcher
+            self.patcher: Any = type(before)(
+                self.first_stage_model, load_device=before.load_device, offload_device=before.offload_device
+            )
             weights = read_weights(COGVIDEOX_FOLDER, "vae/diffusion_pytorch_model")
             self.first_stage_model.load_state_dict(weights, assign=self.patcher.is_dynamic())
             self.size = None  # is counted anew
