@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..choices import KINDS, Kind, check_choice
+from ..choices import KINDS, READING_NAMES, Kind, check_choice
 from ..concepts import Concept, concept_index, shorten_names
 from ..errors import UserError
 from ..recording.recording import Recording
@@ -200,6 +200,11 @@ def make_heatmaps(
 
 def recorded_presence(recording: Recording) -> Tensor:
     """The log-odds of a recording, (S, L, B, C, N); a UserError says why there are none."""
+    if recording.presence is None and recording.reading != "concept":
+        raise UserError(
+            f"Presence is measured by concept attention, and this recording holds {READING_NAMES[recording.reading]}. "
+            "Use kind=score, which shows each concept without regard to the others."
+        )
     if recording.presence is None:
         raise UserError(
             "This recording has no presence: it was made without null words, by an older version, or with the reader "

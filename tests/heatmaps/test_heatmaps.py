@@ -346,3 +346,9 @@ def test_shares_of_cross_attention_are_the_concepts_parts_of_it():
     expected = (attention / attention.sum(3, keepdim=True))[:, [0, 1]].mean((0, 1))
     shares = make_heatmaps(recording, layers="all").values.flatten(2)
     torch.testing.assert_close(shares, expected)
+
+
+@pytest.mark.parametrize("mode", ["cross", "gram"])
+def test_presence_of_another_reading_is_refused_with_what_works(mode):
+    with pytest.raises(UserError, match="measured by concept attention, and this recording holds .* Use kind=score"):
+        make_heatmaps(small_recording(mode=mode), kind="presence")

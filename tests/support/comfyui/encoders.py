@@ -340,6 +340,7 @@ CAUSAL = (
     _mirrored(
         "Lens", "gpt_oss", "LensTokenizer", "gpt_oss", "lens_te", file=lambda: {"tokenizer_json": harmony()}, skip=97
     ),
+    _mirrored("Ernie-Image", "ernie", "ErnieTokenizer", "ministral3_3b", file=lambda: {"tekken_model": tekken()}),
     _mirrored("Anima", "anima", "AnimaTokenizer", "qwen3_06b"),
     _mirrored("MiniMax-H3", "minimax", "MiniMaxH3Tokenizer", "qwen3vl_32b"),
     Encoder("SDXL", lambda _: _sdxl(), lambda clip, text: library_ids(tokenizer_of(clip, "l"), text), "a (red) cat: 1"),
