@@ -8,8 +8,8 @@ mask of the finished base picture (two passes), and live with both ways of Conce
 map in the finished base picture, sharpened along that picture's edges. Changes are mean absolute differences of pixels,
 0-255, from the base picture; those of the latent outside of the mask are exact. Pairs of one kind are pooled.
 
-Costs are ratios of medians of a random Flux (512 wide, 1,024 tokens), whose runs take turns, in time of the processor:
-a region against the sum of its prompts' own evaluations, a LoRA in a place against a run without it.
+Costs are ratios of medians of random Flux models (512 and 1,024 wide, 1,024 tokens), whose runs take turns, in time of
+the processor: a region against the sum of its prompts' own evaluations, a LoRA in a place against a run without it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import gc
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -194,22 +194,30 @@ def costs(rounds: int = 3) -> dict[str, float]:
     """Ratios of time: medians over rounds in which all ways take turns."""
     from .regions_runs import Costs
 
-    ways = Costs().ways()
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for name in list(ways)[:: 1 if number % 2 else -1]:
-            seconds[name].append(_seconds(ways[name]))
-    median = {name: statistics.median(times[1:]) for name, times in seconds.items()}
+    regions = Costs(512, 2, 2).ways()
+    median = _medians({name: run for name, run in regions.items() if not name.startswith("LoRA")}, rounds)
     own = median["base prompt, before"] + median["both prompts, after"]
     report = {
         "region": median["blend"] / own,
         "region that keeps the rest": median["keep the rest"] / (median["base prompt"] + median["other prompt, after"]),
-        "LoRA": median["LoRA in a place"] / median["base prompt"],
-        "LoRA, of one that is everywhere": median["LoRA in a place"] / median["LoRA everywhere"],
     }
+    # What a LoRA costs beside its layer falls with the width.
+    loras = Costs(1024, 1, 2).ways()
+    median = _medians({name: loras[name] for name in ("base prompt", "LoRA everywhere", "LoRA in a place")}, rounds)
+    report["LoRA"] = median["LoRA in a place"] / median["base prompt"]
+    report["LoRA, of one that is everywhere"] = median["LoRA in a place"] / median["LoRA everywhere"]
     for name, ratio in report.items():
         print(f"cost of a {name}: {ratio:.3f} times")
     return report
+
+
+def _medians(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Seconds of every way, after one round to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name in list(ways)[:: 1 if number % 2 else -1]:
+            seconds[name].append(_seconds(ways[name]))
+    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
 
 
 def _seconds(run: Callable[[], object]) -> float:

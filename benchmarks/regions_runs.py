@@ -159,10 +159,14 @@ class Landscapes:
 
 
 class Costs:
-    """Runs of a random Flux whose times are compared: large enough that the model's own work counts."""
+    """Runs of a random Flux whose times are compared: large enough that the model's own work counts.
 
-    def __init__(self) -> None:
-        self._flux = RandomComfyFlux(Sizes("bench", 512, 2, 2, 512, 128, 2, STEPS, "cpu", "float32"))
+    Args:
+        width, blocks, singles: see `Sizes`.
+    """
+
+    def __init__(self, width: int, blocks: int, singles: int) -> None:
+        self._flux = RandomComfyFlux(Sizes("bench", width, blocks, singles, 512, 128, 2, STEPS, "cpu", "float32"))
         _, *_, self._base, _, latent = self._flux.arguments()
         self._other = [[-text, dict(options)] for text, options in self._base]
         self._latent = latent["samples"]

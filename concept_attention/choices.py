@@ -92,6 +92,10 @@ DTYPE_NAMES: tuple[DtypeName, ...] = get_args(DtypeName)
 Precision = Literal["float32", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
+# Files of a video on the command line.
+VideoKind = Literal["gif", "mp4", "mov"]
+VIDEO_KINDS: tuple[VideoKind, ...] = get_args(VideoKind)
+
 # How the labels of a data set lie in files; `labelling.formats` has a class for each.
 LayoutName = Literal[
     "masks", "coco", "coco-polygons", "yolo", "parquet", "webdataset", "onetrainer", "kohya", "ai-toolkit"

@@ -15,6 +15,8 @@ from uuid import uuid4
 
 from PIL import Image
 
+from .videos import WRITTEN, write_video
+
 _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.concept-attention(\.[^.]*)?")
 _STALE = 3600  # seconds without a change after which nobody writes to a temporary file any more
 
@@ -70,14 +72,20 @@ def save_image(image: Image.Image, path: Path) -> None:
 
 
 def save_animation(images: Sequence[Image.Image], path: Path, frame_rate: float) -> None:
-    """Write images of one size as an animation that loops forever, in the format of the path's suffix, atomically.
+    """Write images of one size as an animation that loops forever, or as a video, by the path's suffix, atomically.
 
     Args:
         images: at least one.
         path: a GIF, which has 256 colours per frame and merges equal neighbouring images into one that is shown for
-            longer, or another format with several frames.
+            longer; another format of Pillow with several frames; or a video, MP4 or MOV.
         frame_rate: images per second; a GIF stores hundredths of a second.
+
+    Raises:
+        UserError: for a video, if PyAV is not installed.
     """
     first, *others = images
     with atomic_write(path) as temporary:
+        if path.suffix.lower() in WRITTEN:
+            write_video(images, temporary, frame_rate)
+            return
         first.save(temporary, save_all=True, append_images=others, duration=round(1000 / frame_rate), loop=0)

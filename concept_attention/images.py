@@ -16,6 +16,8 @@ from PIL import ExifTags, Image, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
 from .errors import UserError
+from .heic import register_heif
+from .videos import is_video, read_video
 
 # What is read: formats of pictures that Pillow decodes itself. EPS, for one, would start Ghostscript.
 FORMATS = (
@@ -137,10 +139,11 @@ def _deep_grey(image: Image.Image) -> np.ndarray:
 
 
 def load_image(path: str | Path) -> Tensor:
-    """Read an image file; see `from_pil` for what is converted and returned.
+    """Read an image file, or the first frame of an animation; see `from_pil` for what is converted and returned.
 
     Raises:
-        UserError: the file is missing, empty, damaged, too large or not an image of `FORMATS`.
+        UserError: the file is missing, empty, damaged, too large or not an image of `FORMATS`; for HEIC, if pillow-heif
+            is not installed.
     """
     with _opened(path) as image:
         return from_pil(image)
@@ -196,15 +199,17 @@ def read_image(data: bytes, name: str, most_pixels: int = MOST_PIXELS) -> ImageF
 
 
 def load_frames(path: str | Path) -> list[Tensor]:
-    """Read the frames of an animation, or of a folder with one image file for each, in the order of their names.
+    """Read the frames of an animation, of a video, or of a folder with one image file for each, by their names' order.
 
     Returns:
         Images as `load_image` returns them; a single one for a still image. Files merge equal neighbouring frames into
         one that is shown for longer: a frame shown n times as long as the shortest is returned n times.
 
     Raises:
-        UserError: as `load_image`; for a folder without files.
+        UserError: as `load_image` and `read_video`; for a folder without files.
     """
+    if is_video(path):
+        return read_video(path)[0]
     if not Path(path).is_dir():
         with _opened(path) as image:
             frames = [(from_pil(frame), _time(frame)) for frame in _frames(image)]
@@ -218,11 +223,14 @@ def load_frames(path: str | Path) -> list[Tensor]:
 
 
 def frame_times(path: str | Path) -> list[float]:
-    """Duration of every frame of an animation in seconds; 1 each if the file gives none.
+    """Duration of every frame of an animation or a video in seconds; 1 each if the file gives none.
 
     Raises:
-        UserError: as `load_image`.
+        UserError: as `load_image` and `read_video`.
     """
+    if is_video(path):
+        frames, rate = read_video(path)
+        return [1 / rate] * len(frames)
     with _opened(path) as image:
         return _usable([_time(frame) for frame in _frames(image)])
 
@@ -263,6 +271,7 @@ def _opened(
     if not isinstance(source, io.BytesIO) and _is_pipe_or_device(Path(source)):
         raise UserError(f"Cannot read {path}: not a file, but a pipe or a device. Save the image to a file first.")
     Image.init()
+    register_heif(source, str(path))
     formats = [one for one in FORMATS if one in Image.OPEN]
     try:
         with Image.open(source, formats=formats) as image:

@@ -1,11 +1,17 @@
-"""The node that loads the embedded landscape model."""
+"""The node that loads an embedded landscape model."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from comfy_api.latest import io
 
 from ..concept_attention.tiny.comfyui.loader import load_landscape
+from ..concept_attention.tiny.comfyui.video import load_landscape_video
 from .sockets import LOADERS
+
+LOADED: dict[str, Callable[[], tuple[Any, Any, Any]]] = {"tiny": load_landscape, "tiny-cogvideox": load_landscape_video}
 
 
 class ConceptAttentionTinyModel(io.ComfyNode):
@@ -15,18 +21,28 @@ class ConceptAttentionTinyModel(io.ComfyNode):
             node_id="ConceptAttentionTinyModel",
             display_name="Load Landscape Model (Tiny Flux)",
             category=LOADERS,
-            description="Loads the small Flux that comes with this pack. It generates simple landscapes of 256 x 256 "
-            "pixels in seconds, even without a GPU, and needs no download. It knows only these words: house, tree, "
-            "boat, car, balloon, flower, rock, mountain, sun, moon, cloud, sky, grass, sand, water, snow, some "
-            "colours, day, night, sunset.",
+            description="Loads a small model that comes with this pack: a Flux for images or a CogVideoX for videos. "
+            "It generates simple landscapes in seconds, even without a GPU, and needs no download. It knows only "
+            "these words: house, tree, boat, car, balloon, flower, rock, mountain, sun, moon, cloud, sky, grass, sand, "
+            "water, snow, some colours, day, night, sunset.",
             search_aliases=["concept attention", "tiny model", "demo model", "landscape", "checkpoint"],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=list(LOADED),
+                    default="tiny",
+                    optional=True,
+                    tooltip="tiny: a Flux, images of 256 x 256 pixels. tiny-cogvideox: a CogVideoX, videos of 128 x "
+                    "128 pixels with one latent frame for each frame.",
+                )
+            ],
             outputs=[
-                io.Model.Output(display_name="MODEL", tooltip="The small Flux model."),
+                io.Model.Output(display_name="MODEL", tooltip="The small model."),
                 io.Clip.Output(display_name="CLIP", tooltip="Its text encoders, for prompts and concepts."),
                 io.Vae.Output(display_name="VAE", tooltip="Its VAE."),
             ],
         )
 
     @classmethod
-    def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(*load_landscape())
+    def execute(cls, model: str = "tiny") -> io.NodeOutput:
+        return io.NodeOutput(*LOADED[model]())

@@ -15,10 +15,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "concept_attention"
 NOT_CORE = {"authors", "hosts", "labelling", "tiny", "cli", "__main__"}
 HOSTS = {"comfy", "folder_paths", "server", "diffusers", "transformers", "concept_attention.hosts"}
-FOREIGN = HOSTS | {"concept_attention.tiny", "matplotlib", "scipy"}  # the last two come with their first use
-ALLOWED = sys.stdlib_module_names | {
-    "torch", "einops", "numpy", "PIL", "safetensors", "matplotlib", "scipy", "contourpy"
-}  # fmt: skip
+ON_DEMAND = {"matplotlib", "scipy", "av", "pillow_heif"}  # they come with their first use
+FOREIGN = HOSTS | ON_DEMAND | {"concept_attention.tiny"}
+ALLOWED = sys.stdlib_module_names | ON_DEMAND | {"torch", "einops", "numpy", "PIL", "safetensors", "contourpy"}
 
 
 def core_files() -> list[Path]:

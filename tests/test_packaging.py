@@ -36,3 +36,27 @@ def test_every_source_file_is_type_checked() -> None:
     assert {name.removeprefix("concept_attention_pack.") for name in mypy["packages"]} == folders
     scripts = {path.stem for path in ROOT.glob("*.py")} - {"__init__"}
     assert set(mypy["modules"]) == scripts | {"concept_attention_pack"}  # the pack's own __init__.py
+
+
+def left_out() -> list[str]:
+    """What the published pack leaves out."""
+    lines = (ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines()
+    return [line.rstrip("/") for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "docs/landscape-model.md"])
+def test_links_lead_to_files_that_the_published_pack_has(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = [first or second for first, second in re.findall(r"\]\((?:<([^>]+)>|([^)\s]+))\)", text)]
+    for link in links:
+        if not link.startswith(("http", "#")):
+            target = (ROOT / page).parent / link.split("#")[0]
+            assert target.exists(), link
+            assert target.resolve().relative_to(ROOT).parts[0] not in left_out(), link
+
+
+def test_the_classifiers_are_those_that_the_registry_reads() -> None:
+    tomllib = pytest.importorskip("tomllib")
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["classifiers"]
+    assert any(one.startswith("Operating System :: ") for one in classifiers)
+    assert any(one.startswith("Environment :: GPU :: ") for one in classifiers)

@@ -12,7 +12,6 @@ from PIL.Image import Image
 from torch import Tensor
 
 from ..choices import Pooling
-from ..errors import UserError
 from ..heatmaps.heatmaps import Heatmaps, make_heatmaps
 from ..hosts.diffusers.encode import encode_concepts
 from ..hosts.diffusers.pipelines.cogvideox import CogVideoXFamily
@@ -183,11 +182,11 @@ class ModifiedCogVideoXPipeline(CogVideoXPipeline):
         timestep_indices: Sequence[int] | None = None,
         return_dict: bool = True,
         **options: Any,
-    ) -> tuple[Any, ...]:
+    ) -> Any:
         """Generate videos and map the concepts of the first.
 
         Args:
-            concepts: what to look for, one text for each.
+            concepts: what to look for, one text for each; None is diffusers' own call, with its own result.
             concept_attention_kwargs: `layers` and `timesteps` to average, which are read if the arguments below are
                 None; None is the first 30 layers, and all steps.
             cache_vectors: return the attention outputs of these layers and steps as well.
@@ -203,10 +202,10 @@ class ModifiedCogVideoXPipeline(CogVideoXPipeline):
             a tuple with the videos alone.
 
         Raises:
-            UserError: for no concepts, layers that do not exist, and as `record`.
+            UserError: for layers that do not exist, and as `record`.
         """
         if concepts is None:
-            raise UserError("There are no concepts. Give `concepts`, or call diffusers' CogVideoXPipeline.")
+            return super().__call__(prompt, negative_prompt, *arguments, return_dict=return_dict, **options)
         layers, steps = _chosen(concept_attention_kwargs, layer_indices, timestep_indices)
         wanted = Wanted(layers, steps, softmax=True, drawn=False, cmap="plasma", cross=True, vectors=cache_vectors)
         mapped = ConceptAttentionCogVideoXPipeline(pipeline=self)

@@ -67,7 +67,9 @@ def run(arguments: Namespace) -> None:
         }
         sources = [arguments.image]
         rate = defaults.frame_rate
-        results = write_results(folder, images, recording, options, facts, clock, sources, rate, arguments.quiet)
+        results = write_results(
+            folder, images, recording, options, facts, clock, sources, rate, arguments.quiet, arguments.video
+        )
     seconds = clock.seconds["analyze"]
     title = f"Analyzed {arguments.image} with {arguments.model} in {seconds:.1f} s (noise {arguments.noise:g})."
     print_report(results, title, arguments.json)

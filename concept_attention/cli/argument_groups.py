@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, _ActionsContainer, _ArgumentGroup
 
-from ..choices import BLENDS, DTYPE_NAMES, ENGINES, KINDS, METHODS, MODE_NAMES, OFFLOADS, POOLINGS, PRECISIONS, READERS
+from ..choices import (
+    BLENDS,
+    DTYPE_NAMES,
+    ENGINES,
+    KINDS,
+    METHODS,
+    MODE_NAMES,
+    OFFLOADS,
+    POOLINGS,
+    PRECISIONS,
+    READERS,
+    VIDEO_KINDS,
+)
 from . import values
 
 QUIET_HELP = "no progress on stderr"
@@ -162,6 +174,10 @@ def add_output(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument("--json", action="store_true", help="print the content of summary.json instead of a report")
     group.add_argument("--quiet", action="store_true", help=QUIET_HELP)
+    video_help = (
+        "kind of the files of a video; mp4 and mov need PyAV (pip install av). Masks are always GIFs, which keep "
+    )
+    group.add_argument("--video", choices=VIDEO_KINDS, default="gif", help=f"{video_help}every value (default gif)")
 
 
 def add_label_work(parser: ArgumentParser) -> None:

@@ -107,8 +107,9 @@ def _add_analyze(commands: argparse._SubParsersAction) -> None:
         "image",
         metavar="IMAGE",
         type=values.path,
-        help="an image file; transparent areas become white. Video models also take an animation (GIF, WebP) or a "
-        "folder with one image per frame, in the order of the file names: 8 n + 1 frames for CogVideoX",
+        help="an image file; transparent areas become white. Video models also take an animation (GIF, WebP), a video "
+        "(MP4, MOV; needs PyAV) or a folder with one image per frame, in the order of the file names: 8 n + 1 frames "
+        "for CogVideoX",
     )
     groups.add_concepts(parser)
     groups.add_out(parser)
@@ -132,7 +133,7 @@ def _add_heatmaps(commands: argparse._SubParsersAction) -> None:
     )
     recording_help = "recording.safetensors from `generate` or `analyze`, or the folder it is in"
     parser.add_argument("recording", metavar="RECORDING", type=values.path, help=recording_help)
-    image_help = "the recorded image or video (default: image.png or video.gif in the recording's folder)"
+    image_help = "the recorded image or video (default: image.png, or the video, in the recording's folder)"
     parser.add_argument("--image", type=values.path, help=image_help)
     groups.add_out(parser)
     parser.add_argument("--mode", choices=MODE_NAMES, default="auto", help="scoring rule (default: the recorded one)")

@@ -57,8 +57,8 @@ def run(arguments: Namespace) -> None:
         }
         images = [from_pil(image) for image in (result.videos or [result.images[:1]])[0]]
         rate = defaults.frame_rate
-        quiet = arguments.quiet
-        results = write_results(folder, images, result.recording, options, facts, clock, frame_rate=rate, quiet=quiet)
+        quiet, kind = arguments.quiet, arguments.video
+        results = write_results(folder, images, result.recording, options, facts, clock, (), rate, quiet, kind)
     seconds = clock.seconds["generate"]
     title = f'Generated "{arguments.prompt}" with {arguments.model} in {seconds:.1f} s (seed {arguments.seed}).'
     print_report(results, title, arguments.json)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..choices import VIDEO_KINDS
 from ..embedded import EMBEDDED, TAUGHT
 from ..errors import UserError
 from ..images import frame_times, load_frames, load_image
@@ -15,7 +16,7 @@ from ..recording.file import load_recording
 from ..recording.recording import Recording
 from .folder import prepared_folder
 from .options import heatmap_options
-from .output import FILES, FRAME_RATE, VIDEO_FILES, print_report, write_results
+from .output import FILES, FRAME_RATE, print_report, video_files, write_results
 from .progress import Clock
 
 
@@ -25,8 +26,7 @@ def run(arguments: Namespace) -> None:
     clock = Clock()
     file = _recording_file(arguments.recording)
     recording = load_recording(file)
-    name = VIDEO_FILES["video"] if recording.video else FILES["image"]
-    path = arguments.image or file.parent / name
+    path = arguments.image or _recorded_image(file.parent, recording.video)
     images = _load_images(path, recording)
     rate = 1 / min(frame_times(path)) if recording.video and path.is_file() else FRAME_RATE
     # Errors should come before the folder is created.
@@ -43,7 +43,9 @@ def run(arguments: Namespace) -> None:
             "settings": options.as_dict(),
         }
         sources = [path, file]
-        results = write_results(folder, images, recording, options, facts, clock, sources, rate, arguments.quiet)
+        results = write_results(
+            folder, images, recording, options, facts, clock, sources, rate, arguments.quiet, arguments.video
+        )
     print_report(results, f"Read {file}.", arguments.json)
 
 
@@ -57,6 +59,12 @@ def _recording_file(path: Path) -> Path:
             f"{path} has no {file.name}. Give a recording, or a folder that `generate` or `analyze` has written."
         )
     return file
+
+
+def _recorded_image(folder: Path, video: bool) -> Path:
+    """The recorded image or video, as `generate` and `analyze` write it beside the recording."""
+    names = [video_files(kind)["video"] for kind in VIDEO_KINDS] if video else [FILES["image"]]
+    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
 
 
 def _load_images(path: Path, recording: Recording) -> list[Tensor]:

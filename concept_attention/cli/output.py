@@ -35,13 +35,17 @@ FILES = {
     "segmentation": "segmentation.png",
     "recording": "recording.safetensors",
 }
-VIDEO_FILES = {
-    "video": "video.gif",
-    "overlay": "overlay.gif",
-    "segmentation": "segmentation.gif",
-    "recording": "recording.safetensors",
-}
-_OWN_FILE = re.compile(r"((heatmap|mask)_[^/\\]*|image|video|overlay|segmentation)\.(png|gif)")
+_OWN_FILE = re.compile(r"((heatmap|mask)_[^/\\]*|image|video|overlay|segmentation)\.(png|gif|mp4|mov)")
+
+
+def video_files(kind: str) -> dict[str, str]:
+    """The files of a video, of a kind in `VIDEO_KINDS`."""
+    return {
+        "video": f"video.{kind}",
+        "overlay": f"overlay.{kind}",
+        "segmentation": f"segmentation.{kind}",
+        "recording": FILES["recording"],
+    }
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ def write_results(
     sources: Collection[Path] = (),
     frame_rate: float = FRAME_RATE,
     quiet: bool = False,
+    video_kind: str = "gif",
 ) -> Results:
     """Write all files; the summary, which describes the others, comes last.
 
@@ -83,18 +88,19 @@ def write_results(
         sources: files that the run has read; they are never overwritten or removed.
         frame_rate: frames per second of a video.
         quiet: without a progress bar.
+        video_kind: of the files of a video, one of `VIDEO_KINDS`. Masks are GIFs: these keep every value.
     """
     shares = options.heatmaps(recording, "share")
     drawn = shares if options.kind == "share" else options.heatmaps(recording, options.kind)
     earlier = _earlier_files(folder)
     (folder / SUMMARY).unlink(missing_ok=True)  # outdated as soon as a file is replaced
 
-    names = VIDEO_FILES if recording.video else FILES
+    names = video_files(video_kind) if recording.video else FILES
     count = 2 * len(shares.concepts) + len(names) - 1  # all but the recording
     with progress_bar("Writing", "file", count, quiet) as on_file:
         save = _Saver(frame_rate, on_file)
         full = shares.resized()  # only once: slow for large images
-        files = _write_concepts(folder, full, drawn, options, save)
+        files = _write_concepts(folder, full, drawn, options, save, Path(names["overlay"]).suffix)
         _write_overlays(folder, images, full, drawn, options, names, save)
         image_name = names["video" if recording.video else "image"]
         if not _is_among(folder / image_name, sources):
@@ -138,7 +144,10 @@ def print_report(results: Results, title: str, as_json: bool) -> None:
         (names["overlay"], f"the heatmaps over the {what}, side by side"),
         (names["segmentation"], "the concept with the highest share at each pixel"),
         (f"heatmap_*{suffix}", f"{count}, one per concept ({results.summary['settings']['kind']})"),
-        (f"mask_*{suffix}", f"{count}, one per concept ({results.summary['settings']['mask']})"),
+        (
+            f"mask_*{'.png' if suffix == '.png' else '.gif'}",
+            f"{count}, one per concept ({results.summary['settings']['mask']})",
+        ),
         (names["recording"], "all scores, for `concept-attention heatmaps`"),
         (SUMMARY, "these statistics and all settings"),
     )
@@ -169,7 +178,7 @@ def _write_overlays(
 
 
 def _write_concepts(
-    folder: Path, shares: Heatmaps, drawn: Heatmaps, options: HeatmapOptions, save: _Saver
+    folder: Path, shares: Heatmaps, drawn: Heatmaps, options: HeatmapOptions, save: _Saver, suffix: str
 ) -> list[dict[str, str]]:
     """Write heatmap and mask of every concept, from shares at the image's size; return the file names.
 
@@ -179,9 +188,9 @@ def _write_concepts(
     drawn = shares if drawn.kind == "share" else drawn
     maps = drawn.values[0]  # (C, H, W), or (C, T, H, W)
     low, high = (float(maps.min()), float(maps.max())) if drawn.kind == "score" else (0.0, 1.0)
-    suffix = ".gif" if shares.video else ".png"
     names = slugs([concept.name for concept in shares.concepts])
-    files = [{"heatmap": f"heatmap_{slug}{suffix}", "mask": f"mask_{slug}{suffix}"} for slug in names]
+    exact = ".gif" if shares.video else suffix
+    files = [{"heatmap": f"heatmap_{slug}{suffix}", "mask": f"mask_{slug}{exact}"} for slug in names]
     for concept, values, pair in zip(shares.concepts, maps, files, strict=True):
         heatmap = resize_maps(values, drawn.image_size, drawn.visible)
         mask = options.mask_of(measured, concept.name)
@@ -194,7 +203,7 @@ def _write_concepts(
 
 
 class _Saver:
-    """Writes an animation if the path's suffix is `.gif`, else one image, and tells how many files there are so far."""
+    """Writes one image if the path's suffix is `.png`, else an animation, and tells how many files there are so far."""
 
     def __init__(self, frame_rate: float, on_file: Callable[[int, int], None]) -> None:
         self._frame_rate, self._on_file = frame_rate, on_file
@@ -202,10 +211,10 @@ class _Saver:
 
     def __call__(self, images: Iterable[Tensor], path: Path) -> None:
         converted = [to_pil(image) for image in images]
-        if path.suffix == ".gif":
-            save_animation(converted, path, self._frame_rate)
-        else:
+        if path.suffix == ".png":
             save_image(converted[0], path)
+        else:
+            save_animation(converted, path, self._frame_rate)
         self._done += 1
         self._on_file(self._done, self._done)
 

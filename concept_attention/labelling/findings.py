@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,17 +18,24 @@ from .settings import MaskSettings
 HALF = 128  # of the grey levels of a mask: what counts for areas, boxes and outlines
 
 
-def find(heatmaps: Heatmaps, settings: MaskSettings) -> tuple[tuple[Finding, ...], np.ndarray]:
+class Maps(NamedTuple):
+    """Shares of one picture at token resolution, and how surely each concept is in it, 0-1; see `presences`."""
+
+    heatmaps: Heatmaps
+    presence: Mapping[str, float]
+
+
+def find(maps: Maps, settings: MaskSettings) -> tuple[tuple[Finding, ...], np.ndarray]:
     """What is found in one picture.
 
     Args:
-        heatmaps: shares of one picture, at token resolution.
+        maps: of the picture.
         settings: the method of the masks, and the least presence.
 
     Returns:
         The findings of the concepts that are present, and the mask of all of them together, (H, W) uint8, 0-255.
     """
-    presence = presences(heatmaps)
+    heatmaps, presence = maps
     names = [name for name in settings.names if presence[name] >= settings.min_presence]
     if not names:
         return (), np.zeros(heatmaps.image_size, np.uint8)
@@ -37,9 +45,16 @@ def find(heatmaps: Heatmaps, settings: MaskSettings) -> tuple[tuple[Finding, ...
     return findings, findings[0].mask if len(names) == 1 else mask(names)
 
 
-def presences(heatmaps: Heatmaps) -> dict[str, float]:
-    """How surely each concept is in the picture, 0-1: its greatest share, 0 if it wins no token."""
-    return {one.name: 0.0 if one.absent else one.peak_share for one in summarise(heatmaps)}
+def presences(heatmaps: Heatmaps, scores: Sequence[float] | None = None) -> dict[str, float]:
+    """How surely each concept is in the picture, 0-1; 0 for one that wins no token.
+
+    Args:
+        heatmaps: shares of one picture, at token resolution.
+        scores: its `presence_scores`; without them the greatest share stands for a score.
+    """
+    found = summarise(heatmaps)
+    scores = [one.peak_share for one in found] if scores is None else scores
+    return {one.name: 0.0 if one.absent else score for one, score in zip(found, scores, strict=True)}
 
 
 def finding(name: str, presence: float, mask: np.ndarray) -> Finding:

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..heatmaps.heatmaps import Heatmaps
 from ..heatmaps.resize import resize_maps
 from ..images import check_aspect, to_pil
-from .findings import find, finding, grey_levels
+from .findings import Maps, find, finding, grey_levels, presences
 from .items import Labelled
 from .settings import MaskSettings
 
@@ -34,7 +34,8 @@ def labelled_by_heatmaps(
     values = heatmaps.values[index : index + 1]
     values = values[:, :, frame] if heatmaps.video else values
     here = replace(heatmaps, values=values, frame_counts=None).resized(size)
-    findings, together = find(replace(here, image_size=size), settings)
+    shares = replace(here, image_size=size)
+    findings, together = find(Maps(shares, presences(shares)), settings)
     return Labelled("", "", caption, to_pil(image), findings, together)
 
 

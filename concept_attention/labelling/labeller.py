@@ -11,7 +11,8 @@ from typing import Any
 from PIL.Image import Image, Resampling
 
 from ..errors import UserError
-from ..heatmaps.heatmaps import Heatmaps, make_heatmaps
+from ..heatmaps.heatmaps import make_heatmaps
+from ..heatmaps.presence import presence_scores
 from ..hosts.collector import versions
 from ..hosts.diffusers.analysis import ImageAnalysis, image_to_tokens, scaled
 from ..hosts.diffusers.generation import generate
@@ -21,7 +22,7 @@ from ..hosts.diffusers.recorder import HOST
 from ..hosts.diffusers.registry import family_of
 from ..images import read_image
 from ..recording.recording import Recording
-from .findings import find
+from .findings import Maps, find, presences
 from .items import Finding
 from .rows import LABEL_COLUMNS, column, label_row
 from .settings import LabelSettings
@@ -89,7 +90,7 @@ class ConceptLabeller:
         rows, columns = self.grid(image)
         return image.resize((16 * columns, 16 * rows), Resampling.LANCZOS)
 
-    def analyze(self, images: Sequence[Image], ids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[Heatmaps]:
+    def analyze(self, images: Sequence[Image], ids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[Maps]:
         """Shares of every concept in existing pictures.
 
         Args:
@@ -105,7 +106,7 @@ class ConceptLabeller:
         self.seconds += time.perf_counter() - began
         return self._split(recording, sizes)
 
-    def generate(self, prompts: Sequence[str], seed: int) -> tuple[list[Image], list[Heatmaps]]:
+    def generate(self, prompts: Sequence[str], seed: int) -> tuple[list[Image], list[Maps]]:
         """Make a picture from every prompt, picture i with `seed` + i, and the shares of the concepts in it."""
         settings, began = self.settings, time.perf_counter()
         result = generate(
@@ -153,23 +154,27 @@ class ConceptLabeller:
         for same in by_grid.values():
             for start in range(0, len(same), self.settings.batch):
                 chosen = same[start : start + self.settings.batch]
-                heatmaps = self.analyze(
+                maps = self.analyze(
                     [self.scaled(images[one]) for one in chosen],
                     [ids[one] for one in chosen],
                     [images[one].size for one in chosen],
                 )
-                for position, one in zip(chosen, heatmaps, strict=True):
+                for position, one in zip(chosen, maps, strict=True):
                     found[position] = find(one, self.settings.masks)[0]
         rows = [label_row(found[position]) for position in range(len(images))]
         return {**batch, **{name: column([row[name] for row in rows]) for name in LABEL_COLUMNS}}
 
-    def _split(self, recording: Recording, sizes: Sequence[tuple[int, int]]) -> list[Heatmaps]:
-        """The heatmaps of a batch, one by one, for pictures of these (width, height)."""
+    def _split(self, recording: Recording, sizes: Sequence[tuple[int, int]]) -> list[Maps]:
+        """The maps of a batch, one by one, for pictures of these (width, height)."""
         heatmaps = make_heatmaps(recording, "all", temperature=self.settings.temperature)
-        return [
-            replace(heatmaps, values=heatmaps.values[index : index + 1].clone(), image_size=(height, width))
-            for index, (width, height) in enumerate(sizes)
-        ]
+        scores = None
+        if recording.presence is not None:  # the reader clip has none
+            scores = presence_scores(make_heatmaps(recording, "all", kind="presence").values).tolist()
+        found = []
+        for index, (width, height) in enumerate(sizes):
+            own = replace(heatmaps, values=heatmaps.values[index : index + 1].clone(), image_size=(height, width))
+            found.append(Maps(own, presences(own, scores and scores[index])))
+        return found
 
 
 def picture_seed(seed: int, picture: str, samples: int) -> int:

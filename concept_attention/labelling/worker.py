@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 from PIL.Image import Image
 
 from ..errors import UserError
-from ..heatmaps.heatmaps import Heatmaps
 from ..images import read_image
 from .ahead import ahead
-from .findings import find
+from .findings import Maps, find
 from .items import Failure, Item, Labelled, Shard, Sink, Source
 
 if TYPE_CHECKING:  # it loads a host, and what only starts workers needs none
@@ -147,15 +146,15 @@ class Worker:
         """Run the model on a batch; what goes wrong is returned."""
         try:
             if isinstance(batch[0], Decoded):
-                heatmaps = self._labeller.analyze(
+                found = self._labeller.analyze(
                     [one.small for one in batch], [one.item.id for one in batch], [one.image.size for one in batch]
                 )
             else:
-                images, heatmaps = self._labeller.generate([one.caption for one in batch], self._seed(batch))
+                images, found = self._labeller.generate([one.caption for one in batch], self._seed(batch))
                 batch = [Decoded(one, image, image) for one, image in zip(batch, images, strict=True)]
         except Exception as error:
             return error
-        for one, maps in zip(batch, heatmaps, strict=True):
+        for one, maps in zip(batch, found, strict=True):
             writing.put(threads.submit(self._labelled, one, maps))
         self._on_picture(len(batch))
         return None
@@ -164,9 +163,9 @@ class Worker:
         """Of the first of some prompts that follow one another."""
         return self._labeller.settings.seed + batch[0].number
 
-    def _labelled(self, one: Decoded, heatmaps: Heatmaps) -> Labelled:
+    def _labelled(self, one: Decoded, maps: Maps) -> Labelled:
         """Make the masks of a picture, in a thread."""
-        findings, together = find(heatmaps, self._labeller.settings.masks)
+        findings, together = find(maps, self._labeller.settings.masks)
         item = one.item
         return Labelled(item.id, item.file_name, item.caption, one.image, findings, together, one.data, one.suffix)
 

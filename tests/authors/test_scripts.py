@@ -153,6 +153,11 @@ def test_generate_video_cogvideox(cogvideox: ModifiedCogVideoXPipeline, tmp_path
             assert Image.open(tmp_path / f"{concept}_attention_video.gif").n_frames == 3
 
 
+def test_without_concepts_the_pipeline_is_diffusers_own(cogvideox: ModifiedCogVideoXPipeline) -> None:
+    made = generate(cogvideox, PROMPT, CONCEPTS, width=64, height=48, frames=9, steps=1, max_tokens=24)
+    assert len(made.videos[0]) == 9 and made.recording.grid == (3, 3, 4)
+
+
 def test_cross_attention_maps_of_flux_compare_queries(flux: ConceptAttentionFluxPipeline) -> None:
     seen = Seen("image_q", "concept_q")
     options: dict[str, Any] = {"seed": 3, **SIZE}

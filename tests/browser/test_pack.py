@@ -21,7 +21,7 @@ from ..support.server.workflow import load_workflow, titled, to_graph
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-QUICK_START = workflows()[f"1 Quick start{NEED_NO_DOWNLOAD}"]
+QUICK_START = workflows()[f"01 Quick start{NEED_NO_DOWNLOAD}"]
 WEB = Path(__file__).resolve().parents[2] / "web"
 MOST_BYTES = 160_000  # of all scripts, which every page of ComfyUI loads
 TYPES = ("CA_CONCEPTS", "CA_RECORDING", "CA_HEATMAPS")
@@ -54,7 +54,7 @@ def test_quick_start_opens_and_shows_its_images(editor: Editor, comfyui: Client)
     queued = {number: {key: node[key] for key in ("class_type", "inputs")} for number, node in editor.prompt().items()}
     assert queued == expected
     run = editor.run()
-    for title in ("The image", "The second image", "A heatmap for each concept"):
+    for title in ("Mask of the picked concepts", "Which concept is where"):
         node = titled(workflow, title)
         sizes = [(image.shape[1], image.shape[0]) for image in comfyui.images(run, node)]
         assert editor.images_of(node, len(sizes)) == sizes

@@ -60,11 +60,12 @@ def test_a_mask_goes_to_the_mask_editor_and_back(editor: Editor, comfyui: Client
     editor.set_widgets(workflow.viewer, **READING, concepts="grass", method="argmax")
     before = comfyui.images(editor.run(), preview)[0]
     viewer.find(".ca-edit").click()
-    editor.page.locator(".mask-editor-dialog, .maskEditor-dialog-root, [role=dialog]").first.wait_for()
-    editor.page.get_by_role("button", name="Clear").first.wait_for()
+    save = editor.page.get_by_role("button", name="Save", exact=True)
+    save.wait_for()
     editor.page.wait_for_timeout(1500)  # the editor loads its layers
     editor.screenshot(f"mask_editor_{editor.renderer}")
-    editor.page.get_by_role("button", name="Save", exact=True).click()
+    save.click()
+    expect(save).to_be_hidden()
     expect(viewer.find(".ca-discard")).to_be_visible()
     assert editor.value(workflow.viewer, "edited").startswith("0: ")
     after = comfyui.images(editor.run(), preview)[0]

@@ -295,7 +295,7 @@ def drawn(view: str, recording: Recording, image: Tensor) -> Tensor:
     if view == "mask":
         outside = 1 - make_masks(heatmaps, "sun")[0]
         return image * (1 - 0.5 * outside[..., None])
-    each = overlay.overlay_each(image, heatmaps, colormap="cividis", opacity=0.5, blend="even", legend=False)
+    each = overlay.overlay_each(image, heatmaps, colormap="cividis", opacity=0.5, legend=False)
     return each[heatmaps.index("sun")]
 
 

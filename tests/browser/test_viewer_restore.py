@@ -8,8 +8,10 @@ import pytest
 from playwright.sync_api import expect
 
 from ..support.browser.editor import AWAY, Editor
+from ..support.browser.many_concepts import many_concepts_graph
 from ..support.browser.viewer_page import VIEW_BUTTONS, ViewerPage, ViewerWorkflow, assert_shows, open_viewer
 from ..support.server.client import Client, Interrupted
+from ..support.server.graph import Graph
 from .conftest import RENDERERS
 
 
@@ -25,6 +27,18 @@ def test_it_is_there_after_a_reload(editor: Editor, comfyui: Client) -> None:
     again.find(VIEW_BUTTONS["overlay"]).click()
     again.hover(0.6, 0.4)
     assert_shows(again, recording)
+
+
+def test_its_modules_are_loaded_with_the_first_viewer(editor: Editor, comfyui: Client) -> None:
+    loaded = """() => performance.getEntriesByType("resource").map((entry) => entry.name)
+      .filter((name) => name.includes("/.viewer/")).length"""
+    graph, node = many_concepts_graph(comfyui)
+    editor.load(Graph())
+    editor.reload()
+    assert editor.page.evaluate(loaded) == 0
+    editor.load(graph)
+    ViewerPage(editor, node).find(".ca-message").wait_for()
+    assert editor.page.evaluate(loaded) > 20
 
 
 def test_it_says_that_its_data_are_gone_until_the_graph_runs_again(editor: Editor, comfyui: Client) -> None:

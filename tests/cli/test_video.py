@@ -12,6 +12,7 @@ from PIL import Image, ImageSequence
 
 from concept_attention.files import save_animation
 from concept_attention.heatmaps.heatmaps import make_heatmaps
+from concept_attention.images import load_frames
 from concept_attention.recording.file import load_recording
 
 from ..support.diffusers.small_pipelines import make_cogvideox_pipeline
@@ -184,3 +185,26 @@ def test_a_running_mean_has_one_step_and_the_same_heatmaps(video: Any, tmp_path:
     assert (tmp_path / "every" / "video.gif").read_bytes() == (tmp_path / "mean" / "video.gif").read_bytes()
     output = video(*made, "--keep", "running mean", "--heatmap-steps", "1", "--out", "none")
     assert output.code == 2 and output.err.count("\n") == 1 and not (tmp_path / "none").exists()
+
+
+def test_videos_are_written_and_read_as_mp4(video: Any, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="needs PyAV: pip install av")
+    sizes = [*SIZE, "--frames", "9", "--steps", "1"]
+    made = video("generate", "a red house", *CONCEPTS, *sizes, "--video", "mp4", "--out", "out")
+    assert made.code == 0, made.err
+    assert "video.mp4" in made.out and "heatmap_*.mp4" in made.out and "mask_*.gif" in made.out
+    folder = tmp_path / "out"
+    listed = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    assert listed["files"]["video"] == "video.mp4"
+    assert [one["files"] for one in listed["concepts"]] == [
+        {"heatmap": f"heatmap_{name}.mp4", "mask": f"mask_{name}.gif"} for name in ("house", "tree", "sky")
+    ]
+    assert len(load_frames(folder / "overlay.mp4")) == 9
+    again = video("heatmaps", "out", "--out", "out", "--video", "gif")
+    assert again.code == 0, again.err
+    assert (folder / "overlay.gif").exists() and not (folder / "overlay.mp4").exists()
+    found = video("analyze", "out/video.gif", *CONCEPTS, *SIZE, "--video", "mov", "--out", "two")
+    assert found.code == 0 and (tmp_path / "two" / "video.mov").exists(), found.err
+    found = video("analyze", "two/video.mov", *CONCEPTS, *SIZE, "--out", "three")
+    assert found.code == 0, found.err
+    assert len(load_frames(tmp_path / "three" / "video.gif")) == 9

@@ -207,6 +207,25 @@ def test_percentile_keeps_plateaus_at_the_top_and_drops_those_at_the_bottom() ->
     assert int(mask(few, 100).sum()) == 1
 
 
+def test_a_share_at_the_threshold_is_not_above_it() -> None:
+    heatmaps = heatmaps_of(torch.tensor([[[[0.25, 0.5, 0.75]], [[0.75, 0.5, 0.25]]]]))
+    assert make_masks(heatmaps, "house", "threshold", threshold=0.5)[0].tolist() == [[0, 0, 1]]
+
+
+def test_percentiles_may_be_at_either_end() -> None:
+    heatmaps = heatmaps_of(random_shares())
+    kept = [int(make_masks(heatmaps, "house", "percentile", percentile=end)[0].sum()) for end in (0, 0.5, 100)]
+    assert kept == [6 * 9 - 1, 6 * 9 - 1, 1]  # the least share never counts
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+def test_otsu_finds_a_small_bright_part(seed: int) -> None:
+    """The sum below a split, which the variance weighs, would split in the middle of the many."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.cat([0.1 * torch.randn(95, generator=generator), 1 + 0.1 * torch.randn(5, generator=generator)])
+    assert otsu_level(values) == naive_otsu_level(values.tolist())
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_otsu_finds_the_best_of_all_splits(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

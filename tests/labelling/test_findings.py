@@ -10,7 +10,7 @@ from concept_attention.choices import METHODS, Method
 from concept_attention.concepts import parse_concepts
 from concept_attention.heatmaps.heatmaps import Heatmaps
 from concept_attention.heatmaps.masks import make_masks
-from concept_attention.labelling.findings import find, finding, presences
+from concept_attention.labelling.findings import Maps, find, finding, presences
 from concept_attention.labelling.settings import MaskSettings
 
 CONCEPTS = parse_concepts("red, green, blue", background="grey")
@@ -26,7 +26,9 @@ def heatmaps(seed: int = 0, levels: int = 0) -> Heatmaps:
 @pytest.mark.parametrize("method", METHODS)
 def test_masks_are_those_of_make_masks(method: Method) -> None:
     maps = heatmaps()
-    findings, together = find(maps, MaskSettings(("red", "blue"), method, threshold=0.3, percentile=70, blur=1.5))
+    findings, together = find(
+        Maps(maps, presences(maps)), MaskSettings(("red", "blue"), method, threshold=0.3, percentile=70, blur=1.5)
+    )
     options = {"threshold": 0.3, "percentile": 70.0, "blur": 1.5}
     for found in findings:
         expected = make_masks(maps, found.name, method, **options)[0]
@@ -39,7 +41,7 @@ def test_masks_are_those_of_make_masks(method: Method) -> None:
 def test_the_highest_share_wins_and_nobody_wins_a_tie(levels: int) -> None:
     for seed in range(20):
         maps = heatmaps(seed, levels)
-        findings, together = find(maps, MaskSettings(("red", "green")))
+        findings, together = find(Maps(maps, presences(maps)), MaskSettings(("red", "green")))
         for found in findings:
             np.testing.assert_array_equal(found.mask > 0, make_masks(maps, found.name, "argmax")[0] > 0)
         np.testing.assert_array_equal(together > 0, make_masks(maps, ["red", "green"], "argmax")[0] > 0)
@@ -58,7 +60,8 @@ def test_presence_is_the_greatest_share_of_what_wins_somewhere() -> None:
     values = torch.tensor([[[[0.6, 0.1]], [[0.3, 0.4]], [[0.05, 0.0]], [[0.05, 0.5]]]])
     maps = Heatmaps(values, CONCEPTS, "share", (16, 32))
     assert presences(maps) == pytest.approx({"red": 0.6, "green": 0.0, "blue": 0.0, "grey": 0.5})
-    findings, together = find(maps, MaskSettings(("red", "green"), min_presence=0.1))
+    assert presences(maps, [0.9, 0.8, 0.7, 0.6]) == {"red": 0.9, "green": 0.0, "blue": 0.0, "grey": 0.6}
+    findings, together = find(Maps(maps, presences(maps)), MaskSettings(("red", "green"), min_presence=0.1))
     assert [one.name for one in findings] == ["red"]
     assert together is findings[0].mask
-    assert find(maps, MaskSettings(("green",), min_presence=0.1))[0] == ()
+    assert find(Maps(maps, presences(maps)), MaskSettings(("green",), min_presence=0.1))[0] == ()

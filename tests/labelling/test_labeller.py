@@ -16,9 +16,11 @@ from concept_attention.concepts import parse_concepts
 from concept_attention.errors import UserError
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.heatmaps.masks import make_masks
+from concept_attention.heatmaps.presence import presence_scores
 from concept_attention.hosts.diffusers.analysis import ImageAnalysis, analyze
 from concept_attention.hosts.diffusers.generation import generate
 from concept_attention.hosts.diffusers.loading import load_pipeline
+from concept_attention.labelling.findings import presences
 from concept_attention.labelling.labeller import ConceptLabeller, picture_seed
 from concept_attention.labelling.settings import LabelSettings
 from concept_attention.tiny.world.scenes import draw_scene
@@ -46,14 +48,18 @@ def test_heatmaps_are_those_of_analyze_with_a_seed_for_every_picture(
 ) -> None:
     ids = ["a", "b", "c"]
     found = labeller.analyze([labeller.scaled(one) for one in scenes], ids, [one.size for one in scenes])
-    for image, name, heatmaps in zip(scenes, ids, found, strict=True):
-        seed = picture_seed(5, name, 1)
+    for image, picture, maps in zip(scenes, ids, found, strict=True):
+        seed = picture_seed(5, picture, 1)
         recording = analyze(pipeline, image, CONCEPTS, noise=0.3, seed=seed, layers="auto", width=64, height=64)
         alone = make_heatmaps(recording)
-        torch.testing.assert_close(heatmaps.values, alone.values, rtol=0, atol=1e-5)
-        assert heatmaps.image_size == alone.image_size == (96, 96)
+        torch.testing.assert_close(maps.heatmaps.values, alone.values, rtol=0, atol=1e-5)
+        assert maps.heatmaps.image_size == alone.image_size == (96, 96)
+        scores = presence_scores(make_heatmaps(recording, kind="presence").values)[0].tolist()
+        wins = presences(alone)
+        for (name, score), own in zip(maps.presence.items(), scores, strict=True):
+            assert score == pytest.approx(own if wins[name] else 0.0, abs=1e-3)
     other = analyze(pipeline, scenes[0], CONCEPTS, noise=0.3, seed=6, layers="auto", width=64, height=64)
-    assert (make_heatmaps(other).values - found[0].values).abs().max() > 0.01
+    assert (make_heatmaps(other).values - found[0].heatmaps.values).abs().max() > 0.01
 
 
 def test_samples_are_averaged_as_analyze_averages_them(pipeline: Any, scenes: list[Image.Image]) -> None:
@@ -61,18 +67,18 @@ def test_samples_are_averaged_as_analyze_averages_them(pipeline: Any, scenes: li
     (found,) = labeller.analyze([labeller.scaled(scenes[0])], ["a"], [scenes[0].size])
     options = {"samples": 3, "layers": "2", "width": 64, "height": 64}
     recording = analyze(pipeline, scenes[0], CONCEPTS, seed=picture_seed(0, "a", 3), **options)
-    torch.testing.assert_close(found.values, make_heatmaps(recording).values, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.heatmaps.values, make_heatmaps(recording).values, rtol=0, atol=1e-5)
 
 
 def test_pictures_made_from_prompts_are_those_of_generate(labeller: ConceptLabeller, pipeline: Any) -> None:
     settings = LabelSettings(CONCEPTS, steps=2, width=64, height=64)
-    images, heatmaps = ConceptLabeller(settings, "cpu").generate(["a house", "a tree"], seed=7)
+    images, found = ConceptLabeller(settings, "cpu").generate(["a house", "a tree"], seed=7)
     options = {"steps": 2, "width": 64, "height": 64, "seed": 7}
     expected = generate(pipeline, ["a house", "a tree"], CONCEPTS, layers="auto", **options)
     for index in range(2):
         np.testing.assert_array_equal(np.asarray(images[index]), np.asarray(expected.images[index]))
         alone = make_heatmaps(expected.recording).values[index]
-        torch.testing.assert_close(heatmaps[index].values[0], alone, rtol=0, atol=1e-5)
+        torch.testing.assert_close(found[index].heatmaps.values[0], alone, rtol=0, atol=1e-5)
 
 
 def test_the_model_stops_after_the_last_layer_and_texts_are_encoded_once(
@@ -104,8 +110,8 @@ def test_a_batch_of_columns_gets_labels_beside_it(labeller: ConceptLabeller, sce
     assert labels["other"] == [1, 2, 3] and list(labels["concepts"][0]) == ["house", "tree"]
     for index, (shape, name) in enumerate([((96, 96), "a"), ((64, 128), "b"), ((96, 96), "c")]):
         image = Image.open(io.BytesIO(file.getvalue())) if name == "b" else scenes[index]
-        (heatmaps,) = free.analyze([free.scaled(image)], [name], [image.size])
-        expected = make_masks(heatmaps, "tree", "argmax")[0].numpy() > 0.5
+        (maps,) = free.analyze([free.scaled(image)], [name], [image.size])
+        expected = make_masks(maps.heatmaps, "tree", "argmax")[0].numpy() > 0.5
         mask = np.asarray(Image.open(io.BytesIO(labels["mask"][index][1]))) > 127
         assert mask.shape == shape and (mask == expected).mean() > 0.999
         assert labels["area"][index][1] == pytest.approx(expected.mean(), abs=1e-3)

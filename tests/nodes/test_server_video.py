@@ -136,3 +136,43 @@ def test_a_running_mean_makes_the_heatmaps_of_every_step(comfyui: Client) -> Non
     difference = make_heatmaps(mean).values - make_heatmaps(every).values
     assert float(difference.abs().max()) < 1e-6
     assert mean.metadata["steps"] == "4 of 4 steps recorded"
+
+
+def test_the_embedded_video_model_is_sampled_by_stock_nodes(comfyui: Client) -> None:
+    """Nine frames, each with a latent frame of its own; the sky is found above, the water below."""
+    if not (comfyui.server.comfyui / "comfy" / "ldm" / "cogvideo").is_dir():
+        pytest.skip("this ComfyUI has no CogVideoX")
+    graph = Graph()
+    add = graph.add
+    model = add("ConceptAttentionTinyModel", model="tiny-cogvideox")
+    prompts = [
+        add("CLIPTextEncode", clip=model[1], text=text) for text in ("a boat on water under a sun in the sky", "")
+    ]
+    patched = add(
+        "ConceptAttentionPatchModel", model=model[0], clip=model[1], words="boat, sun", background="sky, water"
+    )
+    empty = add("EmptyHunyuanLatentVideo", width=128, height=128, length=33, batch_size=1)
+    sampler = add(
+        "KSampler",
+        model=patched[0],
+        positive=prompts[0][0],
+        negative=prompts[1][0],
+        latent_image=empty[0],
+        **{"seed": 1, "steps": 12, "cfg": 3.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0},
+    )
+    images = add("VAEDecode", samples=sampler[0], vae=model[2])
+    collected = add("ConceptAttentionCollect", latent=sampler[0])
+    shown = add("PreviewImage", images=images[0])
+    masks = {}
+    for name in ("sky", "water"):
+        mask = add("ConceptHeatmapToMask", heatmaps=collected[1], concepts=name, method="argmax")
+        masks[name] = add("MaskPreview", mask=mask[0])
+    saved = add("ConceptRecordingSave", recording=collected[0], filename_prefix="test")
+    run = comfyui.run(graph)
+    frames = np.stack(comfyui.images(run, shown))
+    recording = comfyui.recording(run, saved)
+    assert frames.shape == (9, 128, 128, 3) and frames.std() > 20
+    assert recording.video and recording.grid == (9, 8, 8) and recording.frame_counts in (None, (1,) * 9)
+    sky, water = (np.stack(comfyui.images(run, masks[name]))[..., 0] > 0 for name in ("sky", "water"))
+    assert len(sky) == len(water) == 9
+    assert sky[:, :40].mean() > 0.4 > sky[:, 88:].mean() and water[:, 88:].mean() > 0.4 > water[:, :40].mean()

@@ -144,7 +144,8 @@ def test_shares_are_kept_as_their_logarithm() -> None:
 def test_what_a_mean_does_not_tell_is_refused(mode: str, options: dict[str, Any], lost: str) -> None:
     full, mean = record(mode)
     make_heatmaps(full, **options)
-    refusal = rf"only the mean of its (shares|scores).*; {lost} cannot be computed.*every step"
+    kept = "scores" if mode == "flux2" else f"shares in mode {mode} at temperature 1"
+    refusal = rf"only the mean of its {kept} over all steps; {lost} cannot be computed.*every step"
     with pytest.raises(UserError, match=refusal):
         make_heatmaps(mean, **options)
     if "mode" in options:

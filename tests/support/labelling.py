@@ -17,7 +17,7 @@ from PIL import Image
 from concept_attention.concepts import parse_concepts
 from concept_attention.heatmaps.heatmaps import Heatmaps
 from concept_attention.labelling.engines.crew import Crew
-from concept_attention.labelling.findings import finding
+from concept_attention.labelling.findings import Maps, finding, presences
 from concept_attention.labelling.items import Labelled
 from concept_attention.labelling.settings import LabelSettings
 from concept_attention.labelling.worker import Worker
@@ -45,10 +45,11 @@ class ColourLabeller:
         rows, columns = self.grid(image)
         return image.resize((16 * columns, 16 * rows))
 
-    def analyze(self, images: Sequence[Image.Image], ids: Sequence[str], sizes: Sequence[Any]) -> list[Heatmaps]:
+    def analyze(self, images: Sequence[Image.Image], ids: Sequence[str], sizes: Sequence[Any]) -> list[Maps]:
         time.sleep(self._pause * len(images))
         self.batches.append(list(ids))
-        return [self._heatmaps(*one) for one in zip(images, ids, sizes, strict=True)]
+        found = [self._heatmaps(*one) for one in zip(images, ids, sizes, strict=True)]
+        return [Maps(one, presences(one)) for one in found]
 
     def _heatmaps(self, image: Image.Image, name: str, size: tuple[int, int]) -> Heatmaps:
         rows, columns = self.grid(image)

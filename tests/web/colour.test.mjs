@@ -3,8 +3,17 @@ import test from "node:test";
 
 import { fixture, load } from "./lib.mjs";
 
-const { COLORMAP_NAMES, colormap, conceptColour, conceptPixels, paintOutline, paintOutside, paintValues, paintWinners } =
-  await load("data/colour");
+const {
+  COLORMAP_NAMES,
+  colormap,
+  conceptColour,
+  conceptPixels,
+  fadedColormap,
+  paintOutline,
+  paintOutside,
+  paintValues,
+  paintWinners,
+} = await load("data/colour");
 
 function rgbOf(pixels) {
   const bytes = new Uint8Array(pixels.buffer);
@@ -20,6 +29,13 @@ test("heatmaps are painted in the library's colours", () => {
   }
   assert.deepEqual(COLORMAP_NAMES, [...new Set(fixture.maps.map(({ name }) => name))]);
   assert.ok(new Uint8Array(pixels.buffer).every((byte, index) => index % 4 < 3 || byte === 255)); // opaque
+});
+
+test("the image shows where values are low", () => {
+  const faded = new Uint8Array(fadedColormap("viridis").buffer);
+  const alpha = Array.from(faded).filter((_, index) => index % 4 === 3);
+  assert.deepEqual(alpha, Array.from({ length: 256 }, (_, level) => level));
+  assert.deepEqual(rgbOf(fadedColormap("viridis")), rgbOf(colormap("viridis")));
 });
 
 test("concepts have the library's colours", () => {

@@ -8,7 +8,6 @@ declare module "*/scripts/app.js" {
     value: unknown;
     element: HTMLElement;
     serialize?: boolean;
-    advanced?: boolean;
     options?: { advanced?: boolean };
     callback?: (value: unknown) => void;
   }
@@ -35,7 +34,7 @@ declare module "*/scripts/app.js" {
     size: [number, number];
     addDOMWidget(name: string, type: string, element: HTMLElement, options: WidgetOptions): Widget;
     showAdvanced?: boolean;
-    toggleAdvanced?(): void;
+    inputs?: { widget?: { name: string }; link?: unknown }[];
     computeSize(): [number, number];
     setSize(size: [number, number]): void;
     onExecuted?: (output: any) => void;

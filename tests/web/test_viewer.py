@@ -32,7 +32,7 @@ from concept_attention.selection import parse_steps
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-VIEWER = ROOT / "web" / "viewer"
+VIEWER = ROOT / "web" / ".viewer"
 NODE = shutil.which("node")
 LEVELS = 2**16 - 1
 TEXTS = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))  # of every node's inputs
@@ -401,7 +401,7 @@ def test_copied_types_equal_the_library_s(name: str, options: Sequence[str]) -> 
 
 
 def test_the_viewer_writes_to_inputs_that_the_node_has() -> None:
-    script = (VIEWER.parent / "viewer.js").read_text(encoding="utf-8")
+    script = (VIEWER / "comfyui" / "attach.js").read_text(encoding="utf-8")
     (names,) = re.findall(r"^const WIDGETS = \[(.*?)\];$", script, re.MULTILINE | re.DOTALL)
     inputs = list(TEXTS["ConceptHeatmapViewer"]["inputs"])
     others = {"image", "recording", "heatmaps", "mode", "temperature"}

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ..items import Shard, Sink, Source
 from ..settings import LabelSettings
-from ..worker import Worker
+from ..worker import Outcome, Worker
 
 _PORTIONS = 8  # per worker: enough that none waits long for the others at the end
 _LONGEST = 16  # shards; a worker that dies loses what it has not finished of them
@@ -45,6 +45,12 @@ class Crew:
             torch.set_num_threads(self.threads)
         labeller = ConceptLabeller(self.settings, device)
         return Worker(labeller, self.source, self.sink, min(4, self.threads), on_picture)
+
+
+def finished_silently(silent: Sequence[Shard], missing: Sequence[Shard]) -> list[Outcome]:
+    """Outcomes of shards that a worker has finished and was killed before it said so."""
+    names = {shard.name for shard in missing}
+    return [Outcome(shard.name, shard.count or 0) for shard in silent if shard.name not in names]
 
 
 def portions(shards: Sequence[Shard], workers: int) -> list[Sequence[Shard]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..items import Shard
 from ..worker import Outcome, Worker
-from .crew import Crew, portions
+from .crew import Crew, finished_silently, portions
 
 _WORSE = 3  # times in a row that workers may die without a shard being finished
 _POLL = 0.5  # seconds between two reports of progress
@@ -50,8 +50,9 @@ def run_locally(
                     return
             return
         except BrokenProcessPool:  # what a dead worker had finished is there, though its pool does not say so
-            before = len(left)
-            left = crew.sink.missing([shard for shard in left if shard.name not in ended])
+            silent = [shard for shard in left if shard.name not in ended]
+            before, left = len(left), list(crew.sink.missing(silent))
+            yield from finished_silently(silent, left)
             deaths = deaths + 1 if len(left) == before else 0
             if deaths == _WORSE:
                 for shard in left:

@@ -13,7 +13,7 @@ from ...errors import UserError
 from ..extras import import_extra
 from ..items import Shard
 from ..worker import Outcome, Worker
-from .crew import Crew, portions
+from .crew import Crew, finished_silently, portions
 
 _RETRIES = 3  # of a portion whose worker dies, at once
 _ROUNDS = 3  # a worker that is just being started anew may use up all of them
@@ -76,7 +76,11 @@ def run_on_ray(
                     yield outcome
                     if outcome.fatal:
                         return
-            todo = crew.sink.missing([shard for shard in shards if shard.name not in ended])
+            silent = [shard for shard in shards if shard.name not in ended]
+            todo = crew.sink.missing(silent)
+            for outcome in finished_silently(silent, todo):
+                ended.add(outcome.shard)
+                yield outcome
             if not todo:
                 return
         for shard in todo:
@@ -119,7 +123,8 @@ class _Actor:
             self._worker = self._worker or self._crew.worker("auto", self._add)
         except UserError as error:
             return error
-        return list(self._worker.label(shards))
+        todo = self._crew.sink.missing(shards)  # one that died may have finished some
+        return [*finished_silently(shards, todo), *self._worker.label(todo)]
 
     def count(self) -> int:
         """Pictures so far; called while the other method runs."""

@@ -7,8 +7,6 @@ the same numbers.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import comfy.latent_formats
@@ -16,19 +14,16 @@ import comfy.sd
 import comfy.sd1_clip
 import comfy.supported_models_base
 import comfy.text_encoders.flux
-import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from ...embedded import FLUX_FOLDER, outside
-from ...hosts.unknown_words import log_unknown_words
 from ..models.codec import CODEC, read_codec
+from .files import T5_SIZES, WordTokenizer, colours_of, log_if_unknown, read_config, read_weights, sizes_of
 from .taesd import taesd_weights
 
 CLIP_WORDS = 49408  # rows of ComfyUI's CLIP embedding, which no configuration changes
-T5_SIZES = ("d_model", "d_ff", "d_kv", "num_heads", "num_layers", "vocab_size")
 CLIP_SIZES = (
     "hidden_size",
     "intermediate_size",
@@ -52,12 +47,14 @@ def load_landscape() -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
 
 def load_model(disable_dynamic: bool = False) -> ModelPatcher:
     """The transformer. Its LATENTs are those of Flux, so it also works with parts that other nodes loaded."""
-    weights = _read("transformer/diffusion_pytorch_model.safetensors")
+    weights = read_weights(FLUX_FOLDER, "transformer/diffusion_pytorch_model")
     model = comfy.sd.load_diffusion_model_state_dict(
         weights, model_options={"dtype": torch.float32}, disable_dynamic=disable_dynamic
     )
     # The class is Flux.1-schnell's, as there is no guidance embedding, but the schedule is shifted.
-    model.model.model_sampling.set_parameters(shift=_config("scheduler/scheduler_config")["shift"], multiplier=1.0)
+    model.model.model_sampling.set_parameters(
+        shift=read_config(FLUX_FOLDER, "scheduler/scheduler_config")["shift"], multiplier=1.0
+    )
     model.model.latent_format = LandscapeLatents()
     model.cached_patcher_init = (load_model, ())  # how ComfyUI makes a copy for compilation or another GPU
     return model
@@ -67,22 +64,22 @@ def load_clip() -> comfy.sd.CLIP:
     """T5 and CLIP-L together, as Flux has them."""
     return comfy.sd.CLIP(
         comfy.supported_models_base.ClipTarget(LandscapeTokenizer, LandscapeEncoders),
-        state_dict=[_clip_weights(), _read("text_encoder_2/model.safetensors")],
+        state_dict=[_clip_weights(), read_weights(FLUX_FOLDER, "text_encoder_2/model")],
         model_options={
             "dtype": torch.float32,
-            "t5xxl_model_config": _sizes("text_encoder_2/config", T5_SIZES),
-            "clip_l_model_config": _sizes("text_encoder/config", CLIP_SIZES),
+            "t5xxl_model_config": sizes_of(FLUX_FOLDER, "text_encoder_2/config", T5_SIZES),
+            "clip_l_model_config": sizes_of(FLUX_FOLDER, "text_encoder/config", CLIP_SIZES),
         },
     )
 
 
 def load_vae() -> comfy.sd.VAE:
     """The autoencoder, between images and the LATENTs of Flux."""
-    config, flux = _config("vae/config"), comfy.latent_formats.Flux()
+    config, flux = read_config(FLUX_FOLDER, "vae/config"), comfy.latent_formats.Flux()
     # The model's z is (LATENT - flux.shift_factor) * flux.scale_factor; the decoder reads z / own scale + own shift.
     scale = flux.scale_factor / config["scaling_factor"]
     shift = flux.shift_factor - config["shift_factor"] / scale
-    weights = taesd_weights(_read("vae/diffusion_pytorch_model.safetensors"), scale, shift)
+    weights = taesd_weights(read_weights(FLUX_FOLDER, "vae/diffusion_pytorch_model"), scale, shift)
     vae = comfy.sd.VAE(sd=weights, dtype=torch.float32)
     vae.first_stage_model.requires_grad_(False)  # for callers outside ComfyUI's executor, which forbids gradients
     return vae
@@ -93,10 +90,7 @@ class LandscapeLatents(comfy.latent_formats.Flux):
 
     def __init__(self) -> None:
         super().__init__()
-        codec = read_codec(FLUX_FOLDER / CODEC)
-        pixels = codec.basis.reshape(-1, 3, codec.basis.shape[1]) / codec.scale
-        self.latent_rgb_factors = pixels.mean(0).T.tolist()
-        self.latent_rgb_factors_bias = codec.mean.reshape(-1, 3).mean(0).tolist()
+        self.latent_rgb_factors, self.latent_rgb_factors_bias = colours_of(read_codec(FLUX_FOLDER / CODEC))
         self.taesd_decoder_name = None
 
     @staticmethod
@@ -110,26 +104,24 @@ class LandscapeTokenizer(comfy.text_encoders.flux.FluxTokenizer):
 
     def __init__(self, embedding_directory: Any = None, tokenizer_data: Any = None) -> None:
         self.clip_l = comfy.sd1_clip.SDTokenizer(
-            str(FLUX_FOLDER / "tokenizer"), embedding_directory=embedding_directory, tokenizer_class=_WordTokenizer
+            str(FLUX_FOLDER / "tokenizer"), embedding_directory=embedding_directory, tokenizer_class=WordTokenizer
         )
         self.t5xxl = comfy.sd1_clip.SDTokenizer(
             str(FLUX_FOLDER / "tokenizer_2"),
             embedding_directory=embedding_directory,
             embedding_key="t5xxl",
-            tokenizer_class=_WordTokenizer,
+            tokenizer_class=WordTokenizer,
             has_start_token=False,
             pad_with_end=False,
             pad_to_max_length=False,
             max_length=99999999,  # as in Flux's tokenizer: longer prompts are read whole
-            min_length=_config("tokenizer_2/tokenizer_config")["model_max_length"],
+            min_length=read_config(FLUX_FOLDER, "tokenizer_2/tokenizer_config")["model_max_length"],
         )
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **options: Any) -> dict[str, Any]:
         """Token ids and weights by encoder; logs a warning if a word is unknown."""
         tokens: dict[str, Any] = super().tokenize_with_weights(text, return_word_ids, **options)
-        words = self.t5xxl.tokenizer
-        if any(token[0] == words.unk_token_id for batch in tokens["t5xxl"] for token in batch):
-            log_unknown_words(words, text)
+        log_if_unknown(self.t5xxl.tokenizer, tokens["t5xxl"], text)
         return tokens
 
 
@@ -138,45 +130,19 @@ class LandscapeEncoders(comfy.text_encoders.flux.FluxClipModel):
 
     def __init__(self, device: Any = "cpu", dtype: Any = None, model_options: Any = None) -> None:
         super().__init__(dtype_t5=dtype, device=device, dtype=dtype, model_options=model_options or {})
-        ids = _config("text_encoder/config")
+        ids = read_config(FLUX_FOLDER, "text_encoder/config")
         self.clip_l.special_tokens = {
             name: ids[f"{key}_token_id"] for name, key in (("start", "bos"), ("end", "eos"), ("pad", "pad"))
         }
 
 
-class _WordTokenizer:
-    """Stands in for a tokenizer class in ComfyUI's tokenizer; every version of transformers reads this one file."""
-
-    @staticmethod
-    def from_pretrained(folder: str) -> PreTrainedTokenizerFast:
-        return PreTrainedTokenizerFast(
-            tokenizer_file=str(Path(folder) / "tokenizer.json"),
-            unk_token="<unk>",  # noqa: S106 - no password
-        )
-
-
 def _clip_weights() -> dict[str, Tensor]:
     """CLIP-L's weights with the names and shapes that ComfyUI expects."""
     prefix = "text_model."
-    weights = _read("text_encoder/model.safetensors")
+    weights = read_weights(FLUX_FOLDER, "text_encoder/model")
     weights = {name if name.startswith(prefix) else prefix + name: tensor for name, tensor in weights.items()}
     name = f"{prefix}embeddings.token_embedding.weight"
     table = weights[name]
     weights[name] = torch.cat([table, table.new_zeros(CLIP_WORDS - len(table), table.shape[1])])
     weights["text_projection.weight"] = torch.eye(table.shape[1])  # Flux reads the pooled vector before it
     return weights
-
-
-def _read(name: str) -> dict[str, Tensor]:
-    """Weights in float32; with dynamic memory ComfyUI computes in the data type it is given."""
-    weights = comfy.utils.load_torch_file(str(FLUX_FOLDER / name), safe_load=True)
-    return {name: tensor.float() for name, tensor in weights.items()}
-
-
-def _config(name: str) -> dict[str, Any]:
-    return dict(json.loads((FLUX_FOLDER / f"{name}.json").read_text(encoding="utf-8")))
-
-
-def _sizes(name: str, keys: tuple[str, ...]) -> dict[str, Any]:
-    config = _config(name)
-    return {key: config[key] for key in keys}

@@ -55,6 +55,14 @@ LOAD = """(graph) => {
   const { activeWorkflow } = app.extensionManager.workflow;
   return app.loadGraphData({ ...graph, id: crypto.randomUUID() }, true, true, activeWorkflow);
 }"""
+WAIT_UNTIL_STILL = """async () => { // unchanged for twenty animation frames
+  for (let still = 0, before = ""; still < 20; ) {
+    await new Promise((drawn) => requestAnimationFrame(drawn));
+    const boxes = JSON.stringify(window.app.canvas.graph.nodes.map((node) => [...node.getBounding()]));
+    still = boxes === before ? still + 1 : 0;
+    before = boxes;
+  }
+}"""
 SHOW_ALL = """() => {
   const { ds, canvas } = window.app.canvas;
   const nodes = window.app.canvas.graph.nodes.map((node) => node.getBounding());
@@ -251,6 +259,10 @@ class Editor:
     def wait_for_drawing(self) -> None:
         """Wait until pending changes are drawn."""
         self.page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+
+    def settle(self) -> None:
+        """Wait until no node has changed its place or size for a while."""
+        self.page.evaluate(WAIT_UNTIL_STILL)
 
     def screenshot(self, name: str) -> None:
         """Save a screenshot of the page, for people to look at."""

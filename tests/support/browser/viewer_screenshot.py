@@ -23,7 +23,7 @@ from .editor import Editor
 from .viewer_page import ViewerPage
 
 TARGET = PROJECT / "web" / "docs" / "ConceptHeatmapViewer" / "viewer.jpg"
-WORKFLOW = f"7 Look inside{NEED_NO_DOWNLOAD}"
+WORKFLOW = f"12 Look inside{NEED_NO_DOWNLOAD}"
 CLASS = "ConceptHeatmapViewer"
 PIXEL_RATIO = 1.5  # pixels of the screenshot per CSS pixel
 CURSOR = (0.5, 0.75)  # in the image, across and down

@@ -25,7 +25,7 @@ def _node(inputs: str, outputs: str) -> NodeContract:
 
 
 NODES: dict[str, NodeContract] = {
-    "ConceptAttentionTinyModel": _node("", "MODEL:MODEL CLIP:CLIP VAE:VAE"),
+    "ConceptAttentionTinyModel": _node("model:COMBO?", "MODEL:MODEL CLIP:CLIP VAE:VAE"),
     "ConceptEncode": _node(
         "clip:CLIP concepts:STRING background:STRING? pooling:COMBO? reader:COMBO? "
         "from_prompt:STRING? presence:BOOLEAN?",

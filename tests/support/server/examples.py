@@ -40,13 +40,13 @@ def lend_landscape_model(graph: Graph) -> Graph:
 def reword(graph: Graph) -> None:
     """Replace the concepts by words that the landscape model knows, also in masks and plots."""
     nodes = [node["inputs"] for node in graph.as_prompt().values()]
-    encoded = [inputs for inputs in nodes if "background" in inputs and isinstance(inputs["concepts"], str)]
-    texts = [f"{inputs['concepts']}, {inputs['background']}" for inputs in encoded]
-    names = {name.strip() for text in texts for name in text.split(",")}
+    keys = {"concepts", "words", "background"}
+    texts = [inputs[key] for inputs in nodes if "background" in inputs for key in keys & inputs.keys()]
+    names = {name.strip() for text in texts if isinstance(text, str) for name in text.split(",")} - {""}
     known = dict(zip(sorted(names), ("boat", "sun", "sky", "water", "house", "tree", "grass"), strict=False))
     for inputs in nodes:
-        for key in {"concepts", "background"} & inputs.keys():
-            if isinstance(inputs[key], str):
+        for key in keys & inputs.keys():
+            if isinstance(inputs[key], str) and inputs[key]:
                 inputs[key] = ", ".join(known[name.strip()] for name in inputs[key].split(",") if name.strip())
 
 

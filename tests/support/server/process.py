@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,26 +50,30 @@ class ComfyProcess:
         pack: Path = PROJECT,
         name: str = "ComfyUI-ConceptAttention",
         front_end: Path | None = None,
+        others: Sequence[Path] = (),
     ) -> None:
         """Start ComfyUI without waiting for it.
 
         Args:
             comfyui: folder of the ComfyUI.
             base: empty folder for its files.
-            pack: the only custom node pack that it loads.
+            pack: the custom node pack that it loads.
             name: name of the pack's folder in custom_nodes.
             front_end: folder that browsers are served; None serves nothing.
+            others: folders of other packs to load beside it.
         """
         for folder in FOLDERS:
             (base / folder).mkdir(parents=True)
         _install(pack, base / "custom_nodes" / name)
+        for other in others:
+            _install(other, base / "custom_nodes" / other.name)
         self.comfyui, self.base, self.name, self.log = comfyui, base, name, base / "log.txt"
         self.port = _free_port()
         self._forgiven: list[tuple[int, int]] = []
         options = ["--cpu", "--port", str(self.port), "--disable-auto-launch", "--disable-api-nodes"]
         options += ["--base-directory", str(base), "--database-url", "sqlite:///:memory:"]
         options += ["--front-end-root", str(front_end or base / "web")]  # no package needs to be installed
-        options += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", name]
+        options += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", name, *(other.name for other in others)]
         environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(

@@ -25,38 +25,44 @@ PAPER = (250, 250, 250)
 
 # Contents of a thumbnail: rows of nodes by title; a number selects one image of the node's batch.
 ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
-    "1 Quick start - no download": (
+    "01 Quick start - no download": (
+        ("Which concept is where",),
+        ("Mask of the picked concepts",),
+    ),
+    "02 Find concepts as an app - no download": (("A heatmap for each concept",),),
+    "09 Edit where a concept is - no download": (("Before", "The mask", "After"),),
+    "06 Inpaint with a concept - no download": (
         ("The image", "The mask", "The second image"),
         ("A heatmap for each concept",),
     ),
-    "3a Masks of a picture - no download": (
+    "04 Masks of a picture - no download": (
         ("The image", "Which concept is where"),
         ("The house", "House and tree", "The tree, soft"),
     ),
-    "4a Replace a concept - no download": (
+    "07 Replace a concept - no download": (
         ("Before",),
         ("Four masks",),
         ("After",),
         ("After: which concept is where",),
     ),
-    "5 Layers, steps, seeds - no download": (
+    "10 Layers, steps, seeds - no download": (
         ("Four seeds",),
         (("Every layer, every step", 0),),
         ("The last layer",),
     ),
-    "8 Training set with masks - no download": (
+    "16 Training set with masks - no download": (
         ("The pictures",),
         ("The data set",),
     ),
-    "6 Custom sampling, saved and opened - no download": (
+    "11 Custom sampling, saved and opened - no download": (
         ("The image",),
         ("A heatmap for each concept",),
     ),
-    "11 Check and re-roll - no download": (
+    "14 Check and re-roll - no download": (
         ("The best seed",),
         ("Presence of each concept",),
     ),
-    "12 Boxes, crops and SAM3 - no download": (
+    "15 Boxes, crops and SAM3 - no download": (
         ("The image",),
         ("A mask for each thing",),
         ("The crops",),

@@ -18,8 +18,8 @@ from ....heatmaps.resize import gaussian_blur, resize_maps
 from ..engine.geometry import RunGeometry
 from ..engine.prompts import latent_size
 
-# A soft mask rises between these shares. In the first half of a run shares are low, yet most of what will be the thing
-# has more than the least (docs/landscape-model.md). A concept that wins nowhere is absent, and nothing acts.
+# A soft mask rises between these shares. In the first half of a run shares are low, yet of what will be the thing nine
+# tenths have more than the least, measured with the landscape model. A concept that wins nowhere is absent.
 _LEAST_SHARE, _WINNING_SHARE = 0.2, 0.5
 # Of a run, see benchmarks/regions.py: later the picture has its colours already, earlier it has no things yet.
 START, FREEZE = 0.2, 0.8

@@ -21,6 +21,7 @@ from concept_attention.errors import UserError
 from concept_attention.hosts.architecture import TokenSlices
 from concept_attention.hosts.comfyui.adapters.flux import Flux
 from concept_attention.hosts.comfyui.adapters.hunyuan_video import HunyuanVideo
+from concept_attention.hosts.comfyui.adapters.network import _EAGER_RUNS as EAGER_RUNS
 from concept_attention.hosts.comfyui.adapters.network import eager, is_compiled, running_eager
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.comfyui.engine.stream import ConceptStream, StopForward
@@ -431,6 +432,25 @@ def test_a_compiled_model_runs_eager_and_is_compiled_again_afterwards(what: str)
             assert not is_compiled(model.model, Flux().joint_blocks, 2)
             raise KeyError
         assert footprint(model) == before
+
+
+def test_a_model_is_compiled_again_when_the_last_of_several_threads_is_done() -> None:
+    network = make_flux().model.diffusion_model
+    held, model = compile_eagerly(network), types.SimpleNamespace()
+    model.diffusion_model = held
+    blocks = Flux().joint_blocks(network)
+    block = blocks[1]
+    blocks[1] = second = compile_eagerly(block)
+    first = running_eager(model, Flux().joint_blocks, 1)
+    both = running_eager(model, Flux().joint_blocks, 2)
+    with first:
+        assert model.diffusion_model is network and blocks[1] is second
+        both.__enter__()
+        assert blocks[1] is block
+    assert model.diffusion_model is network and blocks[1] is block  # the other goes on
+    both.__exit__(None, None, None)
+    assert model.diffusion_model is held and blocks[1] is second
+    assert not EAGER_RUNS
 
 
 def test_nothing_of_the_concepts_is_traced_into_a_compiled_network() -> None:

@@ -1,0 +1,191 @@
+"""From an empty graph to a mask by three routes: `python -m tests.support.browser.stopwatch`.
+
+Prints the clicks (presses of a mouse button; dragging a link is one), the texts typed, and the seconds that the page
+and the run take. People take longer than a script; clicks and texts are the comparison.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..comfyui.boot import find_host
+from ..server.client import running
+from ..server.examples import NEED_NO_DOWNLOAD
+from ..server.front_end import find_front_end
+from .chromium import chromium, find_chromium
+from .editor import Editor
+from .layout import VIEW
+
+TEMPLATE = f"01 Quick start{NEED_NO_DOWNLOAD}"
+PROMPT, WORDS = "a boat on water under a sun in the blue sky", "boat, sun"
+SCALE = 0.5  # at which all nodes have room
+COLUMN = 560  # pixels of the graph from one new node to the next
+EMPTY = (0.5, 0.9)  # of the window, where nothing is
+SPOT = """([number, kind, which]) => {
+  const { canvas } = window.app, node = canvas.graph.getNodeById(number);
+  const sockets = kind === "output" ? node.outputs : node.inputs;
+  const slot = sockets.findIndex((socket) => socket.name === which);
+  const [x, y] = kind === "output" ? node.getOutputPos(slot) : node.getInputPos(slot);
+  const box = canvas.canvas.getBoundingClientRect(), { scale, offset } = canvas.ds;
+  return [(x + offset[0]) * scale + box.left, (y + offset[1]) * scale + box.top];
+}"""
+NEWEST = "() => Math.max(...window.app.canvas.graph.nodes.map((node) => Number(node.id)))"
+MOVE = """([number, x, y]) => {
+  const node = window.app.canvas.graph.getNodeById(number);
+  node.pos = [x, y];
+  window.app.canvas.setDirty(true, true);
+}"""
+
+
+@dataclass
+class Person:
+    """Clicks in the page, and counts."""
+
+    editor: Editor
+    clicks: int = 0
+    texts: int = 0
+    nodes: dict[str, str] = field(default_factory=dict)  # ids, by title
+
+    def click(self, name: str) -> None:
+        """Click what has this text."""
+        self.editor.page.get_by_text(name, exact=True).first.click()
+        self.clicks += 1
+
+    def add(self, name: str) -> None:
+        """Add a node by double-clicking where nothing is, writing its name and pressing Enter."""
+        page, count = self.editor.page, len(self.nodes)
+        page.mouse.dblclick(VIEW[0] * EMPTY[0], VIEW[1] * EMPTY[1])
+        self.clicks += 1
+        page.keyboard.type(name)
+        self.texts += 1
+        page.wait_for_timeout(400)  # the search waits until nothing more is written
+        page.keyboard.press("Enter")
+        page.wait_for_function("(count) => window.app.canvas.graph.nodes.length > count", arg=count)
+        page.mouse.click(VIEW[0] * EMPTY[0], VIEW[1] * EMPTY[1])  # puts it there
+        self.clicks += 1
+        number = str(page.evaluate(NEWEST))
+        page.evaluate(MOVE, [number, COLUMN * (count % 5), 700 * (count // 5)])
+        self.nodes[name] = number
+        self.editor.wait_for_drawing()
+
+    def link(self, source: str, output: str, target: str, socket: str) -> None:
+        """Drag a link from an output to an input."""
+        page = self.editor.page
+        start = page.evaluate(SPOT, [self.nodes[source], "output", output])
+        end = page.evaluate(SPOT, [self.nodes[target], "input", socket])
+        page.mouse.move(*start)
+        page.mouse.down()
+        page.mouse.move(*end, steps=4)
+        page.mouse.up()
+        self.clicks += 1
+        self.editor.wait_for_drawing()
+
+    def write(self, node: str, widget: str, text: str | float) -> None:
+        """Click into a widget and write."""
+        number = self.nodes[node]
+        change = """([number, name, value]) => {
+          const widget = window.app.canvas.graph.getNodeById(number).widgets.find((one) => one.name === name);
+          widget.value = value;
+          widget.callback?.(value);
+        }"""
+        self.editor.page.evaluate(change, [number, widget, text])
+        self.clicks += 1
+        self.texts += 1
+
+    def run(self) -> None:
+        self.editor.run()
+        self.clicks += 1
+
+
+def by_template(person: Person) -> None:
+    """Open the quick start from the template browser."""
+    page = person.editor.page
+    person.click("Templates")
+    page.get_by_text(person.editor.client.server.name, exact=True).first.click()
+    page.get_by_text(TEMPLATE, exact=True).first.click()
+    person.clicks += 2
+    page.wait_for_function("() => window.app.canvas.graph.nodes.some((node) => node.type === 'ConceptHeatmapViewer')")
+    person.run()
+
+
+def by_blueprint(person: Person) -> None:
+    """The blueprint beside a loader."""
+    loader, whole, shown = "Load Landscape Model (Tiny Flux)", "Text to Image with Concept Mask", "Preview Mask"
+    for name in (loader, whole, shown):
+        person.add(name)
+    for output, socket in (("MODEL", "model"), ("CLIP", "clip"), ("VAE", "vae")):
+        person.link(loader, output, whole, socket)
+    person.link(whole, "mask", shown, "mask")
+    for widget, value in (("prompt", PROMPT), ("concepts", WORDS), ("background", "sky, water")):
+        person.write(whole, widget, value)
+    for widget in ("width", "height"):
+        person.write(whole, widget, 256)
+    person.run()
+
+
+def by_hand(person: Person) -> None:
+    """A text-to-image graph of core's nodes, and three of ours."""
+    loader, sampler, shown = "Load Landscape Model (Tiny Flux)", "KSampler", "Preview Mask"
+    prompt, size = "CLIP Text Encode (Prompt)", "Empty Latent Image"
+    for name in (loader, prompt, size, sampler):
+        person.add(name)
+    person.link(loader, "CLIP", prompt, "clip")
+    person.link(prompt, "CONDITIONING", sampler, "positive")
+    person.link(prompt, "CONDITIONING", sampler, "negative")
+    person.link(size, "LATENT", sampler, "latent_image")
+    person.write(prompt, "text", PROMPT)
+    person.write(sampler, "cfg", 1.0)
+    for widget in ("width", "height"):
+        person.write(size, widget, 256)
+    before = (person.clicks, person.texts)
+    record, collect = "Patch Model: Record Concepts", "Collect Concept Recording"
+    mask = "Concept Heatmaps to Mask (Segment)"
+    for name in (record, collect, mask, shown):
+        person.add(name)
+    person.link(loader, "MODEL", record, "model")
+    person.link(loader, "CLIP", record, "clip")
+    person.link(record, "MODEL", sampler, "model")
+    person.link(sampler, "LATENT", collect, "latent")
+    person.link(collect, "heatmaps", mask, "heatmaps")
+    person.link(mask, "MASK", shown, "mask")
+    person.write(record, "words", WORDS)
+    person.write(record, "background", "sky, water")
+    person.run()
+    clicks, texts = person.clicks - before[0], person.texts - before[1]
+    print(f"  of these, from core's graph to the mask: {clicks} clicks, {texts} texts")
+
+
+ROUTES: dict[str, Callable[[Person], None]] = {"template": by_template, "blueprint": by_blueprint, "by hand": by_hand}
+
+
+def main() -> int:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(find_host().root, Path(folder) / "server", find_front_end()) as client,
+        chromium(find_chromium()) as browser,
+    ):
+        for name, route in ROUTES.items():
+            page = browser.new_page(viewport={"width": VIEW[0], "height": VIEW[1]})
+            editor = Editor(page, client, Path(folder))
+            editor.open()
+            editor.render("canvas")
+            page.evaluate(
+                "(scale) => { const { app } = window; app.graph.clear(); app.canvas.ds.scale = scale; "
+                "app.canvas.ds.offset = [200, 300]; }",
+                SCALE,
+            )
+            person, began = Person(editor), time.monotonic()
+            route(person)
+            seconds = time.monotonic() - began
+            print(f"{name}: {person.clicks} clicks, {person.texts} texts, {seconds:.1f} s", flush=True)
+            page.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
