@@ -7,7 +7,6 @@ opencv-contrib-python-headless, and scikit-image are needed for this comparison 
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from multiprocessing import get_context
 import torch
 from torch import Tensor
 
-from benchmarks.measure import ratios, rounds
+from benchmarks.measure import peak_resident, ratios, rounds
 from concept_attention.concepts import Concept
 from concept_attention.heatmaps.guided import EPSILON, sharpen_heatmaps
 from concept_attention.heatmaps.heatmaps import Heatmaps
@@ -85,10 +84,9 @@ def memory_ratio() -> float:
     """Growth of this process's peak memory while 20 concepts are refined, as a multiple of the result."""
     maps, guide = heatmaps(CONCEPTS, (TOKENS, TOKENS), (SIDE, SIDE)), picture(SIDE, SIDE)
     sharpen_heatmaps(heatmaps(1, (4, 4), (64, 64)), picture(64, 64))  # what torch loads once
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident()
     result = sharpen_heatmaps(maps, guide)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return 1024 * (after - before) / result.values.nbytes
+    return (peak_resident() - before) / result.values.nbytes
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -67,6 +67,19 @@ REGION_SHAPES: tuple[RegionShape, ...] = get_args(RegionShape)
 Scaled = Literal["cfg", "controlnet", "denoise"]
 SCALED: tuple[Scaled, ...] = get_args(Scaled)
 
+# What concept tokens attend to: concepts and image as in the method, or less, as in the ablations of arXiv:2502.04320.
+Attends = Literal["both", "image", "concepts", "itself"]
+ATTENDS: tuple[Attends, ...] = get_args(Attends)
+
+# Data sets, ways to make maps, sweeps and refinements of `concept-attention benchmark`.
+DATA_SETS = (
+    "landscapes", "folder", "imagenet-seg", "voc-single", "voc", "voc20", "voc21", "context59", "context60",
+    "coco-object", "coco-stuff", "ade150", "cityscapes19",
+)  # fmt: skip
+METHODS_COMPARED = ("concept", "value", "cross", "uniform", "centre", "dino")
+SWEEP_NAMES = ("space", "softmax", "attends", "layers", "noise", "samples", "concepts", "low", "mode", "refine")
+REFINEMENT_NAMES = ("none", "guided")
+
 # Where weights wait that are not in use: diffusers' own offloading to main memory.
 Offload = Literal["none", "model", "sequential"]
 OFFLOADS: tuple[Offload, ...] = get_args(Offload)

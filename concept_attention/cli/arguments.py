@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import NoReturn
 
-from ..choices import KEEPS, LAYOUTS, MODE_NAMES
+from ..choices import (
+    ATTENDS,
+    DATA_SETS,
+    KEEPS,
+    LAYOUTS,
+    METHODS_COMPARED,
+    MODE_NAMES,
+    REFINEMENT_NAMES,
+    SWEEP_NAMES,
+)
 from ..concepts import parse_concepts
 from ..errors import UserError
 from . import argument_groups as groups
@@ -56,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_heatmaps(commands)
     _add_evaluate(commands)
     _add_label(commands)
+    _add_benchmark(commands)
     return parser
 
 
@@ -195,6 +205,53 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
     json_help = "print progress and the result as lines of JSON instead of a report"
     output.add_argument("--json", action="store_true", help=json_help)
     output.add_argument("--quiet", action="store_true", help=groups.QUIET_HELP)
+
+
+def _add_benchmark(commands: argparse._SubParsersAction) -> None:
+    parser = _add_command(
+        commands,
+        "benchmark",
+        "DATASET --data PATH --out DIR",
+        "compare maps with the label maps of a data set, by the paper's protocol or a stricter one",
+    )
+    parser.add_argument("dataset", metavar="DATASET", choices=DATA_SETS, help=", ".join(DATA_SETS))
+    data_help = "folder of the data set; nothing is downloaded, and without it an error says where to get it"
+    parser.add_argument("--data", type=values.path, metavar="PATH", help=data_help)
+    names_help = "class list (one per line), or for imagenet-seg a JSON file with a word for each synset"
+    parser.add_argument("--names", type=values.path, metavar="FILE", help=names_help)
+    groups.add_out(parser)
+    what = parser.add_argument_group("what is measured")
+    protocol_help = "paper: as its tables were made; proper: own shape, own size, void left out, more figures (default)"
+    what.add_argument("--protocol", choices=("paper", "proper"), default="proper", help=protocol_help)
+    classes_help = "concepts are the picture's own classes (present, default) or every class at once (all)"
+    what.add_argument("--classes", choices=("present", "all"), help=classes_help)
+    method_help = "vectors to compare (concept, value, cross), or a baseline (default concept)"
+    what.add_argument("--method", choices=METHODS_COMPARED, default="concept", help=method_help)
+    what.add_argument("--weights", metavar="NAME", help="weights of a baseline: a folder, or a name in the hub's cache")
+    what.add_argument("--sweep", choices=SWEEP_NAMES, help="vary one thing; prints a table and draws a figure")
+    refine_help = "refine maps by the picture before they are scored (default none)"
+    what.add_argument("--refine", choices=REFINEMENT_NAMES, help=refine_help)
+    which = parser.add_argument_group("which pictures")
+    which.add_argument("--limit", type=values.count, metavar="N", help="only N pictures, chosen by --choice")
+    which.add_argument("--choice", type=values.seed, default=0, metavar="N", help="seed of that choice (default 0)")
+    part_help = "record only every N-th picture from the I-th; several processes can share a folder"
+    which.add_argument("--part", type=values.part, default=(1, 1), metavar="I/N", help=part_help)
+    stage_help = "record (needs the model), score (needs none), or both (default); recordings that exist are kept"
+    which.add_argument("--stage", choices=("record", "score", "both"), default="both", help=stage_help)
+    maps = parser.add_argument_group("maps", "What is not given is the protocol's own.")
+    maps.add_argument("--background", nargs="*", metavar="WORD", help="words that compete with the classes")
+    maps.add_argument("--noise", type=values.noise, metavar="SIGMA", help="noise level, above 0 and up to 1")
+    maps.add_argument("--samples", type=values.count, metavar="N", help="noise samples to average")
+    maps.add_argument("--seed", type=values.seed, metavar="N", help="seed of the noise")
+    maps.add_argument("--layers", metavar="LAYERS", help="joint blocks to record and average: auto, all, 14-17")
+    maps.add_argument("--mode", choices=MODE_NAMES, help="scoring rule")
+    groups.add_temperature(maps)
+    maps.add_argument("--softmax", choices=("yes", "no"), help="shares, or raw scores")
+    maps.add_argument("--blur", choices=("yes", "no"), help="the paper's blur of the maps")
+    maps.add_argument("--attends", choices=ATTENDS, help="what the concepts attend to")
+    maps.add_argument("--low", type=values.count, metavar="PIXELS", help="reduce the picture's longer side first")
+    groups.add_model(parser)
+    parser.add_argument("--quiet", action="store_true", help=groups.QUIET_HELP)
 
 
 def _version() -> str:

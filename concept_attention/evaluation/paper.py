@@ -21,7 +21,7 @@ class PaperScores:
     average_precision: float
 
 
-def paper_imagenet_scores(heatmap: Tensor, truth: Tensor) -> PaperScores:
+def paper_imagenet_scores(heatmap: Tensor, truth: Tensor, *, blur: bool = True) -> PaperScores:
     """Score one concept's heatmaps by the protocol of the paper's ImageNet segmentation table.
 
     The map is blurred (3 x 3, sigma 1); the mask is where it exceeds its own mean. Mask and map are resized
@@ -33,6 +33,7 @@ def paper_imagenet_scores(heatmap: Tensor, truth: Tensor) -> PaperScores:
     Args:
         heatmap: the target concept's maps, (H, W) or (B, H, W), float, at token resolution, at least 2 x 2.
         truth: where the target is, (h, w) or (B, h, w), bool or 0/1; the paper uses 224 x 224.
+        blur: as in the paper's final table; its table of spaces has maps that are not blurred.
 
     Returns:
         PaperScores. A flat map gives an empty mask and the average precision of no opinion, 0.5.
@@ -59,7 +60,8 @@ def paper_imagenet_scores(heatmap: Tensor, truth: Tensor) -> PaperScores:
     maps = heatmap.detach().cpu().float().reshape(-1, *heatmap.shape[-2:])
     targets = truth.detach().cpu().long().reshape(-1, *truth.shape[-2:])
     accuracies, precisions = [], []
-    for blurred, target in zip(gaussian_blur(maps, 1, radius=1, padding="reflect"), targets, strict=True):
+    maps = gaussian_blur(maps, 1, radius=1, padding="reflect") if blur else maps
+    for blurred, target in zip(maps, targets, strict=True):
         flat = is_flat(blurred)
         mask = torch.zeros_like(blurred) if flat else (blurred > blurred.mean()).float()
         opinion = torch.full_like(blurred, 0.5) if flat else stretch(blurred)

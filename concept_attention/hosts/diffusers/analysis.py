@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...choices import Keep, Pooling, Reader
+from ...choices import Attends, Keep, Pooling, Reader
 from ...concepts import Concept
 from ...errors import UserError
 from ...recording.recording import Recording
@@ -50,6 +50,7 @@ def analyze(
     dtype: str | torch.dtype = "float32",
     on_step: Callable[[int, int], None] | None = None,
     on_vectors: OnVectors | None = None,
+    attends: Attends = "both",
 ) -> Recording:
     """Record where the concepts are in existing images, or in a video.
 
@@ -67,6 +68,7 @@ def analyze(
             in ComfyUI and, for float32 weights on the CPU, in the authors' code.
         layers, mode, pooling, reader, max_tokens, dtype, on_vectors: see `generate`.
         on_step: called after each sample with (samples done, samples in all).
+        attends: what the concepts attend to; see `choices.Attends`.
 
     Returns:
         A recording whose grid covers the whole image and whose image size is the original's.
@@ -109,6 +111,7 @@ def analyze(
         max_tokens=max_tokens,
         dtype=dtype,
         on_vectors=on_vectors,
+        attends=attends,
     )
     warn_outside_training(pipeline, width, height, len(images) if family.video else 1, noise)
     recording = analysis.record(scaled(images, width, height), [seed] * len(images), on_step)
@@ -144,6 +147,7 @@ class ImageAnalysis:
         dtype: str | torch.dtype = "float32",
         keep: Keep = "every step",
         on_vectors: OnVectors | None = None,
+        attends: Attends = "both",
     ) -> None:
         if not 0 < noise <= 1:
             raise UserError(f"Noise must be above 0 and at most 1, got {noise:g}. 0.3 to 0.6 works best.")
@@ -156,6 +160,7 @@ class ImageAnalysis:
         self._layers: str | Sequence[int] = [layers] if isinstance(layers, int) else layers
         self._mode, self._dtype, self._keep = mode, score_dtype(dtype), keep
         self._on_vectors = on_vectors
+        self._attends: Attends = attends
         self._prompt, self._noise, self._samples = prompt, noise, samples
         self._inputs: dict[tuple[int, ...], dict[str, Any]] = {}  # of the transformer, by batch and size
 
@@ -185,6 +190,7 @@ class ImageAnalysis:
             self._dtype,
             keep=self._keep,
             on_vectors=self._on_vectors,
+            attends=self._attends,
         )
         latents = family.encode_images(pipeline, pixels)
         inputs = self._conditions(latents, width, height)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...choices import KEEPS, Keep, check_choice
+from ...choices import ATTENDS, KEEPS, Attends, Keep, check_choice
 from ...errors import UserError
 from ...recording.recording import Recording
 from ...vectors import JointVectors, OnVectors
@@ -42,6 +42,7 @@ class Recorder:
         keep: every step, or their running mean.
         on_vectors: called with (step, layer, vectors) in every joint block that is kept, of every evaluation that is
             observed; see `concept_attention.vectors`.
+        attends: what the concepts attend to; see `choices.Attends`.
 
     Raises:
         UserError: for an unsupported transformer, layers that do not exist, an unknown mode, or embeddings of
@@ -59,8 +60,11 @@ class Recorder:
         rows: int | None = None,
         keep: Keep = "every step",
         on_vectors: OnVectors | None = None,
+        attends: Attends = "both",
     ) -> None:
         check_choice("keep", keep, KEEPS)
+        check_choice("attends", attends, ATTENDS)
+        self._attends: Attends = attends
         self._pipeline = pipeline
         self._transformer = eager(pipeline.transformer)
         self.architecture = adapter_for(self._transformer).describe(self._transformer)
@@ -92,6 +96,7 @@ class Recorder:
             pad_count=self._collector.pad_count,
             apart=self._collector.apart,
             on_vectors=None if self._on_vectors is None else self._show,
+            attends=self._attends,
         )
         with stream, running_eager(self._pipeline):
             yield stream

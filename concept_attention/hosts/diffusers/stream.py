@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...choices import Attends
 from ...errors import UserError
 from ...vectors import JointVectors
 from ..collector import pad_bias
@@ -60,6 +62,7 @@ class ConceptStream:
         apart: further rows that go through the model by themselves; the concepts are what they are without them.
         on_vectors: called before `on_layer` with (layer, vectors): all that is computed of image and concepts. Without
             it the image's queries are not looked at.
+        attends: what the concepts attend to; see `choices.Attends`.
 
     Raises:
         UserError: for an unsupported transformer; on entering one that carries a concept stream already, of this
@@ -81,6 +84,7 @@ class ConceptStream:
         pad_count: int = 0,
         apart: RowsApart | None = None,
         on_vectors: Callable[[int, JointVectors], None] | None = None,
+        attends: Attends = "both",
     ) -> None:
         self._transformer = eager(transformer)
         self._adapter = adapter_for(transformer)
@@ -89,6 +93,7 @@ class ConceptStream:
         self._groups = [(embeddings, bias), *([] if apart is None else [(apart.embeddings[None], apart.key_bias)])]
         self._on_layer = on_layer
         self._on_vectors = on_vectors
+        self._attends = attends
         self._last_layer = last_layer
         self._observe = observe
         self._on_problem = on_problem
@@ -223,8 +228,7 @@ class ConceptStream:
         concepts, attended = self._concepts or [], list[Any]()
         with self._looking():
             concepts = concepts or self._begin(image_out)
-            attend, read = self._adapter.attend_concepts, (self._vec, self._key, self._value, self._arguments)
-            attended = [attend(block, concept, *read, bias) for concept, bias in concepts]
+            attended = [self._attended(block, concept, bias) for concept, bias in concepts]
         if not attended:
             return
         if self._on_vectors is not None:
@@ -245,6 +249,20 @@ class ConceptStream:
         self._reset()
         if self._stop_after_last_layer:
             raise StopForward
+
+    def _attended(self, block: nn.Module, concept: Tensor, bias: Tensor | None) -> Any:
+        """What the adapter's `attend_concepts` returns where the concepts see what they may see."""
+        key, value = self._key, self._value
+        if self._attends == "image":
+            bias = torch.full(concept.shape[1:2], -math.inf).to(concept)
+        elif self._attends == "concepts":
+            key, value = key[:, :, :0], value[:, :, :0]
+        concept_out, heads, modulation = self._adapter.attend_concepts(
+            block, concept, self._vec, key, value, self._arguments, bias
+        )
+        if self._attends == "itself":
+            concept_out = heads.v.transpose(1, 2).flatten(2)
+        return concept_out, heads, modulation
 
     def _begin(self, like: Tensor) -> list[tuple[Tensor, Tensor | None]]:
         """Block-0 concept tokens and key bias of every group, in the device and dtype the model computes in."""

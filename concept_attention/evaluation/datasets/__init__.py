@@ -1,0 +1,1 @@
+"""Data sets of pictures with label maps: one file per format."""
