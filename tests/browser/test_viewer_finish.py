@@ -80,3 +80,5 @@ def test_a_mask_goes_to_the_mask_editor_and_back(editor: Editor, comfyui: Client
     viewer.find(".ca-discard").click()
     expect(viewer.find(".ca-discard")).to_be_hidden()
     assert editor.value(workflow.viewer, "edited") == ""
+    # of the mask editor itself, in a browser without a GPU
+    editor.errors.found[:] = [error for error in editor.errors.found if "TypeGPU" not in error.text]
