@@ -60,12 +60,16 @@ def test_a_mask_goes_to_the_mask_editor_and_back(editor: Editor, comfyui: Client
     editor.set_widgets(workflow.viewer, **READING, concepts="grass", method="argmax")
     before = comfyui.images(editor.run(), preview)[0]
     viewer.find(".ca-edit").click()
-    save = editor.page.get_by_role("button", name="Save", exact=True)
-    save.wait_for()
-    editor.page.wait_for_timeout(1500)  # the editor loads its layers
-    editor.screenshot(f"mask_editor_{editor.renderer}")
-    save.click()
-    expect(save).to_be_hidden()
+    save = editor.page.locator("[role=dialog] button").filter(has_text="Save")
+    try:
+        save.wait_for()
+        editor.page.wait_for_timeout(1500)  # the editor loads its layers
+        editor.screenshot(f"mask_editor_{editor.renderer}")
+        save.click()
+        expect(save).to_be_hidden()
+    finally:
+        if save.is_visible():
+            editor.reload()  # the editor would cover the page for all further tests
     expect(viewer.find(".ca-discard")).to_be_visible()
     assert editor.value(workflow.viewer, "edited").startswith("0: ")
     after = comfyui.images(editor.run(), preview)[0]
@@ -76,3 +80,5 @@ def test_a_mask_goes_to_the_mask_editor_and_back(editor: Editor, comfyui: Client
     viewer.find(".ca-discard").click()
     expect(viewer.find(".ca-discard")).to_be_hidden()
     assert editor.value(workflow.viewer, "edited") == ""
+    # of the mask editor itself, in a browser without a GPU
+    editor.errors.found[:] = [error for error in editor.errors.found if "TypeGPU" not in error.text]

@@ -15,7 +15,7 @@ test("finished masks are the library's", () => {
       concepts: fixture.maps.length,
       grid: fixture.grid,
       visible: fixture.visible,
-      kind: "share",
+      kind: fixture.kind,
       colours: choice.guided ? colours : null,
       size: fixture.size,
       scale: 1,

@@ -2,7 +2,7 @@ import test from "node:test";
 
 import { assertClose, fixture, load } from "./lib.mjs";
 
-const { makeHeatmaps, sumConcepts } = await load("data/heatmaps");
+const { joinConcepts, makeHeatmaps } = await load("data/heatmaps");
 const { decode, SummedAreaTable } = await load("data/summed_area");
 
 test("means over any steps and layers are the library's heatmaps", () => {
@@ -20,6 +20,7 @@ test("means over any steps and layers are the library's heatmaps", () => {
 
 test("several concepts are summed", () => {
   const maps = Float32Array.from([1, 2, 10, 20, 100, 200]);
-  assertClose(sumConcepts(maps, 2, [0, 2]), [101, 202], 0);
-  assertClose(sumConcepts(maps, 2, [1]), [10, 20], 0);
+  assertClose(joinConcepts(maps, 2, [0, 2], "share"), [101, 202], 0);
+  assertClose(joinConcepts(maps, 2, [1], "share"), [10, 20], 0);
+  assertClose(joinConcepts(Float32Array.from([3, 2, 1, 4]), 2, [0, 1], "presence"), [3, 4], 0);
 });

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
-from concept_attention.choices import METHODS
+from concept_attention.choices import METHODS, Kind
 from concept_attention.concepts import Concept
 from concept_attention.heatmaps.guided import sharpen_heatmaps
 from concept_attention.heatmaps.heatmaps import Heatmaps
@@ -35,8 +36,9 @@ FINISHES: tuple[dict[str, Any], ...] = (
 CHOICE = {"threshold": 0.4, "percentile": 70.0, "holes": 0.0, "islands": 0.0, "grow": 0, "blur": 0.0}
 
 
-def test_finished_masks_equal_the_library_s(tmp_path: Path) -> None:
-    heatmaps = Heatmaps(random_shares(8, 1, 3, *GRID), tuple(Concept(n, n) for n in "abc"), "share", SIZE, COVERED)
+@pytest.mark.parametrize("kind", ["share", "presence"])
+def test_finished_masks_equal_the_library_s(kind: Kind, tmp_path: Path) -> None:
+    heatmaps = Heatmaps(random_shares(8, 1, 3, *GRID), tuple(Concept(n, n) for n in "abc"), kind, SIZE, COVERED)
     generator = torch.Generator().manual_seed(2)
     image = 0.3 + 0.1 * torch.rand(*SIZE, 3, generator=generator)
     image[SIZE[0] // 2 :, SIZE[1] // 3 :] += torch.tensor([0.4, 0.0, 0.2])
@@ -56,6 +58,7 @@ def test_finished_masks_equal_the_library_s(tmp_path: Path) -> None:
                 cases.append({"choice": choice, "chosen": chosen, "subtracted": taken, "mask": numbers(mask)})
     fixture = {
         "maps": [numbers(one) for one in heatmaps.values[0]],
+        "kind": kind,
         "grid": GRID,
         "visible": heatmaps.visible,
         "size": SIZE,

@@ -3,7 +3,7 @@
 import { blurMask, dropIslands, fillHoles, growMask } from "./finish.js";
 import { axis, clamp, resize } from "./geometry.js";
 import { sharpen } from "./guided.js";
-import { sumConcepts } from "./heatmaps.js";
+import { joinConcepts, joinInto } from "./heatmaps.js";
 import { argmaxMask, cut } from "./masks.js";
 
 /** @import {Level} from "./masks.js" */
@@ -43,9 +43,10 @@ export function finishedMask(source, chosen, subtracted, choice) {
   const sharp = colours && sharpen(each, grid, visible, kind, colours, size);
   /** The heatmaps of some concepts together. @param {number[]} some @returns {Plane} */
   const together = (some) => {
-    if (!sharp) return resize(sumConcepts(maps, tokens, some), grid[1], rows, columns);
-    const values = new Float32Array(size[0] * size[1]);
-    for (const concept of some) sharp[concept].values.forEach((value, index) => (values[index] += value));
+    if (!sharp) return resize(joinConcepts(maps, tokens, some, kind), grid[1], rows, columns);
+    const [first, ...others] = some;
+    const values = sharp[first].values.slice();
+    for (const concept of others) joinInto(values, sharp[concept].values, kind);
     return { values, width: size[1], height: size[0] };
   };
   /** @param {number[]} some @returns {Plane} */

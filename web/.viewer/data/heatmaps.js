@@ -1,7 +1,7 @@
 // Heatmaps of the selected steps and layers.
 
 /** @import {SummedAreaTable} from "./summed_area.js" */
-/** @import {Manifest} from "./types.js" */
+/** @import {Kind, Manifest} from "./types.js" */
 
 /**
  * The heatmaps of one latent frame.
@@ -43,17 +43,24 @@ function softmax(scores, concepts, temperature) {
 }
 
 /**
- * The sum of some concepts' heatmaps, from which their common mask is made.
+ * Some concepts' heatmaps together, from which their common mask is made: shares add up; concepts that are present may
+ * overlap, so the greatest presence counts.
  * @param {Float32Array} maps [C, ...]
  * @param {number} tokens  values per concept
  * @param {number[]} concepts
+ * @param {Kind} kind
  * @returns {Float32Array} for one concept a view of `maps`, not a copy
  */
-export function sumConcepts(maps, tokens, concepts) {
-  if (concepts.length === 1) return maps.subarray(concepts[0] * tokens, (concepts[0] + 1) * tokens);
-  const sum = new Float32Array(tokens);
-  for (const concept of concepts) {
-    for (let token = 0, from = concept * tokens; token < tokens; token++) sum[token] += maps[from + token];
-  }
-  return sum;
+export function joinConcepts(maps, tokens, concepts, kind) {
+  const first = maps.subarray(concepts[0] * tokens, (concepts[0] + 1) * tokens);
+  if (concepts.length === 1) return first;
+  const joined = first.slice();
+  for (const concept of concepts.slice(1)) joinInto(joined, maps.subarray(concept * tokens, (concept + 1) * tokens), kind);
+  return joined;
+}
+
+/** Join one more heatmap with others, in place. @param {Float32Array} joined @param {Float32Array} map @param {Kind} kind */
+export function joinInto(joined, map, kind) {
+  if (kind === "presence") for (let at = 0; at < map.length; at++) joined[at] = Math.max(joined[at], map[at]);
+  else for (let at = 0; at < map.length; at++) joined[at] += map[at];
 }

@@ -1,12 +1,12 @@
 // Measures of the mask on display: the level at which the heatmap is cut, and the area of the mask.
 
 import { axis, coverage, resize } from "./geometry.js";
-import { sumConcepts } from "./heatmaps.js";
+import { joinConcepts } from "./heatmaps.js";
 import { argmaxMask, cut, levelOf } from "./masks.js";
 
 /** @import {Level} from "./masks.js" */
 /** @import {Scene} from "./scene.js" */
-/** @import {Choice, Plane} from "./types.js" */
+/** @import {Choice, Kind, Plane} from "./types.js" */
 
 const QUICK = 2 ** 12; // pixels examined while something moves
 const SETTLED = 2 ** 19; // and afterwards; the server examines all of them
@@ -16,12 +16,12 @@ const SIDE = 96; // pixels along each side to measure the area in
  * The level of a method that has one; null for the others.
  * @param {() => Float32Array[]} frames  heatmaps [C, H, W] of every latent frame
  * @param {number[]} concepts
- * @param {{grid: [number, number], visible: [number, number], image_size: [number, number]}} size
+ * @param {{grid: [number, number], visible: [number, number], image_size: [number, number], kind: Kind}} size
  * @param {Choice} choice
  * @param {boolean} settled
  * @returns {Level | null}
  */
-export function measureLevel(frames, concepts, { grid, visible, image_size }, choice, settled) {
+export function measureLevel(frames, concepts, { grid, visible, image_size, kind }, choice, settled) {
   const { method, threshold, percentile } = choice;
   if (method === "soft" || method === "argmax") return null;
   if (method === "threshold") return levelOf(new Float32Array(), method, threshold, percentile);
@@ -34,7 +34,7 @@ export function measureLevel(frames, concepts, { grid, visible, image_size }, ch
   const values = new Float32Array(all.length * height * width);
   all.forEach((maps, frame) => {
     const part = values.subarray(frame * height * width, (frame + 1) * height * width);
-    resize(sumConcepts(maps, grid[0] * grid[1], concepts), grid[1], rows, columns, part);
+    resize(joinConcepts(maps, grid[0] * grid[1], concepts, kind), grid[1], rows, columns, part);
   });
   return levelOf(values, method, threshold, percentile);
 }
@@ -44,16 +44,16 @@ export function measureLevel(frames, concepts, { grid, visible, image_size }, ch
  * @param {Scene} scene
  * @returns {number}
  */
-export function measureArea({ maps, grid, visible, shown, concepts, method, level }) {
+export function measureArea({ maps, grid, visible, shown, concepts, method, level, kind }) {
   const tokens = grid[0] * grid[1];
   if (method === "soft") {
-    const map = sumConcepts(maps, tokens, shown);
+    const map = joinConcepts(maps, tokens, shown, kind);
     return coverage(grid, visible).reduce((sum, part, token) => sum + part * map[token], 0);
   }
   const rows = axis(grid[0], visible[0], SIDE);
   const columns = axis(grid[1], visible[1], SIDE);
   /** @param {number[]} chosen */
-  const enlarged = (chosen) => resize(sumConcepts(maps, tokens, chosen), grid[1], rows, columns).values;
+  const enlarged = (chosen) => resize(joinConcepts(maps, tokens, chosen, kind), grid[1], rows, columns).values;
   let mask;
   if (method === "argmax") mask = argmaxMask(concepts.map((_, index) => enlarged([index])), shown);
   else {

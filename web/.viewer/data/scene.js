@@ -26,6 +26,7 @@ import { latentFrame, shownConcepts } from "./state.js";
  * @property {[number, number]} visible
  * @property {[number, number]} range  values of the first and the last colour
  * @property {Concept[]} concepts
+ * @property {Kind} kind
  * @property {Look} look
  * @property {number[]} shown  concepts
  * @property {number[]} picked
@@ -73,6 +74,7 @@ export function makeScene(state, table, pictures, settled, memo) {
     visible,
     range: memo.get("range", [maps], () => colourRange(maps, manifest.kind)),
     concepts,
+    kind: manifest.kind,
     look,
     shown,
     picked,

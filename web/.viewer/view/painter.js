@@ -2,7 +2,7 @@
 
 import { conceptPixels, fadedColormap, paintOutline, paintOutside, paintValues, paintWinners } from "../data/colour.js";
 import { arrange, axis, fit, pixelAt, resize } from "../data/geometry.js";
-import { sumConcepts } from "../data/heatmaps.js";
+import { joinConcepts } from "../data/heatmaps.js";
 import { argmaxMask, cut } from "../data/masks.js";
 
 /** @import {Viewport} from "../data/geometry.js" */
@@ -214,11 +214,11 @@ export class Painter {
    * @param {string} buffer  name of the memory to use
    * @returns {Plane}
    */
-  resizeSum({ maps, grid, visible }, viewport, concepts, samples, buffer) {
+  resizeSum({ maps, grid, visible, kind }, viewport, concepts, samples, buffer) {
     const [height, width] = sampleSize(viewport, samples);
     const rows = axis(grid[0], visible[0], viewport.whole[0], viewport.y, viewport.height, height);
     const columns = axis(grid[1], visible[1], viewport.whole[1], viewport.x, viewport.width, width);
-    const sum = sumConcepts(maps, grid[0] * grid[1], concepts);
+    const sum = joinConcepts(maps, grid[0] * grid[1], concepts, kind);
     return resize(sum, grid[1], rows, columns, this.memoryFor(buffer, height * width));
   }
 

@@ -1,7 +1,7 @@
 // A row of thumbnails: the heatmap at each step, or in each layer.
 
 import { colormap, paintValues } from "../data/colour.js";
-import { makeHeatmaps, sumConcepts } from "../data/heatmaps.js";
+import { makeHeatmaps, joinConcepts } from "../data/heatmaps.js";
 import { button, element } from "./dom.js";
 
 /** @import {State} from "../data/state.js" */
@@ -91,7 +91,7 @@ export class Thumbnails {
     this.items.forEach((item, index) => {
       const chosen = this.along === "steps" ? { steps: [index], layers } : { steps, layers: [index] };
       const maps = makeHeatmaps(table, manifest, chosen.steps, chosen.layers, frame);
-      const map = sumConcepts(maps, rows * columns, concepts);
+      const map = joinConcepts(maps, rows * columns, concepts, manifest.kind);
       paintValues(map, colormap(look.colormap), range[0], range[1], pixels);
       const canvas = /** @type {HTMLCanvasElement} */ (item.firstElementChild);
       if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
