@@ -75,7 +75,7 @@ def test_presence_is_measured_with_the_vectors_and_temperature_of_the_mode() -> 
 
 def test_scores_are_bit_identical_with_and_without_null_words() -> None:
     transformer, inputs = flux()
-    for mode in MODES:
+    for mode in (name for name, mode in MODES.items() if mode.reading == "concept"):
         plain = record(transformer, inputs, mode=mode)
         measured = record(transformer, inputs, concepts=with_null_words(), mode=mode)
         assert plain.presence is None and measured.presence is not None
