@@ -209,7 +209,7 @@ def test_percentile_keeps_plateaus_at_the_top_and_drops_those_at_the_bottom() ->
 
 def test_a_share_at_the_threshold_is_not_above_it() -> None:
     heatmaps = heatmaps_of(torch.tensor([[[[0.25, 0.5, 0.75]], [[0.75, 0.5, 0.25]]]]))
-    assert make_masks(heatmaps, "house", "threshold", threshold=0.5)[0].tolist() == [[0, 0, 1]]
+    assert make_masks(heatmaps, "sky", "threshold", threshold=0.5)[0].tolist() == [[0, 0, 1]]
 
 
 def test_percentiles_may_be_at_either_end() -> None:

@@ -53,7 +53,8 @@ def test_boxes_crop_core_s_images(comfyui: Client) -> None:
     start = Landscape(concepts="house", width=256, height=256)
     sampled = start.sample(start.model, "ConceptAttentionKSampler", concepts=start.encoded[0], steps=10)
     image = start.decode(sampled[0])
-    maps = start.graph.add("ConceptHeatmaps", recording=sampled[1], kind="presence")
+    maps = start.graph.add("ConceptHeatmaps", recording=sampled[1])
+    start.graph.set(maps, kind="presence")  # `add` has a parameter of that name
     boxes = start.graph.add("ConceptBoxes", heatmaps=maps[0], image=image[0], concepts="house", threshold=0.2)
     shown = start.graph.add("PreviewImage", images=boxes[4])
     masks = start.graph.add("MaskPreview", mask=boxes[3])
@@ -68,6 +69,7 @@ def test_without_null_words_the_check_says_what_to_do(comfyui: Client) -> None:
     start = Landscape(concepts="house")
     start.graph.set(start.encoded, presence=False)
     sampled = start.sample(start.model, "ConceptAttentionKSampler", concepts=start.encoded[0])
-    start.graph.add("ConceptCheck", recording=sampled[1])
+    check = start.graph.add("ConceptCheck", recording=sampled[1])
+    start.graph.add("PreviewAny", source=check[3])
     with pytest.raises(NodeError, match="made without null words"):
         comfyui.run(start.graph)

@@ -62,6 +62,7 @@ def load_model(disable_dynamic: bool = False) -> ModelPatcher:
     )
     # Positions are counted from 0 in steps of 1, as diffusers counts them at the size that the model was trained on.
     model.model.diffusion_model.spatial_interpolation_scale = 1.0
+    model.model.diffusion_model.temporal_compression_ratio = 1
     model.model.latent_format = _latents_class()()
     model.cached_patcher_init = (load_model, ())
     return model

@@ -75,7 +75,7 @@ def test_without_its_line_in_the_registry_it_is_not_supported(
     toy: TinyArchitecture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "ADAPTERS", registry.make_adapters(registry.FAMILIES))
-    with pytest.raises(ValueError, match=r"^BaseModel \(ToyTransformer\) is not supported: no joint blocks were found"):
+    with pytest.raises(ValueError, match=r"^BaseModel \(ToyTransformer\) is not supported: neither joint blocks"):
         registry.adapter_for(toy.make().model)
 
 
