@@ -10,6 +10,7 @@ from typing import Any
 
 import comfy.latent_formats
 import comfy.model_management
+import comfy.model_sampling
 import comfy.sd
 import comfy.sd1_clip
 import comfy.supported_models_base
@@ -64,8 +65,14 @@ def load_model(disable_dynamic: bool = False) -> ModelPatcher:
     model.model.diffusion_model.spatial_interpolation_scale = 1.0
     model.model.diffusion_model.temporal_compression_ratio = 1
     model.model.latent_format = _latents_class()()
+    # ComfyUI's own for CogVideoX hands the model latents whose noise is not scaled, which this one never saw.
+    model.model.model_sampling = _Sampling(model.model.model_config)
     model.cached_patcher_init = (load_model, ())
     return model
+
+
+class _Sampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.V_PREDICTION):
+    """Velocity prediction on the schedule that ComfyUI knows for CogVideoX, with unit variance at the model's input."""
 
 
 def load_clip() -> comfy.sd.CLIP:
