@@ -134,7 +134,7 @@ def _links(level: Level) -> Iterator[str]:
                 yield f"link {number}: there is no {end}"
             elif number not in (socket["links"] if end == "origin" else [socket["link"]]):
                 yield f"link {number}: its {end} does not know it"
-            elif socket["type"] != link.kind:
+            elif socket["type"] not in (link.kind, "*"):  # which takes anything
                 yield f"link {number}: {link.kind} at the {end}, which is {socket['type']}"
         ends |= {(end, number) for end, _ in sockets}
     for node in level.content["nodes"]:
