@@ -20,6 +20,7 @@ from concept_attention.recording.recording import Recording
 from ..support.browser.editor import Editor
 from ..support.browser.viewer_page import (
     HEIGHT,
+    VIEW_BUTTONS,
     WAIT_UNTIL_STILL,
     WIDTH,
     ViewerPage,
@@ -184,6 +185,7 @@ def test_keys_are_listed_and_a_wipe_compares(editor: Editor, comfyui: Client) ->
     editor.page.keyboard.press("Escape")
     expect(viewer.find(".ca-sheet")).to_be_hidden()
     expect(viewer.image).to_be_focused()
+    viewer.find(VIEW_BUTTONS["segmentation"]).click()  # covers all of the image
     viewer.find("input.ca-opacity").fill("1")
     editor.page.wait_for_timeout(400)
     covered = viewer.drawn_image()

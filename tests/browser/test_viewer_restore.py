@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Request, expect
 
 from ..support.browser.editor import AWAY, Editor
 from ..support.browser.many_concepts import many_concepts_graph
@@ -30,15 +30,23 @@ def test_it_is_there_after_a_reload(editor: Editor, comfyui: Client) -> None:
 
 
 def test_its_modules_are_loaded_with_the_first_viewer(editor: Editor, comfyui: Client) -> None:
-    loaded = """() => performance.getEntriesByType("resource").map((entry) => entry.name)
-      .filter((name) => name.includes("/.viewer/")).length"""
+    loaded: list[str] = []
     graph, node = many_concepts_graph(comfyui)
     editor.load(Graph())
-    editor.reload()
-    assert editor.page.evaluate(loaded) == 0
-    editor.load(graph)
-    ViewerPage(editor, node).find(".ca-message").wait_for()
-    assert editor.page.evaluate(loaded) > 20
+
+    def note(request: Request) -> None:
+        if "/.viewer/" in request.url:
+            loaded.append(request.url)
+
+    editor.page.on("request", note)
+    try:
+        editor.reload()
+        assert not loaded
+        editor.load(graph)
+        ViewerPage(editor, node).find(".ca-message").wait_for()
+        assert len(loaded) > 20
+    finally:
+        editor.page.remove_listener("request", note)
 
 
 def test_it_says_that_its_data_are_gone_until_the_graph_runs_again(editor: Editor, comfyui: Client) -> None:

@@ -57,6 +57,7 @@ export class Viewer {
     this.element = root;
     root.setAttribute("aria-label", this.say("viewer"));
     root.tabIndex = -1; // clicking anywhere in it puts the focus there
+    root.dataset.captureWheel = "true"; // ComfyUI leaves the wheel to it while the focus is inside
     root.replaceChildren(this.panel.element);
     const remark = this.showMessage.bind(this);
     this.files = new RunFiles(host, this.showStatus.bind(this), this.draw.bind(this), remark);

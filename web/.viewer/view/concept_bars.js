@@ -82,7 +82,8 @@ export class ConceptBars {
     const { say, events } = this;
     const swatch = element("span", "ca-swatch");
     swatch.style.background = conceptColour(index);
-    const pick = button("ca-pick", say("pick", name), swatch, element("span", "ca-name", {}, name));
+    const pickable = { type: "button", title: say("pick", name) }; // its name is its text, with what is said after it
+    const pick = element("button", "ca-pick", pickable, swatch, element("span", "ca-name", {}, name));
     if (role === "background") pick.append(element("span", "ca-role", {}, say("background")));
     const absent = element("span", "ca-absent", { title: say("absent_help"), hidden: true }, say("absent"));
     pick.append(absent);

@@ -24,7 +24,8 @@ export function forwardToGraph(element, graph) {
     "wheel",
     (event) => {
       const area = event.target instanceof Element && event.target.closest('[data-capture-wheel="true"]');
-      if (!isGraphGesture(event) && area && area.contains(document.activeElement)) return; // scrolls or zooms the area
+      const scrolls = area && area !== element && area.contains(document.activeElement);
+      if (!isGraphGesture(event) && scrolls) return;
       event.preventDefault();
       event.stopPropagation();
       graph().processMouseWheel(event);

@@ -35,7 +35,7 @@ export class ImageCanvas {
     this.wipe = slider("ca-wipe", say("wipe_at"), { min: 0.005, max: 1, step: 0.005 });
     this.wipe.addEventListener("input", () => events.wipe(Number(this.wipe.value)));
     const layers = [this.canvas, this.marks, this.wipe, this.message];
-    this.element = element("div", "ca-canvas", { "data-capture-wheel": "true" }, ...layers);
+    this.element = element("div", "ca-canvas", {}, ...layers);
     /** @type {Tile[]} */
     this.tiles = [];
     /** @type {[number, number]} */
