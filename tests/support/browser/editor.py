@@ -28,11 +28,10 @@ SETTINGS = {
 }
 AWAY = (3, 560)  # of the page: nothing there minds the mouse
 KEPT_MS = 1500  # after a change the front end waits a second before it keeps the graph for the next start
-# Extensions come first, then the nodes, last the graph that was open, which would replace one that is loaded before it.
+# The spinner is there until the graph that was open is back: it would replace one that is loaded before.
 READY = """(extension) => Boolean(
-  window.app?.vueAppReady && window.app.canvas && window.app.extensionManager?.workflow.activeWorkflow
-  && window.app.extensions.some((candidate) => candidate.name === extension)
-  && window.LiteGraph.registered_node_types.ConceptHeatmapViewer)"""
+  window.app?.vueAppReady && window.app.canvas && window.app.extensionManager && !window.app.extensionManager.spinner
+  && window.app.extensions.some((candidate) => candidate.name === extension))"""
 LISTEN = """() => {
   window.ended = {};
   window.comfyAPI.api.api.addEventListener("progress", (event) => { window.step = event.detail.value; });
