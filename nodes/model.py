@@ -19,7 +19,7 @@ class ConceptAttentionTinyModel(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="ConceptAttentionTinyModel",
-            display_name="Load Landscape Model (Tiny Flux)",
+            display_name="Load Landscape Model",
             category=LOADERS,
             description="Loads a small model that comes with this pack: a Flux for images or a CogVideoX for videos. "
             "It generates simple landscapes in seconds, even without a GPU, and needs no download. It knows only "

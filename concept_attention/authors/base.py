@@ -22,7 +22,7 @@ from ..recording.recording import Recording
 from ..selection import parse_layers, parse_steps
 from ..vectors import Space
 from .output import ConceptAttentionOutput
-from .watch import Wanted, Watch, heatmaps, literal_concepts, recorded_positions
+from .wanted import Wanted, WantedVectors, heatmaps, literal_concepts, recorded_positions
 
 
 class AuthorsPipeline:
@@ -31,7 +31,7 @@ class AuthorsPipeline:
     Attributes:
         family: of the pipelines that are possible.
         cross_space: the vectors that the authors compare for cross attention maps; None if they return none.
-        vector_axes: their order of the axes of vectors, see `Watch`.
+        vector_axes: their order of the axes of vectors, see `WantedVectors`.
         pipeline: the loaded pipeline.
         model_name: as it was given, or where `pipeline` was loaded from.
 
@@ -74,16 +74,16 @@ class AuthorsPipeline:
         self._check(wanted)
         count = defaults_for(self.pipeline).steps if steps is None else steps
         kept = None if wanted.steps is None else parse_steps(wanted.steps, count)
-        watch = self.watch(wanted, kept)
+        vectors = self.wanted_vectors(wanted, kept)
         result = generate(
             self.pipeline,
             prompt,
             literal_concepts(concepts),
             steps=steps,
-            on_vectors=watch if watch.active else None,
+            on_vectors=vectors if vectors.active else None,
             **options,
         )
-        return result, self.found(result.recording, wanted, count, watch)
+        return result, self.found(result.recording, wanted, count, vectors)
 
     def _check(self, wanted: Wanted) -> None:
         """Check what only the heatmaps would refuse, before the model runs."""
@@ -95,19 +95,19 @@ class AuthorsPipeline:
         layers = "auto" if wanted.layers is None else wanted.layers
         return parse_layers(layers, found.joint_blocks, found.default_layers)
 
-    def watch(self, wanted: Wanted, steps: Sequence[int] | None) -> Watch:
+    def wanted_vectors(self, wanted: Wanted, steps: Sequence[int] | None) -> WantedVectors:
         """What looks at the vectors of a run; `steps` are those to keep vectors of, None is all."""
-        return Watch(wanted, self.cross_space, self.vector_axes, self._layers(wanted), steps)
+        return WantedVectors(wanted, self.cross_space, self.vector_axes, self._layers(wanted), steps)
 
-    def found(self, recording: Recording, wanted: Wanted, count: int, watch: Watch) -> dict[str, Any]:
+    def found(self, recording: Recording, wanted: Wanted, count: int, vectors: WantedVectors) -> dict[str, Any]:
         """What the output has besides the image, of a run of `count` steps."""
         steps = recorded_positions(recording, wanted.steps, count)
-        cross = watch.cross_recording(recording)
+        cross = vectors.cross_recording(recording)
         return {
             "concept_heatmaps": heatmaps(recording, wanted, steps),
             "cross_attention_maps": None if cross is None else self._cross_heatmaps(cross, wanted, steps),
             "recording": recording,
-            **watch.vectors(recording),
+            **vectors.vectors(recording),
         }
 
     def _cross_heatmaps(self, recording: Recording, wanted: Wanted, steps: Sequence[int]) -> Any:
@@ -135,7 +135,7 @@ class AuthorsPipeline:
         self._check(wanted)
         image = to_pil(from_pil(image))
         rows, columns = image_to_tokens(image.size, *size, defaults_for(self.pipeline).side)
-        watch = self.watch(wanted, None)
+        vectors = self.wanted_vectors(wanted, None)
         recording = analyze(
             self.pipeline,
             image,
@@ -143,10 +143,10 @@ class AuthorsPipeline:
             noise=self.noise_level(num_steps, step, rows * columns),
             width=16 * columns,
             height=16 * rows,
-            on_vectors=watch if watch.active else None,
+            on_vectors=vectors if vectors.active else None,
             **options,
         )
-        return ConceptAttentionOutput(image=image, **self.found(recording, wanted, len(recording.steps), watch))
+        return ConceptAttentionOutput(image=image, **self.found(recording, wanted, len(recording.steps), vectors))
 
     def noise_level(self, num_steps: int, step: int, tokens: int) -> float:
         """Noise level, 0-1, at a step of the model's own schedule for an image of `tokens` image tokens."""

@@ -19,7 +19,7 @@ from ..hosts.diffusers.record import record
 from ..recording.recording import Recording
 from ..vectors import Space
 from .base import AuthorsPipeline
-from .watch import Wanted, draw, literal_concepts
+from .wanted import Wanted, draw, literal_concepts
 
 ModifiedCogVideoXTransformer3DModel = CogVideoXTransformer3DModel
 """The transformer needs no change: concepts pass through it by hooks."""
@@ -209,14 +209,14 @@ class ModifiedCogVideoXPipeline(CogVideoXPipeline):
         layers, steps = _chosen(concept_attention_kwargs, layer_indices, timestep_indices)
         wanted = Wanted(layers, steps, softmax=True, drawn=False, cmap="plasma", cross=True, vectors=cache_vectors)
         mapped = ConceptAttentionCogVideoXPipeline(pipeline=self)
-        watch = mapped.watch(wanted, steps)
+        vectors = mapped.wanted_vectors(wanted, steps)
         tokens = options.get("max_sequence_length", 226)
         encoded = encode_concepts(self, literal_concepts(concepts), "first", tokens)
-        with record(self, encoded, mode="cogvideox", on_vectors=watch) as recording:
+        with record(self, encoded, mode="cogvideox", on_vectors=vectors) as recording:
             output = super().__call__(prompt, negative_prompt, *arguments, return_dict=return_dict, **options)
         if not return_dict:
             return output
-        found = mapped.found(recording, wanted, self.num_timesteps, watch)
+        found = mapped.found(recording, wanted, self.num_timesteps, vectors)
         return output, {"concept_attention_maps": found.pop("concept_heatmaps"), **found}
 
 

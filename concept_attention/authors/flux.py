@@ -15,7 +15,7 @@ from ..hosts.diffusers.pipelines.flux import FluxFamily
 from ..vectors import KeptVectors, Space
 from .base import AuthorsPipeline
 from .output import ConceptAttentionOutput
-from .watch import Wanted, literal_concepts
+from .wanted import Wanted, literal_concepts
 
 
 class ConceptAttentionFluxPipeline(AuthorsPipeline):

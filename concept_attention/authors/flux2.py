@@ -13,7 +13,7 @@ from ..hosts.diffusers.pipelines.flux2 import Flux2Family
 from ..vectors import Space
 from .base import AuthorsPipeline
 from .output import ConceptAttentionOutput
-from .watch import Wanted
+from .wanted import Wanted
 
 
 class ConceptAttentionFlux2Pipeline(AuthorsPipeline):

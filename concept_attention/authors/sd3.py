@@ -12,7 +12,7 @@ from ..choices import Pooling, Reader
 from ..hosts.diffusers.pipelines.sd3 import SD3Family
 from .base import AuthorsPipeline
 from .output import ConceptAttentionOutput
-from .watch import Wanted
+from .wanted import Wanted
 
 
 class ConceptAttentionSD3Pipeline(AuthorsPipeline):

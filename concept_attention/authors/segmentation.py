@@ -17,7 +17,7 @@ from ..hosts.diffusers.analysis import analyze
 from ..scores import normalise_concepts
 from ..vectors import SPACES, KeptVectors
 from .flux import ConceptAttentionFluxPipeline, FluxGenerator
-from .watch import literal_concepts
+from .wanted import literal_concepts
 
 TARGET_SPACES = {"output": SPACES["output"], "value": SPACES["value"], "cross_attention": SPACES["cross"]}
 

@@ -22,7 +22,7 @@ from concept_attention.authors.output import ConceptAttentionOutput
 from concept_attention.authors.sd3 import ConceptAttentionSD3Pipeline
 from concept_attention.authors.segmentation import generate_concept_basis_and_image_representation
 from concept_attention.authors.video_utils import make_concept_attention_video, make_individual_videos
-from concept_attention.authors.watch import literal_concepts
+from concept_attention.authors.wanted import literal_concepts
 from concept_attention.errors import UserError
 from concept_attention.hosts.diffusers.generation import generate
 from concept_attention.vectors import JointVectors

@@ -115,7 +115,7 @@ def by_template(person: Person) -> None:
 
 def by_blueprint(person: Person) -> None:
     """The blueprint beside a loader."""
-    loader, whole, shown = "Load Landscape Model (Tiny Flux)", "Text to Image with Concept Mask", "Preview Mask"
+    loader, whole, shown = "Load Landscape Model", "Text to Image with Concept Mask", "Preview Mask"
     for name in (loader, whole, shown):
         person.add(name)
     for output, socket in (("MODEL", "model"), ("CLIP", "clip"), ("VAE", "vae")):
@@ -130,7 +130,7 @@ def by_blueprint(person: Person) -> None:
 
 def by_hand(person: Person) -> None:
     """A text-to-image graph of core's nodes, and three of ours."""
-    loader, sampler, shown = "Load Landscape Model (Tiny Flux)", "KSampler", "Preview Mask"
+    loader, sampler, shown = "Load Landscape Model", "KSampler", "Preview Mask"
     prompt, size = "CLIP Text Encode (Prompt)", "Empty Latent Image"
     for name in (loader, prompt, size, sampler):
         person.add(name)

@@ -46,7 +46,7 @@ class Wanted:
     vectors: bool = False
 
 
-class Watch:
+class WantedVectors:
     """Looks at the vectors of a run for what is wanted besides heatmaps; the `on_vectors` of the run, if anything is.
 
     Args:
