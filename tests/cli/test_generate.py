@@ -73,9 +73,10 @@ def test_the_image_and_the_recording_equal_those_of_the_library(generated: Path,
         random_pipeline, "a red house on grass", concepts, negative_prompt="snow", width=96, height=64, steps=3,
         seed=5, cfg=2.0,
     )  # fmt: skip
-    assert np.array_equal(pixels(generated / "image.png"), np.asarray(expected.images[0]))
+    # Memory that lies elsewhere than in the first run is added up in another order: a level of 255 can turn.
+    levels = np.abs(pixels(generated / "image.png").astype(int) - np.asarray(expected.images[0]).astype(int))
+    assert levels.max() <= 1 and levels.mean() < 0.01
     recording = load_recording(generated / "recording.safetensors")
-    # Memory that lies elsewhere than in the first run is added up in another order.
     torch.testing.assert_close(recording.scores, expected.recording.scores, rtol=1e-4, atol=1e-3)
     assert recording.concepts == concepts and recording.layers == (0, 1, 2, 3) and recording.steps == (0, 1, 2)
 
