@@ -8,7 +8,8 @@ import { readValues } from "../data/reading.js";
 import { labelsOf } from "../data/scene.js";
 import { settingsOf } from "../data/settings.js";
 import { element } from "./dom.js";
-import { Painter, shorten } from "./painter.js";
+import { shorten } from "./lettering.js";
+import { Painter } from "./painter.js";
 
 /** @import {Memo} from "../data/memoize.js" */
 /** @import {Scene} from "../data/scene.js" */
