@@ -16,6 +16,7 @@ from concept_attention.heatmaps.resize import (
     repeat_frames,
     resize_maps,
     stretch,
+    visible_share,
 )
 
 
@@ -140,6 +141,11 @@ def test_a_map_larger_than_its_image_is_cut_off_and_not_squeezed(edge: int, size
 def test_a_map_with_one_sample_per_pixel_is_cut_off_as_it_is() -> None:
     values = torch.randn(2, 8, 12)
     assert torch.equal(resize_maps(values, (7, 12), (7 / 8, 1.0)), values[:, :7])
+
+
+def test_the_visible_share_is_the_image_s_of_what_the_maps_cover() -> None:
+    assert visible_share((90, 200), (120, 250)) == (0.75, 0.8)
+    assert visible_share((90, 200), None) == (1, 1)
 
 
 @pytest.mark.parametrize("visible", [(0.0, 1.0), (1.0, 1.5), (float("nan"), 1.0)])
