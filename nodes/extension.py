@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .act import ConceptLora, ConceptRegion, ConceptRegionMask, ConceptStrength
 from .analyze import ConceptAttentionEncodeImage
+from .animations import add_route
 from .best import ConceptBestOf
 from .boxes import ConceptBoxes
 from .check import ConceptCheck
@@ -47,5 +48,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
 
 
 class ConceptAttentionExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        add_route()
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return list(NODES)
