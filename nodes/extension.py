@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .act import ConceptLora, ConceptStrength
 from .analyze import ConceptAttentionEncodeImage
+from .animations import add_route
 from .best import ConceptBestOf
 from .boxes import ConceptBoxes
 from .check import ConceptCheck
@@ -48,5 +49,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
 
 
 class ConceptAttentionExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        add_route()
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return list(NODES)

@@ -18,6 +18,7 @@ import { speak } from "./strings.js";
 /** @import {State} from "../data/state.js" */
 /** @import {SummedAreaTable} from "../data/summed_area.js" */
 /** @import {Choice, FileRef, Look, Manifest, Pixel} from "../data/types.js" */
+/** @import {MakeAnimation} from "./exports.js" */
 /** @import {Source} from "./run_files.js" */
 /** @import {Key} from "./strings.js" */
 
@@ -32,6 +33,7 @@ import { speak } from "./strings.js";
  *   prompt, without the known ones; add: makes one a concept
  * @property {(mask: Blob, image: FileRef, saved: (name: string) => void) => Promise<void>} editMask  opens the mask
  *   editor; the mask is where the blob is transparent; saved is called with a file's name
+ * @property {MakeAnimation} makeAnimation
  * @property {() => void} noteChange  tells the host that a change has taken effect
  * @property {(height: number) => void} resized  the smallest height that shows everything has changed
  *
