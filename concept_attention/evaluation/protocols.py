@@ -218,7 +218,7 @@ class Proper(Protocol):
         either = counts["truth"] + counts["predicted"] - counts["right"]
         values = {"picture_iou": mean_iou(counts["right"], either)}
         values |= self._of_classes(question, maps, labels, prediction, known)
-        values |= self._of_thin_parts(example, labels, prediction)
+        values |= self._of_thin_parts(example, question, labels, prediction)
         return Measured(example.id, "", counts, values | self._of_absence(example, question, coarse))
 
     def pool(self, sums: Mapping[str, np.ndarray]) -> Figures:
@@ -254,11 +254,15 @@ class Proper(Protocol):
                 found.setdefault(name, []).append(figure)
         return {name: _mean(figures) for name, figures in found.items()}
 
-    def _of_thin_parts(self, example: Example, labels: Tensor, prediction: Tensor) -> dict[str, float]:
-        """Mean over the thin parts that the picture shows."""
+    def _of_thin_parts(
+        self, example: Example, question: Question, labels: Tensor, prediction: Tensor
+    ) -> dict[str, float]:
+        """Mean over the thin parts that the picture shows of what is asked for."""
         reach = max(1, round(max(labels.shape) / _AROUND))
         found = []
         for label, place in example.thin.values():
+            if label not in question.labels:
+                continue
             truth = labels.eq(label)
             found.append(thin_iou(prediction.eq(label), truth, torch.from_numpy(place) & truth, reach))
         return {"thin_iou": _mean(found)} if found else {}
