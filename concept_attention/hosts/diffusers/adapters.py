@@ -35,6 +35,7 @@ TRANSFORMERS = (  # module, class
     ("hunyuan", "HunyuanVideo"),
     ("hunyuan", "HunyuanVideo15"),
     ("hunyuan", "HunyuanImage"),
+    ("hunyuan", "MotifVideo"),
     ("cogvideox", "CogVideoX"),
     ("cogview", "CogView3Plus"),
     ("cogview", "CogView4"),
@@ -44,7 +45,27 @@ TRANSFORMERS = (  # module, class
 )
 # Transformers that read their text in another way, and why concepts cannot go through them.
 _BLIND_TEXT = "its text never attends to the image"
+_CROSS = "it has cross-attention only"
 _REASONS = {
+    **dict.fromkeys(
+        (
+            "AllegroTransformer3DModel",
+            "CosmosTransformer3DModel",
+            "HunyuanDiT2DModel",
+            "Kandinsky5Transformer3DModel",
+            "Kandinsky6Transformer3DModel",
+            "LTX2VideoTransformer3DModel",
+            "LTXVideoTransformer3DModel",
+            "LatteTransformer3DModel",
+            "LuminaNextDiT2DModel",
+            "NucleusMoEImageTransformer2DModel",
+            "PRXTransformer2DModel",
+            "PixArtTransformer2DModel",
+            "SanaTransformer2DModel",
+            "WanTransformer3DModel",
+        ),
+        _CROSS,
+    ),
     "QwenImage21Transformer2DModel": _BLIND_TEXT,
     "OmniGenTransformer2DModel": _BLIND_TEXT,
     "Cosmos3OmniTransformer": _BLIND_TEXT,

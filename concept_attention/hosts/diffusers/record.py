@@ -49,7 +49,9 @@ def record(
     the block are recorded, and of these only the first. A step that a cache skipped is left out, which is logged.
 
     Args:
-        pipeline: of diffusers, such as FluxImg2ImgPipeline, FluxKontextPipeline or StableDiffusion3ControlNetPipeline.
+        pipeline: of diffusers, such as FluxImg2ImgPipeline, FluxKontextPipeline or StableDiffusion3ControlNetPipeline;
+            a modular one; or anything with a `transformer` and a `scheduler`, which a loop of your own calls. Then give
+            encoded concepts.
         concepts: what to look for, the same in every image, see `generate`; or the result of `encode_concepts`, for a
             pipeline without text encoders.
         layers, mode, pooling, reader, max_tokens, dtype, keep, on_vectors: see `generate`. Give the `max_tokens` that

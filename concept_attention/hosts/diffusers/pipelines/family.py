@@ -120,7 +120,8 @@ class PipelineFamily(ABC):
 
     def prompt_rows(self, pipeline: Any, batch: int) -> slice:
         """The rows of a batch of that size that are evaluations of the prompt."""
-        guided = getattr(pipeline, "do_classifier_free_guidance", getattr(pipeline, "guidance_scale", 1.0) > 1)
+        scale = getattr(pipeline, "guidance_scale", None) or 1.0
+        guided = getattr(pipeline, "do_classifier_free_guidance", scale > 1)
         rows = batch // 2 if self.guidance_in_batch and guided else batch
         return slice(0, rows) if self.prompt_first else slice(-rows, None)
 

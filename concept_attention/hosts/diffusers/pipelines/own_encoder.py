@@ -82,9 +82,9 @@ def _read(pipeline: Any, text: str, width: int, max_tokens: int) -> Reading:
     readings: list[Reading] = []
     with ExitStack() as undo:
         for encoder in _encoders(pipeline):
-            undo.callback(encoder.register_forward_pre_hook(_note_mask(readings), with_kwargs=True).remove)
+            undo.callback(encoder.register_forward_pre_hook(_note_call(readings), with_kwargs=True).remove)
             table = encoder.get_input_embeddings()
-            undo.callback(table.register_forward_pre_hook(_note_ids(readings, encoder)).remove)
+            undo.callback(table.register_forward_pre_hook(_note_lookup(readings, encoder)).remove)
         encoded = _encode(pipeline, text, max_tokens)
     states = next(_states(encoded, width), None)
     reading = next((one for one in readings if width % _hidden_size(one.encoder) == 0), None)
@@ -103,21 +103,27 @@ def _encoders(pipeline: Any) -> list[Any]:
     return [part for part in map(eager, parts.values()) if hasattr(part, "get_input_embeddings") and _hidden_size(part)]
 
 
-def _note_ids(readings: list[Reading], encoder: Any) -> Any:
-    def note(module: nn.Module, args: tuple[Any, ...]) -> None:
-        masked = readings and readings[-1].encoder is encoder and not readings[-1].ids
-        if not masked:
-            readings.append(Reading(encoder, []))
-        readings[-1].ids = args[0].reshape(len(args[0]), -1)[0].tolist()
+def _note_call(readings: list[Reading]) -> Any:
+    """A hook that notes what a text encoder is called with."""
+
+    def note(module: nn.Module, args: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+        given = named(module, args, options)
+        ids, mask = given.get("input_ids"), given.get("attention_mask")
+        valid = int(mask[0].sum()) if isinstance(mask, Tensor) and mask.ndim == 2 else None
+        readings.append(Reading(module, ids[0].tolist() if isinstance(ids, Tensor) else [], valid))
 
     return note
 
 
-def _note_mask(readings: list[Reading]) -> Any:
-    def note(module: nn.Module, args: tuple[Any, ...], options: Mapping[str, Any]) -> None:
-        mask = named(module, args, options).get("attention_mask")
-        valid = int(mask[0].sum()) if isinstance(mask, Tensor) and mask.ndim == 2 else None
-        readings.append(Reading(module, [], valid))
+def _note_lookup(readings: list[Reading], encoder: Any) -> Any:
+    """A hook that notes the tokens where only the encoder's layers are called, or it is given their embeddings."""
+
+    def note(module: nn.Module, args: tuple[Any, ...]) -> None:
+        ids = args[0].reshape(len(args[0]), -1)[0].tolist()
+        if not readings or readings[-1].encoder is not encoder:
+            readings.append(Reading(encoder, ids))
+        elif not readings[-1].ids:
+            readings[-1].ids = ids
 
     return note
 

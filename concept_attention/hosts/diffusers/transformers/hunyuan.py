@@ -1,8 +1,8 @@
-"""HunyuanVideo, HunyuanVideo 1.5 and HunyuanImage 2.1 in diffusers, from text or from a first frame.
+"""HunyuanVideo, HunyuanVideo 1.5, HunyuanImage 2.1 and Motif-Video in diffusers, from text or from a first frame.
 
 Arguments are those of the blocks' `forward` in diffusers/models/transformers/transformer_hunyuan_video.py,
-transformer_hunyuan_video15.py and transformer_hunyuanimage.py (0.42). Concepts are modulated as the prompt's tokens
-are, with its pooled vector where there is one.
+transformer_hunyuan_video15.py, transformer_hunyuanimage.py and transformer_motif_video.py (0.42). Concepts are
+modulated as the prompt's tokens are, with its pooled vector where there is one.
 
 Convention: the video's tokens come first, row-major over frames, rows and columns, then the text's, which have no
 position.
@@ -18,6 +18,7 @@ from diffusers import (
     HunyuanImageTransformer2DModel,
     HunyuanVideo15Transformer3DModel,
     HunyuanVideoTransformer3DModel,
+    MotifVideoTransformer3DModel,
 )
 from diffusers.models.transformers.transformer_hunyuan_video import (
     HunyuanVideoTokenReplaceTransformerBlock,
@@ -25,6 +26,7 @@ from diffusers.models.transformers.transformer_hunyuan_video import (
 )
 from diffusers.models.transformers.transformer_hunyuan_video15 import HunyuanVideo15TransformerBlock
 from diffusers.models.transformers.transformer_hunyuanimage import HunyuanImageTransformerBlock
+from diffusers.models.transformers.transformer_motif_video import MotifVideoTransformerBlock
 from torch import Tensor
 
 from ...architecture import Architecture
@@ -32,7 +34,7 @@ from ..watch import BlockCall
 from .adapter import Arguments
 from .own_block import TwoStreamAdapter
 
-FRAMES_PER_LATENT = 4  # of the VAEs of both generations
+FRAMES_PER_LATENT = 4  # of the VAEs of all of them
 
 
 class HunyuanVideo(TwoStreamAdapter):
@@ -107,3 +109,18 @@ class HunyuanImage(HunyuanVideo):
         sizes = arguments["hidden_states"].shape[-len(patches) :]
         *frames, rows, columns = (size // patch for size, patch in zip(sizes, patches, strict=True))
         return (frames or [1])[0], rows, columns
+
+
+class MotifVideo(HunyuanVideo):
+    """The adapter of Motif-Video, whose blocks may have cross-attention to the text behind the joint attention."""
+
+    name = "motif_video"
+    transformer_class = MotifVideoTransformer3DModel
+    block_class = MotifVideoTransformerBlock
+    turns = "image_rotary_emb"
+
+    def project_concepts(self, transformer: Any, embeddings: Tensor, call: BlockCall) -> Tensor:
+        return transformer.context_embedder(embeddings)
+
+    def position_arguments(self, concept: Tensor, call: BlockCall) -> dict[str, Any]:
+        return {**super().position_arguments(concept, call), "image_embed_seq_len": 0}

@@ -2,8 +2,7 @@
 
 Where a block has just attended, it is called once more: with the concepts in the prompt's place and without the image,
 whose keys and values are given to its attention call instead. So every projection, norm, rotation, gate and expert of
-the text path is the model's own code, and costs as much as a few more text tokens. A family says which arguments these
-are.
+the text path is the model's own code. A family says which arguments these are.
 
 Some kernels take no empty batch: where image and text are two arguments, one image token goes along. It is neither
 attended to nor does it attend.
@@ -69,13 +68,15 @@ class OwnBlockAdapter(Adapter):
         outs, heads, count = list[Tensor](), list[Heads](), concept.shape[1]
 
         def answer(attention: AttentionCall) -> Tensor:
+            done = sum(map(len, outs))
+            if done == len(concept):  # some blocks have another attention behind the joint one
+                return attention.run()
             parts = (attention.heads_first(part) for part in (attention.query, attention.key, attention.value))
             parts = (part[:, :, :count] if self.text_first else part[:, :, -count:] for part in parts)
             query, key, value = parts
             scale = attention.scale * query.shape[-1] ** 0.5
             query = query if math.isclose(scale, 1) else query * scale
             key, value = (part.repeat_interleave(query.shape[1] // part.shape[1], dim=1) for part in (key, value))
-            done = sum(map(len, outs))
             out = attend(query, key, value, slice(done, done + len(query)))
             heads.append(Heads(query, key, value))
             outs.append(out)

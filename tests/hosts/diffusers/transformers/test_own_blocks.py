@@ -107,7 +107,7 @@ def test_the_prompts_only_token_as_a_concept_gives_its_own_attention_output(
     with torch.no_grad():
         _, outputs = block_calls(family, transformer, inputs)
     ours = run_stream(transformer, inputs, token[0])
-    for concept, (attended,) in zip(ours.concept, outputs, strict=True):
+    for concept, (attended, *_) in zip(ours.concept, outputs, strict=True):
         own = attended[:, :1] if family.text_first else attended[:, -1:]
         assert relative_error(concept, own) < CLOSE
 

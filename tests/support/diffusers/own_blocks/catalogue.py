@@ -8,7 +8,7 @@ from .family import OwnBlockFamily
 from .lumina import lumina2, z_image
 from .one_stream import ernie_image, ideogram4, krea2
 from .two_streams import auraflow, cogview, flux3, flux_like, hidream, joyimage, qwen_image
-from .videos import consisid, easyanimate, hunyuan, minimax_h3, mochi
+from .videos import consisid, easyanimate, hunyuan, minimax_h3, mochi, motif_video
 
 OWN_BLOCKS: Mapping[str, OwnBlockFamily] = {
     "AuraFlow": auraflow(),
@@ -47,7 +47,10 @@ OWN_BLOCKS: Mapping[str, OwnBlockFamily] = {
     "Lumina 2": lumina2(),
     "MiniMax-H3": minimax_h3(),
     "Mochi": mochi(),
+    "Motif-Video": motif_video(),
     "Ovis-Image": flux_like("OvisImageTransformer2DModel", 1),
     "Qwen-Image": qwen_image(),
+    "Qwen-Image Edit": qwen_image(edits=True),
+    "Qwen-Image Layered": qwen_image(layers=2),
     "Z-Image": z_image(),
 }

@@ -29,6 +29,8 @@ class OwnBlockFamily:
         inner: what of an entry of that list is the block.
         text_first: whether concepts come before the image in the twin's attention.
         frames: image tokens along time.
+        row_by_row: whether a block attends for each row by itself.
+        references: tokens of reference images, behind the image's.
         prompt: name of the prompt among the arguments of an evaluation.
         one_token: whether a prompt of one token is all of the text that the blocks see.
     """
@@ -43,6 +45,8 @@ class OwnBlockFamily:
     inner: Callable[[Any], Any] = lambda block: block
     text_first: bool = True
     frames: int = 1
+    row_by_row: bool = False
+    references: int = 0
     prompt: str = "encoder_hidden_states"
     one_token: bool = True
 

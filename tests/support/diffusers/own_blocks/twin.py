@@ -26,16 +26,16 @@ def naive_twin(
     """
     count, images, concepts = family.frames * grid[0] * grid[1], [], []
     calls, outputs = block_calls(family, transformer, inputs)
-    batch = sum(map(len, outputs[0]))
+    batch = len(calls[0]["temb"]) if "temb" in calls[0] and family.row_by_row else len(outputs[0][0])
     rows = embeddings.expand(batch, -1, -1)
     concept = family.first(transformer, inputs, rows) if family.first else _alone(family, transformer, inputs, rows)
     for block, arguments, attended in zip(blocks_of(family, transformer), calls, outputs, strict=True):
         swapped = family.swap(transformer, inputs, arguments, concept)
         with attention_outputs() as seen:
             output = type(block).forward(block, **swapped)
-        joint, words = torch.cat(seen), concept.shape[1]
+        joint, words = torch.cat(_joint(seen, batch)), concept.shape[1]
         concepts.append(joint[:, :words] if family.text_first else joint[:, -words:])
-        images.append(torch.cat([_image(family, inputs, part, count) for part in attended]))
+        images.append(torch.cat([_image(family, inputs, part, count) for part in _joint(attended, batch)]))
         concept = family.text_out(output)
         concept = concept[:, :words] if family.text_first else concept[:, -words:]
     return images, concepts
@@ -68,13 +68,19 @@ def block_calls(
     return calls, outputs
 
 
+def _joint(seen: list[Tensor], batch: int) -> list[Tensor]:
+    """The outputs of a block's joint attention, before those of what comes behind it."""
+    return seen[: batch // len(seen[0])]
+
+
 def _image(family: OwnBlockFamily, inputs: Arguments, attended: Tensor, count: int) -> Tensor:
     if not family.text_first:
         return attended[:, :count]
     if "encoder_attention_mask" in inputs and family.blocks == "layers":  # captions are as long as they are
         starts = inputs["encoder_attention_mask"].sum(dim=1).tolist()
         return torch.stack([row[start : start + count] for row, start in zip(attended, starts, strict=True)])
-    return attended[:, attended.shape[1] - count :]
+    start = attended.shape[1] - count - family.references
+    return attended[:, start : start + count]
 
 
 def _alone(family: OwnBlockFamily, transformer: Any, inputs: Arguments, rows: Tensor) -> Tensor:
@@ -92,6 +98,6 @@ def one_token(inputs: Arguments, token: Tensor) -> Arguments:
     if "txt_ids" in inputs:
         changed["txt_ids"] = inputs["txt_ids"][:1]
     for name in ("encoder_hidden_states_mask", "encoder_attention_mask"):
-        if name in inputs:
+        if inputs.get(name) is not None:
             changed[name] = torch.ones_like(inputs[name][:, :1])
     return {**inputs, **changed}

@@ -11,7 +11,9 @@ from ..tiny_transformers import TEXT_WIDTH, Arguments, fill, seeded_noise
 from .family import OwnBlockFamily, flux_turns, grid_ids, two_streams
 
 
-def qwen_image() -> OwnBlockFamily:
+def qwen_image(layers: int = 0, edits: bool = False) -> OwnBlockFamily:
+    """Layered has layers, and the image that is parted behind them; Edit a reference, which is at timestep 0."""
+
     def make() -> Any:
         from diffusers import QwenImageTransformer2DModel
 
@@ -24,6 +26,8 @@ def qwen_image() -> OwnBlockFamily:
                 num_attention_heads=3,
                 joint_attention_dim=TEXT_WIDTH,
                 axes_dims_rope=(4, 6, 6),
+                use_layer3d_rope=bool(layers),
+                zero_cond_t=edits,
             )
         )
 
@@ -31,12 +35,13 @@ def qwen_image() -> OwnBlockFamily:
         noise = seeded_noise(seed)
         mask = torch.ones(batch, text, dtype=torch.bool)
         mask[-1, text - text // 3 :] = False  # padding
+        shapes = [(1, rows, columns)] * max(1, layers) + [(1, 1, 2)] * (edits or layers > 0)
         return {
-            "hidden_states": noise(batch, rows * columns, 16),
+            "hidden_states": noise(batch, sum(frames * high * wide for frames, high, wide in shapes), 16),
             "encoder_hidden_states": noise(batch, text, TEXT_WIDTH),
             "encoder_hidden_states_mask": mask,
             "timestep": torch.rand(batch, generator=torch.Generator().manual_seed(seed)),
-            "img_shapes": [[(1, rows, columns)]] * batch,
+            "img_shapes": [shapes] * batch,
             "return_dict": False,
         }
 
@@ -44,7 +49,8 @@ def qwen_image() -> OwnBlockFamily:
         image, text = arguments["image_rotary_emb"]
         return image, text[:1].expand(concept.shape[1], -1)
 
-    return OwnBlockFamily(make, inputs, two_streams(image_rotary_emb=turns))
+    more = 2 if edits or layers else 0
+    return OwnBlockFamily(make, inputs, two_streams(image_rotary_emb=turns), frames=max(1, layers), references=more)
 
 
 def flux_like(name: str, position: int = 0, **config: Any) -> OwnBlockFamily:

@@ -119,6 +119,7 @@ def mochi() -> OwnBlockFamily:
         text_out=lambda output: output[1],
         text_first=False,
         frames=2,
+        row_by_row=True,
     )
 
 
@@ -257,3 +258,37 @@ def minimax_h3() -> OwnBlockFamily:
         text_out=lambda output: output,
         frames=2,
     )
+
+
+def motif_video() -> OwnBlockFamily:
+    def make() -> Any:
+        from diffusers import MotifVideoTransformer3DModel
+
+        return fill(
+            MotifVideoTransformer3DModel(
+                in_channels=4,
+                out_channels=4,
+                num_attention_heads=3,
+                attention_head_dim=16,
+                num_layers=3,
+                num_single_layers=1,
+                mlp_ratio=2.0,
+                text_embed_dim=TEXT_WIDTH,
+                rope_axes_dim=(4, 6, 6),
+                enable_text_cross_attention_dual=True,
+            )
+        )
+
+    def inputs(model: Any, batch: int, rows: int, columns: int, text: int = 5, seed: int = 1) -> Arguments:
+        noise = seeded_noise(seed)
+        mask = torch.ones(batch, text)
+        mask[-1, text - text // 3 :] = 0  # padding
+        return {
+            "hidden_states": noise(batch, 4, 2, 2 * rows, 2 * columns),
+            "timestep": torch.full((batch,), 400.0),
+            "encoder_hidden_states": noise(batch, text, TEXT_WIDTH),
+            "encoder_attention_mask": mask,
+            "return_dict": False,
+        }
+
+    return OwnBlockFamily(make, inputs, two_streams(), text_out=lambda output: output[1], text_first=False, frames=2)
