@@ -53,8 +53,9 @@ def sharpen_heatmaps(
         device: where to compute; results are those of the CPU to 1e-4.
 
     Returns:
-        Heatmaps of that size and of the same kind, with one T for each guide of a video. Shares and stretched maps
-        stay in 0-1, scores within the range they had; shares of all concepts that sum to one still do.
+        Heatmaps of that size and of the same kind, with one T for each guide of a video. They stay within the range
+        that all heatmaps of their image had. Each concept is refined as it is with all others: shares of all concepts
+        add up to what they did, except where one of them is cut off at that range.
 
     Raises:
         UserError: for a wrong number of images, a different aspect ratio, an unknown concept, or a radius, epsilon
@@ -71,10 +72,9 @@ def sharpen_heatmaps(
     size = heatmaps.image_size if size is None else size
     if len(images) == heatmaps.batch * len(heatmaps.frames):
         heatmaps = heatmaps.per_frame()
-    complete = concepts is None
+    everything = _by_image(heatmaps)
     heatmaps = heatmaps if concepts is None else heatmaps.of(concepts)
-    values = heatmaps.values
-    layers = rearrange(values, "b c t h w -> (b t) c h w") if heatmaps.video else values
+    values, layers = heatmaps.values, _by_image(heatmaps)
     if len(images) not in (1, len(layers)):
         what = "frames" if heatmaps.video else "images"
         raise UserError(
@@ -89,26 +89,17 @@ def sharpen_heatmaps(
             image = check_image(images[index])
             check_aspect((image.shape[0], image.shape[1]), heatmaps.image_size)
             guide = Guide(image.to(device), size, radius, epsilon, max(1, radius // _LOW_RADIUS))
-        filtered = guide.filter_tokens(maps.to(device), rounds, heatmaps.visible)
-        if heatmaps.covered_size is not None:
-            maps = resize_maps(maps, size, heatmaps.visible)
-        refined[index] = _within_range(filtered, maps, heatmaps.kind == "share" and complete)
+        low, high = (float(limit) for limit in everything[index].aminmax())  # whatever concepts are asked for
+        refined[index] = guide.filter_tokens(maps.to(device), rounds, heatmaps.visible).clamp_(low, high)
     if heatmaps.video:
         refined = rearrange(refined, "(b t) c h w -> b c t h w", b=heatmaps.batch)
     return replace(heatmaps, values=refined, covered_size=None)
 
 
-def _within_range(filtered: Tensor, maps: Tensor, keep_sum: bool) -> Tensor:
-    """Filtered maps (C, H, W), changed in place, without what they overshoot the range of `maps` (C, h, w).
-
-    Shares of all concepts keep their sum: what is cut from one of them is taken from, or left to, all in proportion.
-    """
-    wanted = filtered.sum(dim=0) if keep_sum else None
-    kept = filtered.clamp_(*(float(limit) for limit in maps.aminmax()))
-    if wanted is None:
-        return kept
-    wanted.clamp_(*(float(limit) for limit in maps.sum(dim=0).aminmax()))
-    return kept.mul_(wanted.div_(kept.sum(dim=0).clamp_min_(torch.finfo(torch.float32).tiny)))
+def _by_image(heatmaps: Heatmaps) -> Tensor:
+    """Values with the frames of videos as images, (B or B * T, C, H, W)."""
+    values = heatmaps.values
+    return rearrange(values, "b c t h w -> (b t) c h w") if heatmaps.video else values
 
 
 def guided_filter(values: Tensor, guide: Tensor, radius: int, epsilon: float, shrink: int = 1) -> Tensor:

@@ -33,7 +33,7 @@ test("masks are blurred as in the library", () => {
 test("heatmaps follow the edges of an image as in the library", () => {
   for (const { maps, grid, visible, kind, image, size, sharpened } of fixture.sharpened) {
     const colours = image.colours.map((values) => plane({ ...image, values }));
-    const made = sharpen(maps.map((map) => Float32Array.from(map)), grid, visible, kind, colours, size);
+    const made = sharpen(maps.map((map) => Float32Array.from(map)), grid, visible, colours, size);
     made.forEach(({ values }, concept) => assertClose(values, sharpened[concept], 5e-6, `${kind} ${size} ${concept}`));
   }
 });

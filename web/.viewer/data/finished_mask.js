@@ -40,7 +40,7 @@ export function finishedMask(source, chosen, subtracted, choice) {
   const tokens = grid[0] * grid[1];
   const [rows, columns] = [axis(grid[0], visible[0], size[0]), axis(grid[1], visible[1], size[1])];
   const each = Array.from({ length: concepts }, (_, index) => maps.subarray(index * tokens, (index + 1) * tokens));
-  const sharp = colours && sharpen(each, grid, visible, kind, colours, size);
+  const sharp = colours && sharpen(each, grid, visible, colours, size);
   /** The heatmaps of some concepts together. @param {number[]} some @returns {Plane} */
   const together = (some) => {
     if (!sharp) return resize(joinConcepts(maps, tokens, some, kind), grid[1], rows, columns);

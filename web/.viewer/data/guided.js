@@ -3,25 +3,23 @@
 
 import { axis, resize, roundHalfEven } from "./geometry.js";
 
-/** @import {Kind, Plane} from "./types.js" */
+/** @import {Plane} from "./types.js" */
 
 const RADIUS_IN_TOKENS = 1.5;
 const LOW_RADIUS = 6; // at which a large image is filtered, shrunk
 const EPSILON = 1e-3;
 const ROUNDS = 2; // of adding what the filtered maps lack in each token
-const TINY = 1.1754943508222875e-38; // the smallest normal float32
 
 /**
  * Resize heatmaps to pixels so that their edges follow those of an image.
  * @param {Float32Array[]} maps  one per concept
  * @param {[number, number]} grid  [height, width] of the maps
  * @param {[number, number]} visible
- * @param {Kind} kind
  * @param {Plane[]} colours  red, green and blue of the image, 0-1
  * @param {[number, number]} size  [height, width] wanted
  * @returns {Plane[]} one per concept
  */
-export function sharpen(maps, grid, visible, kind, colours, size) {
+export function sharpen(maps, grid, visible, colours, size) {
   const radius = Math.max(1, roundHalfEven(RADIUS_IN_TOKENS * Math.max(size[0] / grid[0], size[1] / grid[1])));
   const shrink = Math.max(1, Math.floor(radius / LOW_RADIUS));
   const guide = guideOf(colours.map((colour) => resized(colour, size)), radius, shrink);
@@ -30,15 +28,19 @@ export function sharpen(maps, grid, visible, kind, colours, size) {
     const plane = { values, width: grid[1], height: grid[0] };
     return cropped ? resized(plane, size, visible) : plane;
   };
-  const filtered = maps.map((values) => {
+  let [low, high] = [Infinity, -Infinity];
+  for (const values of maps) {
+    for (const value of values) [low, high] = [value < low ? value : low, value > high ? value : high];
+  }
+  return maps.map((values) => {
     let wanted = values;
     for (let round = 0; round < ROUNDS; round++) {
       const means = tokenMeans(guide, inImage(wanted), grid, visible);
       wanted = wanted.map((each, index) => each + values[index] - means[index]);
     }
-    return filter(guide, inImage(wanted));
+    const filtered = filter(guide, inImage(wanted));
+    return { ...filtered, values: filtered.values.map((value) => Math.min(Math.max(value, low), high)) };
   });
-  return withinRange(filtered, maps.map(inImage), kind);
 }
 
 /** @param {Plane} plane @param {[number, number]} size @param {[number, number]} [visible] @returns {Plane} */
@@ -46,42 +48,6 @@ export function resized(plane, size, visible = [1, 1]) {
   if (plane.height === size[0] && plane.width === size[1] && visible[0] === 1 && visible[1] === 1) return plane;
   const [rows, columns] = [axis(plane.height, visible[0], size[0]), axis(plane.width, visible[1], size[1])];
   return resize(plane.values, plane.width, rows, columns);
-}
-
-/** Cut off what exceeds the range of the maps; shares keep their sum.
- * @param {Plane[]} filtered @param {Plane[]} maps @param {Kind} kind */
-function withinRange(filtered, maps, kind) {
-  let [low, high] = [Infinity, -Infinity];
-  for (const { values } of maps) {
-    for (const value of values) [low, high] = [value < low ? value : low, value > high ? value : high];
-  }
-  const before = kind === "share" ? sumsOf(filtered) : null;
-  for (const { values } of filtered) {
-    for (let index = 0; index < values.length; index++) {
-      values[index] = values[index] < low ? low : values[index] > high ? high : values[index];
-    }
-  }
-  if (!before) return filtered;
-  const [least, most] = rangeOf(sumsOf(maps));
-  const kept = sumsOf(filtered);
-  for (let index = 0; index < kept.length; index++) {
-    const wanted = Math.min(Math.max(before[index], least), most);
-    before[index] = wanted / Math.max(kept[index], TINY);
-  }
-  for (const { values } of filtered) for (let index = 0; index < kept.length; index++) values[index] *= before[index];
-  return filtered;
-}
-
-/** @param {Plane[]} planes @returns {Float32Array} */
-function sumsOf(planes) {
-  const sums = new Float32Array(planes[0].values.length);
-  for (const { values } of planes) for (let index = 0; index < sums.length; index++) sums[index] += values[index];
-  return sums;
-}
-
-/** @param {Float32Array} values @returns {[number, number]} */
-function rangeOf(values) {
-  return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
 }
 
 /**
