@@ -1,4 +1,4 @@
-"""Make the thumbnails of the example workflows that need no download: `python -m tests.support.server.thumbnails`.
+"""Make thumbnails of the workflows that need no download: `python -m tests.support.server.thumbnails [NAMES]`.
 
 Run it whenever the weights of the landscape model or one of these workflows change. ComfyUI's template browser shows
 `<workflow>.jpg` for `<workflow>.json`. The thumbnails of the Flux workflows show their graphs; the viewer's is made by
@@ -71,12 +71,16 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
         ("Without the second prompt", "Blended"),
         ("The rest is kept", "The mask"),
     ),
+    "19 Concepts in a video - no download": (
+        tuple(("Which concept is where", frame) for frame in (2, 5, 8)),
+        tuple(("A mask for each frame", frame) for frame in (2, 5, 8)),
+    ),
 }
 
 
-def main() -> int:
+def main(names: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as base, running(find_host().root, Path(base) / "server") as client:
-        for name in ROWS:
+        for name in (name for name in ROWS if not names or any(part in name for part in names)):
             target = FOLDER / f"{name}.jpg"
             draw(client, name).save(target, quality=88, optimize=True)
             print(target)
@@ -123,4 +127,4 @@ def join_column(rows: Sequence[Image.Image]) -> Image.Image:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
