@@ -171,6 +171,12 @@ def test_blur_is_the_gaussian_written_out() -> None:
     torch.testing.assert_close(gaussian_blur(batch, 1.3)[1, 0], naive_blur(other, 1.3, 4, reflect=False))
 
 
+def test_no_blur_and_a_single_pixel_are_allowed() -> None:
+    values = torch.randn(2, 3, 4)
+    assert torch.equal(gaussian_blur(values, 0), values)
+    assert torch.allclose(resize_maps(torch.full((3, 4), 0.3), (1, 1)), torch.tensor(0.3))
+
+
 def test_blur_wider_than_the_map_keeps_the_range() -> None:
     eye = torch.eye(4)
     torch.testing.assert_close(gaussian_blur(eye, 3.0), naive_blur(eye, 3.0, 9, reflect=False))

@@ -176,7 +176,8 @@ export class Viewer {
     if (!table) return;
     const name = parseEdited(state.choice.edited).get(states.maskPosition(state));
     const edited = files.edited(name);
-    const scene = makeScene(state, table, { image, edited, read: readPixels }, settled, memo);
+    const regions = files.regionsOf(state.manifest, state.look.picture);
+    const scene = makeScene(state, table, { image, edited, regions, read: readPixels }, settled, memo);
     this.scene = scene;
     this.drawCanvas(state, scene, settled);
     panel.bars.update(this.readingOf(state, scene));

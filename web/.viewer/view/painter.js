@@ -1,10 +1,18 @@
 // Draws a scene on a canvas, for the viewer and for saved images.
 
-import { conceptPixels, fadedColormap, paintOutline, paintOutside, paintValues, paintWinners } from "../data/colour.js";
+import {
+  conceptPixels,
+  fadedColormap,
+  paintOutline,
+  paintOutside,
+  paintValues,
+  paintWinners,
+  REGION_PIXEL,
+} from "../data/colour.js";
 import { arrange, axis, fit, resize } from "../data/geometry.js";
 import { joinConcepts } from "../data/heatmaps.js";
 import { argmaxMask, cut } from "../data/masks.js";
-import { drawCaption, drawLabels } from "./lettering.js";
+import { drawCaption, drawLabels, drawRegionNames } from "./lettering.js";
 
 /** @import {Viewport} from "../data/geometry.js" */
 /** @import {Label} from "../data/segment_labels.js" */
@@ -72,9 +80,11 @@ export class Painter {
       if (scene.look.view !== "sides") {
         this.drawView(context, scene, tile.viewport, samples);
         drawLabels(context, scene, extras.labels, tile.viewport, ratio);
+        this.drawRegions(context, scene, tile.viewport, samples, ratio);
         if (scene.look.wipe) this.drawWipe(context, tile.viewport, scene.look.wipe * width, ratio);
       } else {
         if (tile.concept !== null) this.drawHeatmap(context, scene, tile.viewport, [tile.concept], samples);
+        else this.drawRegions(context, scene, tile.viewport, samples, ratio);
         drawCaption(context, scene, tile, ratio, extras);
       }
     }
@@ -149,13 +159,35 @@ export class Painter {
    * @param {CanvasRenderingContext2D} context
    * @param {Viewport} viewport
    * @param {Plane} mask  its outline is where it crosses one half
+   * @param {number} [colour]  of the outline
    */
-  drawOutline(context, viewport, mask) {
+  drawOutline(context, viewport, mask, colour) {
     if (!this.extras?.outline) return;
     const pixels = this.pixelsFor(mask);
     pixels.fill(0);
-    paintOutline(mask.values, mask.width, mask.height, pixels);
+    paintOutline(mask.values, mask.width, mask.height, pixels, 1, colour);
     this.overlay(context, mask, pixels, viewport, 1);
+  }
+
+  /**
+   * Outline the regions where something acted, with their names.
+   * @param {CanvasRenderingContext2D} context
+   * @param {Scene} scene
+   * @param {Viewport} viewport
+   * @param {number} samples
+   * @param {number} ratio
+   */
+  drawRegions(context, scene, viewport, samples, ratio) {
+    const { whole, x, y } = viewport;
+    const [height, width] = sampleSize(viewport, samples);
+    for (const { masks } of scene.regions) {
+      const mask = masks[scene.frame];
+      const rows = axis(mask.height, 1, whole[0], y, viewport.height, height);
+      const columns = axis(mask.width, 1, whole[1], x, viewport.width, width);
+      const plane = resize(mask.values, mask.width, rows, columns, this.memoryFor("region", height * width));
+      this.drawOutline(context, viewport, plane, REGION_PIXEL);
+    }
+    if (this.extras?.names) drawRegionNames(context, scene, viewport, ratio);
   }
 
   /**

@@ -94,8 +94,9 @@ async function* drawings({ state: start, files }, along) {
   for (let index = 0; index < count; index++) {
     const state = along === "steps" ? { ...start, steps: [index] } : states.withLook(start, { frame: index });
     const image = await files.loadedFrame(state.manifest, state.look.picture, state.look.frame);
+    const regions = files.regionsOf(state.manifest, state.look.picture);
     const memo = new Memo();
-    yield { scene: makeScene(state, table, { image, edited: null, read: readPixels }, true, memo), state, memo };
+    yield { scene: makeScene(state, table, { image, edited: null, regions, read: readPixels }, true, memo), state, memo };
   }
 }
 
