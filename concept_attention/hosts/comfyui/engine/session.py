@@ -186,9 +186,9 @@ class RecordingSession:
         layers = latest.accumulator.finish()
         if len(layers) < len(self._collector.layers):  # a cache skipped them
             return
-        self._measure(latest.accumulator.size)
+        geometry = self._measure(latest.accumulator.size)
         if self._follower is not None:
-            self._follower.take(step, self._collector.shares(layers), self.geometry)
+            self._follower.take(step, self._collector.shares(layers), geometry)
         if not self._settings.records(step, self._steps):
             return
         self.builder.begin_evaluation()
@@ -196,24 +196,26 @@ class RecordingSession:
             self.builder.add_layer(layer, *scores)
         self.builder.commit(step, noise_level(model_sampling, float(sigma.flatten()[0])))
 
-    def _measure(self, size: tuple[int, int, int, int]) -> None:
+    def _measure(self, size: tuple[int, int, int, int]) -> RunGeometry:
         """Take the size of the latent in this step; the steps before are brought to it.
 
         Raises:
             NotRecordable: if it shows another part of the image than before, or another batch or number of frames.
         """
-        if size == self._size:
-            return
+        before, found = self._size, self.geometry
+        if found is not None and size == before:
+            return found
         downscale = self.latent_format.spacial_downscale_ratio
         geometry = measure_geometry(size, self._collector.architecture, downscale)
-        if self._size is not None and self.geometry is not None:
-            sizes = f"from {size_text(self._size)} to {size_text(size)} latent pixels"
+        if found is not None and before is not None:
+            sizes = f"from {size_text(before)} to {size_text(size)} latent pixels"
             change = f"changed its size while it was sampled, {sizes}"
-            if not same_shape(self._size, size):
+            if not same_shape(before, size):
                 raise NotRecordable(f"the latent {change}, and only the steps of the first size are recorded")
-            self.builder.resize(self.geometry.grid, geometry.grid)
+            self.builder.resize(found.grid, geometry.grid)
             self.cautions[f"The latent {change}.\nThe maps of the steps before are scaled to that size."] = None
         self._size, self.geometry = size, geometry
+        return geometry
 
     def _positive_prompts(
         self, model: Any, conds: Any, x: Tensor, timestep: Tensor, model_options: Mapping[str, Any]
