@@ -118,6 +118,7 @@ TYPED = {  # into the widgets of a blueprint's node
         "scheduler": "simple",
     },
 }
+FRAMES = 9  # of the clip that an example makes
 CHANGED = 12  # mean difference of the 0-255 values that eyes see
 
 
@@ -309,6 +310,23 @@ def test_a_browser_can_look_into_two_pictures(comfyui: Client, infos: dict[str, 
     masks = picture_of(comfyui, run, workflow, "The mask")
     assert set(np.unique(masks)) == {0, 255} and len(masks) == 2
     assert len(picture_of(comfyui, run, workflow, "The chosen layers and steps")) == 2
+
+
+def test_masks_and_the_viewer_follow_what_moves_in_a_video(comfyui: Client, infos: dict[str, Any]) -> None:
+    if not (comfyui.server.comfyui / "comfy" / "ldm" / "cogvideo").is_dir():
+        pytest.skip("this ComfyUI has no CogVideoX")
+    workflow = example("20 Concepts in a video")
+    graph = to_graph(workflow, infos)
+    number = str(next(node["id"] for node in workflow["nodes"] if node["type"] == "ConceptHeatmapViewer"))
+    graph.as_prompt()[number]["inputs"]["concepts"] = "sun"
+    run = comfyui.run(graph)
+    (manifest,) = run.outputs[number]["concept_viewer"]
+    (picture,) = manifest["pictures"]
+    assert len(picture["frames"]) == picture["shape"][3] == FRAMES
+    masks = picture_of(comfyui, run, workflow, "A mask for each frame")[..., 0] > 0
+    assert len(masks) == len(picture_of(comfyui, run, workflow, "Which concept is where")) == FRAMES
+    columns = [np.nonzero(mask)[1].mean() for mask in masks]
+    assert columns == sorted(columns) and columns[-1] - columns[0] > masks.shape[2] / 3  # the sun goes to the right
 
 
 def test_a_prompt_counts_where_the_house_is_and_the_rest_is_kept(comfyui: Client, infos: dict[str, Any]) -> None:
