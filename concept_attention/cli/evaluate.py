@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import UserError
@@ -15,7 +13,7 @@ from ..files import write_json
 from ..selection import parse_layers
 from ..tiny.evaluation.agreement import Evaluation
 from ..tiny.evaluation.landscapes import MOST_SCENES, evaluate_landscapes
-from .folder import prepared_folder
+from .folder import prepared_file
 from .model import describe, load, model_facts
 from .progress import Clock, progress_bar
 
@@ -24,7 +22,7 @@ def run(arguments: Namespace) -> None:
     """Run the command; raises `UserError` for arguments that cannot be used."""
     if arguments.count > MOST_SCENES:
         raise UserError(f"--count must be at most {MOST_SCENES}, got {arguments.count}.")
-    with _prepared_file(arguments.json) as path:
+    with prepared_file(arguments.json) as path:
         clock = Clock()
         pipeline = load(arguments)
         model = describe(pipeline)
@@ -64,18 +62,6 @@ def run(arguments: Namespace) -> None:
     print(_table(report))
     if path is not None:
         print(f"\nWrote {path}")
-
-
-@contextmanager
-def _prepared_file(path: Path | None) -> Iterator[Path | None]:
-    """Check before the work that the file can be written."""
-    if path is None:
-        yield None
-        return
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, expected a file for --json. Choose another name.")
-    with prepared_folder(path.parent) as folder:
-        yield folder / path.name
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, Any]:
