@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 
-from concept_attention.hosts.diffusers.transformers.adapter import Modulation
 from concept_attention.hosts.diffusers.transformers.flux import Flux
+from concept_attention.hosts.diffusers.transformers.text_path import Modulation
 
 ADAPTER = Flux()
 

@@ -17,17 +17,21 @@ import torch
 
 
 def rounds(ways: Mapping[str, Callable[[], object]], count: int, device: str) -> dict[str, list[float]]:
-    """Seconds of every way in each of `count` rounds, after one warm-up of each; every round reverses the order."""
+    """Seconds of every way in each of `count` rounds, after one warm-up of each; every round reverses the order.
+
+    On the CPU with one thread these are seconds of the processor, which other programs disturb much less.
+    """
     for way in ways.values():
         way()
+    clock = time.perf_counter if is_cuda(device) or torch.get_num_threads() > 1 else time.process_time
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for index in range(count):
         for name in list(ways)[:: -1 if index % 2 else 1]:
             synchronize(device)
-            start = time.perf_counter()
+            start = clock()
             ways[name]()
             synchronize(device)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return seconds
 
 

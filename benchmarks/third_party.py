@@ -187,7 +187,7 @@ class Trial:
         for name, (kind, *options) in self.info[self.node]["input"]["required"].items():
             settings = options[0] if options else {}
             choices = kind if isinstance(kind, list) else settings.get("options")
-            if kind in made:
+            if isinstance(kind, str) and kind in made:
                 values[name] = start.negative[0] if "negative" in name else made[kind]
             elif "default" in settings:
                 values[name] = settings["default"]

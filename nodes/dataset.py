@@ -83,8 +83,8 @@ class ConceptDatasetSave(io.ComfyNode):
                     options=list(METHODS),
                     default="argmax",
                     optional=True,
-                    tooltip="How heatmaps become masks, see Concept Heatmaps to Mask. argmax: white where the concept "
-                    "has the highest share. soft: the share as grey level, which trainers take as a weight.",
+                    tooltip="How heatmaps become masks, see Mask from Concept Heatmaps. argmax: white where the "
+                    "concept has the highest share. soft: the share as grey level, which trainers take as a weight.",
                 ),
                 io.Float.Input(
                     "threshold",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from .act import ConceptLora, ConceptRegion, ConceptRegionMask, ConceptStrength
+from .act import ConceptLora, ConceptStrength
 from .analyze import ConceptAttentionEncodeImage
+from .animations import add_route
 from .best import ConceptBestOf
 from .boxes import ConceptBoxes
 from .check import ConceptCheck
@@ -15,6 +16,7 @@ from .heatmaps import ConceptHeatmaps
 from .masks import ConceptHeatmapToMask
 from .model import ConceptAttentionTinyModel
 from .patch import ConceptAttentionCollect, ConceptAttentionPatchModel
+from .region import ConceptRegion, ConceptRegionMask
 from .sample import ConceptAttentionKSampler, ConceptAttentionSamplerCustom
 from .show import ConceptHeatmapOverlay, ConceptHeatmapPlot
 from .store import ConceptRecordingLoad, ConceptRecordingSave
@@ -47,5 +49,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
 
 
 class ConceptAttentionExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        add_route()
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return list(NODES)

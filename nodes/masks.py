@@ -22,7 +22,7 @@ class ConceptHeatmapToMask(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="ConceptHeatmapToMask",
-            display_name="Concept Heatmaps to Mask (Segment)",
+            display_name="Mask from Concept Heatmaps (Segment)",
             category=HEATMAPS,
             description="Makes one mask per image from the heatmaps of one or more concepts. With a guide image, the "
             "mask follows the edges in that image.",
@@ -35,7 +35,7 @@ class ConceptHeatmapToMask(io.ComfyNode):
                 "concept mask",
                 "attention mask",
                 "inpaint mask",
-                "Concept Heatmaps to Mask",
+                "Concept Heatmaps to Mask (Segment)",
             ],
             has_intermediate_output=True,
             inputs=[

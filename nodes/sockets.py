@@ -6,7 +6,6 @@ from comfy_api.latest import io
 
 from ..concept_attention.choices import KEEPS, METHODS, MODE_NAMES
 from ..concept_attention.heatmaps.presence import THRESHOLD
-from ..concept_attention.hosts.comfyui.acting.place import FREEZE, START
 
 CA_CONCEPTS = io.Custom("CA_CONCEPTS")  # concept_attention.hosts.encoded.EncodedConcepts
 CA_RECORDING = io.Custom("CA_RECORDING")  # concept_attention.recording.recording.Recording
@@ -57,38 +56,6 @@ def words_inputs() -> list[io.Input]:
             placeholder="what else is there, such as: sky, grass",
             tooltip="What else is in the image, in the same syntax. Heatmaps become sharper when everything in the "
             "image has a name.",
-        ),
-    ]
-
-
-def place_inputs() -> list[io.Input]:
-    """Which concept something follows, and when in the run."""
-    return [
-        io.String.Input(
-            "concept",
-            default="",
-            optional=True,
-            tooltip="Name of the concept that is followed; several, separated by commas, count together. Empty: the "
-            "first one. Encode Concepts needs at least one more, such as the background, to compare it with.",
-        ),
-        io.Float.Input(
-            "start",
-            default=START,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            optional=True,
-            tooltip="Part of the steps before which nothing acts: 0 is the first step. Earlier changes more of the "
-            "shape, later only details.",
-        ),
-        io.Float.Input(
-            "freeze",
-            default=FREEZE,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            optional=True,
-            tooltip="Part of the steps after which the mask stays as it is. Before, it follows the concept.",
         ),
     ]
 
@@ -152,8 +119,9 @@ def live_preview_input() -> io.Input:
         default="",
         optional=True,
         advanced=True,
-        tooltip="What to show while the model runs: the name of a concept, or segmentation. It is drawn over ComfyUI's "
-        "own preview, or alone if previews are off. It does not change the result. Empty: no live preview.",
+        tooltip="What to show while the model runs: the name of a concept, segmentation, or regions (where second "
+        "prompts act). It is drawn over ComfyUI's own preview, or alone if previews are off. It does not change the "
+        "result. Empty: no live preview.",
     )
 
 

@@ -94,7 +94,7 @@ class ConceptHeatmapViewer(io.ComfyNode):
                     default=False,
                     optional=True,
                     advanced=True,
-                    tooltip="The mask follows the edges in the image, as with a guide in Concept Heatmaps to Mask.",
+                    tooltip="The mask follows the edges in the image, as with a guide in Mask from Concept Heatmaps.",
                 ),
                 io.String.Input(
                     "edited",
@@ -115,7 +115,7 @@ class ConceptHeatmapViewer(io.ComfyNode):
                 ),
                 io.Mask.Output(
                     display_name="MASK",
-                    tooltip="Masks of the picked concepts, one per image, as from Concept Heatmaps to Mask.",
+                    tooltip="Masks of the picked concepts, one per image, as from Mask from Concept Heatmaps.",
                 ),
                 io.Mask.Output(
                     display_name="masks",

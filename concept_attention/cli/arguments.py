@@ -63,7 +63,6 @@ def build_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_analyze(commands)
     _add_heatmaps(commands)
-    _add_evaluate(commands)
     _add_check(commands)
     _add_label(commands)
     _add_benchmark(commands)
@@ -117,6 +116,7 @@ def _add_analyze(commands: argparse._SubParsersAction) -> None:
     analysis = parser.add_argument_group("analysis")
     analysis.add_argument("--prompt", metavar="TEXT", default="", help="description of the image (optional)")
     groups.add_noise(analysis, default=0.5)
+    analysis.add_argument("--flip", action="store_true", help=groups.FLIP_HELP)
     analysis.add_argument("--seed", type=values.seed, default=0, metavar="N", help="seed of the noise (default 0)")
     groups.add_size(analysis, "the model's input", "about the model's own size, in the image's aspect ratio")
     groups.add_recording(parser)
@@ -140,32 +140,6 @@ def _add_heatmaps(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--mode", choices=MODE_NAMES, default="auto", help="scoring rule (default: the recorded one)")
     groups.add_heatmaps(parser, steps="recorded steps")
     groups.add_output(parser)
-
-
-def _add_evaluate(commands: argparse._SubParsersAction) -> None:
-    parser = _add_command(
-        commands,
-        "evaluate",
-        "[--count N] [--seed N]",
-        "measure heatmaps on drawn scenes whose true concept maps are known",
-    )
-    parser.add_argument("--dataset", choices=("landscapes",), default="landscapes", help="scenes to measure on")
-    count_help = "number of scenes, up to 100000 (default 200)"
-    parser.add_argument("--count", type=values.count, default=200, metavar="N", help=count_help)
-    seed_help = "any integer; selects scenes that no training step has seen (default 0)"
-    parser.add_argument("--seed", type=values.integer, default=0, metavar="N", help=seed_help)
-    groups.add_noise(parser, default=0.3)
-    prompt_help = "prompt for the model: none (default), or the scene's caption"
-    parser.add_argument("--prompt", choices=("none", "caption"), default="none", help=prompt_help)
-    groups.add_layers(parser)
-    parser.add_argument("--mode", choices=MODE_NAMES, default="auto", help="scoring rule (default: the model's own)")
-    groups.add_pooling(parser)
-    groups.add_temperature(parser)
-    groups.add_size(parser, "the scenes", "the model's own")
-    groups.add_frames(parser, "number of frames of the clips that a video model analyzes")
-    parser.add_argument("--json", type=values.path, metavar="FILE", help="also write the metrics and settings to FILE")
-    groups.add_model(parser)
-    parser.add_argument("--quiet", action="store_true", help=groups.QUIET_HELP)
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
@@ -271,6 +245,7 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
     maps.add_argument("--background", nargs="*", metavar="WORD", help="words that compete with the classes")
     maps.add_argument("--noise", type=values.noise, metavar="SIGMA", help="noise level, above 0 and up to 1")
     maps.add_argument("--samples", type=values.count, metavar="N", help="noise samples to average")
+    maps.add_argument("--flip", action="store_true", help=groups.FLIP_HELP)
     maps.add_argument("--seed", type=values.seed, metavar="N", help="seed of the noise")
     maps.add_argument("--layers", metavar="LAYERS", help="joint blocks to record and average: auto, all, 14-17")
     maps.add_argument("--mode", choices=MODE_NAMES, help="scoring rule")

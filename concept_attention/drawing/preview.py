@@ -15,25 +15,25 @@ from ..errors import UserError
 from ..recording.shares import ShareRule
 from .colormaps import colorize, concept_colors
 
-SEGMENTATION = "segmentation"
+SEGMENTATION, REGIONS = "segmentation", "regions"
 OPACITY = 0.6  # of the colours over an image
 SIZE = 256  # pixels, long side, of an image of colours alone
 
 
 def check_preview(wanted: str, concepts: Sequence[Concept]) -> None:
-    """Check that `StepPainter` can draw what is wanted.
+    """Check that a preview can show what is wanted.
 
     Raises:
-        UserError: if `wanted` is neither a concept's name nor `segmentation`.
+        UserError: if `wanted` is neither a concept's name nor `segmentation` nor `regions`.
     """
-    if wanted == SEGMENTATION:
+    if wanted in (SEGMENTATION, REGIONS):
         return
     try:
         concept_index(concepts, wanted)
     except UserError:
         names = ", ".join(concept.name for concept in concepts)
         raise UserError(
-            f'The live preview cannot show "{wanted}". Write one of {names}, or {SEGMENTATION}; '
+            f'The live preview cannot show "{wanted}". Write one of {names}, {SEGMENTATION} or {REGIONS}; '
             "leave it empty for none."
         ) from None
 
@@ -48,7 +48,7 @@ class StepPainter:
         rule: how scores become shares.
 
     Raises:
-        UserError: if `wanted` is none of these.
+        UserError: see `check_preview`.
     """
 
     def __init__(self, concepts: Sequence[Concept], wanted: str, rule: ShareRule) -> None:
@@ -92,6 +92,21 @@ class StepPainter:
         if self._concept is None:
             return shares.argmax(dim=0).cpu().numpy()
         return (shares[self._concept] * 256).long().clamp_(0, 255).cpu().numpy()
+
+
+def paint_mask(mask: Tensor, under: Image.Image | None = None) -> Image.Image:
+    """Draw a mask (H, W), 0-1: an image that is darker outside, or white on black alone.
+
+    Returns:
+        RGB, as large as `under`, or `SIZE` pixels on the long side.
+    """
+    stored = Image.fromarray((mask * 255).round().to(torch.uint8).cpu().numpy())
+    size = _contained(mask.shape[1], mask.shape[0]) if under is None else under.size
+    drawn = stored.resize(size, Image.Resampling.BILINEAR)
+    if under is None:
+        return drawn.convert("RGB")
+    darker = Image.blend(under, Image.new("RGB", size), OPACITY)
+    return Image.composite(under, darker, drawn)
 
 
 def shrink(image: Image.Image, size: int | None) -> Image.Image:

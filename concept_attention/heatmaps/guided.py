@@ -17,8 +17,9 @@ from .heatmaps import Heatmaps
 from .resize import resize_maps
 
 # A token does not say where in it an edge lies, and bilinear resizing spreads the edge over half of both neighbours. On
-# the landscape model's maps of drawn scenes this radius raises the mean IoU of pixels from 0.86 to 0.96.
+# the landscape model's maps of drawn scenes this radius raises the mean IoU of pixels from 0.88 to 0.97.
 RADIUS_IN_TOKENS = 1.5
+ROUNDS = 2  # more rounds gain little, and follow errors of the maps
 _LOW_RADIUS = 6  # at which a large image is filtered, shrunk; see `guided_filter`
 EPSILON = 1e-3  # a standard deviation of 0.03: the grain of a photograph is no edge
 
@@ -31,9 +32,13 @@ def sharpen_heatmaps(
     concepts: str | Sequence[str] | None = None,
     radius: int | None = None,
     epsilon: float = EPSILON,
+    rounds: int = ROUNDS,
     device: str | torch.device = "cpu",
 ) -> Heatmaps:
     """Resize heatmaps to pixels so that their edges follow those of the images.
+
+    The guided filter alone loses what is thinner than a token, such as a mast. So what the filtered maps lack in each
+    token is added before they are filtered again, see `Guide.filter_tokens`.
 
     Args:
         heatmaps: at token resolution.
@@ -44,6 +49,7 @@ def sharpen_heatmaps(
             how many there are.
         radius: see `guided_filter`; one and a half tokens unless given.
         epsilon: see `guided_filter`.
+        rounds: of that correction, 0 or more; 0 is the guided filter alone.
         device: where to compute; results are those of the CPU to 1e-4.
 
     Returns:
@@ -51,8 +57,8 @@ def sharpen_heatmaps(
         stay in 0-1, scores within the range they had; shares of all concepts that sum to one still do.
 
     Raises:
-        UserError: for a wrong number of images, a different aspect ratio, an unknown concept, or a radius or epsilon
-            out of range.
+        UserError: for a wrong number of images, a different aspect ratio, an unknown concept, or a radius, epsilon
+            or number of rounds out of range.
 
     >>> from concept_attention import make_heatmaps
     >>> from concept_attention.recording.example import example_recording
@@ -60,6 +66,8 @@ def sharpen_heatmaps(
     >>> sharpen_heatmaps(make_heatmaps(example_recording()), images).values.shape
     torch.Size([1, 3, 64, 96])
     """
+    if rounds < 0:
+        raise UserError(f"The number of rounds is 0 or more, got {rounds}. 0 is the guided filter alone.")
     size = heatmaps.image_size if size is None else size
     if len(images) == heatmaps.batch * len(heatmaps.frames):
         heatmaps = heatmaps.per_frame()
@@ -81,9 +89,9 @@ def sharpen_heatmaps(
             image = check_image(images[index])
             check_aspect((image.shape[0], image.shape[1]), heatmaps.image_size)
             guide = Guide(image.to(device), size, radius, epsilon, max(1, radius // _LOW_RADIUS))
+        filtered = guide.filter_tokens(maps.to(device), rounds, heatmaps.visible)
         if heatmaps.covered_size is not None:
             maps = resize_maps(maps, size, heatmaps.visible)
-        filtered = guide.filter(maps.to(device))
         refined[index] = _within_range(filtered, maps, heatmaps.kind == "share" and complete)
     if heatmaps.video:
         refined = rearrange(refined, "(b t) c h w -> b c t h w", b=heatmaps.batch)
@@ -155,6 +163,44 @@ class Guide:
         self._fit_colours = small.to(self._fitted_on).double()
         self._mean = _window_mean(self._fit_colours, self._reach)
         self._inverse = _inverse_covariance(self._fit_colours, self._mean, self._reach, epsilon)
+
+    def filter_tokens(self, tokens: Tensor, rounds: int, visible: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+        """Filter token maps so that the mean over each token stays about what it was.
+
+        Filtering blurs the maps p, so that what is thinner than a token fades. Each round adds what is missing to what
+        is filtered: q <- q + p - mean over each token of filter(q), beginning with q = p. The means are taken where the
+        linear functions are fitted, so a round costs little. Like the filter, this is linear in the maps.
+
+        Args:
+            tokens: (C, h, w) float, on the guide's device.
+            rounds: 0 or more.
+            visible: see `resize_maps`.
+
+        Returns:
+            (C, height, width) float32.
+
+        Source: Irani, Peleg: Improving Resolution by Image Registration, 1991 (iterative back-projection), with the
+            guided filter as its kernel.
+        """
+        wanted, cropped = tokens.float(), visible != (1.0, 1.0)
+
+        def in_image(maps: Tensor) -> Tensor:
+            return resize_maps(maps, self._size, visible) if cropped else maps
+
+        for _ in range(rounds):
+            wanted = wanted + tokens - self._token_means(in_image(wanted), tokens.shape[-2:], visible)
+        return self.filter(in_image(wanted))
+
+    def _token_means(self, maps: Tensor, grid: Sequence[int], visible: tuple[float, float]) -> Tensor:
+        """Mean of the filtered maps over each token of the grid, (C, *grid) float32; the border goes on beyond it."""
+        rows, columns = (round(length / part) - length for length, part in zip(self._small, visible, strict=True))
+        means = []
+        for plane in maps:
+            function = self._functions(resize_maps(plane, self._small)).to(self._fit_colours)
+            filtered = reduce(function[:3] * self._fit_colours, "c h w -> 1 h w", "sum") + function[3]
+            padded = F.pad(filtered, (0, columns, 0, rows), mode="replicate")
+            means.append(F.adaptive_avg_pool2d(padded, (grid[0], grid[1]))[0])
+        return torch.stack(means).to(maps)
 
     def filter(self, values: Tensor) -> Tensor:
         """Maps (..., h, w) filtered to (..., height, width), float32; one plane at a time beside the result."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -65,6 +65,10 @@ class AveragingBuilder(RecordingBuilder):
         if presence is not None:
             self._presence = presence.clone() if self._presence is None else self._presence + presence
         self._latest = (scores, norms) if pads is None else (scores, norms, pads)
+
+    def _resize(self, resized: Callable[[Tensor], Tensor]) -> None:
+        self._sum = resized(self._sum)
+        self._presence = None if self._presence is None else resized(self._presence)
 
     def _pop_steps(self) -> tuple[tuple[int, ...], tuple[float, ...], StoredScores]:
         steps, sigmas = zip(*self._averaged_steps, strict=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from ..concepts import Concept
 from ..errors import UserError
 from ..scores import Averaged
+from ..text_attention import resize_scores
 from .half import StoredScores, log_odds_to_half, reads_norms, to_absolute, to_half
 from .recording import Recording, named_masks
 
@@ -58,6 +60,15 @@ class RecordingBuilder:
         """Log-odds (L, B, C, N) of the step kept last, if that is this one and there are any."""
         last, _, stored = self._steps[-1] if self._steps else (None, 0.0, None)
         return None if stored is None or last != step else stored.presence
+
+    def resize(self, grid: Sequence[int], wanted: Sequence[int]) -> None:
+        """Bring the steps kept so far to another token grid, bilinearly: the latent has changed its size.
+
+        Args:
+            grid, wanted: tokens (T, H, W) of the steps kept so far and of those to come, the same number of frames.
+        """
+        self._shapes = ()
+        self._resize(functools.partial(_resized, grid=grid, wanted=wanted))
 
     def begin_evaluation(self) -> None:
         """Forget what the current evaluation delivered."""
@@ -194,6 +205,17 @@ class RecordingBuilder:
             delivered = delivered._replace(presence=log_odds_to_half(presence), scores=delivered.scores.clone())
         self._steps.append((step, sigma, self._halved(delivered._replace(norms=delivered.norms.clone()))))
 
+    def _resize(self, resized: Callable[[Tensor], Tensor]) -> None:
+        """Apply a function to everything that is kept per token, (..., N)."""
+        for index, (step, sigma, stored) in enumerate(self._steps):
+            whole = to_absolute(stored, self._by_norms)
+            parts = {
+                name: resized(part)
+                for name in ("scores", "pad_scores", "presence")
+                if (part := getattr(whole, name)) is not None
+            }
+            self._steps[index] = (step, sigma, self._halved(whole._replace(**parts)))
+
     def _pop_steps(self) -> tuple[tuple[int, ...], tuple[float, ...], StoredScores]:
         """Give up the steps: their numbers, their sigmas, and their scores with S as the first axis."""
         steps = tuple(step for step, _, _ in self._steps)
@@ -219,6 +241,12 @@ class RecordingBuilder:
                 if together is not None and part is not None:
                     together[step] = part
         return StoredScores(*stacked)  # type: ignore[arg-type]
+
+
+def _resized(part: Tensor, grid: Sequence[int], wanted: Sequence[int]) -> Tensor:
+    """What is kept per token, (..., N), on another token grid."""
+    rows = resize_scores(part.float().reshape(1, -1, part.shape[-1]), grid, wanted, logarithms=False)
+    return rows.reshape(*part.shape[:-1], -1).to(part.dtype)
 
 
 def _delivered(stored: StoredScores) -> tuple[Tensor, ...]:

@@ -41,8 +41,12 @@ def write_view(maps: ViewerMaps, images: Tensor, folder: ViewerFolder, address: 
             name = _put_image(images[index * len(frames) + frame], folder)
             entry["frames"].append({"filename": name, **address, "width": width, "height": height, "t": latent_frame})
         entry |= {"dtype": "uint16", "offset": stored.offset, "scale": stored.scale, "shape": [*stored.stored.shape]}
-        entries.append(entry)
         written |= {entry["values"]["filename"], *(each["filename"] for each in entry["frames"])}
+        if maps.region_masks is not None:
+            masks = maps.region_masks[:, index]
+            entry["regions"] = {"filename": _put_regions(masks, folder), **address, "shape": [*masks.shape]}
+            written.add(entry["regions"]["filename"])
+        entries.append(entry)
     folder.tidy(written)
     return {**_describe(maps), "pictures": entries}
 
@@ -63,7 +67,15 @@ def _latent_frames(images: Tensor, maps: ViewerMaps) -> tuple[int, ...]:
 
 
 def _put_values(maps: StoredMaps, folder: ViewerFolder) -> str:
-    content = maps.stored.tobytes()
+    return _put_bytes(maps.stored.tobytes(), folder)
+
+
+def _put_regions(masks: Tensor, folder: ViewerFolder) -> str:
+    """Masks (R, T, H, W), 0-1, as bytes, 0-255."""
+    return _put_bytes((masks * 255).round().byte().numpy().tobytes(), folder)
+
+
+def _put_bytes(content: bytes, folder: ViewerFolder) -> str:
     return folder.put(content, ".bin", lambda path: path.write_bytes(content))
 
 
@@ -94,6 +106,7 @@ def _describe(maps: ViewerMaps) -> dict[str, Any]:
             "visible": maps.visible,
             "image_size": maps.image_size,
             "reduced": maps.reduced,
+            "regions": maps.regions,
         }
     )
 

@@ -60,6 +60,8 @@ class ViewerMaps:
         sigmas: their noise levels.
         default_layers: what `auto` selects.
         reduced: whether steps or layers are joined: in groups, or because a recording keeps only the mean over steps.
+        regions: names of the regions where something acted while the images were made.
+        region_masks: one per region, (R, B, T, H, W) with the grid's T, 0-1; None without regions.
     """
 
     concepts: tuple[Concept, ...]
@@ -78,6 +80,8 @@ class ViewerMaps:
     sigmas: tuple[float, ...] = ()
     default_layers: tuple[int, ...] = ()
     reduced: bool = False
+    regions: tuple[str, ...] = ()
+    region_masks: Tensor | None = None
 
 
 def maps_of_recording(
@@ -128,6 +132,8 @@ def maps_of_recording(
         frame_counts=recording.frame_counts,
         reduced=recording.averaged is not None or any(len(group) > 1 for group in (*step_groups, *layer_groups)),
         of_image=of_image,
+        regions=recording.regions or (),
+        region_masks=_per_token_frame(recording),
     )
 
 
@@ -150,6 +156,12 @@ def maps_of_heatmaps(heatmaps: Heatmaps) -> ViewerMaps:
         frame_counts=heatmaps.frame_counts,
         of_image=of_image,
     )
+
+
+def _per_token_frame(recording: Recording) -> Tensor | None:
+    """The masks of regions, one per T of the grid: of several latent frames, the first."""
+    masks = recording.region_masks
+    return None if masks is None else masks[:, :, :: math.ceil(masks.shape[2] / recording.grid[0])]
 
 
 def split_evenly(numbers: Sequence[int], most: int) -> tuple[tuple[int, ...], ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from playwright.sync_api import expect
 
@@ -9,6 +11,7 @@ from concept_attention.concepts import Concept
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.recording.file import save_recording
 from concept_attention.recording.recording import Recording
+from concept_attention.videos import read_video
 
 from ..support.browser.editor import Editor
 from ..support.browser.viewer_page import ViewerPage
@@ -40,7 +43,9 @@ def record() -> Recording:
     )
 
 
-def test_a_video_is_looked_into_frame_by_frame_and_plays(editor: Editor, comfyui: Client) -> None:
+def test_a_video_is_looked_into_frame_by_frame_plays_and_is_exported(
+    editor: Editor, comfyui: Client, tmp_path: Path
+) -> None:
     recording = record()
     save_recording(recording, comfyui.server.base / "input" / NAME)
     graph = Graph()
@@ -70,3 +75,8 @@ def test_a_video_is_looked_into_frame_by_frame_and_plays(editor: Editor, comfyui
     editor.page.wait_for_timeout(400)
     assert editor.page.evaluate(PLAYED) == stopped
     editor.screenshot(f"viewer_video_{editor.renderer}")
+    viewer.find(".ca-buttons .ca-export").click()
+    with editor.page.expect_download() as started:
+        viewer.find(".ca-export-mp4-frames").click()
+    started.value.save_as(tmp_path / "frames.mp4")
+    assert len(read_video(tmp_path / "frames.mp4")[0]) == FRAMES

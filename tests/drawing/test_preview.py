@@ -9,7 +9,7 @@ from PIL import Image
 
 from concept_attention.concepts import Concept
 from concept_attention.drawing.colormaps import colorize, concept_colors
-from concept_attention.drawing.preview import OPACITY, SIZE, StepPainter, check_preview, shrink
+from concept_attention.drawing.preview import OPACITY, SIZE, StepPainter, check_preview, paint_mask, shrink
 from concept_attention.errors import UserError
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.recording.recording import Recording
@@ -88,6 +88,16 @@ def test_of_a_video_the_first_frame_is_drawn(mode: str) -> None:
     assert np.abs(got - blended(colorize(shares))).max() <= 2
 
 
+def test_an_image_is_darker_outside_of_a_mask() -> None:
+    mask = torch.tensor([[0.0, 1.0, 0.5], [1.0, 0.0, 0.25]])
+    under = np.random.default_rng(1).integers(0, 255, (2, 3, 3), dtype=np.uint8)
+    got = pixels(paint_mask(mask, Image.fromarray(under)))
+    assert np.abs(got - under * (1 - OPACITY * (1 - mask.numpy()[..., None]))).max() <= 2
+    alone = paint_mask(mask)
+    assert alone.size == (SIZE, round(SIZE * 2 / 3)) and alone.mode == "RGB"
+    assert pixels(alone)[0, 0].tolist() == [0, 0, 0] and pixels(alone)[-1, 0].tolist() == [255, 255, 255]
+
+
 def test_there_may_be_more_concepts_than_tokens() -> None:
     recording = make_recording("sd3", grid=(1, 1, 2))
     shares = make_heatmaps(recording, layers="all", steps="1").values[0, 2]
@@ -110,11 +120,11 @@ def test_a_large_image_is_made_small_and_a_small_one_is_not_touched() -> None:
     assert shrink(Image.new("L", (4, 4)), 8).mode == "RGB"
 
 
-def test_only_concepts_and_the_segmentation_can_be_shown() -> None:
+def test_only_concepts_the_segmentation_and_regions_can_be_shown() -> None:
     concepts = (Concept("House", "House"), Concept("sky", "sky"))
-    for wanted in ("house", "SKY", "segmentation"):
+    for wanted in ("house", "SKY", "segmentation", "regions"):
         check_preview(wanted, concepts)
-    with pytest.raises(UserError, match='cannot show "moon". Write one of House, sky, or segmentation'):
+    with pytest.raises(UserError, match='cannot show "moon". Write one of House, sky, segmentation or regions;'):
         check_preview("moon", concepts)
     with pytest.raises(UserError, match="cannot show"):
         StepPainter(concepts, "moon", share_rule(make_recording()))

@@ -12,7 +12,7 @@ from torch import Tensor
 from concept_attention.choices import Kind
 from concept_attention.concepts import Concept
 from concept_attention.errors import UserError
-from concept_attention.heatmaps.guided import guided_filter, sharpen_heatmaps
+from concept_attention.heatmaps.guided import Guide, guided_filter, sharpen_heatmaps
 from concept_attention.heatmaps.heatmaps import Heatmaps
 from concept_attention.heatmaps.resize import resize_maps
 
@@ -106,6 +106,54 @@ def test_shrinking_by_a_fourth_of_the_radius_changes_little() -> None:
     assert float((fast - exact).abs().mean()) < 0.03 and float((fast - exact).abs().max()) < 0.2
 
 
+@pytest.mark.parametrize(("size", "covered"), [((24, 32), (24, 32)), ((21, 29), (24, 32))])
+def test_each_round_adds_what_the_filtered_maps_lack_in_each_token(
+    size: tuple[int, int], covered: tuple[int, int]
+) -> None:
+    """Tokens of 8 pixels; pixels beyond the image are those of its border."""
+    tokens, image = random(2, 3, 4), random(*size, 3, seed=1)
+    visible = (size[0] / covered[0], size[1] / covered[1])
+
+    def naive(rounds: int) -> Tensor:
+        wanted = tokens
+        for round_ in range(rounds + 1):
+            filtered = guided_filter(resize_maps(wanted, size, visible), image, 5, 1e-3)
+            if round_ == rounds:
+                return filtered
+            means = torch.zeros_like(tokens)
+            for row in range(3):
+                for column in range(4):
+                    rows = torch.arange(8 * row, 8 * row + 8).clamp(max=size[0] - 1)
+                    columns = torch.arange(8 * column, 8 * column + 8).clamp(max=size[1] - 1)
+                    means[:, row, column] = filtered[:, rows][:, :, columns].mean((1, 2))
+            wanted = wanted + tokens - means
+        raise AssertionError
+
+    guide = Guide(image, size, 5, 1e-3)
+    for rounds in (0, 1, 2):
+        assert torch.allclose(guide.filter_tokens(tokens, rounds, visible), naive(rounds), atol=1e-5)
+
+
+def test_what_is_thinner_than_a_token_stays() -> None:
+    """A mast of 4 pixels in tokens of 16, whose share is what it covers of them."""
+    mast = torch.zeros(96, 96)
+    mast[16:80, 38:42] = 1
+    share = torch.nn.functional.avg_pool2d(mast[None, None], 16)[0]
+    heatmaps = Heatmaps(torch.cat([share, 1 - share])[None], CONCEPTS, "share", (96, 96))
+    image = torch.stack([0.7 - 0.4 * mast, 0.8 - 0.5 * mast, 0.9 - 0.7 * mast], dim=-1)[None]
+
+    def iou(rounds: int) -> float:
+        won = sharpen_heatmaps(heatmaps, image, rounds=rounds).values[0].diff(dim=0)[0] < 0
+        return float((won & mast.bool()).sum() / (won | mast.bool()).sum())
+
+    assert iou(0) < 0.1 and iou(2) > 0.9
+
+
+def test_rounds_below_none_are_refused() -> None:
+    with pytest.raises(UserError, match="The number of rounds is 0 or more, got -1"):
+        sharpen_heatmaps(half_heatmaps(), half_image(8), rounds=-1)
+
+
 @pytest.mark.parametrize("edge", [8, 11, 14])
 def test_heatmaps_take_over_the_edge_of_the_image(edge: int) -> None:
     def misplaced(heatmaps: Heatmaps) -> int:
@@ -181,8 +229,8 @@ def test_maps_larger_than_their_image_are_cut_off_before_they_are_guided() -> No
     cut = dataclasses.replace(whole, image_size=(height - 1, width - 1), covered_size=whole.image_size)
     inside = Heatmaps(whole.resized().values[..., :-1, :-1], whole.concepts, whole.kind, cut.image_size)
     images = [random(height - 1, width - 1, 3)]
-    expected = sharpen_heatmaps(inside, images, radius=4)
-    assert torch.equal(sharpen_heatmaps(cut, images, radius=4).values, expected.values)
+    expected = sharpen_heatmaps(inside, images, radius=4, rounds=0)
+    assert torch.equal(sharpen_heatmaps(cut, images, radius=4, rounds=0).values, expected.values)
 
 
 def test_a_video_follows_the_edges_of_every_video_frame() -> None:
@@ -200,11 +248,11 @@ def test_some_concepts_are_refined_as_all_are_and_in_their_order() -> None:
     concepts = (*CONCEPTS, Concept("third", "third"))
     shares, guide = random(1, 3, 6, 6).mul(4).softmax(dim=1), random(1, 48, 48, 3, seed=1)
     heatmaps = Heatmaps(shares, concepts, "share", (48, 48))
-    some = sharpen_heatmaps(heatmaps, guide, concepts=["third", "left"])
+    some = sharpen_heatmaps(heatmaps, guide, concepts=["third", "left"], rounds=0)
     assert [concept.name for concept in some.concepts] == ["left", "third"]
-    assert torch.allclose(some.values, sharpen_heatmaps(heatmaps, guide).values[:, [0, 2]], atol=0.02)
+    assert torch.allclose(some.values, sharpen_heatmaps(heatmaps, guide, rounds=0).values[:, [0, 2]], atol=0.02)
     scores = Heatmaps(shares, concepts, "score", (48, 48))
-    alone = sharpen_heatmaps(scores, guide, concepts="third").values[0, 0]
+    alone = sharpen_heatmaps(scores, guide, concepts="third", rounds=0).values[0, 0]
     filtered = guided_filter(shares[0, 2], guide[0], 12, 1e-3, 2)
     assert torch.allclose(alone, filtered.clamp(*shares[0, 2].aminmax()), atol=1e-6)
     with pytest.raises(UserError, match="left, right, third"):

@@ -212,8 +212,11 @@ def test_a_share_at_the_threshold_is_not_above_it() -> None:
     assert make_masks(heatmaps, "sky", "threshold", threshold=0.5)[0].tolist() == [[0, 0, 1]]
 
 
-def test_percentiles_may_be_at_either_end() -> None:
+def test_percentiles_may_be_at_either_end_and_are_90_by_default() -> None:
     heatmaps = heatmaps_of(random_shares())
+    assert torch.equal(
+        make_masks(heatmaps, "house", "percentile"), make_masks(heatmaps, "house", "percentile", percentile=90)
+    )
     kept = [int(make_masks(heatmaps, "house", "percentile", percentile=end)[0].sum()) for end in (0, 0.5, 100)]
     assert kept == [6 * 9 - 1, 6 * 9 - 1, 1]  # the least share never counts
 
@@ -243,6 +246,20 @@ def test_otsu_is_exact_where_values_crowd_in_few_bins(seed: int) -> None:
     if seed % 2:
         values[0] += 1e3
     assert otsu_level(values) == naive_otsu_level(values.tolist())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_otsu_finds_the_best_split_within_a_bin(seed: int) -> None:
+    """Of as many values as a large image has, each bin of the histogram holds many."""
+    generator = torch.Generator().manual_seed(seed)
+    skewed = torch.rand(40_000, generator=generator).log().neg()
+    values = skewed if seed == 0 else torch.cat([skewed, seed + 0.5 * torch.randn(20_000, generator=generator)])
+    ordered = np.sort(values.double().numpy())
+    below = np.arange(1, len(ordered))
+    totals = (ordered - ordered.mean()).cumsum()[:-1]
+    between = totals**2 / (below * (len(ordered) - below))
+    found = np.searchsorted(ordered, otsu_level(values), "right") - 1
+    assert between[found] >= between.max() * (1 - 1e-12)
 
 
 def test_otsu_splits_the_smallest_map_there_is() -> None:

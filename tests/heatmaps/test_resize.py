@@ -16,6 +16,7 @@ from concept_attention.heatmaps.resize import (
     repeat_frames,
     resize_maps,
     stretch,
+    visible_share,
 )
 
 
@@ -142,6 +143,11 @@ def test_a_map_with_one_sample_per_pixel_is_cut_off_as_it_is() -> None:
     assert torch.equal(resize_maps(values, (7, 12), (7 / 8, 1.0)), values[:, :7])
 
 
+def test_the_visible_share_is_the_image_s_of_what_the_maps_cover() -> None:
+    assert visible_share((90, 200), (120, 250)) == (0.75, 0.8)
+    assert visible_share((90, 200), None) == (1, 1)
+
+
 @pytest.mark.parametrize("visible", [(0.0, 1.0), (1.0, 1.5), (float("nan"), 1.0)])
 def test_a_share_that_is_none_is_refused(visible: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="visible fractions"):
@@ -163,6 +169,12 @@ def test_blur_is_the_gaussian_written_out() -> None:
     other = plane.flip(0)
     batch = torch.stack([plane, other])[:, None]
     torch.testing.assert_close(gaussian_blur(batch, 1.3)[1, 0], naive_blur(other, 1.3, 4, reflect=False))
+
+
+def test_no_blur_and_a_single_pixel_are_allowed() -> None:
+    values = torch.randn(2, 3, 4)
+    assert torch.equal(gaussian_blur(values, 0), values)
+    assert torch.allclose(resize_maps(torch.full((3, 4), 0.3), (1, 1)), torch.tensor(0.3))
 
 
 def test_blur_wider_than_the_map_keeps_the_range() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 
 from concept_attention.heatmaps.heatmaps import make_heatmaps
@@ -126,3 +127,18 @@ def test_what_to_look_at_must_be_connected(comfyui: Client, inputs: tuple[str, .
     start.graph.add("ConceptHeatmapViewer", image=image, **{name: given[name] for name in inputs})
     with pytest.raises(NodeError, match=f"^ConceptHeatmapViewer: .*{words}"):
         comfyui.run(start.graph)
+
+
+def test_the_server_makes_animations_of_a_browser_s_drawings(comfyui: Client) -> None:
+    files = []
+    for level in (0, 128, 255):
+        file = BytesIO()
+        Image.new("RGB", (24, 16), (level, level, level)).save(file, "PNG")
+        files.append(("frame", (f"{level}.png", file.getvalue(), "image/png")))
+    address = f"http://127.0.0.1:{comfyui.server.port}/api/concept_attention/animation"
+    answer = requests.post(address, {"format": "gif", "milliseconds": "100"}, files=files, timeout=60)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/gif")
+    with Image.open(BytesIO(answer.content)) as moving:
+        assert (moving.n_frames, moving.info["duration"]) == (3, 100)  # type: ignore[attr-defined]
+    refused = requests.post(address, {"format": "avi", "milliseconds": "100"}, files=files, timeout=60)
+    assert refused.status_code == 400 and "gif, webp, mp4" in refused.text

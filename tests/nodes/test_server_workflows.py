@@ -72,7 +72,53 @@ TYPED = {  # into the widgets of a blueprint's node
         "sampler_name": "euler",
         "scheduler": "simple",
     },
+    "Fix the Concept": {
+        "concept": "sky",
+        "background": "house, tree, sun, grass, sand, water, snow",
+        "prompt": "grass",
+        "denoise": 0.7,
+        "grow": 4,
+        "blur": 4.0,
+        "seed": 1,
+        "steps": 8,
+        "cfg": 1.0,
+        "sampler_name": "euler",
+        "scheduler": "simple",
+    },
+    "Prompt Where It Is": {
+        "prompt": "a white house on grass under the sky",
+        "prompt_there": "a red house on grass under the sky",
+        "concept": "house",
+        "background": "sky, grass",
+        "way": "keep the rest",
+        "start": 0.2,
+        "grow": 12.0,
+        "width": 256,
+        "height": 192,
+        "batch_size": 1,
+        "seed": 4,
+        "steps": 12,
+        "cfg": 3.0,
+        "sampler_name": "euler",
+        "scheduler": "simple",
+    },
+    "Check and Re-roll": {
+        "prompt": "a red house on grass under the sky",
+        "wanted": "red house, grass",
+        "seeds": 2,
+        "part": 0.5,
+        "threshold": 0.5,
+        "width": 192,
+        "height": 192,
+        "batch_size": 1,
+        "seed": 1,
+        "steps": 10,
+        "cfg": 3.0,
+        "sampler_name": "lcm",
+        "scheduler": "simple",
+    },
 }
+FRAMES = 9  # of the clip that an example makes
 CHANGED = 12  # mean difference of the 0-255 values that eyes see
 
 
@@ -205,6 +251,15 @@ def test_a_concept_of_a_finished_picture_is_edited_and_nothing_else(comfyui: Cli
     assert second["balloon"][masks].mean() > 0.2 > second["sun"][masks].mean()
 
 
+def test_a_concept_is_painted_again_and_the_rest_stays(comfyui: Client, infos: dict[str, Any]) -> None:
+    workflow = example("19 Fix a concept")
+    run = comfyui.run(to_graph(workflow, infos))
+    before, after, masks = (picture_of(comfyui, run, workflow, title) for title in ("Before", "After", "The mask"))
+    inside, outside = masks[..., 0] == 255, masks[..., 0] == 0
+    assert 0.02 < inside.mean() < 0.4 and np.array_equal(before[outside], after[outside])
+    assert np.abs(after[inside].astype(float) - before[inside]).mean() > CHANGED
+
+
 def test_inpainting_replaces_the_masked_object_and_nothing_else(comfyui: Client, infos: dict[str, Any]) -> None:
     workflow = example("06 Inpaint with a concept")
     run = comfyui.run(to_graph(workflow, infos))
@@ -255,6 +310,23 @@ def test_a_browser_can_look_into_two_pictures(comfyui: Client, infos: dict[str, 
     masks = picture_of(comfyui, run, workflow, "The mask")
     assert set(np.unique(masks)) == {0, 255} and len(masks) == 2
     assert len(picture_of(comfyui, run, workflow, "The chosen layers and steps")) == 2
+
+
+def test_masks_and_the_viewer_follow_what_moves_in_a_video(comfyui: Client, infos: dict[str, Any]) -> None:
+    if not (comfyui.server.comfyui / "comfy" / "ldm" / "cogvideo").is_dir():
+        pytest.skip("this ComfyUI has no CogVideoX")
+    workflow = example("20 Concepts in a video")
+    graph = to_graph(workflow, infos)
+    number = str(next(node["id"] for node in workflow["nodes"] if node["type"] == "ConceptHeatmapViewer"))
+    graph.as_prompt()[number]["inputs"]["concepts"] = "sun"
+    run = comfyui.run(graph)
+    (manifest,) = run.outputs[number]["concept_viewer"]
+    (picture,) = manifest["pictures"]
+    assert len(picture["frames"]) == picture["shape"][3] == FRAMES
+    masks = picture_of(comfyui, run, workflow, "A mask for each frame")[..., 0] > 0
+    assert len(masks) == len(picture_of(comfyui, run, workflow, "Which concept is where")) == FRAMES
+    columns = [np.nonzero(mask)[1].mean() for mask in masks]
+    assert columns == sorted(columns) and columns[-1] - columns[0] > masks.shape[2] / 3  # the sun goes to the right
 
 
 def test_a_prompt_counts_where_the_house_is_and_the_rest_is_kept(comfyui: Client, infos: dict[str, Any]) -> None:
@@ -346,13 +418,14 @@ def test_the_blueprint_s_sockets_are_those_it_had_and_more() -> None:
     assert [socket["name"] for socket in node["inputs"] if "widget" not in socket] == ["model", "clip", "vae"]
 
 
-def shown_by(comfyui: Client, infos: dict[str, Any], name: str) -> list[np.ndarray]:
-    """The images and masks of a blueprint's node beside the landscape model, as a user would connect and fill it."""
+def shown_by(comfyui: Client, infos: dict[str, Any], name: str) -> list[Any]:
+    """What comes out of a blueprint's node beside the landscape model, as a user would connect and fill it: arrays of
+    images and masks, texts of the rest."""
     blueprint = load_workflow(BLUEPRINT_FILES[name])
     graph = connected(blueprint, infos, TYPED[name])
-    shows = [graph.add(kind, **{name: graph_output}) for kind, name, graph_output in outputs_of(blueprint)]
+    shows = [(kind, graph.add(kind, **{name: output})) for kind, name, output in outputs_of(blueprint)]
     run = comfyui.run(graph)
-    return [comfyui.images(run, node)[0] for node in shows]
+    return [comfyui.text(run, node) if kind == "PreviewAny" else comfyui.images(run, node)[0] for kind, node in shows]
 
 
 def test_one_node_makes_a_mask_of_an_existing_image(comfyui: Client, infos: dict[str, Any]) -> None:
@@ -369,6 +442,32 @@ def test_one_node_repaints_where_a_concept_is_and_nothing_else(comfyui: Client, 
     assert 0.1 < inside.mean() < 0.9
     assert np.array_equal(image[~inside], before[~inside])
     assert np.abs(image[inside].astype(float) - before[inside]).mean() > CHANGED
+
+
+def test_one_node_paints_a_concept_again_and_the_mask_fades_out(comfyui: Client, infos: dict[str, Any]) -> None:
+    image, mask = shown_by(comfyui, infos, "Fix the Concept")
+    before, mask = np.asarray(draw_scene(3, 256, 256).image), mask[..., 0]
+    inside, outside = mask == 255, mask == 0
+    assert inside.mean() > 0.1 and outside.mean() > 0.1 and 0.01 < (~inside & ~outside).mean() < 0.5
+    assert np.array_equal(image[outside], before[outside])
+    assert np.abs(image[inside].astype(float) - before[inside]).mean() > CHANGED
+
+
+def test_one_node_has_a_prompt_where_it_is_and_gives_the_unchanged_image(
+    comfyui: Client, infos: dict[str, Any]
+) -> None:
+    image, mask, unchanged = shown_by(comfyui, infos, "Prompt Where It Is")
+    inside, outside = mask[..., 0] == 255, mask[..., 0] == 0
+    difference = image.astype(float) - unchanged
+    assert 0.03 < inside.mean() < 0.5 and np.abs(difference[outside]).mean() < 0.5  # the decoder sees over the border
+    assert difference[inside][:, 0].mean() - difference[inside][:, 1].mean() > CHANGED  # redder
+
+
+def test_one_node_draws_what_was_asked_for_and_says_so(comfyui: Client, infos: dict[str, Any]) -> None:
+    image, present, report = shown_by(comfyui, infos, "Check and Re-roll")
+    assert image.shape == (192, 192, 3) and image.std() > 20
+    assert present.lower() in ("true", "false")
+    assert report.splitlines()[0].startswith("red house: ") and "grass: " in report
 
 
 def test_the_blueprint_draws_masks_and_overlays(comfyui: Client, infos: dict[str, Any]) -> None:
@@ -401,7 +500,8 @@ def outputs_of(blueprint: dict[str, Any]) -> list[tuple[str, str, Any]]:
     top = top_level(blueprint)
     node = blueprint["nodes"][0]
     inner = top.enter(node)
-    previews = {"IMAGE": ("PreviewImage", "images"), "MASK": ("MaskPreview", "mask")}
+    text = ("PreviewAny", "source")
+    previews = {"IMAGE": ("PreviewImage", "images"), "MASK": ("MaskPreview", "mask"), "BOOLEAN": text, "STRING": text}
     found = []
     for socket in inner.content["outputs"]:
         if socket["type"] in previews:

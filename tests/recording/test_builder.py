@@ -76,6 +76,22 @@ def test_a_builder_keeps_every_step_and_layer(pads):
     assert recording.metadata == {"seed": "1"} and recording.default_layers == (1, 3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_steps_before_the_latent_grows_are_brought_to_its_size(dtype):
+    builder = RecordingBuilder([1, 3], dtype)
+    scores, norms, pads = deliver(builder, seed=1, pads=True)
+    builder.commit(0, 1.0)
+    builder.resize((1, 2, 3), (1, 4, 6))
+    later = deliver(builder, seed=2, size=(2, 3, 24), pads=True)
+    builder.commit(1, 0.5)
+    recording = builder.build(**describe(grid=(1, 4, 6), pad_count=223)).at()
+    expected = torch.nn.functional.interpolate(scores.reshape(12, 1, 2, 3), size=(4, 6), mode="bilinear")
+    assert torch.allclose(recording.scores[0].flatten(), expected.flatten(), atol=1e-6 if dtype.itemsize == 4 else 1e-3)
+    expected = torch.nn.functional.interpolate(pads.reshape(4, 1, 2, 3), size=(4, 6), mode="bilinear")
+    assert torch.allclose(recording.pad_scores[0].float().flatten(), expected.flatten(), atol=1e-3)
+    assert torch.allclose(recording.scores[1], later[0], atol=1e-3) and torch.equal(recording.norms[0], norms)
+
+
 def test_the_latest_evaluation_of_a_step_counts():
     builder = RecordingBuilder([1, 3])
     deliver(builder, seed=1)

@@ -51,6 +51,7 @@ def test_the_manifest_says_all_that_a_viewer_needs(tmp_path: Path) -> None:
         "visible": [1.0, 1.0],
         "image_size": [48, 80],
         "reduced": False,
+        "regions": [],
     }
     for entry in entries:
         assert set(entry) == {"frames", "values", "dtype", "offset", "scale", "shape"}
@@ -71,6 +72,28 @@ def test_the_files_hold_numbers_and_images_of_each_of_a_batch(tmp_path: Path) ->
         np.testing.assert_allclose(values, expected, rtol=0, atol=1e-5)
         shown = np.asarray(Image.open(tmp_path / entry["frames"][0]["filename"]))
         assert np.array_equal(shown, (image[index] * 255).round().to(torch.uint8).numpy())
+
+
+def test_regions_are_named_and_their_masks_are_bytes(tmp_path: Path) -> None:
+    masks = torch.rand(2, 2, 1, 6, 10, generator=torch.Generator().manual_seed(2))
+    recording = dataclasses.replace(make_recording(), regions=("house", "sky + tree"), region_masks=masks)
+    manifest = write(maps_of_recording(recording), images(), tmp_path)
+    assert manifest["regions"] == ["house", "sky + tree"]
+    for index, entry in enumerate(manifest["pictures"]):
+        file = entry["regions"]
+        assert {**file, **ADDRESS} == file and file["shape"] == [2, 1, 6, 10]
+        stored = np.frombuffer((tmp_path / file["filename"]).read_bytes(), np.uint8).reshape(file["shape"])
+        np.testing.assert_allclose(stored / 255, masks[:, index].numpy(), rtol=0, atol=0.5 / 255 + 1e-6)
+
+
+def test_of_several_latent_frames_per_token_the_first_counts(tmp_path: Path) -> None:
+    recording = make_recording()
+    masks = torch.zeros(1, 2, 2, 6, 10)
+    masks[:, :, 0] = 1
+    recording = dataclasses.replace(recording, regions=("house",), region_masks=masks)  # two frames, one in the grid
+    entry = write(maps_of_recording(recording), images(), tmp_path)["pictures"][1]
+    assert entry["regions"]["shape"] == [1, 1, 6, 10]
+    assert set((tmp_path / entry["regions"]["filename"]).read_bytes()) == {255}
 
 
 def test_the_same_again_is_the_same_files(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ const {
   paintOutside,
   paintValues,
   paintWinners,
+  REGION_PIXEL,
 } = await load("data/colour");
 
 function rgbOf(pixels) {
@@ -62,4 +63,6 @@ test("outside the mask is black, and its outline is white inside and black outsi
   paintOutline(mask, 4, 4, outline);
   const drawn = Array.from(outline, (pixel) => ({ 0: ".", [0xffffffff]: "w", [0xff000000]: "b" })[pixel]).join("");
   assert.equal(drawn, ".bb.bwwbbwwb.bb.");
+  paintOutline(mask, 4, 4, outline, 1, REGION_PIXEL);
+  assert.deepEqual(rgbOf(outline.slice(5, 6)), [0xff, 0xd4, 0]); // REGION, as its code says
 });

@@ -4,16 +4,13 @@ import test from "node:test";
 
 import { fixture, load } from "./lib.mjs";
 
-const { animate } = await load("data/animation");
 const { asArray, zip } = await load("data/archive");
 const { fileOf, formatEdited, parseEdited } = await load("data/edited");
 
-test("an archive and an animation are written", () => {
+test("an archive is written", () => {
   const maps = { name: "maps.npy", bytes: asArray(Float32Array.from(fixture.maps), fixture.shape) };
   const line = { name: "海.npy", bytes: asArray(Float32Array.from([1, 2, 3]), [3]) };
   writeFileSync(fixture.archive, zip([maps, line, { name: "about.json", bytes: new TextEncoder().encode('{"a": 1}') }]));
-  const frames = fixture.frames.map((bytes) => Uint8Array.from(bytes));
-  writeFileSync(fixture.animation, animate(frames, ...fixture.size, fixture.duration));
 });
 
 test("edited masks are named by position", () => {

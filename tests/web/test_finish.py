@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import zipfile
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from concept_attention.choices import METHODS, Kind
 from concept_attention.concepts import Concept
@@ -111,33 +109,11 @@ def test_words_of_the_prompt_are_found(tmp_path: Path) -> None:
     run("prompt_words", {}, tmp_path)
 
 
-def test_files_are_read_by_numpy_and_pillow(tmp_path: Path) -> None:
+def test_files_are_read_by_numpy(tmp_path: Path) -> None:
     maps = np.random.default_rng(0).random((3, 5, 7), dtype=np.float32)
-    frames, pictures = [], []
-    for level in (40, 120, 200):
-        pictures.append(Image.fromarray(np.full((24, 32, 3), (level, 90, 255 - level), dtype=np.uint8)))
-        buffer = io.BytesIO()
-        pictures[-1].save(buffer, "WEBP", lossless=level == 120)
-        frames.append(list(buffer.getvalue()))
-    archive, animation = tmp_path / "maps.npz", tmp_path / "steps.webp"
-    fixture = {
-        "maps": maps.flatten().tolist(),
-        "shape": [3, 5, 7],
-        "archive": str(archive),
-        "frames": frames,
-        "size": [32, 24],
-        "duration": 250,
-        "animation": str(animation),
-    }
-    run("files", fixture, tmp_path)
+    archive = tmp_path / "maps.npz"
+    run("files", {"maps": maps.flatten().tolist(), "shape": [3, 5, 7], "archive": str(archive)}, tmp_path)
     with np.load(archive) as read:
         assert np.array_equal(read["maps"], maps) and read["海"].tolist() == [1, 2, 3]
     with zipfile.ZipFile(archive) as file:
         assert file.testzip() is None and json.loads(file.read("about.json")) == {"a": 1}
-    with Image.open(animation) as moving:
-        assert (moving.n_frames, moving.size, moving.info["loop"]) == (3, (32, 24), 0)  # type: ignore[attr-defined]
-        for index, picture in enumerate(pictures):
-            moving.seek(index)
-            moving.load()
-            difference = np.asarray(moving.convert("RGB")).astype(int) - np.asarray(picture).astype(int)
-            assert moving.info["duration"] == 250 and np.abs(difference).max() <= 6

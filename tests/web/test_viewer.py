@@ -416,6 +416,23 @@ def test_data_modules_use_no_dom_and_no_view(module: Path) -> None:
     assert not re.search(DOM, code)
 
 
+def test_regions_are_read_relative_to_their_strength(tmp_path: Path) -> None:
+    masks = torch.zeros(3, 2, 4, 5)  # (R, T, H, W)
+    masks[0, 0, 1:3, 1:4] = 1.0
+    masks[0, 1, 3, 4] = 0.8
+    masks[1, :, 2:, :2] = 0.2  # as strong as this, and no more
+    stored = (masks * 255).round().int().flatten().tolist()
+    relative = masks / masks.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1 / 255)
+    tops = [
+        [{"x": 0.5, "y": 0.25}, {"x": 0.9, "y": 0.75}],
+        [{"x": 0.2, "y": 0.5}, {"x": 0.2, "y": 0.5}],
+        [None, None],
+    ]
+    names = ["house", "style.safetensors: sky", "absent"]
+    values = [[numbers(frame) for frame in region] for region in relative]
+    run("regions", {"stored": stored, "shape": [3, 2, 4, 5], "names": names, "masks": values, "tops": tops}, tmp_path)
+
+
 def test_a_saved_image_holds_its_settings(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(buffer, "PNG")

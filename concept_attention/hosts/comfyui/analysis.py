@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...recording.recording import Recording
+from .acting.prompts import base_of
 from .adapters.registry import adapter_for
 from .engine.live_preview import StepCallback
 from .engine.settings import Settings
@@ -46,8 +47,8 @@ def analyze(
         model: a MODEL without concept attention; it is not changed.
         settings: what to record; its range of steps is ignored.
         latent: LATENT of images of one size, as the model's own VAE encodes them; its noise mask is ignored.
-        positive: CONDITIONING that describes the images, or None. Its areas are used; ControlNets and guidance are
-            not, nor is the pooled text in a model whose concepts have none (`Architecture.pooled_text`).
+        positive: CONDITIONING that describes the images, or None. Its areas are used; regions, ControlNets and guidance
+            are not, nor is the pooled text in a model whose concepts have none (`Architecture.pooled_text`).
         noise: noise level of the evaluations, above 0 (the image) up to 1 (only noise). Flow models: their sigma.
             Others: the noise's share of the standard deviation, sigma / sqrt(1 + sigma^2).
         samples: number of noise samples; they are the recording's steps and are averaged by `make_heatmaps`.
@@ -70,7 +71,7 @@ def analyze(
     images = check_latent(model, latent["samples"])
     schedule = make_schedule(model, noise, samples)
     pooled = adapter_for(model.model).describe(model.model).pooled_text
-    conds = strip_conditioning(settings.encoded.empty_conditioning if positive is None else positive, pooled)
+    conds = strip_conditioning(settings.encoded.empty_conditioning if positive is None else base_of(positive), pooled)
     guider = comfy.samplers.CFGGuider(patched)
     guider.inner_set_conds({"positive": conds})
     callback = latent_preview.prepare_callback(model, samples) if settings.live_preview else _progress(samples)

@@ -127,12 +127,6 @@ def generate(
     warn_of_unknown_words(family.tokenizer(pipeline), prompts)
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
     layers = [layers] if isinstance(layers, int) else layers
-
-    def after_step(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        if on_step is not None:
-            on_step(step + 1, pipe.num_timesteps)
-        return {}
-
     notes = {"prompt": "\n".join(prompts), "seed": str(seed)}
     kept = score_dtype(dtype)
     with recording_run(pipeline, encoded, layers, mode, kept, keep, notes, seed, on_vectors) as recording:
@@ -143,11 +137,22 @@ def generate(
             num_inference_steps=steps,
             generator=[torch.Generator().manual_seed(seed + index) for index in range(len(prompts))],
             max_sequence_length=max_tokens,
-            callback_on_step_end=after_step,
+            callback_on_step_end=_reporting(on_step),
             **arguments,
         )
     made = family.outputs(output)
     return Result([], recording, made) if family.video else Result(made, recording)
+
+
+def _reporting(on_step: Callable[[int, int], None] | None) -> Callable[..., dict[str, Any]]:
+    """A callback for pipelines that calls `on_step` with the steps done and the steps in all."""
+
+    def after_step(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if on_step is not None:
+            on_step(step + 1, pipe.num_timesteps)
+        return {}
+
+    return after_step
 
 
 def _texts(what: str, given: str | Sequence[str]) -> list[str]:

@@ -16,13 +16,15 @@ from ...errors import UserError
 from ...recording.recording import Recording
 from ...vectors import OnVectors
 from ..encoded import EncodedConcepts
+from ..reasons import NotRecordable
+from .adapters import adapter_for
 from .encode import encode_concepts
 from .loading import defaults_for
+from .named import Arguments
 from .pipelines.request import model_name
 from .recorder import Recorder
-from .registry import adapter_for, family_of
+from .registry import family_of
 from .steps import following
-from .stream import Arguments
 
 logger = logging.getLogger("concept_attention")
 
@@ -47,7 +49,9 @@ def record(
     the block are recorded, and of these only the first. A step that a cache skipped is left out, which is logged.
 
     Args:
-        pipeline: of diffusers, such as FluxImg2ImgPipeline, FluxKontextPipeline or StableDiffusion3ControlNetPipeline.
+        pipeline: of diffusers, such as FluxImg2ImgPipeline, FluxKontextPipeline or StableDiffusion3ControlNetPipeline;
+            a modular one; or anything with a `transformer` and a `scheduler`, which a loop of your own calls. Then give
+            encoded concepts.
         concepts: what to look for, the same in every image, see `generate`; or the result of `encode_concepts`, for a
             pipeline without text encoders.
         layers, mode, pooling, reader, max_tokens, dtype, keep, on_vectors: see `generate`. Give the `max_tokens` that
@@ -126,6 +130,7 @@ class RunRecorder(Recorder):
         self._adapter = adapter_for(self._transformer)
         self._family = family_of(pipeline)
         self._grid: tuple[int, int, int] | None = None
+        self._prompt = slice(None)
         self._over = False
 
     def start(self) -> None:
@@ -156,23 +161,26 @@ class RunRecorder(Recorder):
             reason = "; ".join(self._problems or ["the transformer was not called in this block by this thread"])
             raise UserError(f"Nothing was recorded: {reason}. Call the pipeline inside of the `with` block.")
         _, rows, columns = self._grid
+        pixels = self._family.token_pixels(self._pipeline)
         frame_counts = self._family.frame_counts(self._pipeline, self._grid)
-        return self.build(self._grid, (16 * rows, 16 * columns), notes, frame_counts)
+        return self.build(self._grid, (pixels * rows, pixels * columns), notes, frame_counts)
 
     def _observe(self, arguments: Arguments) -> slice | None:
         if self._over or super()._observe(arguments) is None:
             return None
-        grid = self._adapter.target_grid(self._transformer, arguments)
+        try:
+            grid = self._adapter.target_grid(self._transformer, arguments)
+        except NotRecordable as error:
+            self._note(str(error))
+            return None
         if self._grid is None:
             self._grid, self._tokens = grid, math.prod(grid)
-            self._rows = self._prompt_rows(len(arguments["hidden_states"]))
-            if warning := self.size_warning(len(self._pipeline.scheduler.timesteps), self._rows):
+            batch = self._adapter.batch_size(arguments)
+            self._prompt = self._family.prompt_rows(self._pipeline, batch)
+            images = len(range(*self._prompt.indices(batch)))
+            if warning := self.size_warning(len(self._pipeline.scheduler.timesteps), images):
                 logger.warning(warning)
         if grid != self._grid:
             self._note(f"the token grid changed from {self._grid} to {grid}")
             return None
-        return slice(-self._rows, None) if self._rows else None
-
-    def _prompt_rows(self, batch: int) -> int:
-        guided = self._family.guidance_in_batch and getattr(self._pipeline, "guidance_scale", 1.0) > 1
-        return batch // 2 if guided else batch
+        return self._prompt

@@ -16,9 +16,10 @@ from ...recording.recording import Recording
 from ...vectors import JointVectors, OnVectors
 from ..collector import Collector, versions
 from ..encoded import EncodedConcepts
+from .adapters import adapter_for
 from .eager import eager, running_eager
-from .registry import adapter_for
-from .stream import Arguments, ConceptStream
+from .named import Arguments
+from .stream import ConceptStream
 
 logger = logging.getLogger("concept_attention")
 

@@ -1,46 +1,31 @@
-"""The model families of diffusers: an adapter of the transformer, and a description of the pipeline, for each.
+"""The families of pipelines of diffusers: how they are called, and how they encode concepts.
 
-A new family is one class in `transformers/`, one in `pipelines/`, and one entry in each tuple, at the same place.
+A family that `generate` and `analyze` can call is one class in `pipelines/`, here under the name of its adapter. Of
+every other family of transformers, any pipeline can be recorded.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from ...errors import UserError
+from .adapters import ADAPTERS, adapter_for
 from .eager import eager
 from .pipelines.cogvideox import CogVideoXFamily
 from .pipelines.family import PipelineFamily
 from .pipelines.flux import FluxFamily
 from .pipelines.flux2 import Flux2Family
+from .pipelines.other import OTHERS, OtherFamily
 from .pipelines.sd3 import SD3Family
-from .transformers.adapter import Adapter
-from .transformers.cogvideox import CogVideoX
-from .transformers.flux import Flux
-from .transformers.flux2 import Flux2
-from .transformers.sd3 import SD3
 
-ADAPTERS: tuple[Adapter, ...] = (Flux(), Flux2(), SD3(), CogVideoX())
-FAMILIES: tuple[PipelineFamily, ...] = (FluxFamily(), Flux2Family(), SD3Family(), CogVideoXFamily())
-
-
-def adapter_for(transformer: nn.Module) -> Adapter:
-    """The adapter of a transformer, compiled or not.
-
-    Raises:
-        UserError: if no adapter knows it.
-    """
-    transformer = eager(transformer)
-    for adapter in ADAPTERS:
-        if adapter.matches(transformer):
-            return adapter
-    raise UserError(
-        f"{type(transformer).__name__} has no joint blocks that concepts can pass through here. "
-        f"Expected a transformer of one of these families: {', '.join(adapter.name for adapter in ADAPTERS)}. "
-        "Choose another model."
-    )
+PIPELINES: dict[str, PipelineFamily] = {
+    "flux": FluxFamily(),
+    "flux2": Flux2Family(),
+    "sd3": SD3Family(),
+    "cogvideox": CogVideoXFamily(),
+    **OTHERS,
+}
+FAMILIES = tuple(PIPELINES.values())
 
 
 def family_of(pipeline: Any) -> PipelineFamily:
@@ -55,9 +40,9 @@ def family_of(pipeline: Any) -> PipelineFamily:
         if transformer is not None:
             adapter_for(transformer)
         return named
-    for adapter, family in zip(ADAPTERS, FAMILIES, strict=True):
+    for adapter in ADAPTERS:
         if adapter.matches(transformer):
-            return family
+            return PIPELINES.get(adapter.name, OtherFamily())
     given = type(pipeline).__name__
     raise UserError(f"{given} is not supported, expected one of {supported_pipelines()}. Choose another model.")
 

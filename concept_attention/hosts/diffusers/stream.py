@@ -8,10 +8,9 @@ the transformer meanwhile: the hooks do nothing there.
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ... import attention
 from ...choices import Attends
 from ...errors import UserError
 from ...vectors import JointVectors
@@ -26,10 +26,11 @@ from ..collector import pad_bias
 from ..null_words import RowsApart
 from ..own_run import is_own, own_run
 from ..reasons import reason_of
+from .adapters import adapter_for
 from .eager import eager
-from .registry import adapter_for
+from .named import Arguments, named
+from .watch import BlockCall, ImageAttention
 
-Arguments = Mapping[str, Any]
 OnLayer = Callable[..., None]
 
 _ENTRY = threading.Lock()  # only one stream at a time looks whether it may enter
@@ -98,6 +99,12 @@ class ConceptStream:
         self._observe = observe
         self._on_problem = on_problem
         self._stop_after_last_layer = stop_after_last_layer
+        if on_vectors is not None and not self._adapter.shows_vectors:
+            raise UserError(
+                f"The vectors of {type(self._transformer).__name__} cannot be shown: its attention is seen after RoPE. "
+                "Leave `on_vectors` out, or take Flux, Flux 2, Stable Diffusion 3 or CogVideoX."
+            )
+        self._watch = self._adapter.watch(self._adapter, self._looking, self._attend, on_vectors is not None)
         self._undo = ExitStack()
         self._reset()
 
@@ -118,17 +125,12 @@ class ConceptStream:
     def _reset(self) -> None:
         """Forget the evaluation: its tensors are freed."""
         self._rows: slice | None = None  # observed in this evaluation
+        self._evaluation: Arguments = {}
+        self._conditioning: tuple[Any, ...] = ()
         self._vec: Any = None
         self._concepts: list[tuple[Tensor, Tensor | None]] | None = None  # tokens (B, C, D), key bias, of every group
         self._text: Any = None  # that the concepts have come as far as
-        self._forget_block()
-
-    def _forget_block(self) -> None:
-        self._key: Any = None  # of the image, after RoPE, (B, heads, N, head_dim)
-        self._value: Any = None
-        self._before_rope: dict[str, Tensor] = {}  # the image's queries and keys, where vectors are asked for
-        self._arguments: Arguments = {}
-        self._attending = False  # whether the block that runs has not attended yet
+        self._watch.forget()
 
     def _install(self, undo: ExitStack) -> None:
         def hook(register: Callable[..., Any], call: Callable[..., None], **options: Any) -> None:
@@ -138,111 +140,80 @@ class ConceptStream:
         conditioning = self._adapter.conditioning_module(self._transformer)
         if conditioning is not None:
             hook(conditioning.register_forward_pre_hook, self._on_conditioning)
-        blocks = list(self._transformer.transformer_blocks)[: self._last_layer + 1]
+        blocks = self._adapter.joint_blocks(self._transformer)[: self._last_layer + 1]
         for layer, outermost in enumerate(map(eager, blocks)):
             block = self._adapter.joint_block(outermost)
+            hook(block.register_forward_pre_hook, functools.partial(self._on_block, layer), with_kwargs=True)
             try:
-                points = self._adapter.hook_points(block)
+                self._watch.install(hook, undo, block)
             except AttributeError as error:
                 raise UserError(
                     f"Joint block {layer} of this {type(self._transformer).__name__} is a {type(outermost).__name__} "
                     f"whose attention cannot be observed ({error}): something has replaced it or its parts. "
                     "Record the model before that is done."
                 ) from error
-            on = functools.partial
-            hook(block.register_forward_pre_hook, on(self._on_block, layer), with_kwargs=True)
-            if self._on_vectors is not None:
-                hook(points.image_query.register_forward_hook, on(self._on_query, block))
-            hook(points.image_key.register_forward_hook, on(self._on_key, block))
-            hook(points.image_value.register_forward_hook, on(self._on_value, block))
-            hook(points.image_out.register_forward_pre_hook, on(self._on_image_out, layer, block))
-            hook(block.register_forward_hook, on(self._on_block_end, layer))
+            hook(block.register_forward_hook, functools.partial(self._on_block_end, layer), always_call=True)
 
     def _on_evaluation(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         self._reset()
-        self._rows = self._observe(_named(module, args, kwargs))
+        self._evaluation = named(module, args, kwargs)
+        self._rows = self._observe(self._evaluation)
 
     def _on_conditioning(self, module: nn.Module, args: Any) -> None:
         if self._rows is not None:
             with self._looking():
+                self._conditioning = args
                 self._vec = self._adapter.concept_conditioning(self._transformer, args)
 
     def _on_block(self, layer: int, module: nn.Module, args: Any, kwargs: Any) -> None:
         if self._rows is None:
             return
-        arguments = _named(module, args, kwargs)
-        text = arguments.get("encoder_hidden_states")
+        arguments = named(module, args, kwargs)
+        text = arguments.get(self._adapter.text_argument)
         if text is None:
             self._end(f"joint block {layer} is not called with text tokens by their name")
             return
-        if self._text is not None and text is not self._text:
+        if self._adapter.chained and self._text is not None and text is not self._text:
             self._end(f"a cache replaced what comes before joint block {layer}")
             return
-        self._text, self._arguments, self._attending = text, arguments, True
-
-    def _on_query(self, block: nn.Module, module: nn.Module, args: Any, output: Tensor) -> None:
-        if self._attending and self._rows is not None:
-            with self._looking():
-                queries = self._adapter.image_heads(block, output[self._rows], 0, self._arguments)
-                self._before_rope["image_q"] = queries.clone()  # a block may rotate them in place
-
-    def _on_key(self, block: nn.Module, module: nn.Module, args: Any, output: Tensor) -> None:
-        if self._attending and self._rows is not None:
-            with self._looking():
-                keys = self._adapter.image_heads(block, output[self._rows], 1, self._arguments)
-                if self._on_vectors is not None:
-                    self._before_rope["image_k"] = keys.clone()
-                self._key = self._adapter.rotate_image(keys, self._arguments)
-
-    def _on_value(self, block: nn.Module, module: nn.Module, args: Any, output: Tensor) -> None:
-        if self._attending and self._rows is not None:
-            with self._looking():
-                self._value = self._adapter.image_heads(block, output[self._rows], 2, self._arguments)
-
-    def _on_image_out(self, layer: int, block: nn.Module, module: nn.Module, args: Any) -> None:
-        if self._attending and self._rows is not None:
-            image_out = None
-            with self._looking():
-                image = self._adapter.image_slice(self._arguments) if self._adapter.joined_output else slice(None)
-                image_out = args[0][self._rows][:, image]
-            if image_out is not None:
-                self._attend(layer, block, image_out)
+        self._text = text
+        batch = self._adapter.batch_size(self._evaluation)
+        about = self._transformer, self._evaluation, self._conditioning
+        self._watch.begin(BlockCall(*about, layer, module, arguments, self._rows, batch))
 
     def _on_block_end(self, layer: int, module: nn.Module, args: Any, output: Any) -> None:
+        if output is None:  # it has failed
+            self._reset()
         if self._text is None:
             return
-        text = output[self._adapter.text_output]
+        text = output if self._adapter.text_output is None else output[self._adapter.text_output]
         # A block that is skipped as a whole hands on the text as it is, and so the concepts skip it too.
-        if self._attending and text is not self._text:
+        if self._watch.attending and text is not self._text:
             self._end(f"a cache skipped the attention of joint block {layer}")
             return
         self._text = text
-        self._forget_block()
+        self._watch.forget()
 
-    def _attend(self, layer: int, block: nn.Module, image_out: Tensor) -> None:
+    def _attend(self, call: BlockCall, image: ImageAttention | None) -> None:
         """One joint block of the concept stream, run where the block's image attention has just finished."""
-        self._attending = False  # in some models the concepts pass through modules that carry these hooks
-        if self._key is None or self._value is None or self._key.shape[2] != image_out.shape[1]:
-            self._end(f"joint block {layer} computes its attention in a way that cannot be observed")
+        if image is None:
+            self._end(f"joint block {call.layer} computes its attention in a way that cannot be observed")
             return
         concepts, attended = self._concepts or [], list[Any]()
         with self._looking():
-            concepts = concepts or self._begin(image_out)
-            attended = [self._attended(block, concept, bias) for concept, bias in concepts]
+            concepts = concepts or self._begin(call, image.out)
+            attended = [self._attended(call, concept, bias, image) for concept, bias in concepts]
         if not attended:
             return
         if self._on_vectors is not None:
             concept_out, heads, _ = attended[0]
-            rotate = functools.partial(self._adapter.rotate_image, block_arguments=self._arguments)
-            values = {"image_v": self._value, "concept_q": heads.q, "concept_k": heads.k, "concept_v": heads.v}
-            parts = {**self._before_rope, **values}
-            self._on_vectors(layer, JointVectors(image_out, concept_out, rotate_image=rotate, **parts))
-        self._key = self._value = None
-        self._on_layer(layer, image_out, *(concept_out for concept_out, _, _ in attended))
-        if layer < self._last_layer:
+            values = {"image_v": image.value, "concept_q": heads.q, "concept_k": heads.k, "concept_v": heads.v}
+            self._on_vectors(call.layer, JointVectors(image.out, concept_out, **image.vectors, **values))
+        self._on_layer(call.layer, image.out, *(concept_out for concept_out, _, _ in attended))
+        if call.layer < self._last_layer:
             with self._looking():
                 self._concepts = [
-                    (self._adapter.update_concepts(block, concept, concept_out, modulation), bias)
+                    (self._adapter.update_concepts(call.block, concept, concept_out, modulation), bias)
                     for (concept, bias), (concept_out, _, modulation) in zip(concepts, attended, strict=True)
                 ]
             return
@@ -250,24 +221,25 @@ class ConceptStream:
         if self._stop_after_last_layer:
             raise StopForward
 
-    def _attended(self, block: nn.Module, concept: Tensor, bias: Tensor | None) -> Any:
+    def _attended(self, call: BlockCall, concept: Tensor, bias: Tensor | None, image: ImageAttention) -> Any:
         """What the adapter's `attend_concepts` returns where the concepts see what they may see."""
-        key, value = self._key, self._value
+        key, value = image.key, image.value
         if self._attends == "image":
             bias = torch.full(concept.shape[1:2], -math.inf).to(concept)
         elif self._attends == "concepts":
             key, value = key[:, :, :0], value[:, :, :0]
-        concept_out, heads, modulation = self._adapter.attend_concepts(
-            block, concept, self._vec, key, value, self._arguments, bias
-        )
-        if self._attends == "itself":
-            concept_out = heads.v.transpose(1, 2).flatten(2)
-        return concept_out, heads, modulation
 
-    def _begin(self, like: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+        def attend(q: Tensor, k: Tensor, v: Tensor, rows: slice = slice(None)) -> Tensor:
+            if self._attends == "itself":
+                return v.transpose(1, 2).flatten(2)
+            return attention.attend_concepts(q, k, v, key[rows], value[rows], key_bias=bias)
+
+        return self._adapter.attend_concepts(call.block, concept, self._vec, attend, call)
+
+    def _begin(self, call: BlockCall, like: Tensor) -> list[tuple[Tensor, Tensor | None]]:
         """Block-0 concept tokens and key bias of every group, in the device and dtype the model computes in."""
-        project, batch = self._adapter.project_concepts, len(like)
-        tokens = [project(self._transformer, rows.to(like).expand(batch, -1, -1)) for rows, _ in self._groups]
+        embeddings = [rows.to(like).expand(len(like), -1, -1) for rows, _ in self._groups]
+        tokens = [self._adapter.project_concepts(self._transformer, one, call) for one in embeddings]
         return [
             (one, None if bias is None else bias.to(like)) for one, (_, bias) in zip(tokens, self._groups, strict=True)
         ]
@@ -302,22 +274,6 @@ def _only_in(stream: ConceptStream, call: Callable[..., None]) -> Callable[..., 
 
     hook.stream = stream  # type: ignore[attr-defined]
     return hook
-
-
-def _named(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> Arguments:
-    """Arguments by the names of the parameters of the module's class, whose `forward` a cache may have replaced."""
-    kind: Any = type(module)
-    return {**dict(zip(_parameter_names(kind), args, strict=False)), **kwargs}
-
-
-@functools.lru_cache(maxsize=32)
-def _parameter_names(kind: Any) -> tuple[str, ...]:
-    """Of `forward`, of a class or of the first above it that does not pass on whatever it is given."""
-    for base in kind.__mro__:
-        parameters = inspect.signature(base.forward).parameters if "forward" in vars(base) else {}
-        if parameters and not any(one.kind is one.VAR_POSITIONAL for one in parameters.values()):
-            return tuple(parameters)[1:]
-    return ()
 
 
 def _refuse_double_entry(transformer: nn.Module) -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from concept_attention.concepts import parse_concepts
+from concept_attention.hosts.diffusers.adapters import adapter_for
 from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.hosts.diffusers.eager import eager
 from concept_attention.hosts.diffusers.generation import generate
-from concept_attention.hosts.diffusers.registry import adapter_for
 
 from ...support.diffusers.hooks import HOOK_DICTS
 from ...support.diffusers.tiny_transformers import make_flux

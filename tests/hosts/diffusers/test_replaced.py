@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from concept_attention.concepts import parse_concepts
 from concept_attention.errors import UserError
 from concept_attention.hosts.diffusers import analyze, generate
+from concept_attention.hosts.diffusers.adapters import adapter_for
 from concept_attention.hosts.diffusers.recorder import Recorder
-from concept_attention.hosts.diffusers.registry import adapter_for, family_of
+from concept_attention.hosts.diffusers.registry import family_of
 from concept_attention.hosts.diffusers.stream import ConceptStream
 from concept_attention.hosts.encoded import EncodedConcepts
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from concept_attention.errors import UserError
-from concept_attention.hosts.diffusers.registry import adapter_for
+from concept_attention.hosts.diffusers.adapters import adapter_for
 from concept_attention.hosts.diffusers.stream import ConceptStream, StopForward
 
 from ...support.diffusers.hooks import untouched

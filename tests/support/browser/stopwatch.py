@@ -24,8 +24,9 @@ from .layout import VIEW
 TEMPLATE = f"01 Quick start{NEED_NO_DOWNLOAD}"
 PROMPT, WORDS = "a boat on water under a sun in the blue sky", "boat, sun"
 SCALE = 0.5  # at which all nodes have room
-COLUMN = 560  # pixels of the graph from one new node to the next
-EMPTY = (0.5, 0.9)  # of the window, where nothing is
+FIRST, STEP, COLUMNS = (200, 180), (290, 350), 5  # where nodes are put, pixels of the window
+EMPTY = (VIEW[0] / 2, VIEW[1] - 50)  # where nothing is
+DOUBLE_CLICK_MS = 500  # after a click, the next one does not belong to it any more
 SPOT = """([number, kind, which]) => {
   const { canvas } = window.app, node = canvas.graph.getNodeById(number);
   const sockets = kind === "output" ? node.outputs : node.inputs;
@@ -34,12 +35,8 @@ SPOT = """([number, kind, which]) => {
   const box = canvas.canvas.getBoundingClientRect(), { scale, offset } = canvas.ds;
   return [(x + offset[0]) * scale + box.left, (y + offset[1]) * scale + box.top];
 }"""
-NEWEST = "() => Math.max(...window.app.canvas.graph.nodes.map((node) => Number(node.id)))"
-MOVE = """([number, x, y]) => {
-  const node = window.app.canvas.graph.getNodeById(number);
-  node.pos = [x, y];
-  window.app.canvas.setDirty(true, true);
-}"""
+FOLLOWS_MOUSE = "() => window.app.canvas.state.ghostNodeId != null"  # a new node, until a click puts it down
+NEWEST = "() => String(Math.max(...window.app.canvas.graph.nodes.map((node) => Number(node.id))))"
 
 
 @dataclass
@@ -57,20 +54,26 @@ class Person:
         self.clicks += 1
 
     def add(self, name: str) -> None:
-        """Add a node by double-clicking where nothing is, writing its name and pressing Enter."""
+        """Add a node: double-click where nothing is, write its name, press Enter, click where it shall be."""
         page, count = self.editor.page, len(self.nodes)
-        page.mouse.dblclick(VIEW[0] * EMPTY[0], VIEW[1] * EMPTY[1])
-        self.clicks += 1
+        search = page.get_by_placeholder("Add a node")
+        while not search.is_visible():
+            page.wait_for_timeout(DOUBLE_CLICK_MS)
+            page.mouse.dblclick(*EMPTY)  # a busy page takes it for two clicks
+            page.wait_for_timeout(DOUBLE_CLICK_MS)
         page.keyboard.type(name)
-        self.texts += 1
-        page.wait_for_timeout(400)  # the search waits until nothing more is written
+        page.get_by_role("option").get_by_text(name, exact=True).first.wait_for()
         page.keyboard.press("Enter")
-        page.wait_for_function("(count) => window.app.canvas.graph.nodes.length > count", arg=count)
-        page.mouse.click(VIEW[0] * EMPTY[0], VIEW[1] * EMPTY[1])  # puts it there
-        self.clicks += 1
-        number = str(page.evaluate(NEWEST))
-        page.evaluate(MOVE, [number, COLUMN * (count % 5), 700 * (count // 5)])
-        self.nodes[name] = number
+        search.wait_for(state="hidden")
+        page.locator(".p-dialog-mask").wait_for(state="detached")
+        page.wait_for_function(FOLLOWS_MOUSE)
+        row, column = divmod(count, COLUMNS)
+        page.mouse.move(FIRST[0] + STEP[0] * column, FIRST[1] + STEP[1] * row, steps=2)
+        page.mouse.click(FIRST[0] + STEP[0] * column, FIRST[1] + STEP[1] * row)
+        page.wait_for_function(f"() => !({FOLLOWS_MOUSE})()")
+        self.clicks += 3
+        self.texts += 1
+        self.nodes[name] = str(page.evaluate(NEWEST))
         self.editor.wait_for_drawing()
 
     def link(self, source: str, output: str, target: str, socket: str) -> None:
@@ -98,7 +101,8 @@ class Person:
         self.texts += 1
 
     def run(self) -> None:
-        self.editor.run()
+        """Press Run, and wait until there is a mask."""
+        assert any("images" in output or "concept_viewer" in output for output in self.editor.run().outputs.values())
         self.clicks += 1
 
 
@@ -144,7 +148,7 @@ def by_hand(person: Person) -> None:
         person.write(size, widget, 256)
     before = (person.clicks, person.texts)
     record, collect = "Patch Model: Record Concepts", "Collect Concept Recording"
-    mask = "Concept Heatmaps to Mask (Segment)"
+    mask = "Mask from Concept Heatmaps (Segment)"
     for name in (record, collect, mask, shown):
         person.add(name)
     person.link(loader, "MODEL", record, "model")

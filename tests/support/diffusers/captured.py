@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +19,13 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[dict[str, 
         calls: list[dict[str, Any]] = []
         forward = transformer.forward
 
-        def keeping(**kwargs: Any) -> Any:
-            calls.append({k: v.clone() if isinstance(v, Tensor) else v for k, v in kwargs.items()})
-            return forward(**kwargs)
+        names = list(inspect.signature(forward).parameters)
+
+        @functools.wraps(forward)  # some pipelines look at its parameters
+        def keeping(*args: Any, **kwargs: Any) -> Any:
+            given = {**dict(zip(names, args, strict=False)), **kwargs}
+            calls.append({k: v.clone() if isinstance(v, Tensor) else v for k, v in given.items()})
+            return forward(*args, **kwargs)
 
         monkeypatch.setattr(transformer, "forward", keeping)
         return calls

@@ -6,34 +6,14 @@ themselves and to the image. The attention outputs are taken from torch's functi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from .attention_outputs import attention_outputs
 from .families import Family
 from .tiny_transformers import Arguments
-
-
-@contextmanager
-def attention_outputs() -> Iterator[list[Tensor]]:
-    """What torch's attention gives meanwhile, each (B, tokens, heads * head_dim)."""
-    attended: list[Tensor] = []
-    attend = functional.scaled_dot_product_attention
-
-    def note(*args: Any, **options: Any) -> Tensor:
-        result = attend(*args, **options)
-        attended.append(result.transpose(1, 2).flatten(2).clone())
-        return result
-
-    functional.scaled_dot_product_attention = note
-    try:
-        yield attended
-    finally:
-        functional.scaled_dot_product_attention = attend
 
 
 @torch.no_grad()

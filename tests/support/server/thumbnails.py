@@ -1,4 +1,6 @@
-"""Make the thumbnails of the example workflows that need no download: `python -m tests.support.server.thumbnails`.
+"""Make thumbnails of the example workflows that need no download, of all or of those named:
+
+    python -m tests.support.server.thumbnails [NAME ...]
 
 Run it whenever the weights of the landscape model or one of these workflows change. ComfyUI's template browser shows
 `<workflow>.jpg` for `<workflow>.json`. The thumbnails of the Flux workflows show their graphs; the viewer's is made by
@@ -31,6 +33,7 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
     ),
     "02 Find concepts as an app - no download": (("A heatmap for each concept",),),
     "09 Edit where a concept is - no download": (("Before", "The mask", "After"),),
+    "19 Fix a concept - no download": (("Before", "The mask", "After"),),
     "06 Inpaint with a concept - no download": (
         ("The image", "The mask", "The second image"),
         ("A heatmap for each concept",),
@@ -71,12 +74,18 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
         ("Without the second prompt", "Blended"),
         ("The rest is kept", "The mask"),
     ),
+    "20 Concepts in a video - no download": (
+        tuple(("Which concept is where", frame) for frame in (2, 5, 8)),
+        tuple(("A mask for each frame", frame) for frame in (2, 5, 8)),
+    ),
 }
 
 
-def main() -> int:
+def main(names: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as base, running(find_host().root, Path(base) / "server") as client:
         for name in ROWS:
+            if names and not any(part in name for part in names):
+                continue
             target = FOLDER / f"{name}.jpg"
             draw(client, name).save(target, quality=88, optimize=True)
             print(target)
@@ -123,4 +132,4 @@ def join_column(rows: Sequence[Image.Image]) -> Image.Image:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

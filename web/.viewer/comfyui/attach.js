@@ -7,6 +7,7 @@ import { chain } from "../../common/chain.js";
 import { Viewer } from "../view/component.js";
 import { forwardToGraph, keepTouches } from "../view/graph_events.js";
 import { speak } from "../view/strings.js";
+import { makeAnimation } from "./animation.js";
 import { editMask } from "./mask_editor.js";
 import { addWord, findWords } from "./prompt.js";
 
@@ -150,6 +151,7 @@ export function attach(node, widget, resized) {
     copy,
     words: (/** @type {string[]} */ known) => wordsFor(node, known),
     editMask,
+    makeAnimation,
     noteChange,
     resized: (/** @type {number} */ height) => {
       resized(height);
@@ -159,7 +161,6 @@ export function attach(node, widget, resized) {
   };
   const viewer = new Viewer(host, element);
   const say = speak(locale());
-  widget.label = say("viewer"); // where it stands outside its node
   forwardToGraph(element, () => app.canvas);
   // ComfyUI looks for changes before a click takes effect, and never after keys in sliders
   for (const event of ["click", "change"]) element.addEventListener(event, noteChange);

@@ -93,16 +93,19 @@ export function paintOutside(mask, pixels) {
 
 const WHITE = 0xffffffff;
 const BLACK = 0xff000000;
+export const REGION = "#ffd400"; // of the outlines of regions, beside the white ones of masks
+export const REGION_PIXEL = pixel(REGION.slice(1));
 
 /**
- * Paint the outline of a mask: a white line inside and a black one outside, to be visible on any image.
+ * Paint the outline of a mask: a white (or coloured) line inside and a black one outside, to be visible on any image.
  * @param {Float32Array} mask  0-1; inside is above one half
  * @param {number} width
  * @param {number} height
  * @param {Uint32Array} pixels  of the same size; only the outline is painted
  * @param {number} [line]  thickness of each line, pixels
+ * @param {number} [colour]  of the line inside
  */
-export function paintOutline(mask, width, height, pixels, line = 1) {
+export function paintOutline(mask, width, height, pixels, line = 1, colour = WHITE) {
   for (let y = 0, index = 0; y < height; y++) {
     for (let x = 0; x < width; x++, index++) {
       const inside = mask[index] > 0.5;
@@ -111,7 +114,7 @@ export function paintOutline(mask, width, height, pixels, line = 1) {
         (x + line < width && mask[index + line] > 0.5 !== inside) ||
         (y >= line && mask[index - line * width] > 0.5 !== inside) ||
         (y + line < height && mask[index + line * width] > 0.5 !== inside);
-      if (differs) pixels[index] = inside ? WHITE : BLACK;
+      if (differs) pixels[index] = inside ? colour : BLACK;
     }
   }
 }

@@ -1,4 +1,5 @@
-// Heatmaps that follow the edges of their image, as the server makes them: He, Sun and Tang's guided filter.
+// Heatmaps that follow the edges of their image, as the server makes them: He, Sun and Tang's guided filter,
+// with the mean over each token kept as it is.
 
 import { axis, resize, roundHalfEven } from "./geometry.js";
 
@@ -7,6 +8,7 @@ import { axis, resize, roundHalfEven } from "./geometry.js";
 const RADIUS_IN_TOKENS = 1.5;
 const LOW_RADIUS = 6; // at which a large image is filtered, shrunk
 const EPSILON = 1e-3;
+const ROUNDS = 2; // of adding what the filtered maps lack in each token
 const TINY = 1.1754943508222875e-38; // the smallest normal float32
 
 /**
@@ -22,14 +24,21 @@ const TINY = 1.1754943508222875e-38; // the smallest normal float32
 export function sharpen(maps, grid, visible, kind, colours, size) {
   const radius = Math.max(1, roundHalfEven(RADIUS_IN_TOKENS * Math.max(size[0] / grid[0], size[1] / grid[1])));
   const shrink = Math.max(1, Math.floor(radius / LOW_RADIUS));
-  const guide = colours.map((colour) => resized(colour, size));
+  const guide = guideOf(colours.map((colour) => resized(colour, size)), radius, shrink);
   const cropped = visible[0] < 1 || visible[1] < 1;
-  const planes = maps.map((values) => {
+  const inImage = (/** @type {Float32Array} */ values) => {
     const plane = { values, width: grid[1], height: grid[0] };
     return cropped ? resized(plane, size, visible) : plane;
+  };
+  const filtered = maps.map((values) => {
+    let wanted = values;
+    for (let round = 0; round < ROUNDS; round++) {
+      const means = tokenMeans(guide, inImage(wanted), grid, visible);
+      wanted = wanted.map((each, index) => each + values[index] - means[index]);
+    }
+    return filter(guide, inImage(wanted));
   });
-  const filtered = filter(planes, guide, radius, shrink);
-  return withinRange(filtered, planes, kind);
+  return withinRange(filtered, maps.map(inImage), kind);
 }
 
 /** @param {Plane} plane @param {[number, number]} size @param {[number, number]} [visible] @returns {Plane} */
@@ -76,35 +85,70 @@ function rangeOf(values) {
 }
 
 /**
- * Planes that are, around each pixel, a linear function of the guide's colours.
- * @param {Plane[]} planes
- * @param {Plane[]} guide
+ * A guide image with what the filter needs to know of it.
+ * @param {Plane[]} image  red, green and blue
  * @param {number} radius  pixels of the guide
  * @param {number} shrink  times that the functions are fitted on smaller images
- * @returns {Plane[]}
  */
-function filter(planes, guide, radius, shrink) {
-  const { width, height } = guide[0];
+function guideOf(image, radius, shrink) {
   /** @type {[number, number]} */
-  const small = [Math.ceil(height / shrink), Math.ceil(width / shrink)];
+  const small = [Math.ceil(image[0].height / shrink), Math.ceil(image[0].width / shrink)];
   const reach = Math.max(1, roundHalfEven(Math.max(1, radius / shrink)));
-  const colours = guide.map((colour) => Float64Array.from(resized(colour, small).values));
+  const colours = image.map((colour) => Float64Array.from(resized(colour, small).values));
   const mean = (/** @type {Float64Array} */ values) => windowMean(values, small[1], small[0], reach);
   const colourMeans = colours.map(mean);
   const inverse = inverseCovariance(colours, colourMeans, mean);
+  const functions = (/** @type {Plane} */ plane) =>
+    localFunctions(Float64Array.from(resized(plane, small).values), colours, colourMeans, inverse, mean);
+  return { image, small, colours, functions };
+}
+
+/** @typedef {ReturnType<typeof guideOf>} Guide */
+
+/** A plane that is, around each pixel, a linear function of the guide's colours.
+ * @param {Guide} guide @param {Plane} plane @returns {Plane} */
+function filter({ image, small, functions }, plane) {
+  const { width, height } = image[0];
   const [rows, columns] = [axis(small[0], 1, height), axis(small[1], 1, width)];
-  const whole = (/** @type {Float64Array} */ values) =>
-    resize(Float32Array.from(values), small[1], rows, columns).values;
-  return planes.map((plane) => {
-    const values = Float64Array.from(resized(plane, small).values);
-    const functions = localFunctions(values, colours, colourMeans, inverse, mean).map(whole);
-    const result = functions[3];
-    for (let channel = 0; channel < 3; channel++) {
-      const [slope, colour] = [functions[channel], guide[channel].values];
-      for (let index = 0; index < result.length; index++) result[index] += slope[index] * colour[index];
-    }
-    return { values: result, width, height };
+  const [red, green, blue, values] = functions(plane).map(
+    (each) => resize(Float32Array.from(each), small[1], rows, columns).values,
+  );
+  [red, green, blue].forEach((slope, channel) => {
+    const colour = image[channel].values;
+    for (let index = 0; index < values.length; index++) values[index] += slope[index] * colour[index];
   });
+  return { values, width, height };
+}
+
+/**
+ * The mean of the filtered plane over each token; the border goes on beyond it.
+ * @param {Guide} guide
+ * @param {Plane} plane
+ * @param {[number, number]} grid
+ * @param {[number, number]} visible
+ */
+function tokenMeans({ small, colours, functions }, plane, grid, visible) {
+  const [red, green, blue, filtered] = functions(plane).map((each) => Float32Array.from(each));
+  for (let index = 0; index < filtered.length; index++) {
+    filtered[index] += red[index] * colours[0][index] + green[index] * colours[1][index] + blue[index] * colours[2][index];
+  }
+  const [rows, columns] = [0, 1].map((side) => {
+    const whole = roundHalfEven(small[side] / visible[side]);
+    return Array.from({ length: grid[side] }, (_, token) => [
+      Math.floor((token * whole) / grid[side]),
+      Math.ceil(((token + 1) * whole) / grid[side]),
+    ]);
+  });
+  return rows.flatMap(([top, bottom]) =>
+    columns.map(([left, right]) => {
+      let sum = 0;
+      for (let y = top; y < bottom; y++) {
+        const row = Math.min(y, small[0] - 1) * small[1];
+        for (let x = left; x < right; x++) sum += filtered[row + Math.min(x, small[1] - 1)];
+      }
+      return sum / ((bottom - top) * (right - left));
+    }),
+  );
 }
 
 /**

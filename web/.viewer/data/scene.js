@@ -11,6 +11,7 @@ import { latentFrame, shownConcepts } from "./state.js";
 
 /** @import {Level} from "./masks.js" */
 /** @import {Memo} from "./memoize.js" */
+/** @import {Region} from "./regions.js" */
 /** @import {Parts, Pictures} from "./scene_mask.js" */
 /** @import {Label} from "./segment_labels.js" */
 /** @import {State} from "./state.js" */
@@ -36,7 +37,12 @@ import { latentFrame, shownConcepts } from "./state.js";
  * @property {boolean[] | null} absent  of each concept, whether it wins no token; null where that is not known
  * @property {Parts} parts  what the mask at the image's own size is made from
  * @property {Plane | null} mask  of the whole image, if it is finished or edited
+ * @property {Region[]} regions  to be outlined
+ * @property {number} frame  latent frame on display
  */
+
+/** @type {Region[]} */
+const NONE = [];
 
 /**
  * @param {State} state
@@ -84,6 +90,8 @@ export function makeScene(state, table, pictures, settled, memo) {
     absent: manifest.kind === "share" ? (memo.getSettled("absent", chosen, settled, absent) ?? null) : null,
     parts,
     mask: sceneMask(parts, settled, memo),
+    regions: look.regions ? pictures.regions : NONE,
+    frame,
   };
 }
 
@@ -106,8 +114,8 @@ export function listOrder(scene, memo) {
 }
 
 /** The parts of a scene that the drawing depends on. @param {Scene} scene @returns {unknown[]} */
-export function dependenciesOf({ image, maps, look, shown, outlined, method, level, mask }) {
-  return [image, maps, look, shown.join(), outlined.join(), method, level, mask];
+export function dependenciesOf({ image, maps, look, shown, outlined, method, level, mask, regions }) {
+  return [image, maps, look, shown.join(), outlined.join(), method, level, mask, regions];
 }
 
 /** The share of the image, 0-1, inside the mask. @param {Scene} scene @param {Memo} memo @returns {number} */

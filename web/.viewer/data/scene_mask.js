@@ -6,6 +6,7 @@ import { levelOf } from "./masks.js";
 
 /** @import {Level} from "./masks.js" */
 /** @import {Memo} from "./memoize.js" */
+/** @import {Region} from "./regions.js" */
 /** @import {State} from "./state.js" */
 /** @import {Plane} from "./types.js" */
 
@@ -17,6 +18,7 @@ const SETTLED = 2 ** 20; // and afterwards; the server's has all pixels of the i
  * @typedef {object} Pictures
  * @property {HTMLImageElement | null} image
  * @property {HTMLImageElement | null} edited  a mask from the mask editor
+ * @property {Region[]} regions  none until they are loaded
  * @property {(image: HTMLImageElement, channels: number[]) => Plane[]} read  0-1
  *
  * @typedef {object} Parts

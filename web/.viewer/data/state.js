@@ -43,6 +43,7 @@ const DEFAULT_LOOK = {
   singleLayer: false,
   wipe: 0,
   sort: "written",
+  regions: true,
   zoom: { scale: 1, x: 0.5, y: 0.5 },
 };
 const MAX_ZOOM = 32;
@@ -65,6 +66,7 @@ const USABLE = {
   singleLayer: (value) => typeof value === "boolean",
   wipe: (value) => lies(value, 0, 1),
   sort: (value) => SORTS.includes(value),
+  regions: (value) => typeof value === "boolean",
   zoom: (value) => lies(value?.scale, 1, MAX_ZOOM) && lies(value.x, 0, 1) && lies(value.y, 0, 1),
 };
 
@@ -248,6 +250,11 @@ export function latentFrame({ manifest, look }) {
 /** Position of the shown image or frame in the batch of masks. @param {State} state */
 export function maskPosition(state) {
   return state.look.picture * frameCount(state) + state.look.frame;
+}
+
+/** Whether there are regions to outline. @param {State} state */
+export function hasRegions({ manifest }) {
+  return Boolean(manifest.regions?.length);
 }
 
 /** Number of frames of the shown video. @param {State} state */

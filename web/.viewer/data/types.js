@@ -14,6 +14,9 @@
  * @property {number} offset
  * @property {number} scale
  * @property {[number, number, number, number, number, number]} shape
+ * @property {RegionsRef} [regions]  masks of the manifest's regions, bytes [R, T, H, W]
+ *
+ * @typedef {FileRef & {shape: [number, number, number, number]}} RegionsRef
  *
  * @typedef {{name: string, role: "concept" | "background"}} Concept
  *
@@ -36,6 +39,7 @@
  * @property {[number, number]} visible  share (0-1] of the grid's height and width that lies in the image
  * @property {[number, number]} image_size  [height, width]
  * @property {boolean} reduced  whether the server averaged steps or layers
+ * @property {string[]} [regions]  names of the regions where something acted
  * @property {ImageRef[]} pictures
  *
  * Values of the node's widgets; `layers` and `steps` as text.
@@ -69,6 +73,7 @@
  * @property {boolean} singleLayer
  * @property {number} wipe  part of the width (0-1], from the left, that shows the image alone; 0: none
  * @property {SortName} sort
+ * @property {boolean} regions  whether they are outlined
  * @property {Zoom} zoom
  *
  * Magnification, and the point of the image (0-1) in the middle of the view.

@@ -31,6 +31,7 @@ export function panelEvents(viewer) {
       save: () => tasks.save(viewer),
       copy: () => tasks.copy(viewer),
       wipe: () => viewer.change((state) => states.withLook(state, { wipe: state.look.wipe ? 0 : 0.5 })),
+      regions: () => viewer.change((state) => states.withLook(state, { regions: !state.look.regions })),
       exports: () => tasks.showExports(viewer),
       help: () => tasks.showHelp(viewer),
     },

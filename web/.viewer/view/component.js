@@ -18,6 +18,7 @@ import { speak } from "./strings.js";
 /** @import {State} from "../data/state.js" */
 /** @import {SummedAreaTable} from "../data/summed_area.js" */
 /** @import {Choice, FileRef, Look, Manifest, Pixel} from "../data/types.js" */
+/** @import {MakeAnimation} from "./exports.js" */
 /** @import {Source} from "./run_files.js" */
 /** @import {Key} from "./strings.js" */
 
@@ -32,6 +33,7 @@ import { speak } from "./strings.js";
  *   prompt, without the known ones; add: makes one a concept
  * @property {(mask: Blob, image: FileRef, saved: (name: string) => void) => Promise<void>} editMask  opens the mask
  *   editor; the mask is where the blob is transparent; saved is called with a file's name
+ * @property {MakeAnimation} makeAnimation
  * @property {() => void} noteChange  tells the host that a change has taken effect
  * @property {(height: number) => void} resized  the smallest height that shows everything has changed
  *
@@ -174,7 +176,8 @@ export class Viewer {
     if (!table) return;
     const name = parseEdited(state.choice.edited).get(states.maskPosition(state));
     const edited = files.edited(name);
-    const scene = makeScene(state, table, { image, edited, read: readPixels }, settled, memo);
+    const regions = files.regionsOf(state.manifest, state.look.picture);
+    const scene = makeScene(state, table, { image, edited, regions, read: readPixels }, settled, memo);
     this.scene = scene;
     this.drawCanvas(state, scene, settled);
     panel.bars.update(this.readingOf(state, scene));

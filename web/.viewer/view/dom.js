@@ -33,6 +33,7 @@ const ICONS = {
   subtract: "M3 8h10",
   edit: "M3 13l1-3.5L11 2.5l2.5 2.5L6.5 12zM9.5 4l2.5 2.5",
   wipe: "M2 3h12v10H2zM8 1v14M10 6h2M10 9h2",
+  regions: "M2 5V2h3M7 2h2M11 2h3v3M14 7v2M14 11v3h-3M9 14H7M5 14H2v-3M2 9V7",
   export: "M8 10V2M5 4.5L8 1.5l3 3M2.5 8v6h11V8",
   help: "M5.5 6a2.5 2.5 0 1 1 3.5 2.3c-.7.3-1 .8-1 1.7M8 12.5v1",
   close: "M4 4l8 8M12 4l-8 8",

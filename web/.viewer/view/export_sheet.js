@@ -1,19 +1,20 @@
 // The sheet with what can be exported.
 
 import { button, element, numberField } from "./dom.js";
-import { PLAIN, videoType } from "./exports.js";
+import { ANIMATION_FORMATS, PLAIN } from "./exports.js";
 
-/** @import {ExportOptions} from "./exports.js" */
+/** @import {AnimationFormat, ExportOptions} from "./exports.js" */
 /** @import {Say} from "./strings.js" */
 
 /** @typedef {"steps" | "frames"} Along */
+
+const FORMAT_NAMES = { gif: "GIF", webp: "WebP", mp4: "MP4" };
 
 /**
  * @typedef {object} ExportEvents
  * @property {(options: ExportOptions) => void} image
  * @property {() => void} maps
- * @property {(along: Along, options: ExportOptions) => void} animation
- * @property {(along: Along, options: ExportOptions) => void} video
+ * @property {(along: Along, format: AnimationFormat, options: ExportOptions) => void} animation
  */
 
 /**
@@ -43,18 +44,18 @@ export function exportContent(say, width, moving, events) {
   };
   const row = (/** @type {Node[]} */ ...parts) => element("div", "ca-export-row", {}, ...parts);
   const labels = boxes.map(({ name, box }) => element("label", "", {}, box, say(`export_${name}`)));
-  const movies = moving.flatMap((along) => {
-    const webp = action(`ca-export-webp-${along}`, say(`export_${along}`, "WebP"), () => events.animation(along, options()));
-    const type = videoType()?.replace("video/", "").toUpperCase();
-    if (!type) return [webp];
-    return [webp, action(`ca-export-video-${along}`, say(`export_${along}`, type), () => events.video(along, options()))];
-  });
+  const animations = (/** @type {Along} */ along) =>
+    ANIMATION_FORMATS.map((format) => {
+      const text = say(`export_${along}`, FORMAT_NAMES[format]);
+      return action(`ca-export-${format}-${along}`, text, () => events.animation(along, format, options()));
+    });
   return element(
     "div",
     "ca-export-sheet",
     {},
     row(element("label", "", {}, say("export_width"), size, "px"), ...labels),
-    row(action("ca-export-png", say("export_png"), () => events.image(options())), ...movies),
+    row(action("ca-export-png", say("export_png"), () => events.image(options()))),
+    ...moving.map((along) => row(...animations(along))),
     row(action("ca-export-npz", say("export_npz"), events.maps)),
   );
 }

@@ -1,6 +1,5 @@
 // Files of what the viewer shows: an image, all heatmaps with their numbers, an animation or a video.
 
-import { animate } from "../data/animation.js";
 import { asArray, zip } from "../data/archive.js";
 import { colormap, conceptColour } from "../data/colour.js";
 import { withText } from "../data/png.js";
@@ -8,7 +7,8 @@ import { readValues } from "../data/reading.js";
 import { labelsOf } from "../data/scene.js";
 import { settingsOf } from "../data/settings.js";
 import { element } from "./dom.js";
-import { Painter, shorten } from "./painter.js";
+import { shorten } from "./lettering.js";
+import { Painter } from "./painter.js";
 
 /** @import {Memo} from "../data/memoize.js" */
 /** @import {Scene} from "../data/scene.js" */
@@ -23,12 +23,18 @@ import { Painter, shorten } from "./painter.js";
  * @property {boolean} outline  of the mask
  *
  * @typedef {{scene: Scene, state: State, memo: Memo}} Shown
+ * @typedef {"gif" | "webp" | "mp4"} AnimationFormat
+ * @typedef {(frames: Blob[], format: AnimationFormat, milliseconds: number) => Promise<Blob>} MakeAnimation  frames:
+ *   images of one size; milliseconds: that each is shown
  */
+
+/** @type {AnimationFormat[]} */
+export const ANIMATION_FORMATS = ["gif", "webp", "mp4"];
 
 const KEY = "concept_attention"; // of the settings in a file
 const TILE = 512; // pixels, longer side of an image among others
 const LARGEST = 8192; // pixels, longer side of a file
-const QUALITY = 0.92; // of a frame
+const QUALITY = 0.95; // of a frame that goes into an animation
 /** @type {ExportOptions} What the button that saves the view uses. */
 export const PLAIN = { width: 0, names: true, legend: false, outline: true };
 
@@ -151,12 +157,12 @@ function drawRamp(context, colours, left, top, width, height) {
   context.drawImage(ramp, left, top, width, height);
 }
 
-/** @param {HTMLCanvasElement} canvas @param {string} type @returns {Promise<Uint8Array<ArrayBuffer>>} */
+/** @param {HTMLCanvasElement} canvas @param {"image/png" | "image/jpeg"} type @returns {Promise<Blob>} */
 async function encode(canvas, type) {
   /** @type {Blob | null} */
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, type, QUALITY));
-  if (blob?.type !== type) throw new Error(`The browser cannot write ${type}.`);
-  return new Uint8Array(await blob.arrayBuffer());
+  if (!blob) throw new Error(`The browser cannot write ${canvas.width} x ${canvas.height} pixels.`);
+  return blob;
 }
 
 /**
@@ -167,7 +173,8 @@ async function encode(canvas, type) {
  * @returns {Promise<string>} the file's name
  */
 export async function saveImage(shown, options, say) {
-  const png = await encode(drawExport(shown, options, say), "image/png");
+  const blob = await encode(drawExport(shown, options, say), "image/png");
+  const png = new Uint8Array(await blob.arrayBuffer());
   const file = withText(png, KEY, settingsOf(shown.state));
   return download(new Blob([file], { type: "image/png" }), nameOf(shown.scene, shown.scene.look.view, ".png"));
 }
@@ -193,61 +200,24 @@ export function saveMaps({ scene, state, memo }, frames) {
 }
 
 /**
- * Save drawings as an animated WebP.
+ * Save drawings as an animation or a video.
  * @param {AsyncIterable<Shown>} drawings
- * @param {number} duration  of each, milliseconds
+ * @param {AnimationFormat} format
+ * @param {number} milliseconds  that each is shown
  * @param {ExportOptions} options
  * @param {Say} say
+ * @param {MakeAnimation} make
  * @returns {Promise<string>} the file's name
  */
-export async function saveAnimation(drawings, duration, options, say) {
+export async function saveAnimation(drawings, format, milliseconds, options, say, make) {
   const [canvas, painter] = [element("canvas", ""), new Painter()];
+  /** @type {Blob[]} */
   const frames = [];
   let name = "";
   for await (const shown of drawings) {
     drawExport(shown, options, say, canvas, painter);
-    frames.push(await encode(canvas, "image/webp"));
-    name ||= nameOf(shown.scene, shown.scene.look.view, ".webp");
+    frames.push(await encode(canvas, "image/jpeg"));
+    name ||= nameOf(shown.scene, shown.scene.look.view, `.${format}`);
   }
-  const file = animate(frames, canvas.width, canvas.height, duration);
-  return download(new Blob([file], { type: "image/webp" }), name);
-}
-
-/** The video format that this browser can write, or null. */
-export function videoType() {
-  const types = ["video/mp4", "video/webm"];
-  return types.find((type) => globalThis.MediaRecorder?.isTypeSupported(type)) ?? null;
-}
-
-/**
- * Save drawings as a video. It takes as long as the video does.
- * @param {AsyncIterable<Shown>} drawings
- * @param {number} duration  of each, milliseconds
- * @param {ExportOptions} options
- * @param {Say} say
- * @returns {Promise<string>} the file's name
- */
-export async function saveVideo(drawings, duration, options, say) {
-  const type = videoType();
-  if (!type) throw new Error("The browser cannot write videos.");
-  const [canvas, painter] = [element("canvas", ""), new Painter()];
-  /** @type {MediaRecorder | null} */
-  let recorder = null;
-  /** @type {Blob[]} */
-  const parts = [];
-  let name = "";
-  for await (const shown of drawings) {
-    drawExport(shown, options, say, canvas, painter);
-    if (!recorder) {
-      recorder = new MediaRecorder(canvas.captureStream(), { mimeType: type });
-      recorder.addEventListener("dataavailable", (event) => parts.push(event.data));
-      recorder.start();
-      name = nameOf(shown.scene, shown.scene.look.view, type.replace("video/", "."));
-    }
-    await new Promise((resolve) => window.setTimeout(resolve, duration));
-  }
-  const stopped = new Promise((resolve) => recorder?.addEventListener("stop", resolve));
-  recorder?.stop();
-  await stopped;
-  return download(new Blob(parts, { type }), name);
+  return download(await make(frames, format, milliseconds), name);
 }

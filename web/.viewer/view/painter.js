@@ -1,9 +1,18 @@
 // Draws a scene on a canvas, for the viewer and for saved images.
 
-import { conceptPixels, fadedColormap, paintOutline, paintOutside, paintValues, paintWinners } from "../data/colour.js";
-import { arrange, axis, fit, pixelAt, resize } from "../data/geometry.js";
+import {
+  conceptPixels,
+  fadedColormap,
+  paintOutline,
+  paintOutside,
+  paintValues,
+  paintWinners,
+  REGION_PIXEL,
+} from "../data/colour.js";
+import { arrange, axis, fit, resize } from "../data/geometry.js";
 import { joinConcepts } from "../data/heatmaps.js";
 import { argmaxMask, cut } from "../data/masks.js";
+import { drawCaption, drawLabels, drawRegionNames } from "./lettering.js";
 
 /** @import {Viewport} from "../data/geometry.js" */
 /** @import {Label} from "../data/segment_labels.js" */
@@ -71,9 +80,11 @@ export class Painter {
       if (scene.look.view !== "sides") {
         this.drawView(context, scene, tile.viewport, samples);
         drawLabels(context, scene, extras.labels, tile.viewport, ratio);
+        this.drawRegions(context, scene, tile.viewport, samples, ratio);
         if (scene.look.wipe) this.drawWipe(context, tile.viewport, scene.look.wipe * width, ratio);
       } else {
         if (tile.concept !== null) this.drawHeatmap(context, scene, tile.viewport, [tile.concept], samples);
+        else this.drawRegions(context, scene, tile.viewport, samples, ratio);
         drawCaption(context, scene, tile, ratio, extras);
       }
     }
@@ -148,13 +159,35 @@ export class Painter {
    * @param {CanvasRenderingContext2D} context
    * @param {Viewport} viewport
    * @param {Plane} mask  its outline is where it crosses one half
+   * @param {number} [colour]  of the outline
    */
-  drawOutline(context, viewport, mask) {
+  drawOutline(context, viewport, mask, colour) {
     if (!this.extras?.outline) return;
     const pixels = this.pixelsFor(mask);
     pixels.fill(0);
-    paintOutline(mask.values, mask.width, mask.height, pixels);
+    paintOutline(mask.values, mask.width, mask.height, pixels, 1, colour);
     this.overlay(context, mask, pixels, viewport, 1);
+  }
+
+  /**
+   * Outline the regions where something acted, with their names.
+   * @param {CanvasRenderingContext2D} context
+   * @param {Scene} scene
+   * @param {Viewport} viewport
+   * @param {number} samples
+   * @param {number} ratio
+   */
+  drawRegions(context, scene, viewport, samples, ratio) {
+    const { whole, x, y } = viewport;
+    const [height, width] = sampleSize(viewport, samples);
+    for (const { masks } of scene.regions) {
+      const mask = masks[scene.frame];
+      const rows = axis(mask.height, 1, whole[0], y, viewport.height, height);
+      const columns = axis(mask.width, 1, whole[1], x, viewport.width, width);
+      const plane = resize(mask.values, mask.width, rows, columns, this.memoryFor("region", height * width));
+      this.drawOutline(context, viewport, plane, REGION_PIXEL);
+    }
+    if (this.extras?.names) drawRegionNames(context, scene, viewport, ratio);
   }
 
   /**
@@ -261,71 +294,4 @@ export class Painter {
 function sampleSize({ width, height }, samples) {
   const shrink = Math.max(1, Math.sqrt((width * height) / samples));
   return [height, width].map((side) => Math.max(1, Math.round(side / shrink)));
-}
-
-/**
- * Names on segments that have room for them.
- * @param {CanvasRenderingContext2D} context
- * @param {Scene} scene
- * @param {Label[]} labels
- * @param {Viewport} viewport
- * @param {number} ratio
- */
-function drawLabels(context, { concepts, imageSize }, labels, viewport, ratio) {
-  const size = 12 * ratio;
-  context.font = `600 ${size}px system-ui, sans-serif`;
-  context.textAlign = "center";
-  context.textBaseline = "middle";
-  context.lineJoin = "round";
-  context.lineWidth = 3 * ratio;
-  context.strokeStyle = "#000";
-  context.fillStyle = "#fff";
-  for (const { concept, x, y, reach } of labels) {
-    const place = { x: viewport.left + x * viewport.whole[1] - viewport.x, y: viewport.top + y * viewport.whole[0] - viewport.y };
-    const room = reach * Math.max(...viewport.whole);
-    if (room < size / 2 || !pixelAt(viewport, imageSize, place.x, place.y)) continue;
-    const name = shorten(context, concepts[concept].name, Math.min(Math.max(4 * room, 4 * size), viewport.width));
-    const half = context.measureText(name).width / 2 + 2 * ratio;
-    const middle = Math.min(Math.max(place.x, viewport.left + half), viewport.left + viewport.width - half);
-    context.strokeText(name, middle, place.y);
-    context.fillText(name, middle, place.y);
-  }
-  context.textAlign = "start";
-}
-
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {Scene} scene
- * @param {Tile} tile
- * @param {number} ratio
- * @param {Extras} extras
- */
-function drawCaption(context, { concepts, outlined }, { viewport, concept }, ratio, { names, values, outline }) {
-  if (concept === null) return;
-  const { left, top, width, height } = viewport;
-  if (outline && outlined.includes(concept)) {
-    context.strokeStyle = "#fff";
-    context.lineWidth = 2 * ratio;
-    context.strokeRect(left + ratio, top + ratio, width - 2 * ratio, height - 2 * ratio);
-  }
-  if (!names) return;
-  const size = 12 * ratio;
-  context.font = `${size}px system-ui, sans-serif`;
-  const text = values ? `${concepts[concept].name} ${values[concept].toFixed(3)}` : concepts[concept].name;
-  const name = shorten(context, text, width - 1.5 * size);
-  if (!name) return;
-  context.fillStyle = "rgba(0, 0, 0, 0.65)";
-  context.fillRect(left, top, context.measureText(name).width + size, 1.6 * size);
-  context.fillStyle = "#fff";
-  context.textBaseline = "middle";
-  context.fillText(name, left + size / 2, top + 0.82 * size);
-}
-
-/** The text, shortened to a width. @param {CanvasRenderingContext2D} context @param {string} text
- * @param {number} width */
-export function shorten(context, text, width) {
-  if (context.measureText(text).width <= width) return text;
-  let kept = [...text];
-  while (kept.length && context.measureText(`${kept.join("")}…`).width > width) kept = kept.slice(0, -1);
-  return kept.length ? `${kept.join("")}…` : "";
 }

@@ -1,6 +1,7 @@
 // The layout of the viewer: the image canvas and all controls around it.
 
 import { colormap } from "../data/colour.js";
+import { hasRegions } from "../data/state.js";
 import { ConceptBars } from "./concept_bars.js";
 import { element, write } from "./dom.js";
 import { ImageControls } from "./image_controls.js";
@@ -75,7 +76,7 @@ export class Panel {
    */
   update(state, playing, range, area, edited) {
     const { look, choice, manifest, steps, layers } = state;
-    this.toolbar.update(look);
+    this.toolbar.update(look, hasRegions(state));
     this.images.update(state, playing);
     this.mask.update(state, area, edited);
     const names = { step: this.stepName.bind(this, state), layer: this.layerName.bind(this, state) };

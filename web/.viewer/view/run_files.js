@@ -1,8 +1,10 @@
 // The files of a run, loaded on demand: the values and the frames of each image.
 
 import { fileOf } from "../data/edited.js";
+import { decodeRegions } from "../data/regions.js";
 import { decode, SummedAreaTable } from "../data/summed_area.js";
 
+/** @import {Region} from "../data/regions.js" */
 /** @import {FileRef, Manifest} from "../data/types.js" */
 /** @import {Key} from "./strings.js" */
 
@@ -32,6 +34,8 @@ export class RunFiles {
     this.tables = new Map();
     /** @type {Set<number>} Images whose values were requested. */
     this.requested = new Set();
+    /** @type {Map<number, Region[]>} Regions by image, none while they are loading. */
+    this.regions = new Map();
     /** @type {Map<string, HTMLImageElement>} Frames by address. */
     this.frames = new Map();
     /** @type {HTMLImageElement | null} */
@@ -43,6 +47,7 @@ export class RunFiles {
     this.run += 1;
     this.failed = false;
     this.tables.clear();
+    this.regions.clear();
     this.requested.clear();
     this.frames.clear();
   }
@@ -70,6 +75,27 @@ export class RunFiles {
     }
     this.tables.set(image, new SummedAreaTable(decode(buffer, reference), reference, weights[0], weights[1]));
     if (!this.failed) this.report(null);
+    this.loaded();
+  }
+
+  /** The regions of an image; none until they are loaded. @param {Manifest} manifest @param {number} image */
+  regionsOf(manifest, image) {
+    let found = this.regions.get(image);
+    if (!found) {
+      this.regions.set(image, (found = []));
+      this.loadRegions(manifest, image, this.run).catch((error) => this.fail("unreadable", String(error.message)));
+    }
+    return found;
+  }
+
+  /** @param {Manifest} manifest @param {number} image @param {number} run */
+  async loadRegions(manifest, image, run) {
+    const reference = manifest.pictures[image].regions;
+    if (!reference) return;
+    const buffer = await this.source.load(reference);
+    if (run !== this.run) return;
+    if (!buffer) return this.fail("gone");
+    this.regions.set(image, decodeRegions(buffer, reference, manifest.regions ?? []));
     this.loaded();
   }
 

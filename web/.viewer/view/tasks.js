@@ -9,7 +9,7 @@ import { tabulate } from "../data/settings.js";
 import * as states from "../data/state.js";
 import { element } from "./dom.js";
 import { exportContent } from "./export_sheet.js";
-import { PLAIN, saveAnimation, saveImage, saveMaps, saveVideo } from "./exports.js";
+import { PLAIN, saveAnimation, saveImage, saveMaps } from "./exports.js";
 import { helpContent } from "./help.js";
 import { readPixels } from "./pixels.js";
 import { wordsContent } from "./words.js";
@@ -17,7 +17,7 @@ import { wordsContent } from "./words.js";
 /** @import {Plane} from "../data/types.js" */
 /** @import {Viewer} from "./component.js" */
 /** @import {Along} from "./export_sheet.js" */
-/** @import {ExportOptions, Shown} from "./exports.js" */
+/** @import {AnimationFormat, ExportOptions, Shown} from "./exports.js" */
 
 const DURATIONS = { steps: 300, frames: 125 }; // of a drawing in an animation, milliseconds
 
@@ -73,13 +73,14 @@ export function showExports(viewer) {
   const moving = [];
   if (shown.state.manifest.steps.length > 1) moving.push("steps");
   if (states.frameCount(shown.state) > 1) moving.push("frames");
-  const along = (/** @type {typeof saveAnimation} */ save) => (/** @type {Along} */ what, /** @type {ExportOptions} */ options) =>
-    report(viewer, () => save(drawings(viewer, what), DURATIONS[what], options, say));
   const events = {
     image: (/** @type {ExportOptions} */ options) => save(viewer, options),
     maps: () => report(viewer, () => saveMaps(shown, shown.scene.parts.allFrames())),
-    animation: along(saveAnimation),
-    video: along(saveVideo),
+    animation: (/** @type {Along} */ along, /** @type {AnimationFormat} */ format, /** @type {ExportOptions} */ options) => {
+      const save = () =>
+        saveAnimation(drawings(viewer, along), format, DURATIONS[along], options, say, viewer.host.makeAnimation);
+      report(viewer, save);
+    },
   };
   panel.sheet.toggle(say("export"), exportContent(say, shown.state.manifest.image_size[1], moving, events));
 }
@@ -93,8 +94,9 @@ async function* drawings({ state: start, files }, along) {
   for (let index = 0; index < count; index++) {
     const state = along === "steps" ? { ...start, steps: [index] } : states.withLook(start, { frame: index });
     const image = await files.loadedFrame(state.manifest, state.look.picture, state.look.frame);
+    const regions = files.regionsOf(state.manifest, state.look.picture);
     const memo = new Memo();
-    yield { scene: makeScene(state, table, { image, edited: null, read: readPixels }, true, memo), state, memo };
+    yield { scene: makeScene(state, table, { image, edited: null, regions, read: readPixels }, true, memo), state, memo };
   }
 }
 

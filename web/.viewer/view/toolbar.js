@@ -1,4 +1,4 @@
-// The toolbar: view, colour map, opacity, wipe, zoom, copying, saving, exporting and help.
+// The toolbar: view, colour map, opacity, wipe, regions, zoom, copying, saving, exporting and help.
 
 import { COLORMAP_NAMES } from "../data/colour.js";
 import { assign, button, element, icon, select, slider } from "./dom.js";
@@ -14,6 +14,7 @@ import { assign, button, element, icon, select, slider } from "./dom.js";
  * @property {() => void} save
  * @property {() => void} copy
  * @property {() => void} wipe  turns it on or off
+ * @property {() => void} regions  outlines them, or no longer
  * @property {() => void} exports  opens the sheet for it
  * @property {() => void} help
  */
@@ -40,6 +41,7 @@ export class Toolbar {
       ["zoom_fit", events.fit],
       ["zoom_in", () => events.zoom(1.25)],
       ["wipe", events.wipe],
+      ["regions", events.regions],
       ["copy", events.copy],
       ["save", events.save],
       ["export", events.exports],
@@ -49,7 +51,10 @@ export class Toolbar {
       item.addEventListener("click", act);
       return item;
     });
-    this.wipe = /** @type {HTMLButtonElement} */ (actions.find((item) => item.classList.contains("ca-wipe-button")));
+    const named = (/** @type {string} */ name) =>
+      /** @type {HTMLButtonElement} */ (actions.find((item) => item.classList.contains(name)));
+    this.wipe = named("ca-wipe-button");
+    this.regions = named("ca-regions");
     this.element = element(
       "div",
       "ca-top",
@@ -59,8 +64,10 @@ export class Toolbar {
     );
   }
 
-  /** @param {Look} look */
-  update(look) {
+  /** @param {Look} look @param {boolean} regions  whether there are any */
+  update(look, regions) {
+    this.regions.hidden = !regions;
+    this.regions.setAttribute("aria-pressed", String(look.regions));
     for (const view of this.views) view.setAttribute("aria-pressed", String(view.dataset.view === look.view));
     assign(this.colormap, look.colormap);
     assign(this.opacity, look.opacity);

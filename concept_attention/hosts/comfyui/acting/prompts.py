@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import comfy.conds
 import comfy.samplers
 import torch
 from torch import Tensor
@@ -57,10 +58,25 @@ class RegionPrompt:
     strength: float
 
 
+class _OnlyWhereItActs(comfy.conds.CONDConstant):
+    """Among the conditions of a region's prompt: the model gets those of the prompts that ComfyUI evaluates itself."""
+
+    def __init__(self, region: Region) -> None:
+        super().__init__(None)
+        self._region = region
+
+    def process_cond(self, batch_size: int, **options: Any) -> Any:
+        """ComfyUI is about to evaluate the prompt: nothing in this run knows of the region."""
+        raise UserError(
+            f"The CONDITIONING has a region, {self._region.name}, and nothing in this run acts on it. Connect the "
+            "MODEL of Prompt Where a Concept Is to the sampler as well, or use the CONDITIONING before that node."
+        )
+
+
 def add_region(base: Any, regional: Any, region: Region) -> Any:
     """A CONDITIONING with the prompts of a region after the others.
 
-    A run that knows nothing of regions gives them no weight. The negative prompt does not take over their ControlNet.
+    A run that knows nothing of regions ends with an error. The negative prompt does not take over their ControlNet.
 
     Raises:
         UserError: if a regional prompt has an area, or belongs to another region.
@@ -78,7 +94,9 @@ def add_region(base: Any, regional: Any, region: Region) -> Any:
                 "concept use Conditioning (Set Mask) with default for the area."
             )
         prompt = RegionPrompt(region, float(options.get("strength", 1.0)))
-        marked.append([text, {**options, MARK: prompt, "strength": 0.0, "control_apply_to_uncond": False}])
+        conds = {**options.get("model_conds", {}), MARK: _OnlyWhereItActs(region)}
+        own = {MARK: prompt, "model_conds": conds, "strength": 0.0, "control_apply_to_uncond": False}
+        marked.append([text, {**options, **own}])
     return [*base, *marked]
 
 
@@ -189,8 +207,17 @@ def sum_of(parts: Any) -> Tensor:
 
 def _with_weight(prompt: Mapping[str, Any], weight: Tensor) -> dict[str, Any]:
     """A prompt with exactly this weight, (B, 1, ...)."""
-    options = {name: value for name, value in prompt.items() if name != MARK}
-    return {**options, "mask": weight[:, 0], "mask_strength": 1.0, "strength": 1.0}
+    conds = _unmarked(prompt["model_conds"])
+    return {**_unmarked(prompt), "model_conds": conds, "mask": weight[:, 0], "mask_strength": 1.0, "strength": 1.0}
+
+
+def _unmarked(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != MARK}
+
+
+def base_of(conditioning: Any) -> Any:
+    """A CONDITIONING without the prompts of regions."""
+    return [[text, options] for text, options in conditioning if MARK not in options]
 
 
 def without_regions(conds: Sequence[Conds | None]) -> list[Any]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ....choices import READING_NAMES, Reading
 from ....concepts import Concept, concept_index
 from ....errors import UserError
 from ....heatmaps.presence import THRESHOLD, presence_scores
@@ -51,6 +52,14 @@ class StopRule:
             raise UserError(
                 "These concepts have no null words to measure presence against. Encode them with presence switched on, "
                 "and not with the reader clip."
+            )
+
+    def check_reading(self, reading: Reading) -> None:
+        """Check that a run of this reading records presence; a UserError says why not."""
+        if reading != "concept":
+            raise UserError(
+                "Whether a concept is absent is measured by concept attention, and this run reads "
+                f"{READING_NAMES[reading]}. Choose a model with joint blocks, and no mode cross or gram."
             )
 
     def is_due(self, step: int, steps: int) -> bool:

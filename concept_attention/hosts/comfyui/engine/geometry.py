@@ -58,6 +58,12 @@ def latent_pixels_per_token(architecture: Architecture) -> tuple[int, int, int]:
     return architecture.frame_patch, architecture.patch, architecture.patch
 
 
+def same_shape(size: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether two latents, (B, T, H, W) in latent pixels, can show the same: one is the other, scaled."""
+    factors = [after / before for before, after in zip(size[2:], other[2:], strict=True)]
+    return size[:2] == other[:2] and max(factors) <= 1.05 * min(factors)  # sizes are rounded
+
+
 def noise_level(model_sampling: Any, sigma: float) -> float:
     """Sigma of a model's own schedule as a noise level, 0 (clean) to 1 (noise).
 

@@ -21,7 +21,7 @@ from ..guard import NotRecordable, guarded
 from .early_stop import EarlyEnd
 from .follower import Acting, ActingRun
 from .geometry import latent_pixels_per_token
-from .live_preview import LivePreview
+from .live_preview import LivePreview, Masks
 from .progress_text import show_progress_text
 from .prompts import UnknownRegion, image_part, latent_size
 from .regions import latent_to_tokens
@@ -137,7 +137,7 @@ class _Run:
         if isinstance(call["latent_image"], Tensor):  # other packs' guiders may have none
             _warn_of_size(self._collector, settings, image_part(call["latent_image"], shapes), steps)
         self.session = RecordingSession(guider, self._collector, settings, steps, stop_after_last_layer, acts, shapes)
-        self.preview = _preview(settings, self._collector) if settings.live_preview else None
+        self.preview = _preview(settings, self._collector, acts) if settings.live_preview else None
         self.early = None
         if settings.stop is not None:
             self.early = EarlyEnd(settings.stop, self.session, self._collector, settings.encoded.concepts)
@@ -196,9 +196,10 @@ def _sentence(problems: Sequence[str]) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _preview(settings: Settings, collector: Collector) -> LivePreview:
-    recorded, default = collector.layers, collector.architecture.default_layers
-    return LivePreview(settings.encoded.concepts, settings.live_preview, collector.share_rule, recorded, default)
+def _preview(settings: Settings, collector: Collector, acts: ActingRun | None) -> LivePreview:
+    layers = collector.layers, collector.architecture.default_layers
+    masks: Masks = dict if acts is None else lambda: acts.masks
+    return LivePreview(settings.encoded.concepts, settings.live_preview, collector.share_rule, *layers, masks)
 
 
 def _warn_of_size(collector: Collector, settings: Settings, latent: Tensor, steps: int) -> None:

@@ -28,7 +28,7 @@ from ..guard import NotRecordable, guarded
 from .chunks import PositivePrompts, chunk_rows
 from .cross_stream import CrossStream
 from .follower import Follower
-from .geometry import RunGeometry, latent_pixels_per_token, measure_geometry, noise_level, size_text
+from .geometry import RunGeometry, latent_pixels_per_token, measure_geometry, noise_level, same_shape, size_text
 from .prompts import covered_indices, find_positive, image_part, latent_size, prompt_regions, without_anchor
 from .reading import Streams
 from .regions import ScoreAccumulator, latent_to_tokens
@@ -74,7 +74,7 @@ class RecordingSession:
     Attributes:
         builder: with the steps recorded so far.
         done: sampler steps that have ended, of those to be recorded.
-        geometry: of the first recorded step, and so of all.
+        geometry: of the latest recorded step; the steps before are brought to it.
         denoised: the latest x0 the sampler reported.
         problems: why steps are missing, each reason once.
         evaluated: whether the model was evaluated through the guider in a step to be recorded.
@@ -107,7 +107,7 @@ class RecordingSession:
         self._step = 0  # that the next evaluation belongs to
         self._begun: _Evaluation | None = None
         self._latest: _Evaluation | None = None  # with a positive prompt
-        self._size: tuple[int, int, int, int] | None = None  # of the latent in the recorded steps
+        self._size: tuple[int, int, int, int] | None = None  # of the latent in the latest recorded step
         self.builder = collector.builder(settings.keep, settings.dtype)
         self.done = 0
         self.geometry: RunGeometry | None = None
@@ -183,27 +183,39 @@ class RecordingSession:
 
     def _commit(self, step: int, latest: _Evaluation, model_sampling: Any, sigma: Tensor) -> None:
         """Add the scores of an evaluation to the recording, as those of a step."""
-        size, found = latest.accumulator.size, self._size
-        if found is not None and size != found:
-            raise NotRecordable(
-                f"the latent changed its size while it was sampled, from {size_text(found)} to {size_text(size)} "
-                "latent pixels, and only the steps of the first size are recorded"
-            )
         layers = latest.accumulator.finish()
         if len(layers) < len(self._collector.layers):  # a cache skipped them
             return
-        if self.geometry is None:
-            self._size = size
-            downscale = self.latent_format.spacial_downscale_ratio
-            self.geometry = measure_geometry(size, self._collector.architecture, downscale)
+        geometry = self._measure(latest.accumulator.size)
         if self._follower is not None:
-            self._follower.take(step, self._collector.shares(layers), self.geometry)
+            self._follower.take(step, self._collector.shares(layers), geometry)
         if not self._settings.records(step, self._steps):
             return
         self.builder.begin_evaluation()
         for layer, scores in layers.items():
             self.builder.add_layer(layer, *scores)
         self.builder.commit(step, noise_level(model_sampling, float(sigma.flatten()[0])))
+
+    def _measure(self, size: tuple[int, int, int, int]) -> RunGeometry:
+        """Take the size of the latent in this step; the steps before are brought to it.
+
+        Raises:
+            NotRecordable: if it shows another part of the image than before, or another batch or number of frames.
+        """
+        before, found = self._size, self.geometry
+        if found is not None and size == before:
+            return found
+        downscale = self.latent_format.spacial_downscale_ratio
+        geometry = measure_geometry(size, self._collector.architecture, downscale)
+        if found is not None and before is not None:
+            sizes = f"from {size_text(before)} to {size_text(size)} latent pixels"
+            change = f"changed its size while it was sampled, {sizes}"
+            if not same_shape(before, size):
+                raise NotRecordable(f"the latent {change}, and only the steps of the first size are recorded")
+            self.builder.resize(found.grid, geometry.grid)
+            self.cautions[f"The latent {change}.\nThe maps of the steps before are scaled to that size."] = None
+        self._size, self.geometry = size, geometry
+        return geometry
 
     def _positive_prompts(
         self, model: Any, conds: Any, x: Tensor, timestep: Tensor, model_options: Mapping[str, Any]

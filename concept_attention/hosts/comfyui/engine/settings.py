@@ -36,8 +36,9 @@ class Settings:
             other steps. A step counts if any part of it lies in the range.
         mode: fidelity mode, a key of `scores.MODES`, or `auto`.
         dtype: of the recorded scores, float32 or float16.
-        live_preview: what the host's preview shows of every recorded step: the name of a concept, `segmentation`, or
-            nothing if it is empty. The recording does not depend on it.
+        live_preview: what the host's preview shows of every recorded step: the name of a concept or `segmentation`; or,
+            of every step, `regions`, where something acts; or nothing if it is empty. The recording does not depend on
+            it.
         keep: every recorded step, or only the running mean over them.
         stop: when the run ends early; None is never.
 
@@ -81,9 +82,13 @@ class Settings:
             The collector of a run with this model.
 
         Raises:
-            UserError: if the model is not supported, has no such layers, or takes other text embeddings.
+            UserError: if the model is not supported, has no such layers, takes other text embeddings, or is read in a
+                way that does not say what is absent where that is to end the run.
         """
-        return Collector(self.encoded, adapter_for(model).describe(model), self.layers, self.mode)
+        collector = Collector(self.encoded, adapter_for(model).describe(model), self.layers, self.mode)
+        if self.stop is not None:
+            self.stop.check_reading(collector.reading)
+        return collector
 
     def records(self, step: int, steps: int) -> bool:
         """Whether a 0-based step of a run with `steps` steps is recorded."""

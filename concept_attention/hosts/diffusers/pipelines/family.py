@@ -33,15 +33,17 @@ class PipelineFamily(ABC):
         pipelines: names of the classes of its pipelines.
         names: hub ids by the short names of models.
         guidance_in_batch: whether classifier-free guidance evaluates the negative prompt and the prompt in one batch.
+        prompt_first: whether the prompt's rows are the first half of that batch.
         video: whether it makes videos.
         optional: names of parts that a pipeline may lack, beside those that diffusers lets it lack.
         max_shift: of the schedule, at 4096 image tokens, if the scheduler's configuration has none.
     """
 
-    title: ClassVar[str]
-    pipelines: ClassVar[tuple[str, ...]]
-    names: ClassVar[Mapping[str, str]]
-    guidance_in_batch: ClassVar[bool] = False
+    title: str
+    pipelines: tuple[str, ...]
+    names: Mapping[str, str]
+    guidance_in_batch: bool = False
+    prompt_first: bool = False
     video: ClassVar[bool] = False
     optional: ClassVar[tuple[str, ...]] = ()
     max_shift: ClassVar[float] = 1.15
@@ -111,6 +113,17 @@ class PipelineFamily(ABC):
     def frame_counts(self, pipeline: Any, grid: tuple[int, int, int]) -> tuple[int, ...] | None:
         """Frames that each T of a token grid stands for; see `Layout`."""
         return None
+
+    def token_pixels(self, pipeline: Any) -> int:
+        """Pixels along a side of a token."""
+        return 16
+
+    def prompt_rows(self, pipeline: Any, batch: int) -> slice:
+        """The rows of a batch of that size that are evaluations of the prompt."""
+        scale = getattr(pipeline, "guidance_scale", None) or 1.0
+        guided = getattr(pipeline, "do_classifier_free_guidance", scale > 1)
+        rows = batch // 2 if self.guidance_in_batch and guided else batch
+        return slice(0, rows) if self.prompt_first else slice(-rows, None)
 
     def outputs(self, output: Any) -> Any:
         """What a pipeline has made: an image, or the frames of a video, per prompt."""

@@ -131,4 +131,4 @@ def _warn(caution: str) -> None:
 
 def _origin(pipeline: Any) -> str:
     """Folder or hub id the pipeline was loaded from; one that was put together in memory has none."""
-    return str(pipeline.config.get("_name_or_path", ""))
+    return str(getattr(pipeline, "config", {}).get("_name_or_path", ""))

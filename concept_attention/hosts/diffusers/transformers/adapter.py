@@ -4,161 +4,117 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from .... import attention
 from ...architecture import Architecture
+from ..watch import BlockCall, Watch
 
-BlockArguments = Mapping[str, Any]
-Part = Literal[0, 1, 2]  # queries, keys, values
-
-
-class HookPoints(NamedTuple):
-    """Submodules of a joint block whose inputs and outputs carry the image stream's attention.
-
-    Attributes:
-        image_query: its output has the image queries, before RoPE.
-        image_key: its output has the image keys, before RoPE.
-        image_value: its output has the image values.
-        image_out: its input has the image tokens' attention output, heads together, before the projection.
-    """
-
-    image_query: nn.Module
-    image_key: nn.Module
-    image_value: nn.Module
-    image_out: nn.Module
+Arguments = Mapping[str, Any]
 
 
 class Heads(NamedTuple):
-    """Queries, keys and values, each (B, heads, tokens, head_dim); queries and keys normalised, before RoPE."""
+    """Queries, keys and values, each (B, heads, tokens, head_dim); queries and keys normalised."""
 
     q: Tensor
     k: Tensor
     v: Tensor
 
 
-class Modulation(NamedTuple):
-    """The part of a block's modulation that is applied after the attention, each (B or 1, 1, D)."""
+class Attend(Protocol):
+    """Attention from concept tokens to what they may attend to."""
 
-    gate_attn: Tensor
-    shift_mlp: Tensor
-    scale_mlp: Tensor
-    gate_mlp: Tensor
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, rows: slice = ...) -> Tensor:
+        """Queries, keys and values of the concepts in some observed rows to their attention output, (B, C, D)."""
 
 
 class Adapter(ABC):
     """Concept tokens in one family of transformers.
 
-    The defaults hold for blocks that modulate their text by four vectors after the attention, and put text tokens
-    before image tokens. A family overrides what differs. Methods follow the order of the model's own computation.
+    Methods follow the order of the model's own computation.
 
     Attributes:
         name: of the family, also the key of its fidelity mode.
         transformer_class: class of the transformers.
         block_class: class of their joint blocks.
-        fused_processor: class of the attention processor of fused projections.
-        text_width_key: name of the text encoder's width in the transformer's configuration.
-        text_output: index of the text tokens in what a joint block returns.
-        joined_output: whether text tokens pass through `HookPoints.image_out` together with the image tokens.
+        blocks: name of their list.
+        text_argument: name of the argument of a joint block that has the text tokens, alone or with the image's.
+        text_output: index of these tokens in what a block returns; None if it returns nothing else.
+        chained: whether a block is called with the very text tokens that the one before returned.
+        watch: how the image's part of a block's attention is seen.
+        shows_vectors: whether that shows queries and keys before RoPE as well.
     """
 
     name: ClassVar[str]
     transformer_class: ClassVar[Any]
     block_class: ClassVar[Any]
-    fused_processor: ClassVar[Any] = ()
-    text_width_key: ClassVar[str] = "joint_attention_dim"
-    text_output: ClassVar[int] = 0
-    joined_output: ClassVar[bool] = False
+    blocks: ClassVar[str] = "transformer_blocks"
+    text_argument: ClassVar[str] = "encoder_hidden_states"
+    text_output: ClassVar[int | None] = 0
+    chained: ClassVar[bool] = True
+    watch: ClassVar[type[Watch]]
+    shows_vectors: ClassVar[bool] = False
 
     def matches(self, transformer: nn.Module) -> bool:
         return isinstance(transformer, self.transformer_class)
 
     def describe(self, transformer: Any) -> Architecture:
         """The transformer's sizes."""
-        config = transformer.config
-        count = len(transformer.transformer_blocks)
+        count = len(self.joint_blocks(transformer))
         return Architecture(
             name=self.name,
             joint_blocks=count,
-            text_width=getattr(config, self.text_width_key),
+            text_width=self.text_width(transformer),
             patch=2,
             default_layers=self.default_layers(count),
         )
 
     @abstractmethod
+    def text_width(self, transformer: Any) -> int:
+        """The width of the text encoder's embeddings that the model takes."""
+
+    @abstractmethod
     def default_layers(self, joint_blocks: int) -> tuple[int, ...]:
         """The joint blocks that `auto` stands for."""
 
+    def batch_size(self, arguments: Arguments) -> int:
+        """How many rows an evaluation of the transformer has."""
+        return len(arguments["hidden_states"])
+
     @abstractmethod
-    def target_grid(self, transformer: Any, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
+    def target_grid(self, transformer: Any, arguments: Arguments) -> tuple[int, int, int]:
         """The token grid (T, H, W) of what is made, from the arguments of an evaluation; without reference images."""
+
+    def joint_blocks(self, transformer: Any) -> list[nn.Module]:
+        """All joint blocks, or what stands in their places."""
+        return list(getattr(transformer, self.blocks))
 
     def joint_block(self, module: nn.Module) -> nn.Module:
         """The joint block inside of what stands in its place, such as a wrapper; the module itself if there is none."""
         return next((one for one in module.modules() if isinstance(one, self.block_class)), module)
 
-    def attention_module(self, block: Any) -> Any:
-        return block.attn
-
-    def is_fused(self, block: Any) -> bool:
-        """Whether q, k and v come from one projection. The attention's own flag stays set after unfusing."""
-        return isinstance(self.attention_module(block).processor, self.fused_processor)
-
-    def normalises_keys(self, block: Any) -> bool:
-        return self.attention_module(block).norm_k is not None
-
-    def image_slice(self, block_arguments: BlockArguments) -> slice:
-        """Where the image tokens are in the joint sequence."""
-        return slice(block_arguments["encoder_hidden_states"].shape[1], None)
-
-    def hook_points(self, block: Any) -> HookPoints:
-        attn, fused = self.attention_module(block), self.is_fused(block)
-        query, key, value = (attn.to_qkv,) * 3 if fused else (attn.to_q, attn.to_k, attn.to_v)
-        if self.normalises_keys(block):
-            query, key = attn.norm_q, attn.norm_k
-        return HookPoints(query, key, value, attn.to_out[0])
-
-    def image_heads(self, block: Any, passed: Tensor, part: Part, block_arguments: BlockArguments) -> Tensor:
-        """What passed a hook point, as heads of the image tokens before RoPE, (B, heads, N, head_dim).
-
-        Args:
-            block: the joint block.
-            passed: (B, heads, N, head_dim) from a norm; (B, N, D) from a projection, or q, k and v in one, (B, N, 3 D).
-            part: 0 for queries, 1 for keys, 2 for values.
-            block_arguments: the arguments of the block.
-        """
-        if part < 2 and self.normalises_keys(block):
-            return passed
-        passed = passed.chunk(3, dim=-1)[part] if self.is_fused(block) else passed
-        return split_heads(self.attention_module(block), passed).transpose(1, 2)
-
-    def rotate_image(self, heads: Tensor, block_arguments: BlockArguments) -> Tensor:
-        """Queries or keys of all image tokens, (B, heads, N, head_dim), after RoPE; unchanged in a model without."""
-        return heads
-
     def conditioning_module(self, transformer: Any) -> nn.Module | None:
-        """The module whose inputs `concept_conditioning` needs; None if the block arguments are enough."""
+        """The module whose inputs `concept_conditioning` needs; None if other arguments are enough."""
         return None
 
     def concept_conditioning(self, transformer: Any, arguments: tuple[Any, ...]) -> Any:
         """What is the same for the concepts in all blocks, from the inputs of `conditioning_module`."""
-        return None
+        return arguments
 
-    def project_concepts(self, transformer: Any, embeddings: Tensor) -> Tensor:
-        """Text encoder embeddings (B, C, E) to block-0 concept tokens (B, C, D)."""
-        return transformer.context_embedder(embeddings)
+    @abstractmethod
+    def project_concepts(self, transformer: Any, embeddings: Tensor, call: BlockCall) -> Tensor:
+        """Text encoder embeddings (B, C, E) to block-0 concept tokens (B, C, D), each a prompt of its own.
 
+        Args:
+            transformer: the model.
+            embeddings: in the dtype and on the device that it computes in.
+            call: of the first joint block.
+        """
+
+    @abstractmethod
     def attend_concepts(
-        self,
-        block: Any,
-        concept: Tensor,
-        vec: Any,
-        image_k: Tensor,
-        image_v: Tensor,
-        block_arguments: BlockArguments,
-        key_bias: Tensor | None = None,
+        self, block: Any, concept: Tensor, vec: Any, attend: Attend, call: BlockCall
     ) -> tuple[Tensor, Heads, Any]:
         """One joint block's attention for the concept tokens.
 
@@ -166,54 +122,14 @@ class Adapter(ABC):
             block: the joint block.
             concept: concept tokens, (B, C, D).
             vec: result of `concept_conditioning`.
-            image_k, image_v: keys, normalised and rotated, and values of the image tokens, (B, heads, N, head_dim).
-            block_arguments: the arguments of the block; the last B rows are the concepts'.
-            key_bias: added to the concept keys' logits, (C,).
+            attend: attention over concepts and image.
+            call: of the block.
 
         Returns:
             The attention output before the projection, (B, C, heads * head_dim); the concepts' heads; and what
                 `update_concepts` needs.
         """
-        concept_norm, modulation = self.modulate_concepts(block, concept, vec, block_arguments)
-        heads = self.concept_heads(block, concept_norm)
-        concept_q, concept_k = self.rotate_concepts(heads.q, vec), self.rotate_concepts(heads.k, vec)
-        concept_out = attention.attend_concepts(concept_q, concept_k, heads.v, image_k, image_v, key_bias=key_bias)
-        return concept_out, heads, modulation
 
     @abstractmethod
-    def modulate_concepts(
-        self, block: Any, concept: Tensor, vec: Any, block_arguments: BlockArguments
-    ) -> tuple[Tensor, Any]:
-        """Concept tokens (B, C, D) as the attention takes them, and the rest of the block's modulation."""
-
-    @abstractmethod
-    def concept_heads(self, block: Any, concept_norm: Tensor) -> Heads:
-        """The heads of modulated concept tokens (B, C, D)."""
-
-    def rotate_concepts(self, heads: Tensor, vec: Any) -> Tensor:
-        """Queries or keys of concepts, (B, heads, C, head_dim), after RoPE; unchanged where concepts have no position.
-
-        Position ids of zero, as Flux 1 has them, rotate by nothing.
-        """
-        return heads
-
     def update_concepts(self, block: Any, concept: Tensor, concept_out: Tensor, modulation: Any) -> Tensor:
         """The rest of the block's text path: projection, gate and MLP. (B, C, D) to (B, C, D)."""
-        concept = concept + modulation.gate_attn * block.attn.to_add_out(concept_out)
-        concept_norm = block.norm2_context(concept)
-        concept_norm = concept_norm * (1 + modulation.scale_mlp) + modulation.shift_mlp
-        return concept + modulation.gate_mlp * block.ff_context(concept_norm)
-
-
-def split_heads(attn: Any, tokens: Tensor) -> Tensor:
-    """(B, tokens, D) to (B, tokens, heads, head_dim)."""
-    return tokens.unflatten(-1, (attn.heads, -1))
-
-
-def project_text(attn: Any, tokens: Tensor, fused: bool) -> Heads:
-    """Queries, keys and values by the text stream's own projections, not normalised."""
-    if fused:
-        parts = attn.to_added_qkv(tokens).chunk(3, dim=-1)
-    else:
-        parts = attn.add_q_proj(tokens), attn.add_k_proj(tokens), attn.add_v_proj(tokens)
-    return Heads(*(split_heads(attn, part).transpose(1, 2) for part in parts))

@@ -22,8 +22,10 @@ from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXBloc
 from torch import Tensor
 
 from ...architecture import AUTHORS_COGVIDEOX_LAYERS, AUTHORS_COGVIDEOX_TOKENS, Architecture, first_layers
-from .adapter import Adapter, BlockArguments, Heads, Part, split_heads
+from ..watch import BlockCall
+from .adapter import Heads
 from .rotary import rotate
+from .text_path import BlockArguments, Part, TextPathAdapter, split_heads
 
 
 class CogVideoXModulation(NamedTuple):
@@ -33,7 +35,7 @@ class CogVideoXModulation(NamedTuple):
     gate: Tensor  # of the attention, (B, 1, D)
 
 
-class CogVideoX(Adapter):
+class CogVideoX(TextPathAdapter):
     """The adapter of CogVideoX."""
 
     name = "cogvideox"
@@ -73,7 +75,7 @@ class CogVideoX(Adapter):
         rotation = block_arguments.get("image_rotary_emb")
         return heads if rotation is None else rotate(heads.transpose(1, 2), *rotation).transpose(1, 2)
 
-    def project_concepts(self, transformer: Any, embeddings: Tensor) -> Tensor:
+    def project_concepts(self, transformer: Any, embeddings: Tensor, call: BlockCall | None = None) -> Tensor:
         return transformer.patch_embed.text_proj(embeddings)
 
     def modulate_concepts(

@@ -21,11 +21,12 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, last_layers
-from .adapter import Adapter, BlockArguments, Heads, Modulation, Part, project_text
+from .adapter import Heads
 from .rotary import rotate
+from .text_path import BlockArguments, Modulation, Part, TextPathAdapter, project_text
 
 
-class Flux(Adapter):
+class Flux(TextPathAdapter):
     """The adapter of Flux 1."""
 
     name = "flux"

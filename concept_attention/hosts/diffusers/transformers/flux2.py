@@ -19,9 +19,9 @@ from diffusers.models.transformers.transformer_flux2 import Flux2Modulation, Flu
 from torch import Tensor, nn
 
 from ...architecture import AUTHORS_FLUX2_LAYERS, Architecture, last_layers
-from .adapter import BlockArguments, Modulation
 from .flux import Flux
 from .rotary import rotate
+from .text_path import BlockArguments, Modulation
 
 
 class Flux2(Flux):

@@ -21,10 +21,11 @@ from diffusers.models.attention_processor import FusedJointAttnProcessor2_0
 from torch import Tensor
 
 from ...architecture import Architecture
-from .adapter import Adapter, BlockArguments, Heads, Modulation, project_text
+from .adapter import Heads
+from .text_path import BlockArguments, Modulation, TextPathAdapter, project_text
 
 
-class SD3(Adapter):
+class SD3(TextPathAdapter):
     """The adapter of Stable Diffusion 3 and 3.5."""
 
     name = "sd3"

@@ -19,6 +19,7 @@ from concept_attention.hosts.comfyui.acting import place as place_module
 from concept_attention.hosts.comfyui.acting.place import LiveMask, Place
 from concept_attention.hosts.comfyui.acting.prompts import Region, add_region
 from concept_attention.hosts.comfyui.acting.regions import PromptsOfRegions
+from concept_attention.hosts.comfyui.analysis import analyze
 from concept_attention.hosts.comfyui.patching import add_part, patch_model
 from concept_attention.hosts.comfyui.sampling import ResultHolder
 
@@ -173,7 +174,7 @@ def test_a_region_and_a_recording_share_one_run(small: Any, first: str, recorded
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("cfg", [1.0, 4.0])
-@pytest.mark.parametrize("why", ["strength 0", "absent", "never starts", "no CONDITIONING", "no MODEL"])
+@pytest.mark.parametrize("why", ["strength 0", "absent", "never starts", "no CONDITIONING"])
 def test_the_latent_is_bit_identical_if_nothing_acts(
     small: Any, way: Any, cfg: float, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,11 +185,7 @@ def test_the_latent_is_bit_identical_if_nothing_acts(
     plain = sample(small, BASE, cfg=cfg)
     if why == "no CONDITIONING":
         positive = BASE
-    found = sample(small if why == "no MODEL" else model, positive, cfg=cfg)
-    if why == "no MODEL":  # ComfyUI evaluates more prompts together, which rounds differently
-        torch.testing.assert_close(found, plain, atol=1e-5, rtol=1e-5)
-    else:
-        assert torch.equal(found, plain)
+    assert torch.equal(sample(model, positive, cfg=cfg), plain)
 
 
 def test_before_it_starts_a_region_costs_no_evaluation(small: Any) -> None:
@@ -339,6 +336,22 @@ def test_a_concept_that_could_not_be_looked_for_is_an_error_with_the_reason(
     model, positive = with_region(small)
     with pytest.raises(UserError, match="tree is, as it was not found: recording failed with RuntimeError: on purpose"):
         sample(model, positive)
+
+
+def test_a_region_whose_model_is_not_connected_is_an_error(small: Any) -> None:
+    _, positive = with_region(small)
+    with pytest.raises(UserError, match="has a region, tree, and nothing in this run acts on it. Connect the MODEL of"):
+        sample(small, positive)
+    with pytest.raises(UserError, match="Connect the MODEL of"):  # recording alone does not act
+        sample(patch_model(small, make_settings(seed=8)), positive)
+    with pytest.raises(UserError, match="Connect the MODEL of"):  # other nodes keep it
+        sample(small, set_mask(positive, torch.ones(1, 12, 8)))
+
+
+def test_existing_images_are_looked_at_with_the_base_prompt_alone(small: Any) -> None:
+    _, positive = with_region(small)
+    latent, settings = {"samples": make_latent()}, make_settings(seed=8)
+    assert torch.equal(analyze(small, settings, latent, positive).scores, analyze(small, settings, latent, BASE).scores)
 
 
 def test_a_region_whose_prompt_is_not_connected_is_named(small: Any, caplog: pytest.LogCaptureFixture) -> None:

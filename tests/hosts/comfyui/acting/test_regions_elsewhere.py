@@ -116,6 +116,62 @@ def test_a_pack_that_evaluates_parts_of_the_latent_is_refused(small: Any, monkey
         sample(model, positive)
 
 
+class OwnLoop(comfy.samplers.Sampler):  # type: ignore[misc]
+    """As other packs' samplers: reports steps after their last evaluation, or more of them than planned.
+
+    Args:
+        script: the step to report after an evaluation, or None, and its sigma.
+    """
+
+    def __init__(self, *script: tuple[int | None, float]) -> None:
+        self._script = script
+
+    def sample(self, wrap: Any, sigmas: Tensor, extra: Any, callback: Any, noise: Tensor, *_: Any, **__: Any) -> Tensor:
+        x = noise
+        for step, sigma in self._script:
+            denoised = wrap(x, torch.tensor([sigma]), **extra)
+            x = x * 0.5 + denoised * 0.5
+            if step is not None:
+                callback(step, denoised, x, len(sigmas) - 1)
+        return x
+
+
+class PerList(comfy.samplers.CFGGuider):  # type: ignore[misc]
+    """As other packs' guiders: each list of prompts in a call of its own, weighted in its own way."""
+
+    def predict_noise(self, x: Tensor, timestep: Tensor, model_options: Any = None, seed: Any = None) -> Tensor:
+        positive, negative = (
+            comfy.samplers.calc_cond_batch(self.inner_model, [self.conds[name]], x, timestep, model_options or {})[0]
+            for name in ("positive", "negative")
+        )
+        return negative + 2.5 * (positive - negative) / (1 + timestep.view(-1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("kind", [comfy.samplers.CFGGuider, PerList], ids=["core's guider", "its own guider"])
+@pytest.mark.parametrize(
+    "script",
+    [((None, 1.0), (0, 0.9), (None, 0.6), (1, 0.4)), ((0, 1.0), (1, 0.8), (2, 0.6), (3, 0.4))],
+    ids=["after the last evaluation", "more steps than planned"],
+)
+def test_other_packs_samplers_and_guiders_take_a_region(
+    small: Any, kind: Any, script: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = torch.rand(1, 1, 12, 8, generator=torch.Generator().manual_seed(3))
+    always(monkeypatch, mask)
+
+    def run(model: Any, positive: Any) -> Tensor:
+        guider = kind(model)
+        guider.inner_set_conds({"positive": positive, "negative": make_cond(seed=22)})
+        noise, sigmas = make_latent(seed=4), torch.linspace(1, 0, 3)
+        options: dict[str, Any] = {"callback": lambda *_: None, "disable_pbar": True}
+        return guider.sample(noise, torch.zeros_like(noise), OwnLoop(*script), sigmas, **options)
+
+    model, positive = with_region(small)
+    found = run(model, positive)
+    assert torch.equal(found, run(small, masked(BASE, OTHER, mask[0])))
+    assert not torch.allclose(found, run(small, BASE), atol=1e-3)
+
+
 @pytest.mark.parametrize("cfg", [1.0, 4.0])
 def test_a_controlnet_of_the_regional_prompt_acts_there_and_not_on_the_negative(
     small: Any, cfg: float, monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,8 @@ import comfy.nested_tensor
 import pytest
 import torch
 
+pytest.importorskip("comfy.ldm.minimax.model", reason="needs ComfyUI: this one has no MiniMax-H3")
+
 from concept_attention.hosts.comfyui.analysis import analyze
 from concept_attention.hosts.comfyui.engine.settings import Settings
 

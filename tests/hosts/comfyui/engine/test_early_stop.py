@@ -57,6 +57,13 @@ def test_a_run_ends_where_a_wanted_concept_is_absent_and_returns_its_latest_x0(k
     torch.testing.assert_close(latent.float().cpu(), expected.cpu())
 
 
+@pytest.mark.parametrize("mode", ["cross", "gram"])
+def test_a_reading_without_presence_is_refused_before_anything_is_sampled(mode: str) -> None:
+    settings = Settings(measured(), mode=mode, stop=StopRule(("thing 1",), after=0.5, below=0.5))
+    with pytest.raises(UserError, match="absent is measured by concept attention, and this run reads .* Choose a"):
+        settings.check(make_flux().model)
+
+
 def test_a_run_with_everything_wanted_is_bit_identical_to_one_that_cannot_end_early() -> None:
     model = make_flux()
     rule = StopRule(("thing 0", "thing 1"), after=0.5, below=0.0)

@@ -15,11 +15,14 @@ from comfy.model_management import InterruptProcessingException
 from comfy_extras.nodes_custom_sampler import BasicGuider, KSamplerSelect, Noise_RandomNoise
 from PIL import Image
 
-from concept_attention.drawing.preview import SIZE, StepPainter, shrink
+from concept_attention.drawing.preview import REGIONS, SIZE, StepPainter, paint_mask, shrink
+from concept_attention.hosts.comfyui.acting.place import Place
+from concept_attention.hosts.comfyui.acting.prompts import Region, add_region
+from concept_attention.hosts.comfyui.acting.regions import PromptsOfRegions
 from concept_attention.hosts.comfyui.analysis import analyze
 from concept_attention.hosts.comfyui.engine import run
 from concept_attention.hosts.comfyui.engine.live_preview import find_previewer
-from concept_attention.hosts.comfyui.patching import patch_model
+from concept_attention.hosts.comfyui.patching import add_part, collect, patch_model
 from concept_attention.hosts.comfyui.sampling import sample, sample_custom
 from concept_attention.recording.recording import Recording
 from concept_attention.recording.shares import share_rule
@@ -149,6 +152,34 @@ def test_a_patched_model_and_the_custom_sampler_show_concepts_too(model: Any, sh
 
 
 @pytest.mark.parametrize("method", ["none", "latent2rgb"])
+def test_regions_are_shown_in_every_step_also_after_they_are_fixed(model: Any, shown: Shown, method: str) -> None:
+    latent_preview.set_preview_method(method)
+    encoded = make_settings(seed=3).encoded  # the tree wins some of the tokens
+    place = Place(("tree",), start=0.25, freeze=0.25, shape="hard", strength=0.5)
+    region = Region(place, "blend", encoded.fingerprint())
+    acting = add_part(model, encoded, PromptsOfRegions(place.last_percent), REGIONS)
+    arguments = {**ARGUMENTS, "positive": add_region(ARGUMENTS["positive"], make_cond(seed=11), region)}
+    _, previews = plain(model, shown)
+    (output,) = nodes.common_ksampler(acting, latent=EMPTY, **arguments)
+    masks = collect(output).region_masks
+    assert masks is not None and masks.unique().tolist() == [0.0, 0.5]
+    images = [preview[1] for *_, preview in shown if preview]
+    assert len(images) == 4
+    first = previews[0] and previews[0][1]
+    assert same(images[0], paint_mask(masks[0, 0, 0], first))  # then the region acts, and the pictures differ
+    if method == "none":
+        assert all(same(images[0], image) for image in images)
+
+
+def test_regions_are_not_shown_where_nothing_acts(model: Any, shown: Shown) -> None:
+    latent_preview.set_preview_method("latent2rgb")
+    expected, previews = plain(model, shown)
+    output, _ = sample(model, make_settings(live_preview=REGIONS), latent=EMPTY, **ARGUMENTS)
+    assert torch.equal(output["samples"], expected)
+    assert all(same(call[2][1], own[1]) for call, own in zip(shown, previews, strict=True))
+
+
+@pytest.mark.parametrize("method", ["none", "latent2rgb"])
 def test_every_noise_sample_of_an_existing_image_is_drawn(model: Any, shown: Shown, method: str) -> None:
     latent_preview.set_preview_method(method)
     latent = {"samples": make_latent(1, 6, 8)}
@@ -220,6 +251,6 @@ def test_the_previewer_is_found_inside_of_other_callbacks(model: Any, previewer:
 
 
 def test_what_cannot_be_shown_is_refused_before_anything_is_sampled() -> None:
-    with pytest.raises(ValueError, match='The live preview cannot show "moon". Write one of house, tree, sky, or segm'):
+    with pytest.raises(ValueError, match='The live preview cannot show "moon". Write one of house, tree, sky, segm'):
         make_settings(live_preview="moon")
     assert make_settings(live_preview="SKY").fingerprint() == make_settings().fingerprint()

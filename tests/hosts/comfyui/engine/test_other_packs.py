@@ -15,6 +15,7 @@ import comfy.ldm.modules.diffusionmodules.mmdit as mmdit
 import comfy.samplers
 import pytest
 import torch
+import torch.nn.functional as F
 from comfy.ldm.flux.layers import DoubleStreamBlock
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
@@ -225,25 +226,61 @@ def test_a_sampler_that_calls_the_model_itself_is_named() -> None:
     assert found.recording is None and "the sampler calls the model itself" in found.reason
 
 
-def test_a_latent_that_grows_while_it_is_sampled_is_said_in_words() -> None:
-    """SamplerLCMUpscale."""
+class Growing(comfy.samplers.Sampler):  # type: ignore[misc]
+    """SamplerLCMUpscale: the latent grows between the steps, here once."""
 
-    class Growing(comfy.samplers.Sampler):  # type: ignore[misc]
-        def sample(
-            self, wrap: Any, sigmas: Tensor, extra: Any, callback: Any, noise: Tensor, *_: Any, **__: Any
-        ) -> Tensor:
-            for step, x in enumerate((noise, noise.repeat(1, 1, 2, 2))):
-                callback(step, wrap(x, sigmas[step : step + 1], **extra), x, 2)
-            return x
+    def __init__(self, sizes: list[tuple[int, int]]) -> None:
+        self._sizes = sizes
 
+    def sample(self, wrap: Any, sigmas: Tensor, extra: Any, callback: Any, noise: Tensor, *_: Any, **__: Any) -> Tensor:
+        steps = len(self._sizes)
+        for step, size in enumerate(self._sizes):
+            x = F.interpolate(noise, size=size, mode="bilinear")
+            callback(step, wrap(x, sigmas[step : step + 1], **extra), x, steps)
+        return x
+
+
+def grown(sizes: list[tuple[int, int]], steps: int, **settings: Any) -> Any:
+    """The recording of a run whose latent is (4, 6) tokens of 2 latent pixels at first."""
     results: list[Any] = []
-    guider = comfy.samplers.CFGGuider(recording_model(make_flux(), results))
+    guider = comfy.samplers.CFGGuider(recording_model(make_flux(), results, make_settings(**settings)))
     guider.inner_set_conds({"positive": make_cond()})
-    recording = guided(None, results, guider, Growing()).recording
-    assert recording.steps == (0,)
+    noise = make_latent()
+    guider.sample(noise, torch.zeros_like(noise), Growing(sizes), torch.linspace(1, 0, steps + 1), disable_pbar=True)
+    return results[0].recording
+
+
+def enlarged(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """Scores (..., 4 x 6) bilinearly on a grid of this size."""
+    maps = scores.reshape(1, -1, 4, 6)
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False).reshape(*scores.shape[:-1], -1)
+
+
+def test_the_steps_before_a_latent_grows_are_scaled_to_its_last_size() -> None:
+    recording = grown([(8, 12), (16, 24)], 2)
+    assert recording.steps == (0, 1) and recording.grid == (1, 8, 12) and recording.image_size == (128, 192)
+    small, large = grown([(8, 12)], 2), grown([(16, 24), (16, 24)], 2)
+    assert torch.allclose(recording.scores[0], enlarged(small.scores[0], (8, 12)), atol=1e-4)
+    assert torch.allclose(recording.scores[1], large.scores[1], atol=1e-4)
+    assert recording.metadata["cautions"] == (
+        "The latent changed its size while it was sampled, from 12 x 8 to 24 x 16 latent pixels.\n"
+        "The maps of the steps before are scaled to that size."
+    )
+
+
+def test_the_mean_of_a_run_whose_latent_grows_is_that_of_the_scaled_shares() -> None:
+    every, mean = (grown([(8, 12), (16, 24)], 2, keep=keep) for keep in ("every step", "running mean"))
+    small = grown([(8, 12)], 2, keep="every step")
+    shares = [enlarged(small.scores[0].softmax(dim=-2), (8, 12)), every.scores[1].softmax(dim=-2)]
+    assert torch.allclose(mean.scores[0].softmax(dim=-2), (shares[0] + shares[1]) / 2, atol=1e-5)
+
+
+def test_only_the_first_size_is_recorded_of_a_latent_that_comes_to_show_something_else() -> None:
+    recording = grown([(8, 12), (8, 24)], 2)
+    assert recording.steps == (0,) and recording.grid == (1, 4, 6)
     assert recording.metadata["troubles"] == (
-        "the latent changed its size while it was sampled, from 8 x 12 to 16 x 24 latent pixels, and only the steps "
-        "of the first size are recorded"
+        "the latent changed its size while it was sampled, from 12 x 8 to 24 x 8 latent pixels, and only the steps of "
+        "the first size are recorded"
     )
 
 

@@ -16,11 +16,12 @@ from concept_attention.hosts.comfyui.engine.regions import Region, ScoreAccumula
 GENERATOR = torch.Generator().manual_seed(0)
 
 
-def scores(batch: int, tokens: int, concepts: int = 2, pads: bool = False) -> LayerScores:
+def scores(batch: int, tokens: int, concepts: int = 3, pads: bool = False, presence: bool = False) -> LayerScores:
     return LayerScores(
         torch.randn(batch, concepts, tokens, generator=GENERATOR),
         torch.rand(batch, concepts, generator=GENERATOR) + 1,
         torch.randn(batch, tokens, generator=GENERATOR) if pads else None,
+        torch.randn(batch, concepts, tokens, generator=GENERATOR) if presence else None,
     )
 
 
@@ -30,7 +31,7 @@ def area(rows: range, columns: range, weight: Any = 1.0, batch: range = range(2)
 
 def naive_paste(accumulator: ScoreAccumulator, regions: list[Region], parts: list[LayerScores], what: str) -> Tensor:
     """Mean over the covered latent pixels of each token of the mean over the regions that cover them, (B, C, N)."""
-    values = [part.scores if what == "scores" else part.pad_scores[:, None] for part in parts]  # type: ignore[index]
+    values = [part.pad_scores[:, None] if what == "pad_scores" else getattr(part, what) for part in parts]  # type: ignore[index]
     batch, *size = accumulator.size
     grid = latent_to_tokens(size, accumulator.patch)
     result = torch.zeros(batch, values[0].shape[1], math.prod(grid), dtype=torch.float64)
@@ -74,14 +75,15 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("pads", [False, True])
+@pytest.mark.parametrize("extra", ["", "pad_scores", "presence"])
 @pytest.mark.parametrize("regions", CASES.values(), ids=CASES.keys())
-def test_regions_are_averaged_per_latent_pixel(regions: list[Region], pads: bool) -> None:
+def test_regions_are_averaged_per_latent_pixel(regions: list[Region], extra: str) -> None:
+    more = {"pads": extra == "pad_scores", "presence": extra == "presence"}
     accumulator = ScoreAccumulator((2, 1, 7, 6), (1, 2, 2))
     layers = {}
     for layer in (0, 3):
         layers[layer] = [
-            scores(len(region.indices[0]), tokens_of(region, accumulator.patch), pads=pads) for region in regions
+            scores(len(region.indices[0]), tokens_of(region, accumulator.patch), **more) for region in regions
         ]
     numbers = [accumulator.register(region) for region in regions]
     for layer, parts in layers.items():
@@ -92,10 +94,12 @@ def test_regions_are_averaged_per_latent_pixel(regions: list[Region], pads: bool
     for layer, parts in layers.items():
         expected = naive_paste(accumulator, regions, parts, "scores")
         torch.testing.assert_close(finished[layer].scores.double(), expected, atol=1e-5, rtol=1e-5)
-        assert (finished[layer].pad_scores is None) == (not pads)
-        if pads:
-            expected = naive_paste(accumulator, regions, parts, "pads")[:, 0]
-            torch.testing.assert_close(finished[layer].pad_scores.double(), expected, atol=1e-5, rtol=1e-5)
+        for name in ("pad_scores", "presence"):
+            found = getattr(finished[layer], name)
+            assert (found is None) == (name != extra)
+            if name == extra:
+                expected = naive_paste(accumulator, regions, parts, name)
+                torch.testing.assert_close(found.double().view_as(expected), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_video_is_averaged_frame_by_frame() -> None:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from concept_attention.errors import UserError
-from concept_attention.hosts.diffusers.registry import adapter_for
+from concept_attention.hosts.diffusers.adapters import adapter_for
 from concept_attention.hosts.diffusers.stream import ConceptStream
-from concept_attention.hosts.diffusers.transformers.adapter import Modulation
 from concept_attention.hosts.diffusers.transformers.flux import Flux, pack_latents, position_ids, unpack_latents
+from concept_attention.hosts.diffusers.transformers.text_path import Modulation
 
 from ....support.diffusers.naive_flux import naive_flux
 from ....support.diffusers.tiny_transformers import flux_inputs, make_flux
@@ -83,7 +83,7 @@ def test_default_layers_of_a_full_size_flux_are_the_authors() -> None:
 def test_other_models_are_refused_with_the_families_there_are() -> None:
     assert Flux().matches(make_flux())
     with pytest.raises(
-        UserError, match=r"^Linear has no joint blocks .* families: flux, flux2, sd3.*\. Choose another model\.$"
+        UserError, match=r"^Linear has no joint blocks .* families: flux, flux2, flux3, sd3.*\. Choose another model\.$"
     ):
         adapter_for(nn.Linear(1, 1))
 

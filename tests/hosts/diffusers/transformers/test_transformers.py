@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
+from concept_attention.hosts.diffusers.adapters import adapter_for
 from concept_attention.hosts.diffusers.recorder import Recorder
-from concept_attention.hosts.diffusers.registry import adapter_for
 from concept_attention.hosts.diffusers.stream import ConceptStream, StopForward
 from concept_attention.hosts.encoded import EncodedConcepts
 

@@ -34,7 +34,7 @@ class Known(NamedTuple):
 
     Attributes:
         sizes: entries of its configuration that say how many layers it has; of several models, one each.
-        diffusers: class of its transformer there, if there is one, and a pipeline from text alone.
+        diffusers: class of its transformer there, if there is one.
         pipelines: class of the pipeline there of every model that the row names, where they have not all the same.
     """
 
@@ -58,44 +58,44 @@ KNOWN: Mapping[str, Known] = {
         },
     ),
     "Flux.1 schnell": Known([{"depth": 19}], "FluxTransformer2DModel"),
-    "LongCat-Image": Known([{"depth": 10}]),
-    "Ovis-Image": Known([{"depth": 6}]),
+    "LongCat-Image": Known([{"depth": 10}], "LongCatImageTransformer2DModel"),
+    "Ovis-Image": Known([{"depth": 6}], "OvisImageTransformer2DModel"),
     "Flux.2 dev": Known([{"depth": 8}], "Flux2Transformer2DModel"),
     "Flux.2 Klein": Known([{"depth": 5}, {"depth": 8}], "Flux2Transformer2DModel"),
-    "Chroma": Known([{"depth": 19}]),
+    "Chroma": Known([{"depth": 19}], "ChromaTransformer2DModel"),
     "Chroma Radiance": Known([{"depth": 19}]),
-    "HunyuanVideo": Known([{"depth": 20}]),
-    "HunyuanVideo I2V": Known([{"depth": 20}]),
-    "HunyuanVideo 1.5": Known([{"depth": 54}]),
-    "HunyuanImage 2.1": Known([{"depth": 20}]),
+    "HunyuanVideo": Known([{"depth": 20}], "HunyuanVideoTransformer3DModel"),
+    "HunyuanVideo I2V": Known([{"depth": 20}], "HunyuanVideoTransformer3DModel"),
+    "HunyuanVideo 1.5": Known([{"depth": 54}], "HunyuanVideo15Transformer3DModel"),
+    "HunyuanImage 2.1": Known([{"depth": 20}], "HunyuanImageTransformer2DModel"),
     "HunyuanImage 2.1 refiner": Known([{"depth": 20}]),
     "Stable Diffusion 3 medium": Known([{"depth": 24}], "SD3Transformer2DModel"),
     "Stable Diffusion 3.5 large, large turbo": Known([{"depth": 38}], "SD3Transformer2DModel"),
     "Stable Diffusion 3.5 medium": Known([{"depth": 24}], "SD3Transformer2DModel"),
-    "AuraFlow": Known([{"n_double_layers": 4, "n_layers": 36}]),
-    "HiDream-I1": Known([{"num_layers": 16}]),
+    "AuraFlow": Known([{"n_double_layers": 4, "n_layers": 36}], "AuraFlowTransformer2DModel"),
+    "HiDream-I1": Known([{"num_layers": 16}], "HiDreamImageTransformer2DModel"),
     "CogVideoX 5B": Known([{"num_layers": 42}], "CogVideoXTransformer3DModel"),
     "CogVideoX 2B": Known([{"num_layers": 30}], "CogVideoXTransformer3DModel"),
     "CogVideoX 1.5 5B": Known([{"num_layers": 42}], "CogVideoXTransformer3DModel"),
     "CogVideoX 5B I2V": Known([{"num_layers": 42}]),
-    "Mochi 1": Known([{"depth": 48}]),
-    "Qwen-Image, Edit": Known([{"num_layers": 60}]),
-    "Qwen-Image Layered": Known([{"num_layers": 60}]),
+    "Mochi 1": Known([{"depth": 48}], "MochiTransformer3DModel"),
+    "Qwen-Image, Edit": Known([{"num_layers": 60}], "QwenImageTransformer2DModel"),
+    "Qwen-Image Layered": Known([{"num_layers": 60}], "QwenImageTransformer2DModel"),
     "Mage-Flow": Known([{"num_layers": 12}]),
-    "JoyImage, Edit": Known([{"num_layers": 20}]),
+    "JoyImage, Edit": Known([{"num_layers": 20}], "JoyImageEditTransformer3DModel"),
     "Lens": Known([{"num_layers": 48}]),
     "PixelDiT": Known([{"patch_depth": 14}]),
     "PiD": Known([{"patch_depth": 14}]),
     "Boogu": Known([{"num_double_stream_layers": 8}]),
-    "Lumina Image 2.0": Known([{"n_layers": 26}]),
+    "Lumina Image 2.0": Known([{"n_layers": 26}], "Lumina2Transformer2DModel"),
     "NewBie": Known([{"n_layers": 36}]),
-    "Z-Image, Z-Image Turbo": Known([{"n_layers": 30}]),
+    "Z-Image, Z-Image Turbo": Known([{"n_layers": 30}], "ZImageTransformer2DModel"),
     "Z-Image in pixel space": Known([{"n_layers": 30}]),
     "OmniGen 2": Known([{"num_layers": 32}]),
-    "Krea 2": Known([{"layers": 28}]),
-    "Ideogram 4": Known([{"num_layers": 34}]),
-    "MiniMax-H3": Known([{"num_layers": 50}]),
-    "Ernie-Image": Known([{"num_layers": 36}]),
+    "Krea 2": Known([{"layers": 28}], "Krea2Transformer2DModel"),
+    "Ideogram 4": Known([{"num_layers": 34}], "Ideogram4Transformer2DModel"),
+    "MiniMax-H3": Known([{"num_layers": 50}], "MiniMaxH3Transformer3DModel"),
+    "Ernie-Image": Known([{"num_layers": 36}], "ErnieImageTransformer2DModel"),
     "Wan 2.1, 2.2 14B, VACE, Fun": Known([{"num_layers": 30}, {"num_layers": 40}]),
     "LTX Video": Known([{"num_layers": 28}, {"num_layers": 48}]),
     "LTX-2": Known([{"num_layers": 48}]),
@@ -181,27 +181,32 @@ def _default_layers(model: Architecture) -> str:
 
 
 def _on_diffusers(known: Known) -> str:
-    """Whether the library runs these models on diffusers: "yes", "", or the names of those it runs."""
-    from concept_attention.hosts.diffusers.registry import family_named
+    """What the library does with these models on diffusers: "yes" for all, else by name; of some models only."""
+    from concept_attention.hosts.diffusers.pipelines.other import OtherFamily
+    from concept_attention.hosts.diffusers.registry import PIPELINES, family_named
 
-    if not _in_diffusers(known.diffusers):
+    adapter = _adapter_on_diffusers(known.diffusers)
+    if adapter is None:
         return ""
+    family = PIPELINES.get(adapter.name, OtherFamily())
+    if isinstance(family, OtherFamily):
+        return "generate, record" if family.pipelines else "record"
     run = [name for name, pipeline in known.pipelines.items() if family_named(pipeline)]
     return "yes" if len(run) == len(known.pipelines) else ", ".join(run)
 
 
-def _in_diffusers(name: str) -> bool:
-    """Whether the library takes that transformer of diffusers."""
+def _adapter_on_diffusers(name: str) -> Any:
+    """The adapter of that transformer of diffusers; None if there is none."""
     import diffusers
     from torch import nn
 
-    from concept_attention.hosts.diffusers.registry import ADAPTERS
+    from concept_attention.hosts.diffusers.adapters import ADAPTERS
 
     if not name:
-        return False
+        return None
     transformer: Any = object.__new__(getattr(diffusers, name))
     nn.Module.__init__(transformer)
-    return any(adapter.matches(transformer) for adapter in ADAPTERS)
+    return next((adapter for adapter in ADAPTERS if adapter.matches(transformer)), None)
 
 
 def written(text: str, made: str) -> str:

@@ -1,0 +1,204 @@
+"""Concepts through whatever a pipeline encodes its prompts with, each as a prompt of its own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers.modular_pipelines import PipelineState
+from torch import Tensor, nn
+
+from ....choices import Pooling
+from ....concepts import Concept
+from ....errors import UserError
+from ...encoded import EncodedConcepts, pool, resolve_pooling
+from ...token_spans import REFERENCE_TEXTS, word_span
+from ...unknown_words import unknown_words_message
+from ..adapters import adapter_for
+from ..eager import eager
+from ..named import named
+
+BIDIRECTIONAL = ("t5", "umt5", "clip_text_model", "clip", "bert")  # model types whose tokens read what comes after them
+
+
+@dataclass
+class Reading:
+    """What a text encoder was given and the transformer gets of it.
+
+    Attributes:
+        encoder: the text encoder.
+        ids: the token ids, with everything around the text.
+        valid: how many of them are no padding, if the encoder was told.
+        states: the transformer's text input, (T, E).
+    """
+
+    encoder: Any
+    ids: list[int]
+    valid: int | None = None
+    states: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    @property
+    def dropped(self) -> int:
+        """How many tokens at the beginning, those of a template, do not reach the transformer.
+
+        Some pipelines drop the padding as well, and some do not.
+        """
+        length, valid = len(self.states), len(self.ids) if self.valid is None else self.valid
+        return max(0, (valid if length <= valid else len(self.ids)) - length)
+
+
+def encode_as_prompts(
+    pipeline: Any, tokenizer: Any, concepts: Sequence[Concept], pooling: Pooling, max_tokens: int
+) -> EncodedConcepts:
+    """Encode each concept as the pipeline encodes a prompt, and pool its own tokens.
+
+    `auto` pools the last token where a token has only read those before it, else the mean.
+
+    Raises:
+        UserError: for a pipeline that cannot encode a prompt by itself, a text without tokens of its own or longer than
+            a prompt, and words that the tokenizer does not know.
+    """
+    width = adapter_for(pipeline.transformer).text_width(eager(pipeline.transformer))
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    references = [_read(pipeline, text, width, max_tokens).ids for text in REFERENCE_TEXTS]
+    pooled, counts, used = [], [], pooling
+    for concept in concepts:
+        reading = _read(pipeline, concept.text, width, max_tokens)
+        begin, end = word_span(reading.ids, references)
+        first = begin - reading.dropped
+        if unknown in reading.ids[begin:end]:
+            raise UserError(unknown_words_message(tokenizer, concept.text))
+        if begin == end:
+            raise UserError(
+                f'Concept "{concept.name}" has no tokens: the text encoder reads it as nothing. Rephrase its text.'
+            )
+        full = len(reading.ids) == len(references[0]) == reading.valid  # no padding where there is some else
+        if full or first < 0 or end - reading.dropped > len(reading.states):
+            raise UserError(f'Concept "{concept.name}" is longer than what fits into a prompt. Rephrase it.')
+        used = resolve_pooling(pooling, causal=_model_type(reading.encoder) not in BIDIRECTIONAL)
+        pooled.append(pool(reading.states[first : end - reading.dropped], used))
+        counts.append(end - begin)
+    return EncodedConcepts(tuple(concepts), torch.stack(pooled), tuple(counts), used)
+
+
+def _read(pipeline: Any, text: str, width: int, max_tokens: int) -> Reading:
+    """How the pipeline encodes a prompt."""
+    readings: list[Reading] = []
+    with ExitStack() as undo:
+        for encoder in _encoders(pipeline):
+            undo.callback(encoder.register_forward_pre_hook(_note_call(readings), with_kwargs=True).remove)
+            table = encoder.get_input_embeddings()
+            undo.callback(table.register_forward_pre_hook(_note_lookup(readings, encoder)).remove)
+        encoded = _encode(pipeline, text, max_tokens)
+    states = next(_states(encoded, width), None)
+    reading = next((one for one in readings if width % _hidden_size(one.encoder) == 0), None)
+    if states is None or reading is None:
+        raise UserError(
+            f"It is not known how this {type(pipeline).__name__} encodes a concept. Give `record` an `EncodedConcepts` "
+            "with an embedding for each."
+        )
+    reading.states = states
+    return reading
+
+
+def _encoders(pipeline: Any) -> list[Any]:
+    """All text encoders, those with prompts of the transformer's width among them."""
+    parts = {id(part): part for part in pipeline.components.values() if isinstance(part, nn.Module)}
+    return [part for part in map(eager, parts.values()) if hasattr(part, "get_input_embeddings") and _hidden_size(part)]
+
+
+def _note_call(readings: list[Reading]) -> Any:
+    """A hook that notes what a text encoder is called with."""
+
+    def note(module: nn.Module, args: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+        given = named(module, args, options)
+        ids, mask = given.get("input_ids"), given.get("attention_mask")
+        valid = int(mask[0].sum()) if isinstance(mask, Tensor) and mask.ndim == 2 else None
+        readings.append(Reading(module, ids[0].tolist() if isinstance(ids, Tensor) else [], valid))
+
+    return note
+
+
+def _note_lookup(readings: list[Reading], encoder: Any) -> Any:
+    """A hook that notes the tokens where only the encoder's layers are called, or it is given their embeddings."""
+
+    def note(module: nn.Module, args: tuple[Any, ...]) -> None:
+        ids = args[0].reshape(len(args[0]), -1)[0].tolist()
+        if not readings or readings[-1].encoder is not encoder:
+            readings.append(Reading(encoder, ids))
+        elif not readings[-1].ids:
+            readings[-1].ids = ids
+
+    return note
+
+
+def _encode(pipeline: Any, text: str, max_tokens: int) -> Any:
+    """What the pipeline makes of a prompt, in whatever form."""
+    if hasattr(pipeline, "encode_prompt"):
+        return pipeline.encode_prompt(**_prompt_arguments(pipeline, text, max_tokens))
+    steps = getattr(getattr(pipeline, "blocks", None), "sub_blocks", {})
+    step = next((step for name, step in steps.items() if "text_encoder" in name), None)
+    if step is None:
+        raise UserError(
+            f"This {type(pipeline).__name__} encodes no prompts. Encode the concepts with a pipeline that does, "
+            "and give `record` the result."
+        )
+    state = PipelineState()
+    state.set("prompt", text)
+    _, state = step(pipeline, state)
+    return {**{name: value for name, value in state.values.items() if name == "prompt_embeds"}, **state.values}
+
+
+def _prompt_arguments(pipeline: Any, text: str, max_tokens: int) -> dict[str, Any]:
+    """Arguments of `encode_prompt`, of which every class has some others."""
+    known: dict[str, Any] = {
+        "prompt": [text],
+        "device": pipeline._execution_device,
+        "do_classifier_free_guidance": False,
+        "num_images_per_prompt": 1,
+        "num_videos_per_prompt": 1,
+        "max_sequence_length": max_tokens,
+        "grid_h": 1,
+        "grid_w": 1,
+    }
+    given = {}
+    for name, parameter in inspect.signature(pipeline.encode_prompt).parameters.items():
+        if name in known:
+            given[name] = known[name]
+        elif name.startswith("prompt_") and name[7:].isdigit():  # the same text for the other encoders
+            given[name] = [text]
+        elif parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            given[name] = None
+    return given
+
+
+def _states(encoded: Any, width: int) -> Iterator[Tensor]:
+    """Text states of the first prompt, (T, E), among all that was encoded."""
+    if isinstance(encoded, Tensor):
+        for states in (encoded, encoded[0] if encoded.ndim > 2 else encoded):
+            if states.ndim >= 2 and states.is_floating_point() and states.flatten(1).shape[-1] == width:
+                yield states.flatten(1)
+    elif isinstance(encoded, Mapping):
+        for part in encoded.values():
+            yield from _states(part, width)
+    elif isinstance(encoded, (tuple, list)):
+        for part in encoded:
+            yield from _states(part, width)
+
+
+def _config(encoder: Any) -> Any:
+    config = encoder.config
+    return getattr(config, "text_config", None) or config
+
+
+def _hidden_size(encoder: Any) -> int:
+    config = _config(encoder)
+    return int(getattr(config, "hidden_size", 0) or getattr(config, "d_model", 0) or 0)
+
+
+def _model_type(encoder: Any) -> str:
+    return str(getattr(_config(encoder), "model_type", ""))

@@ -1,0 +1,55 @@
+"""JoyImage (JoyAI-Image, Edit) in diffusers.
+
+Arguments are those of `JoyImageTransformerBlock.forward` of diffusers/models/transformers/transformer_joyimage.py
+(0.42).
+
+Convention: the image's tokens come first, row-major, then those of reference images, then the text's, which in most
+models have no position.
+Source: arXiv:2502.04320, Sec. 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from diffusers import JoyImageEditTransformer3DModel
+from diffusers.models.transformers.transformer_joyimage import JoyImageTransformerBlock
+from torch import Tensor
+
+from ...architecture import Architecture
+from ..watch import BlockCall
+from .adapter import Arguments
+from .own_block import TwoStreamAdapter, at_positions
+
+
+class JoyImage(TwoStreamAdapter):
+    """The adapter of JoyImage."""
+
+    name = "joyimage"
+    transformer_class = JoyImageEditTransformer3DModel
+    block_class = JoyImageTransformerBlock
+    blocks = "double_blocks"
+    text_output = 1
+    text_first = False
+
+    def describe(self, transformer: Any) -> Architecture:
+        frame_patch, patch, _ = transformer.patch_size
+        return replace(super().describe(transformer), patch=patch, frame_patch=frame_patch)
+
+    def text_width(self, transformer: Any) -> int:
+        return int(transformer.config.text_dim)
+
+    def target_grid(self, transformer: Any, arguments: Arguments) -> tuple[int, int, int]:
+        """Of several items, which are images, the last is made; its tokens come first."""
+        frames, height, width = arguments["hidden_states"].shape[-3:]
+        frame_patch, patch, _ = transformer.patch_size
+        return frames // frame_patch, height // patch, width // patch
+
+    def project_concepts(self, transformer: Any, embeddings: Tensor, call: BlockCall) -> Tensor:
+        return transformer.condition_embedder.text_embedder(embeddings)
+
+    def position_arguments(self, concept: Tensor, call: BlockCall) -> dict[str, Any]:
+        image, text = call.arguments["image_rotary_emb"]
+        image = tuple(part[: self.along] for part in image)
+        return {"image_rotary_emb": (image, text and tuple(at_positions(part, 0, 0, concept) for part in text))}

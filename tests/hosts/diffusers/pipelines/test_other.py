@@ -1,0 +1,291 @@
+"""Pipelines of families that have no class of their own: recorded in any call, some of them generated with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+
+from concept_attention.concepts import parse_concepts
+from concept_attention.errors import UserError
+from concept_attention.hosts.diffusers.analysis import analyze
+from concept_attention.hosts.diffusers.encode import encode_concepts
+from concept_attention.hosts.diffusers.generation import generate
+from concept_attention.hosts.diffusers.record import record
+from concept_attention.hosts.encoded import EncodedConcepts
+
+from ....support.diffusers.own_blocks.catalogue import OWN_BLOCKS
+from ....support.diffusers.own_blocks.twin import naive_twin
+from ....support.diffusers.small_pipelines import KLEIN_TEMPLATE, make_chat_tokenizer, make_vae
+from ....support.diffusers.tiny_transformers import TEXT_WIDTH, fill, seeded_noise
+from ....support.numbers import naive_scores, relative_error
+
+CONCEPTS = parse_concepts("house, tree", "sky")
+CLOSE = 1e-5
+Capture = Callable[[Any], list[dict[str, Any]]]
+
+
+def scheduler(**options: Any) -> Any:
+    return FlowMatchEulerDiscreteScheduler(shift=3.0, **options)
+
+
+def random_concepts() -> EncodedConcepts:
+    return EncodedConcepts(CONCEPTS, seeded_noise(5)(3, TEXT_WIDTH), (1, 1, 1), "mean")
+
+
+def make_z_image(random_pipeline: Any) -> Any:
+    from diffusers import ZImagePipeline
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    tokenizer = make_chat_tokenizer(random_pipeline, KLEIN_TEMPLATE, "right")
+    config = Qwen3Config(
+        vocab_size=len(tokenizer.get_vocab()),
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=16,
+    )
+    text_encoder = fill(Qwen3ForCausalLM(config))
+    transformer = OWN_BLOCKS["Z-Image"].make()
+    return quiet(ZImagePipeline(scheduler(), make_vae(), text_encoder, tokenizer, transformer))
+
+
+def make_auraflow(random_pipeline: Any) -> Any:
+    from diffusers import AuraFlowPipeline
+
+    encoder, tokenizer = random_pipeline.text_encoder_2, random_pipeline.tokenizer_2
+    return quiet(AuraFlowPipeline(tokenizer, encoder, make_vae(), OWN_BLOCKS["AuraFlow"].make(), scheduler()))
+
+
+def quiet(pipeline: Any) -> Any:
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def compare(name: str, transformer: Any, recording: Any, calls: list[dict[str, Any]], rows: slice) -> None:
+    """Scores of every step against the twin's, in the rows that are the prompt's."""
+    embeddings = recording.embeddings
+    for scores, inputs in zip(recording.scores, calls, strict=True):
+        images, concepts = naive_twin(OWN_BLOCKS[name], transformer, inputs, embeddings, recording.grid[1:])
+        expected = naive_scores([one[rows] for one in images], [one[rows] for one in concepts])
+        assert relative_error(scores, expected) < CLOSE
+
+
+@pytest.mark.parametrize(
+    "name, make, rows", [("Z-Image", make_z_image, slice(0, 2)), ("AuraFlow", make_auraflow, slice(2, None))]
+)
+def test_an_image_is_generated_with_its_recording(
+    name: str, make: Any, rows: slice, random_pipeline: Any, captured: Capture
+) -> None:
+    """The prompts are evaluated beside their negative prompts, which Z-Image puts last and AuraFlow first."""
+    pipeline = make(random_pipeline)
+    calls = captured(pipeline.transformer)
+    prompts = ["a red house", "a tree"]
+    options = {"width": 64, "height": 48, "steps": 2, "cfg": 3.0, "max_tokens": 24}
+    result = generate(pipeline, prompts, CONCEPTS, **options)
+    assert len(calls) == 2
+    plain = pipeline(
+        prompt=prompts,
+        negative_prompt=["", ""],
+        width=64,
+        height=48,
+        num_inference_steps=2,
+        max_sequence_length=24,
+        guidance_scale=2.0 if name == "Z-Image" else 3.0,  # that of Z-Image is added to the prompt's own prediction
+        generator=[torch.Generator().manual_seed(seed) for seed in range(2)],
+    )
+    assert [image.tobytes() for image in result.images] == [image.tobytes() for image in plain.images]
+    assert (result.recording.grid, result.recording.image_size) == ((1, 3, 4), (48, 64))
+    embeddings = encode_concepts(pipeline, CONCEPTS, max_tokens=24).embeddings
+    seen = SimpleNamespace(embeddings=embeddings, scores=result.recording.scores, grid=result.recording.grid)
+    compare(name, pipeline.transformer, seen, calls[:2], rows)
+
+
+def test_a_concept_is_encoded_as_a_prompt_and_its_own_tokens_are_pooled(random_pipeline: Any) -> None:
+    """Z-Image's encoder reads causally, in a chat template of three tokens; the padding is dropped."""
+    pipeline = make_z_image(random_pipeline)
+    encoded = encode_concepts(pipeline, parse_concepts("home: a red house, tree"), max_tokens=24, presence=False)
+    assert (encoded.token_counts, encoded.pooling) == ((3, 1), "last")
+    for embedding, text, end in zip(encoded.embeddings, ("a red house", "tree"), (6, 4), strict=True):
+        with torch.no_grad():
+            (states,), _ = pipeline.encode_prompt([text], do_classifier_free_guidance=False, max_sequence_length=24)
+        assert len(states) == end + 4  # of the template's end
+        assert torch.equal(embedding, states[end - 1])
+
+
+def test_unknown_words_and_texts_that_are_too_long_are_refused(random_pipeline: Any) -> None:
+    pipeline = make_z_image(random_pipeline)
+    with pytest.raises(UserError, match="zeppelin"):
+        encode_concepts(pipeline, ["zeppelin"], max_tokens=24)
+    with pytest.raises(UserError, match='Concept "house house house'):
+        encode_concepts(pipeline, ["house " * 30], max_tokens=12)
+
+
+def test_a_concept_of_a_t5_is_the_mean_of_its_tokens(random_pipeline: Any) -> None:
+    pipeline = make_auraflow(random_pipeline)
+    encoded = encode_concepts(pipeline, parse_concepts("home: a red house"), max_tokens=24, presence=False)
+    with torch.no_grad():
+        states = pipeline.encode_prompt(["a red house"], do_classifier_free_guidance=False, max_sequence_length=24)[0]
+    assert (encoded.token_counts, encoded.pooling) == ((3,), "mean")
+    assert torch.equal(encoded.embeddings[0], states[0, :3].mean(0))
+
+
+def test_guidance_of_its_own_evaluations_is_not_recorded(captured: Capture) -> None:
+    """Qwen-Image evaluates the prompt, then the negative prompt."""
+    from diffusers import QwenImagePipeline
+
+    family = OWN_BLOCKS["Qwen-Image"]
+    pipeline = quiet(QwenImagePipeline(scheduler(), None, None, None, family.make()))
+    noise, calls = seeded_noise(7), captured(pipeline.transformer)
+    arguments = {
+        "prompt_embeds": noise(1, 5, TEXT_WIDTH),
+        "negative_prompt_embeds": noise(1, 4, TEXT_WIDTH),
+        "negative_prompt_embeds_mask": torch.ones(1, 4, dtype=torch.int64),
+        "true_cfg_scale": 2.0,
+        "width": 64,
+        "height": 48,
+        "num_inference_steps": 2,
+        "output_type": "latent",
+    }
+    plain = pipeline(generator=torch.Generator().manual_seed(3), **arguments).images
+    calls.clear()
+    with record(pipeline, random_concepts()) as recording:
+        latents = pipeline(generator=torch.Generator().manual_seed(3), **arguments).images
+    assert torch.equal(latents, plain)
+    assert len(calls) == 4
+    assert (recording.grid, recording.image_size, recording.architecture) == ((1, 3, 4), (48, 64), "qwen_image")
+    assert recording.sigmas == pytest.approx([float(inputs["timestep"][0]) for inputs in calls[::2]])
+    seen = SimpleNamespace(embeddings=random_concepts().embeddings, scores=recording.scores, grid=recording.grid)
+    compare("Qwen-Image", pipeline.transformer, seen, calls[::2], slice(None))
+
+
+def run_krea2(transformer: Any) -> tuple[Any, dict[str, Any]]:
+    from diffusers.modular_pipelines.krea2.modular_blocks_krea2 import Krea2CoreDenoiseStep
+
+    noise = seeded_noise(7)
+    mask = torch.ones(1, 5, dtype=torch.bool)
+    arguments = {
+        "prompt_embeds": noise(1, 5, 2, TEXT_WIDTH // 2),
+        "prompt_embeds_mask": mask,
+        "negative_prompt_embeds": noise(1, 5, 2, TEXT_WIDTH // 2),
+        "negative_prompt_embeds_mask": mask,
+    }
+    return Krea2CoreDenoiseStep().init_pipeline(), arguments
+
+
+def run_flux3(transformer: Any) -> tuple[Any, dict[str, Any]]:
+    from diffusers.modular_pipelines.flux3.modular_blocks_flux3 import Flux3CoreDenoiseStep
+
+    noise = seeded_noise(7)
+    arguments = {"prompt_embeds": noise(1, 5, TEXT_WIDTH), "negative_prompt_embeds": noise(1, 5, TEXT_WIDTH)}
+    return Flux3CoreDenoiseStep().init_pipeline(), arguments
+
+
+@pytest.mark.parametrize("name, prepare, size", [("Krea 2", run_krea2, (48, 64)), ("Flux 3", run_flux3, (48, 64))])
+def test_a_modular_pipeline_is_recorded(name: str, prepare: Any, size: tuple[int, int], captured: Capture) -> None:
+    transformer = OWN_BLOCKS[name].make()
+    pipeline, arguments = prepare(transformer)
+    pipeline.update_components(transformer=transformer, scheduler=scheduler())
+    pipeline.set_progress_bar_config(disable=True)
+    calls = captured(transformer)
+
+    def run() -> Tensor:
+        generator = torch.Generator().manual_seed(3)
+        options = {"height": size[0], "width": size[1], "num_inference_steps": 2, "output": "latents"}
+        return pipeline(generator=generator, **arguments, **options)
+
+    plain = run()
+    evaluations = len(calls)
+    calls.clear()
+    with record(pipeline, random_concepts()) as recording:
+        latents = run()
+    assert torch.equal(latents, plain)
+    assert len(calls) == evaluations == 4  # the prompt's and the negative prompt's of two steps
+    assert recording.grid == (1, 3, 4)
+    seen = SimpleNamespace(embeddings=random_concepts().embeddings, scores=recording.scores, grid=recording.grid)
+    compare(name, transformer, seen, calls[::2], slice(None))
+
+
+def test_a_loop_of_ones_own_is_recorded() -> None:
+    """Anything with a transformer and a scheduler stands for a pipeline."""
+    family = OWN_BLOCKS["Mochi"]
+    mine = SimpleNamespace(transformer=family.make(), scheduler=FlowMatchEulerDiscreteScheduler(invert_sigmas=True))
+    inputs = family.inputs(mine.transformer, 1, 3, 4)
+
+    @torch.no_grad()
+    def run() -> Tensor:
+        latents: Tensor = inputs["hidden_states"]
+        mine.scheduler.set_timesteps(2)
+        for timestep in mine.scheduler.timesteps:
+            made = mine.transformer(**{**inputs, "hidden_states": latents, "timestep": timestep.expand(1)})[0]
+            latents = mine.scheduler.step(made, timestep, latents).prev_sample
+        return latents
+
+    plain = run()
+    with record(mine, random_concepts()) as recording:
+        assert torch.equal(run(), plain)
+    assert (recording.grid, recording.frame_counts, recording.steps) == ((2, 3, 4), (1, 6), (0, 1))
+    assert recording.sigmas[0] == pytest.approx(1)  # this scheduler counts from noise to image
+    images, concepts = naive_twin(
+        family,
+        mine.transformer,
+        {**inputs, "timestep": mine.scheduler.timesteps[:1]},
+        random_concepts().embeddings,
+        (3, 4),
+    )
+    assert relative_error(recording.scores[0], naive_scores(images, concepts)) < CLOSE
+
+
+def test_what_cannot_be_recorded_is_said_by_name(random_pipeline: Any) -> None:
+    pipeline = make_z_image(random_pipeline)
+    with pytest.raises(UserError, match="ZImagePipeline cannot analyse an existing image"):
+        analyze(pipeline, make_picture(), CONCEPTS, max_tokens=24)
+    family = OWN_BLOCKS["Z-Image"]
+    inputs = family.inputs(pipeline.transformer, 1, 2, 2)
+    with (
+        pytest.raises(UserError, match="Nothing was recorded: Z-Image Omni, with reference images among its tokens"),
+        record(pipeline, random_concepts()),
+        torch.no_grad(),
+    ):
+        pipeline.transformer(
+            **{**inputs, "x": [inputs["x"] * 2], "cap_feats": [inputs["cap_feats"] * 2]},
+            siglip_feats=[None],
+            image_noise_mask=[[0, 1]],
+        )
+
+
+def make_picture() -> Any:
+    from PIL import Image
+
+    return Image.new("RGB", (64, 48), "red")
+
+
+def test_a_modular_pipeline_encodes_concepts_by_its_own_step(random_pipeline: Any) -> None:
+    from diffusers.modular_pipelines.z_image.modular_blocks_z_image import ZImageAutoBlocks
+
+    classic = make_z_image(random_pipeline)
+    pipeline = ZImageAutoBlocks().init_pipeline()
+    pipeline.update_components(**classic.components)
+    pipeline.set_progress_bar_config(disable=True)
+    expected = encode_concepts(classic, CONCEPTS, max_tokens=512)
+    encoded = encode_concepts(pipeline, CONCEPTS, max_tokens=512)
+    assert torch.equal(encoded.embeddings, expected.embeddings)
+    assert encoded.pooling == expected.pooling == "last"
+
+    def run() -> Tensor:
+        generator = torch.Generator().manual_seed(3)
+        options = {"height": 48, "width": 64, "num_inference_steps": 2, "output": "latents"}
+        return pipeline(prompt="a red house", generator=generator, **options)
+
+    plain = run()
+    with record(pipeline, ["house", "tree"]) as recording:
+        assert torch.equal(run(), plain)
+    assert recording.scores.shape == (2, 3, 1, 2, 12)
+    assert recording.presence is not None

@@ -1,0 +1,1 @@
+"""Families whose own blocks run on the concepts: tiny transformers, and naive twins."""
