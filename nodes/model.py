@@ -8,10 +8,15 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..concept_attention.tiny.comfyui.loader import load_landscape
+from ..concept_attention.tiny.comfyui.sd3 import load_landscape_sd3
 from ..concept_attention.tiny.comfyui.video import load_landscape_video
 from .sockets import LOADERS
 
-LOADED: dict[str, Callable[[], tuple[Any, Any, Any]]] = {"tiny": load_landscape, "tiny-cogvideox": load_landscape_video}
+LOADED: dict[str, Callable[[], tuple[Any, Any, Any]]] = {
+    "tiny": load_landscape,
+    "tiny-cogvideox": load_landscape_video,
+    "tiny-sd3": load_landscape_sd3,
+}
 
 
 class ConceptAttentionTinyModel(io.ComfyNode):
@@ -21,10 +26,10 @@ class ConceptAttentionTinyModel(io.ComfyNode):
             node_id="ConceptAttentionTinyModel",
             display_name="Load Landscape Model",
             category=LOADERS,
-            description="Loads a small model that comes with this pack: a Flux for images or a CogVideoX for videos. "
-            "It generates simple landscapes in seconds, even without a GPU, and needs no download. It knows only "
-            "these words: house, tree, boat, car, balloon, flower, rock, mountain, sun, moon, cloud, sky, grass, sand, "
-            "water, snow, some colours, day, night, sunset.",
+            description="Loads a small model that comes with this pack: a Flux or a Stable Diffusion 3 for images, or "
+            "a CogVideoX for videos. It generates simple landscapes in seconds, even without a GPU, and needs no "
+            "download. It knows only these words: house, tree, boat, car, balloon, flower, rock, mountain, sun, moon, "
+            "cloud, sky, grass, sand, water, snow, some colours, day, night, sunset.",
             search_aliases=["concept attention", "tiny model", "demo model", "landscape", "checkpoint"],
             inputs=[
                 io.Combo.Input(
@@ -33,7 +38,8 @@ class ConceptAttentionTinyModel(io.ComfyNode):
                     default="tiny",
                     optional=True,
                     tooltip="tiny: a Flux, images of 256 x 256 pixels. tiny-cogvideox: a CogVideoX, videos of 128 x "
-                    "128 pixels with one latent frame for each frame.",
+                    "128 pixels with one latent frame for each frame. tiny-sd3: a Stable Diffusion 3, images of 128 "
+                    "x 128 pixels.",
                 )
             ],
             outputs=[

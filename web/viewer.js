@@ -27,6 +27,10 @@ const loaded = new WeakMap();
 function foldAway(node) {
   for (const widget of node.widgets ?? []) {
     if (!widget.options?.advanced) continue;
+    if (widget.visibility) {
+      widget.advanced = true; // newer front ends do the rest
+      continue;
+    }
     const isLinked = () => node.inputs?.some((input) => input.widget?.name === widget.name && input.link != null);
     Object.defineProperty(widget, "hidden", { configurable: true, get: () => !node.showAdvanced && !isLinked(), set() {} });
   }
@@ -51,6 +55,7 @@ function addViewer(node) {
     getValue: () => "",
   });
   widget.serialize = false; // not in the workflow
+  widget.label = node.title; // where it stands outside its node, as in an app
   foldAway(node);
   node.setSize([Math.max(node.size[0], WIDTH), node.computeSize()[1]]);
   const attached = import("./.viewer/comfyui/attach.js").then(({ attach }) =>

@@ -53,7 +53,8 @@ CUT_OFF = """(viewer) => {
   return [...viewer.querySelectorAll("*:not(svg *)")].filter((part) => {
     const box = part.getBoundingClientRect();
     const inside = box.left >= left - 1.5 && box.right <= right + 1.5 && box.bottom <= bottom + 1.5;
-    return box.width && !inside && !part.matches(scrolled);
+    const shortened = part.matches(".ca-chosen, .ca-name, .ca-area") && part.scrollWidth > part.clientWidth + 1;
+    return box.width && (shortened || (!inside && !part.matches(scrolled)));
   }).map((part) => `${part.tagName}.${part.className}`);
 }"""
 

@@ -108,4 +108,4 @@ def test_it_has_a_name_where_it_stands_alone(editor: Editor, comfyui: Client) ->
     _, node = open_many(editor, comfyui)
     label = """(number) => window.app.canvas.graph.getNodeById(number).widgets
       .find((widget) => widget.name === "concept_attention_viewer").label"""
-    assert editor.page.evaluate(label, node.number) == "Concept viewer"
+    assert editor.page.evaluate(label, node.number) == "Concept Viewer"

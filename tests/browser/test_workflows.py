@@ -59,7 +59,7 @@ def test_the_app_shows_what_is_typed_in_the_viewer_and_the_result(window: Editor
     window.page.evaluate("(workflow) => window.app.loadGraphData(workflow)", load_workflow(WORKFLOWS[APP]))
     page = window.page
     try:  # in Nodes 2.0 the graph is there as well, behind the app and hidden
-        for label in ("prompt", "what to look for", "what else is there", "seed"):
+        for label in ("prompt", "what to look for", "what else is there", "seed", "Concept Viewer"):
             expect(page.get_by_text(label, exact=True).filter(visible=True).first).to_be_visible()
         window.run()
         expect(page.locator(".ca-viewer .ca-bar").filter(visible=True).first).to_be_visible(timeout=PATIENCE_MS)

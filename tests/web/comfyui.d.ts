@@ -8,6 +8,8 @@ declare module "*/scripts/app.js" {
     value: unknown;
     element: HTMLElement;
     serialize?: boolean;
+    advanced?: boolean;
+    visibility?: object;
     options?: { advanced?: boolean };
     callback?: (value: unknown) => void;
   }
@@ -26,6 +28,7 @@ declare module "*/scripts/app.js" {
 
   export interface Node {
     id: number | string;
+    title: string;
     constructor: { comfyClass?: string; nodeData?: { python_module?: string } };
     graph?: Graph | null;
     subgraph?: Graph;

@@ -74,6 +74,10 @@ ROWS: dict[str, tuple[tuple[str | tuple[str, int], ...], ...]] = {
         ("Without the second prompt", "Blended"),
         ("The rest is kept", "The mask"),
     ),
+    "20 Concepts in a video - no download": (
+        tuple(("Which concept is where", frame) for frame in (2, 5, 8)),
+        tuple(("A mask for each frame", frame) for frame in (2, 5, 8)),
+    ),
 }
 
 

@@ -161,7 +161,6 @@ export function attach(node, widget, resized) {
   };
   const viewer = new Viewer(host, element);
   const say = speak(locale());
-  widget.label = say("viewer"); // where it stands outside its node
   forwardToGraph(element, () => app.canvas);
   // ComfyUI looks for changes before a click takes effect, and never after keys in sliders
   for (const event of ["click", "change"]) element.addEventListener(event, noteChange);

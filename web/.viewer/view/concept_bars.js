@@ -82,11 +82,12 @@ export class ConceptBars {
     const { say, events } = this;
     const swatch = element("span", "ca-swatch");
     swatch.style.background = conceptColour(index);
-    const pickable = { type: "button", title: say("pick", name) }; // its name is its text, with what is said after it
-    const pick = element("button", "ca-pick", pickable, swatch, element("span", "ca-name", {}, name));
-    if (role === "background") pick.append(element("span", "ca-role", {}, say("background")));
+    const isBackground = role === "background";
+    const title = isBackground ? `${say("pick", name)} (${say("background")})` : say("pick", name);
     const absent = element("span", "ca-absent", { title: say("absent_help"), hidden: true }, say("absent"));
-    pick.append(absent);
+    // its name is its text, with what is said after it
+    const pick = element("button", "ca-pick", { type: "button", title }, swatch, element("span", "ca-name", {}, name), absent);
+    if (isBackground) pick.append(element("span", "ca-role", {}, say("background")));
     const fill = element("span", "ca-fill");
     const meter = element("span", "ca-meter", { role: "meter", "aria-label": name }, fill);
     const value = element("span", "ca-value");
