@@ -161,7 +161,8 @@ def add_model(parser: ArgumentParser, one_device: bool = True) -> None:
         default="tiny",
         help="tiny (the embedded landscape model, default), tiny-sd3, tiny-cogvideox, flux-schnell, flux-dev, "
         "flux.2-dev, flux.2-klein-4b, flux.2-klein-9b, sd3-medium, sd3.5-medium, sd3.5-large, sd3.5-large-turbo, "
-        "cogvideox-2b, cogvideox-5b, cogvideox1.5-5b, a diffusers folder or a hub id",
+        "cogvideox-2b, cogvideox-5b, cogvideox1.5-5b, qwen-image, z-image-turbo, lumina-2, chroma, ovis-image, "
+        "auraflow, a diffusers folder or a hub id; those from qwen-image on generate only",
     )
     if one_device:
         group.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")

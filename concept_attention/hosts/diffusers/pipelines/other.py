@@ -31,6 +31,7 @@ class OtherFamily(PipelineFamily):
         pipelines, names, guidance_in_batch, prompt_first: see `PipelineFamily`; without pipelines it can be recorded
             only.
         off: the guidance scale, as the pipeline takes it, that is no guidance.
+        usual: values of its arguments in place of its own defaults.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class OtherFamily(PipelineFamily):
         guidance_in_batch: bool = False,
         prompt_first: bool = False,
         off: float = 1.0,
+        usual: Mapping[str, Any] | None = None,
     ) -> None:
         self.title = title
         self.pipelines = pipelines
@@ -48,10 +50,11 @@ class OtherFamily(PipelineFamily):
         self.guidance_in_batch = guidance_in_batch
         self.prompt_first = prompt_first
         self._off = off
+        self._usual = usual or {}
 
     def defaults(self, pipeline: Any) -> Defaults:
         """Those of the pipeline's own call."""
-        usual = _usual(pipeline)
+        usual = {**_usual(pipeline), **self._usual}
         name = "true_cfg_scale" if "true_cfg_scale" in usual else "guidance_scale"
         return Defaults(
             side=usual.get("height") or 1024,
@@ -142,17 +145,16 @@ OTHERS: Mapping[str, PipelineFamily] = {
     "z_image": OtherFamily(
         "Z-Image",
         ("ZImagePipeline",),
-        {"z-image": "Tongyi-MAI/Z-Image"},
+        {"z-image-turbo": "Tongyi-MAI/Z-Image-Turbo"},
         guidance_in_batch=True,
         prompt_first=True,
         off=0.0,
+        usual={"num_inference_steps": 9, "guidance_scale": 0.0},  # of Turbo
     ),
     "lumina2": OtherFamily("Lumina 2", ("Lumina2Pipeline",), {"lumina-2": "Alpha-VLLM/Lumina-Image-2.0"}),
     "chroma": OtherFamily("Chroma", ("ChromaPipeline",), {"chroma": "lodestones/Chroma1-HD"}),
     "ovis_image": OtherFamily("Ovis-Image", ("OvisImagePipeline",), {"ovis-image": "AIDC-AI/Ovis-Image-7B"}),
-    "auraflow": OtherFamily(
-        "AuraFlow", ("AuraFlowPipeline",), {"auraflow": "fal/AuraFlow-v0.3"}, guidance_in_batch=True
-    ),
+    "auraflow": OtherFamily("AuraFlow", ("AuraFlowPipeline",), {"auraflow": "fal/AuraFlow"}, guidance_in_batch=True),
     "hidream": OtherFamily("HiDream-I1", guidance_in_batch=True),
     "ernie_image": OtherFamily("Ernie-Image", guidance_in_batch=True),
     "bria": OtherFamily("Bria", guidance_in_batch=True),

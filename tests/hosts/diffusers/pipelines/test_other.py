@@ -16,6 +16,7 @@ from concept_attention.errors import UserError
 from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.hosts.diffusers.encode import encode_concepts
 from concept_attention.hosts.diffusers.generation import generate
+from concept_attention.hosts.diffusers.loading import defaults_for
 from concept_attention.hosts.diffusers.record import record
 from concept_attention.hosts.encoded import EncodedConcepts
 
@@ -106,6 +107,15 @@ def test_an_image_is_generated_with_its_recording(
     embeddings = encode_concepts(pipeline, CONCEPTS, max_tokens=24).embeddings
     seen = SimpleNamespace(embeddings=embeddings, scores=result.recording.scores, grid=result.recording.grid)
     compare(name, pipeline.transformer, seen, calls[:2], rows)
+
+
+def test_defaults_are_those_of_the_pipelines_own_call(random_pipeline: Any) -> None:
+    turbo, auraflow = make_z_image(random_pipeline), make_auraflow(random_pipeline)
+    found = [defaults_for(pipeline) for pipeline in (turbo, auraflow)]
+    assert [(one.side, one.steps, one.cfg, one.max_tokens) for one in found] == [
+        (1024, 9, 1, 512),
+        (1024, 50, 3.5, 256),
+    ]
 
 
 def test_a_concept_is_encoded_as_a_prompt_and_its_own_tokens_are_pooled(random_pipeline: Any) -> None:
