@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=EMBEDDED, default="tiny")
     parser.add_argument("--count", type=int, default=100, help="unseen scenes (default 100)")
-    parser.add_argument("--runs", type=int, default=10, help="sampled images (default 10)")
+    parser.add_argument("--runs", type=int, default=10, help="sampled images (default 10; 0: none)")
     parser.add_argument("--noise", type=float, default=0.3)
     arguments = parser.parse_args()
 
@@ -59,7 +59,8 @@ def main() -> None:
         tally.add(scene, presence.per_frame().values[0], make_heatmaps(recording).per_frame().values[0])
     print(f"{arguments.model}, {arguments.count} scenes, noise {arguments.noise:g}")
     print(tally.report())
-    print(early_ends(pipeline, arguments.runs))
+    if arguments.runs:
+        print(early_ends(pipeline, arguments.runs))
 
 
 def asked(scene: Scene) -> tuple[Concept, ...]:
@@ -113,6 +114,7 @@ class Tally:
         wrong = sum(score >= THRESHOLD for score in absent) / len(absent)
         lines = [
             f"absence AUROC: {area(present, absent):.4f} overall, least {areas[worst]:.4f} ({worst})",
+            "  " + ", ".join(f"{word} {areas[word]:.3f}" for word in sorted(areas, key=areas.__getitem__)),
             f"at {THRESHOLD:g}: {found:.1%} of the present are found, {wrong:.1%} of the absent are taken for present",
             f"calibration error of a token: {error:.4f}",
             "asked for by two or three names at once   mean IoU (boat, tree)",

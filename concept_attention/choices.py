@@ -73,12 +73,12 @@ ATTENDS: tuple[Attends, ...] = get_args(Attends)
 
 # Data sets, ways to make maps, sweeps and refinements of `concept-attention benchmark`.
 DATA_SETS = (
-    "landscapes", "folder", "imagenet-seg", "voc-single", "voc", "voc20", "voc21", "context59", "context60",
-    "coco-object", "coco-stuff", "ade150", "cityscapes19",
+    "landscapes", "crayon", "folder", "imagenet-seg", "voc-single", "voc", "voc20", "voc21", "context59", "context60",
+    "coco-object", "coco-stuff", "coco-stuff27", "ade150", "cityscapes19",
 )  # fmt: skip
-METHODS_COMPARED = ("concept", "value", "cross", "uniform", "centre", "dino")
-SWEEP_NAMES = ("space", "softmax", "attends", "layers", "noise", "samples", "concepts", "low", "mode", "refine")
-REFINEMENT_NAMES = ("none", "guided")
+METHODS_COMPARED = ("concept", "value", "cross", "uniform", "centre", "dino", "daam", "sam3")
+SWEEP_NAMES = ("space", "softmax", "attends", "layers", "noise", "samples", "flip", "concepts", "low", "mode", "refine")
+REFINEMENT_NAMES = ("none", "filter", "guided")
 
 # Where weights wait that are not in use: diffusers' own offloading to main memory.
 Offload = Literal["none", "model", "sequential"]

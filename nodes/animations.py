@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aiohttp import web
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..concept_attention.errors import UserError
 from ..concept_attention.files import save_animation
 
 ROUTE = "/concept_attention/animation"
 TYPES = {"gif": "image/gif", "webp": "image/webp", "mp4": "video/mp4"}
+_FORMATS = ("PNG", "JPEG", "WEBP")  # that browsers write
 _MOST_BYTES = 2 << 30  # of all frames, decoded
 
 
@@ -58,15 +59,24 @@ def make_animation(frames: Sequence[bytes], suffix: str, milliseconds: str) -> b
         raise UserError(f"No animation has the format {suffix!r}. Use one of: {', '.join(TYPES)}.")
     if not milliseconds.isdecimal() or not int(milliseconds):
         raise UserError(f"A frame cannot last {milliseconds!r} milliseconds. Use a whole number above 0.")
+    images = _opened(frames)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"animation.{suffix}"
+        save_animation(images, path, 1000 / int(milliseconds))
+        return path.read_bytes()
+
+
+def _opened(frames: Sequence[bytes]) -> list[Image.Image]:
     try:
-        images = [Image.open(io.BytesIO(frame)) for frame in frames]
+        images = [Image.open(io.BytesIO(frame), formats=_FORMATS) for frame in frames]
         _check_sizes([image.size for image in images])
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"animation.{suffix}"
-            save_animation(images, path, 1000 / int(milliseconds))
-            return path.read_bytes()
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        for image in images:
+            image.load()
+    except UserError:
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's, of damaged files
         raise UserError(f"A frame cannot be read as an image: {error}.") from error
+    return images
 
 
 def _check_sizes(sizes: Sequence[tuple[int, int]]) -> None:

@@ -11,12 +11,12 @@ from PIL.Image import Image
 from ..choices import Offload
 from ..drawing.colormaps import check_colormap
 from ..errors import UserError
+from ..hosts.diffusers.adapters import adapter_for
 from ..hosts.diffusers.analysis import analyze, image_to_tokens
 from ..hosts.diffusers.generation import Result, generate
 from ..hosts.diffusers.loading import defaults_for, load_pipeline
 from ..hosts.diffusers.pipelines.family import PipelineFamily
 from ..hosts.diffusers.pipelines.request import model_name as loaded_name
-from ..hosts.diffusers.registry import adapter_for
 from ..images import from_pil, to_pil
 from ..recording.recording import Recording
 from ..selection import parse_layers, parse_steps

@@ -28,15 +28,17 @@ def run(arguments: Namespace) -> None:
             if arguments.image.is_dir():
                 raise UserError(f"{arguments.image} is a folder, expected an image file: this is not a video model.")
             images = images[:1]  # the first frame of an animation
-        check_options(options, describe(pipeline), arguments.mode, concepts, arguments.samples)
+        samples = arguments.samples * (2 if arguments.flip else 1)
+        check_options(options, describe(pipeline), arguments.mode, concepts, samples)
         settings = {
             "prompt": arguments.prompt,
             "noise": arguments.noise,
             "samples": arguments.samples,
+            "flip": arguments.flip,
             "pooling": arguments.pooling,
             "reader": arguments.reader,
         }
-        with progress_bar("Analyzing", "sample", arguments.samples, arguments.quiet) as on_step:
+        with progress_bar("Analyzing", "sample", samples, arguments.quiet) as on_step:
             recording = analyze(
                 pipeline,
                 [to_pil(image) for image in images],

@@ -19,6 +19,7 @@ from ..choices import (
 )
 from . import values
 
+FLIP_HELP = "also look at the picture mirrored, and average; takes twice the time"
 QUIET_HELP = "no progress on stderr"
 
 

@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_analyze(commands)
     _add_heatmaps(commands)
-    _add_evaluate(commands)
+    _add_check(commands)
     _add_label(commands)
     _add_benchmark(commands)
     return parser
@@ -116,6 +116,7 @@ def _add_analyze(commands: argparse._SubParsersAction) -> None:
     analysis = parser.add_argument_group("analysis")
     analysis.add_argument("--prompt", metavar="TEXT", default="", help="description of the image (optional)")
     groups.add_noise(analysis, default=0.5)
+    analysis.add_argument("--flip", action="store_true", help=groups.FLIP_HELP)
     analysis.add_argument("--seed", type=values.seed, default=0, metavar="N", help="seed of the noise (default 0)")
     groups.add_size(analysis, "the model's input", "about the model's own size, in the image's aspect ratio")
     groups.add_recording(parser)
@@ -141,29 +142,31 @@ def _add_heatmaps(commands: argparse._SubParsersAction) -> None:
     groups.add_output(parser)
 
 
-def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+def _add_check(commands: argparse._SubParsersAction) -> None:
     parser = _add_command(
         commands,
-        "evaluate",
-        "[--count N] [--seed N]",
-        "measure heatmaps on drawn scenes whose true concept maps are known",
+        "check",
+        "[--model NAME] [--scenes N]",
+        "check a model: whether its maps find what drawn scenes show, and what recording them costs",
     )
-    parser.add_argument("--dataset", choices=("landscapes",), default="landscapes", help="scenes to measure on")
-    count_help = "number of scenes, up to 100000 (default 200)"
-    parser.add_argument("--count", type=values.count, default=200, metavar="N", help=count_help)
-    seed_help = "any integer; selects scenes that no training step has seen (default 0)"
+    scenes_help = "number of drawn scenes (default 40)"
+    parser.add_argument("--scenes", type=values.count, default=40, metavar="N", help=scenes_help)
+    seed_help = "any integer; selects the scenes (default 0)"
     parser.add_argument("--seed", type=values.integer, default=0, metavar="N", help=seed_help)
-    groups.add_noise(parser, default=0.3)
-    prompt_help = "prompt for the model: none (default), or the scene's caption"
-    parser.add_argument("--prompt", choices=("none", "caption"), default="none", help=prompt_help)
-    groups.add_layers(parser)
-    parser.add_argument("--mode", choices=MODE_NAMES, default="auto", help="scoring rule (default: the model's own)")
-    groups.add_pooling(parser)
-    groups.add_temperature(parser)
+    noise_help = "noise level, above 0 (no noise) and up to 1 (pure noise) (default 0.3)"
+    parser.add_argument("--noise", type=values.noise, default=0.3, metavar="SIGMA", help=noise_help)
+    rounds_help = "how often the time and memory of a run with and without recording are compared (default 3)"
+    parser.add_argument("--rounds", type=values.count, default=3, metavar="N", help=rounds_help)
     groups.add_size(parser, "the scenes", "the model's own")
-    groups.add_frames(parser, "number of frames of the clips that a video model analyzes")
-    parser.add_argument("--json", type=values.path, metavar="FILE", help="also write the metrics and settings to FILE")
+    groups.add_frames(parser, "number of frames of the clips that a video model is shown")
+    parser.add_argument("--json", type=values.path, metavar="FILE", help="also write the figures to FILE")
     groups.add_model(parser)
+    host = parser.add_argument_group("ComfyUI", "Run with the Python that runs ComfyUI. tiny-sd needs it as well.")
+    checkpoint_help = "instead of --model: a checkpoint with model, text encoder and VAE, checked in ComfyUI"
+    host.add_argument("--comfyui-checkpoint", type=values.path, metavar="FILE", help=checkpoint_help)
+    folder_help = "ComfyUI's folder (default: COMFYUI_PATH, or the one that this pack lies in)"
+    host.add_argument("--comfyui", type=values.path, metavar="DIR", help=folder_help)
+    host.add_argument("--mode", choices=MODE_NAMES, default="auto", help="scoring rule (default: the model's own)")
     parser.add_argument("--quiet", action="store_true", help=groups.QUIET_HELP)
 
 
@@ -242,6 +245,7 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
     maps.add_argument("--background", nargs="*", metavar="WORD", help="words that compete with the classes")
     maps.add_argument("--noise", type=values.noise, metavar="SIGMA", help="noise level, above 0 and up to 1")
     maps.add_argument("--samples", type=values.count, metavar="N", help="noise samples to average")
+    maps.add_argument("--flip", action="store_true", help=groups.FLIP_HELP)
     maps.add_argument("--seed", type=values.seed, metavar="N", help="seed of the noise")
     maps.add_argument("--layers", metavar="LAYERS", help="joint blocks to record and average: auto, all, 14-17")
     maps.add_argument("--mode", choices=MODE_NAMES, help="scoring rule")

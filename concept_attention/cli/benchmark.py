@@ -17,7 +17,8 @@ from ..evaluation.baselines.opening import BASELINES, open_baseline
 from ..evaluation.datasets.example import DataSet
 from ..evaluation.datasets.opening import open_dataset
 from ..evaluation.measured import Estimate
-from ..evaluation.protocols import Question, protocol_for
+from ..evaluation.protocols import protocol_for
+from ..evaluation.question import Question
 from ..evaluation.settings import Settings, default_settings
 from ..evaluation.sweeps import SWEEPS, sweep_steps
 from ..files import write_json
@@ -75,6 +76,7 @@ class _Bench:
             dtype="float16",
             on_vectors=space,
             attends=settings.attends,  # type: ignore[arg-type]
+            flip=settings.flip,
             **size,
         )
         return recording if space is None else space.recording(recording)
@@ -131,10 +133,6 @@ def _prepare(arguments: Namespace, folder: Path) -> _Bench:
     pipeline = load(arguments) if by_model and arguments.stage != "score" else None
     model: dict[str, Any] = dict(NO_MODEL)
     if pipeline is not None:
-        if defaults_for(pipeline).frames > 1:
-            raise UserError(
-                f"{arguments.model} is a video model; data sets have pictures. `evaluate` has clips for it."
-            )
         found = describe(pipeline)
         weights = EMBEDDED.get(arguments.model, Path(arguments.model))
         files = sorted(weights.rglob("*.safetensors")) if weights.is_dir() else []
@@ -145,8 +143,9 @@ def _prepare(arguments: Namespace, folder: Path) -> _Bench:
     elif by_model:
         model = _recorded_model(folder)
     dataset: DataSet
-    if arguments.dataset == "landscapes":
-        dataset = Landscapes(arguments.choice, model["side"] if by_model else 256, arguments.limit or 200)
+    if arguments.dataset in ("landscapes", "crayon"):
+        side = model["side"] if by_model else 256
+        dataset = Landscapes(arguments.choice, side, arguments.limit or 200, arguments.dataset)
     elif arguments.data is None:
         raise UserError(f"Where is {arguments.dataset}? Give its folder with --data.")
     else:
@@ -178,7 +177,7 @@ def _settings(arguments: Namespace, bench: _Bench) -> Settings:
         given["softmax"] = arguments.softmax == "yes"
     if arguments.blur is not None:
         given["blur"] = arguments.blur == "yes"
-    settings = replace(base, **given)
+    settings = replace(base, flip=arguments.flip, **given)
     if settings.refine != "none" and settings.protocol == "paper":
         raise UserError("The paper's protocol scores maps at token resolution: --refine needs --protocol proper.")
     return settings

@@ -8,10 +8,10 @@ from typing import Any
 from ..embedded import TAUGHT
 from ..hosts.architecture import Architecture
 from ..hosts.collector import versions
+from ..hosts.diffusers.adapters import adapter_for
 from ..hosts.diffusers.loading import load_pipeline
 from ..hosts.diffusers.pipelines.request import is_tiny
 from ..hosts.diffusers.recorder import HOST
-from ..hosts.diffusers.registry import adapter_for
 from .progress import shows_progress
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -16,6 +14,7 @@ from ..images import check_aspect, check_image
 from .colormaps import colorize, concept_colors
 from .legend import Entry, draw_caption, draw_legend, draw_scale
 from .lettering import make_label, text_size
+from .sheet import arrange, choose_columns, inset
 
 _LARGEST_TILE = 512  # pixels, long side
 _LEGEND_TEXT = 0.027  # of the image's width
@@ -82,13 +81,13 @@ def overlay_grid(
         tiles.append(torch.cat([caption, drawn]))
 
     margin = round(0.8 * size)
-    columns = _choose_columns(len(tiles), width, height) if columns is None else columns
-    sheet = _arrange(tiles, columns, margin)
+    columns = choose_columns(len(tiles), width, height) if columns is None else columns
+    sheet = arrange(tiles, columns, margin)
     if not legend:
         return sheet
     across, fade = sheet.shape[1] - 2 * margin, blend == "by value"
     scale = draw_scale(heatmaps.kind, low, high, colormap, across, size, fade=fade)
-    return torch.cat([sheet, _inset(scale, margin, below=margin)])
+    return torch.cat([sheet, inset(scale, margin, below=margin)])
 
 
 def overlay_each(
@@ -136,11 +135,11 @@ def overlay_each(
         margin = min(round(0.5 * size), (width - 1) // 2)
         fade = blend == "by value"
         scale = draw_scale(heatmaps.kind, low, high, colormap, width - 2 * margin, size, fade=fade)
-        scale = _inset(scale, margin, margin, margin)
+        scale = inset(scale, margin, margin, margin)
         for position, concept in enumerate(heatmaps.concepts):
             note = "background" if concept.role == "background" else ""
             caption = draw_caption(make_label(concept.name, position + 1), width - 2 * margin, size, note)
-            drawn[position] = torch.cat([_inset(caption, margin, margin, margin), drawn[position], scale])
+            drawn[position] = torch.cat([inset(caption, margin, margin, margin), drawn[position], scale])
     return torch.stack(drawn)
 
 
@@ -230,14 +229,6 @@ def _value_range(heatmaps: Heatmaps, index: int, maps: Tensor) -> tuple[float, f
     return float(shown.min()), float(shown.max())
 
 
-def _inset(strip: Tensor, margin: int, above: int = 0, below: int = 0) -> Tensor:
-    """A strip with white on both sides, above and below, in pixels."""
-    height, width = strip.shape[:2]
-    paper = torch.ones(above + height + below, width + 2 * margin, 3)
-    paper[above : above + height, margin : margin + width] = strip
-    return paper
-
-
 def select_maps(heatmaps: Heatmaps, index: int, frame: int) -> Tensor:
     """(C, h, w) maps of one image, or of one frame of one video; a UserError says what there is."""
     maps = _select("image", heatmaps.values, index)
@@ -267,33 +258,6 @@ def _to_tile(image: Tensor, tile_size: int | None) -> Tensor:
     ratio = long_side / max(height, width)
     size = (max(1, round(height * ratio)), max(1, round(width * ratio)))
     return rearrange(resize_maps(rearrange(image, "h w c -> c h w"), size), "c h w -> h w c")
-
-
-def _choose_columns(count: int, width: int, height: int) -> int:
-    """Tiles per row for a sheet near 3:2 with few empty places."""
-
-    def cost(columns: int) -> float:
-        rows = math.ceil(count / columns)
-        aspect = abs(math.log(columns * width / (rows * height) / 1.5))
-        return aspect + (columns * rows - count) / columns
-
-    return min(range(1, count + 1), key=cost)
-
-
-def _arrange(tiles: list[Tensor], columns: int, margin: int) -> Tensor:
-    """Place tiles of one size row by row on white."""
-    if columns < 1:
-        raise UserError(f"A grid has at least 1 column, got {columns}.")
-    columns = min(columns, len(tiles))
-    rows = math.ceil(len(tiles) / columns)
-    height, width = tiles[0].shape[:2]
-    # the caption's own height keeps rows apart; only half a margin goes between them
-    step_y, step_x = height + margin // 2, width + margin
-    sheet = torch.ones(rows * step_y - margin // 2 + 2 * margin, columns * step_x + margin, 3)
-    for index, tile in enumerate(tiles):
-        top, left = margin + (index // columns) * step_y, margin + (index % columns) * step_x
-        sheet[top : top + height, left : left + width] = tile
-    return sheet
 
 
 def _percent(count: int, total: int) -> str:

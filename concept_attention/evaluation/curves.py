@@ -1,4 +1,4 @@
-"""Measures over thresholds and along edges: boundary F, best F1, calibration error, area under the ROC curve."""
+"""Measures over thresholds, along edges and on thin parts: boundary F, best F1, calibration error, ..."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ def boundary_f(prediction: Tensor, truth: Tensor, tolerance: int) -> float:
     precision = float((found & _grown(wanted, tolerance)).sum() / found.sum())
     recall = float((wanted & _grown(found, tolerance)).sum() / wanted.sum())
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def thin_iou(prediction: Tensor, truth: Tensor, part: Tensor, reach: int) -> float:
+    """Intersection over union of a mask and a thin part of the truth, in the part's neighbourhood.
+
+    Args:
+        prediction, truth: (H, W) bool.
+        part: (H, W) bool, some of the truth, with a pixel or more.
+        reach: pixels around the part, in both directions of both axes. The rest of the truth does not count.
+    """
+    near = prediction & _grown(part, reach) & ~(truth & ~part)
+    return float((near & part).sum() / (near | part).sum())
 
 
 def best_f1(scores: Tensor, truth: Tensor) -> float:

@@ -9,16 +9,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..heatmaps.resize import gaussian_blur, is_flat, stretch
+from .curves import area_under_roc
 from .metrics import average_precision
 
 
 @dataclass(frozen=True)
 class PaperScores:
-    """Scores of `paper_imagenet_scores`, each in [0, 1]; `mean_iou` is accuracy / (2 - accuracy)."""
+    """Scores of `paper_imagenet_scores`, each in [0, 1].
+
+    Attributes:
+        accuracy, average_precision: as the paper's.
+        mean_iou: accuracy / (2 - accuracy).
+        area_under_roc: of the map alone, averaged over images; nan if an image has only one of object and rest. The
+            paper has none.
+    """
 
     accuracy: float
     mean_iou: float
     average_precision: float
+    area_under_roc: float
 
 
 def paper_imagenet_scores(heatmap: Tensor, truth: Tensor, *, blur: bool = True) -> PaperScores:
@@ -59,7 +68,7 @@ def paper_imagenet_scores(heatmap: Tensor, truth: Tensor, *, blur: bool = True) 
         )
     maps = heatmap.detach().cpu().float().reshape(-1, *heatmap.shape[-2:])
     targets = truth.detach().cpu().long().reshape(-1, *truth.shape[-2:])
-    accuracies, precisions = [], []
+    accuracies, precisions, areas = [], [], []
     maps = gaussian_blur(maps, 1, radius=1, padding="reflect") if blur else maps
     for blurred, target in zip(maps, targets, strict=True):
         flat = is_flat(blurred)
@@ -69,8 +78,10 @@ def paper_imagenet_scores(heatmap: Tensor, truth: Tensor, *, blur: bool = True) 
         accuracies.append(float((_nearest(mask, target.shape).long() == target).double().mean()))
         planes = torch.stack([1 - opinion, opinion]), torch.stack([1 - target, target])
         precisions.append(average_precision(*planes))
+        areas.append(area_under_roc(opinion[target == 1], opinion[target == 0]))
     accuracy = sum(accuracies) / len(accuracies)
-    return PaperScores(accuracy, accuracy / (2 - accuracy), sum(precisions) / len(precisions))
+    precision, area = (sum(values) / len(values) for values in (precisions, areas))
+    return PaperScores(accuracy, accuracy / (2 - accuracy), precision, area)
 
 
 def _nearest(plane: Tensor, size: torch.Size) -> Tensor:

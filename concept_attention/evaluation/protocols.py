@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from random import Random
 
 import numpy as np
@@ -16,34 +15,17 @@ from torch import Tensor
 
 from ..concepts import Concept
 from ..heatmaps.resize import gaussian_blur, resize_maps
-from .curves import best_f1, boundary_f, calibration_error
+from .curves import area_under_roc, best_f1, boundary_f, calibration_error, thin_iou
 from .datasets.example import VOID, DataSet, Example, resize_labels
 from .measured import Figures, Measured, mean_iou, ratio
 from .metrics import average_precision
 from .paper import paper_imagenet_scores
+from .question import Question
 from .settings import Settings
 
 ABSENT = "absent"  # name of the concept that the picture does not show
 _SINGLE_SIDE, _MULTI_SIDE = 224, 64
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked about a picture.
-
-    Attributes:
-        image: as the model gets it, or to be scaled to about the model's own size if `square` is false.
-        square: whether the image has the model's own size already.
-        concepts: to record, in order.
-        labels: the label that each stands for; None for background words and the absent concept.
-        prompt: caption of the picture.
-    """
-
-    image: Image.Image
-    square: bool
-    concepts: tuple[Concept, ...]
-    labels: tuple[int | None, ...]
-    prompt: str
+_AROUND = 40  # the neighbourhood of a thin part reaches this fraction of the longer side
 
 
 class Protocol(ABC):
@@ -114,9 +96,8 @@ class PaperImageNet(Protocol):
         truth = small.eq(next(iter(example.words)))
         found = paper_imagenet_scores(maps[0], truth, blur=self._settings.blur)
         right = np.array([found.accuracy * truth.numel(), truth.numel()])
-        return Measured(
-            example.id, question.concepts[0].name, {"right": right}, {"average_precision": found.average_precision}
-        )
+        values = {"average_precision": found.average_precision, "area_under_roc": found.area_under_roc}
+        return Measured(example.id, question.concepts[0].name, {"right": right}, values)
 
     def pool(self, sums: Mapping[str, np.ndarray]) -> Figures:
         accuracy = ratio(*sums["right"])
@@ -151,9 +132,12 @@ class PaperSingle(Protocol):
         score = _nearest(maps[-1], small.shape)[counted]
         planes = torch.stack([1 - score, score]), torch.stack([~truth[counted], truth[counted]])
         pixels = np.array([int(right.sum()), int(counted.sum()), int((~counted).sum())])
-        precision = average_precision(planes[0], planes[1])
+        values = {
+            "average_precision": average_precision(*planes),
+            "area_under_roc": area_under_roc(score[truth[counted]], score[~truth[counted]]),
+        }
         counts = {"pixels": pixels, "both": both, "either": either}
-        return Measured(example.id, question.concepts[-1].name, counts, {"average_precision": precision})
+        return Measured(example.id, question.concepts[-1].name, counts, values)
 
     def pool(self, sums: Mapping[str, np.ndarray]) -> Figures:
         right, counted, void = sums["pixels"]
@@ -234,6 +218,7 @@ class Proper(Protocol):
         either = counts["truth"] + counts["predicted"] - counts["right"]
         values = {"picture_iou": mean_iou(counts["right"], either)}
         values |= self._of_classes(question, maps, labels, prediction, known)
+        values |= self._of_thin_parts(example, question, labels, prediction)
         return Measured(example.id, "", counts, values | self._of_absence(example, question, coarse))
 
     def pool(self, sums: Mapping[str, np.ndarray]) -> Figures:
@@ -268,6 +253,19 @@ class Proper(Protocol):
             for name, figure in figures.items():
                 found.setdefault(name, []).append(figure)
         return {name: _mean(figures) for name, figures in found.items()}
+
+    def _of_thin_parts(
+        self, example: Example, question: Question, labels: Tensor, prediction: Tensor
+    ) -> dict[str, float]:
+        """Mean over the thin parts that the picture shows of what is asked for."""
+        reach = max(1, round(max(labels.shape) / _AROUND))
+        found = []
+        for label, place in example.thin.values():
+            if label not in question.labels:
+                continue
+            truth = labels.eq(label)
+            found.append(thin_iou(prediction.eq(label), truth, torch.from_numpy(place) & truth, reach))
+        return {"thin_iou": _mean(found)} if found else {}
 
     def _of_absence(self, example: Example, question: Question, maps: Tensor) -> dict[str, float]:
         """How often the mean and the peak of a shown concept exceed those of the absent one, ties counting half."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import Tensor
 
@@ -10,4 +11,5 @@ from ..heatmaps.guided import sharpen_heatmaps
 from ..heatmaps.heatmaps import Heatmaps
 
 Refinement = Callable[[Heatmaps, Tensor, tuple[int, int]], Heatmaps]
-REFINEMENTS: Mapping[str, Refinement] = {"guided": sharpen_heatmaps}
+# `filter` is the guided filter alone, `guided` what nodes and the command line do.
+REFINEMENTS: Mapping[str, Refinement] = {"filter": partial(sharpen_heatmaps, rounds=0), "guided": sharpen_heatmaps}

@@ -19,7 +19,8 @@ from ..recording.recording import Recording
 from .baselines.opening import Baseline
 from .datasets.example import DataSet, Example
 from .measured import Measured
-from .protocols import Protocol, Question
+from .protocols import Protocol
+from .question import Question
 from .refinements import REFINEMENTS
 from .settings import Settings
 
@@ -131,10 +132,10 @@ def _maps(example: Example, question: Question, settings: Settings, source: Reco
         raise UserError(f"{path} is a recording of other concepts: the data set has changed. Choose another --out.")
     kind = "share" if settings.softmax else "score"
     heatmaps = make_heatmaps(recording, settings.layers, "all", "auto", settings.temperature, kind)  # type: ignore[arg-type]
-    maps = heatmaps.values[0]
+    if settings.refine != "none":
+        size = example.labels.shape[0], example.labels.shape[1]
+        heatmaps = REFINEMENTS[settings.refine](heatmaps, from_pil(example.image)[None], size)
+    maps = heatmaps.values[0, :, 0] if heatmaps.video else heatmaps.values[0]  # a video of one frame
     if not settings.softmax:  # the authors add the scores up
         maps = maps * len(recording.steps) * len(select_layers(recording, settings.layers))
-    if settings.refine == "none":
-        return maps
-    labels = example.labels.shape
-    return REFINEMENTS[settings.refine](heatmaps, from_pil(example.image)[None], (labels[0], labels[1])).values[0]
+    return maps

@@ -25,6 +25,7 @@ class Settings:
         background: words that compete with the classes.
         noise: level added to the picture, 0-1.
         samples: noises whose maps are averaged.
+        flip: average with the maps of the picture mirrored, too.
         seed: of the first noise.
         layers: joint blocks whose maps are averaged; `auto`, or as `parse_layers` takes them.
         recorded: joint blocks that are recorded.
@@ -51,6 +52,7 @@ class Settings:
     temperature: float | None = None
     attends: str = "both"
     low: int | None = None
+    flip: bool = False
     blur: bool = True
     refine: str = "none"
 

@@ -35,6 +35,10 @@ def _softmax(base: Settings, layers: Sequence[int]) -> Steps:
     return [("softmax", replace(base, softmax=True)), ("none", replace(base, softmax=False))]
 
 
+def _flip(base: Settings, layers: Sequence[int]) -> Steps:
+    return [("picture", replace(base, flip=False)), ("mirrored, too", replace(base, flip=True))]
+
+
 def _background(base: Settings, layers: Sequence[int]) -> Steps:
     if not base.background:
         raise UserError("The sweep over concepts takes background words away one by one: give some with --background.")
@@ -49,10 +53,11 @@ SWEEPS: Mapping[str, tuple[str, Callable[[Settings, Sequence[int]], Steps]]] = {
     "layers": ("joint block", _layers),
     "noise": ("noise level", _noise),
     "samples": ("noise samples", _over("samples", (1, 2, 3, 5, 8))),
+    "flip": ("what is looked at", _flip),
     "concepts": ("background concepts", _background),
     "low": ("longer side of the picture in pixels", _over("low", (32, 64, 128, None))),
     "mode": ("scoring rule", _over("mode", ("flux", "paper", "sd3"))),
-    "refine": ("refinement by the picture", _over("refine", ("none", "guided"))),
+    "refine": ("refinement by the picture", _over("refine", ("none", "filter", "guided"))),
 }
 
 

@@ -37,8 +37,13 @@ def test_the_defaults_are_those_in_the_help() -> None:
     assert (parsed.layers, parsed.heatmap_steps, parsed.kind, parsed.mask) == ("auto", "all", "share", "argmax")
     assert (parsed.steps, parsed.width, parsed.height, parsed.cfg, parsed.guidance) == (None,) * 5
     assert arguments.parse_arguments(ANALYZE).noise == 0.5
-    evaluate = arguments.parse_arguments(["evaluate"])
-    assert (evaluate.count, evaluate.seed, evaluate.noise, evaluate.prompt) == (200, 0, 0.3, "none")
+    benchmark = arguments.parse_arguments(["benchmark", "landscapes", "--out", "out"])
+    assert (benchmark.protocol, benchmark.method, benchmark.stage, benchmark.limit) == (
+        "proper",
+        "concept",
+        "both",
+        None,
+    )
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,11 +83,11 @@ def test_the_module_runs_the_command_line() -> None:
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["generate", "analyze", "heatmaps", "evaluate"])
+@pytest.mark.parametrize("command", ["generate", "analyze", "heatmaps", "label", "benchmark"])
 def test_every_command_explains_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as leaving:
         arguments.parse_arguments([command, "--help"])
-    assert leaving.value.code == 0 and "--out" in capsys.readouterr().out or command == "evaluate"
+    assert leaving.value.code == 0 and "--out" in capsys.readouterr().out
     commands = next(a for a in arguments.build_parser()._actions if isinstance(a, argparse._SubParsersAction))
     assert all(action.help for action in commands.choices[command]._actions)
 
@@ -125,9 +130,8 @@ def test_every_command_explains_every_option(command: str, capsys: pytest.Captur
         ([*ANALYZE, "--noise", "0"], "above 0"),
         ([*ANALYZE, "--noise", "much"], "must be a number, got 'much'"),
         ([*ANALYZE, "--samples", "0"], "integer >= 1"),
-        (["evaluate", "--count", "0"], "integer >= 1"),
-        (["evaluate", "--dataset", "photos"], "landscapes"),
-        (["evaluate", "--prompt", "a house"], "caption"),
+        (["benchmark", "landscapes", "--limit", "0", "--out", "out"], "integer >= 1"),
+        (["benchmark", "photos", "--out", "out"], "landscapes"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_no_files(

@@ -105,3 +105,17 @@ def test_errors_say_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixtur
     ):
         assert main(["benchmark", *arguments]) == 2
         assert text in capsys.readouterr().err
+
+
+def test_scenes_in_another_style_are_measured_with_their_thin_parts_and_mirrored(tmp_path: Path) -> None:
+    command = ["benchmark", "crayon", "--limit", "2", "--choice", "1", "--noise", "0.3", "--quiet"]
+    assert main([*command, "--sweep", "flip", "--out", str(tmp_path)]) == 0
+    rows = results(tmp_path)["rows"]
+    assert rows["picture"] != rows["mirrored, too"]
+    assert 0 < rows["picture"]["thin_iou"]["value"] < 1 and rows["picture"]["accuracy"]["value"] > 0.6
+
+
+def test_a_video_model_looks_at_pictures_as_videos_of_one_frame(tmp_path: Path) -> None:
+    command = ["benchmark", "landscapes", "--limit", "1", "--model", "tiny-cogvideox", "--refine", "guided", "--quiet"]
+    assert main([*command, "--noise", "0.3", "--out", str(tmp_path)]) == 0
+    assert results(tmp_path)["rows"]["concept"]["accuracy"]["value"] > 0.5

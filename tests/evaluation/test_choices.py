@@ -16,7 +16,7 @@ from concept_attention.vectors import SPACES
 
 
 def test_every_name_is_defined_and_every_definition_offered() -> None:
-    assert set(DATA_SETS) == {"landscapes", "folder", "imagenet-seg", *LAYOUTS}
+    assert set(DATA_SETS) == {"landscapes", "crayon", "folder", "imagenet-seg", *LAYOUTS}
     assert set(METHODS_COMPARED) == {"concept", *SPACES, *BASELINES} - {"output"}
     assert set(SWEEP_NAMES) == set(SWEEPS) and set(REFINEMENT_NAMES) == {"none", *REFINEMENTS}
 

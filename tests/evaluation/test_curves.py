@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from concept_attention.evaluation.curves import area_under_roc, best_f1, boundary_f, calibration_error
+from concept_attention.evaluation.curves import area_under_roc, best_f1, boundary_f, calibration_error, thin_iou
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
 
@@ -27,6 +27,18 @@ def naive_boundary(mask: Tensor) -> set[tuple[int, int]]:
             if mask[y, x] and not all(mask[v, u] for v, u in inside):
                 found.add((y, x))
     return found
+
+
+def test_a_thin_part_counts_with_what_is_found_around_it() -> None:
+    """A mast of 3 pixels above a hull; found are 2 of it, a pixel beside it, one far away, and half the hull."""
+    truth, found = torch.zeros(8, 9, dtype=torch.bool), torch.zeros(8, 9, dtype=torch.bool)
+    truth[1:4, 4] = truth[4:6, 2:7] = True
+    mast = torch.zeros_like(truth)
+    mast[1:4, 4] = True
+    found[2:4, 4] = found[2, 5] = found[2, 0] = found[4, 2:7] = True
+    assert thin_iou(found, truth, mast, 1) == 2 / 4
+    assert thin_iou(found, truth, mast, 4) == pytest.approx(2 / 5)
+    assert thin_iou(truth, truth, mast, 4) == 1 and thin_iou(~truth, truth, mast, 1) == 0
 
 
 @pytest.mark.parametrize("tolerance", [0, 1, 2])

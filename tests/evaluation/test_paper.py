@@ -75,6 +75,15 @@ def test_the_papers_rule_pools_accuracy_and_averages_precision_over_images() -> 
     assert together.accuracy == pytest.approx(sum(one.accuracy for one in singly) / 3)
     assert together.mean_iou == pytest.approx(together.accuracy / (2 - together.accuracy))
     assert together.average_precision == pytest.approx(sum(one.average_precision for one in singly) / 3)
+    assert together.area_under_roc == pytest.approx(sum(one.area_under_roc for one in singly) / 3)
+
+
+def test_the_area_under_the_curve_is_the_chance_that_an_object_pixel_has_the_greater_value() -> None:
+    generator = torch.Generator().manual_seed(3)
+    heatmap, truth = torch.rand(6, 6, generator=generator), torch.rand(6, 6, generator=generator) < 0.4
+    pairs = [(a > b) + (a == b) / 2 for a in heatmap[truth].tolist() for b in heatmap[~truth].tolist()]
+    scores = paper_imagenet_scores(heatmap, truth, blur=False)
+    assert scores.area_under_roc == pytest.approx(sum(pairs) / len(pairs))
 
 
 def test_the_papers_rule_on_a_flat_map_claims_nothing() -> None:

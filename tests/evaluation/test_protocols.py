@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,25 @@ def test_proper_asks_for_one_concept_that_is_not_there_and_ranks_it() -> None:
     assert measured.values["absence_mean"] == 1 and measured.values["absence_peak"] == 1
     assert protocol.measure(data[0], question, maps.flip(0)).values["absence_peak"] == 0
     assert protocol.measure(data[0], question, torch.full((2, 4, 4), 0.5)).values["absence_mean"] == 0.5
+
+
+def test_proper_measures_thin_parts_of_what_is_asked_for() -> None:
+    """A mast of two columns of 40 pixels, of which one is found, and one of the hull's that does not count."""
+    labels = np.zeros((80, 80), dtype=np.uint8)
+    labels[20:60, 30:32] = labels[60:70, 20:60] = 1
+    mast = np.zeros((80, 80), dtype=bool)
+    mast[20:60, 30:32] = True
+    data = Few("voc21", labels)
+    example = replace(data[0], thin={"mast": (1, mast), "tail": (2, mast)})  # nobody asks for a cat
+    protocol = protocol_for(data, Settings("proper", background=("sky",)), 64)
+    question = protocol.ask(example)
+    assert question is not None
+    maps = torch.full((3, 80, 80), 0.4)
+    maps[0] = torch.from_numpy(labels == 1).float()
+    maps[0, :60, 31:33] = 0  # the second column of the mast is missed
+    maps[0, 20:60, 29] = 1  # and one beside the first is found
+    assert protocol.measure(example, question, maps).values["thin_iou"] == pytest.approx(40 / 120)
+    assert "thin_iou" not in protocol.measure(data[0], question, maps).values
 
 
 def test_all_classes_at_once_are_every_name_of_the_data_set() -> None:

@@ -52,6 +52,8 @@ def test_a_video_shows_every_frame_for_its_time(pack: Pack, tmp_path: Path) -> N
         ([], "gif", "200", "got 0"),
         ([frame(COLOURS[0]), frame(COLOURS[1], (24, 32))], "gif", "200", "one size"),
         ([b"no image"], "gif", "200", "cannot be read"),
+        ([frame(COLOURS[0])[:60]], "gif", "200", "cannot be read"),
+        ([b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"], "gif", "200", "cannot be read"),  # for Ghostscript
         (180 * [frame(COLOURS[0], (2000, 2000))], "gif", "200", "smaller width"),
     ],
 )

@@ -81,6 +81,17 @@ def test_errors_name_what_to_connect(comfyui: Client) -> None:
         comfyui.run(start.graph)
 
 
+def test_a_sampler_without_the_region_s_model_says_what_to_connect(comfyui: Client) -> None:
+    start = Landscape()
+    region, sampler = with_region(start)
+    start.graph.set(sampler, model=start.model)
+    start.save_latent(sampler[0])
+    with pytest.raises(NodeError, match="^KSampler: The CONDITIONING has a region, sky, .* Connect the MODEL of"):
+        comfyui.run(start.graph)
+    start.graph.set(sampler, model=region[0])
+    comfyui.run(start.graph)
+
+
 def test_a_lora_and_a_strength_act_in_one_run(comfyui: Client) -> None:
     file = comfyui.server.base / "models" / "loras" / "style.safetensors"
     file.parent.mkdir(exist_ok=True)

@@ -87,18 +87,17 @@ TYPED = {  # into the widgets of a blueprint's node
         "scheduler": "simple",
     },
     "Prompt Where It Is": {
-        "prompt": "a white house on grass under the sky",
-        "prompt_there": "a red house on grass under the sky",
+        "prompt": "a white house and a tree on grass under the sky",
+        "prompt_there": "a red house and a tree on grass under the sky",
         "concept": "house",
-        "background": "sky, grass",
+        "background": "tree, sky, grass",
         "way": "keep the rest",
         "start": 0.2,
-        "grow": 12.0,
         "width": 256,
-        "height": 192,
+        "height": 256,
         "batch_size": 1,
         "seed": 4,
-        "steps": 12,
+        "steps": 24,
         "cfg": 3.0,
         "sampler_name": "euler",
         "scheduler": "simple",
@@ -188,6 +187,11 @@ def check_replacement(before: np.ndarray, after: np.ndarray, masks: np.ndarray) 
             assert np.abs(one[mask].astype(float) - other[mask]).mean() > CHANGED
 
 
+def barely(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether pixels differ by no more than where a mask is shown as 0 and is not: it fades out."""
+    return bool(np.abs(one.astype(int) - other).max() <= 1)
+
+
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_workflow_opens_without_anything_red(infos: dict[str, Any], name: str) -> None:
     workflow = load_workflow(WORKFLOWS[name])
@@ -258,7 +262,7 @@ def test_a_concept_is_painted_again_and_the_rest_stays(comfyui: Client, infos: d
     run = comfyui.run(to_graph(workflow, infos))
     before, after, masks = (picture_of(comfyui, run, workflow, title) for title in ("Before", "After", "The mask"))
     inside, outside = masks[..., 0] == 255, masks[..., 0] == 0
-    assert 0.02 < inside.mean() < 0.4 and np.array_equal(before[outside], after[outside])
+    assert 0.02 < inside.mean() < 0.4 and barely(before[outside], after[outside])
     assert np.abs(after[inside].astype(float) - before[inside]).mean() > CHANGED
 
 
@@ -449,9 +453,9 @@ def test_one_node_repaints_where_a_concept_is_and_nothing_else(comfyui: Client, 
 def test_one_node_paints_a_concept_again_and_the_mask_fades_out(comfyui: Client, infos: dict[str, Any]) -> None:
     image, mask = shown_by(comfyui, infos, "Fix the Concept")
     before, mask = np.asarray(draw_scene(3, 256, 256).image), mask[..., 0]
-    inside, outside = mask == 255, mask == 0
+    inside, outside = mask > 250, mask == 0
     assert inside.mean() > 0.1 and outside.mean() > 0.1 and 0.01 < (~inside & ~outside).mean() < 0.5
-    assert np.array_equal(image[outside], before[outside])
+    assert barely(image[outside], before[outside])
     assert np.abs(image[inside].astype(float) - before[inside]).mean() > CHANGED
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UserError
-from ..protocols import Question
+from ..question import Question
 
 SHORT_SIDE = 480
 _MEAN, _SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..protocols import Question
+from ..question import Question
 
 SIDE = 64
 SIGMA = 0.25  # of the side

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -22,12 +22,14 @@ class Example:
         image: RGB.
         labels: (H, W) uint8, the picture's own size; VOID where nothing counts.
         words: what each label that the picture shows is called, without the background's.
+        thin: by name, the label of a thin part such as a mast, and where it is, (H, W) bool.
     """
 
     id: str
     image: Image.Image
     labels: np.ndarray
     words: Mapping[int, str]
+    thin: Mapping[str, tuple[int, np.ndarray]] = field(default_factory=dict)
 
 
 class DataSet(Protocol):

@@ -202,6 +202,9 @@ def _coco_pairs(root: Path) -> list[Pair]:
     return beside(pictures, root / "stuffthingmaps" / "val2017", ".png")
 
 
+# The 27 groups of COCO-Stuff's hierarchy, and the group of each class.
+_GROUPS, _GROUP_OF = words_of("coco_groups"), words_of("coco_group_of")
+_COCO_GROUPS = {value: _GROUPS.index(group) for value, group in zip(_COCO, _GROUP_OF, strict=True)}
 _COCO_OBJECT = {value: label + 1 if label < 80 else 0 for label, value in enumerate(_COCO)}
 
 LAYOUTS: Mapping[str, Layout] = {
@@ -215,6 +218,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "coco-stuff": Layout(
         _coco_pairs, _COCO_FILES, "coco_stuff", False, {v: n for n, v in enumerate(_COCO)}, _COCO_SOURCE
     ),
+    "coco-stuff27": Layout(_coco_pairs, _COCO_FILES, "coco_groups", False, _COCO_GROUPS, _COCO_SOURCE),
     "ade150": Layout(
         lambda root: beside(root / "images" / "validation", root / "annotations" / "validation", ".png"),
         "images/validation/*.jpg and annotations/validation/*.png (the folder ADEChallengeData2016)",

@@ -16,7 +16,8 @@ from torch import Tensor
 from ...choices import Attends, Keep, Pooling, Reader
 from ...concepts import Concept
 from ...errors import UserError
-from ...recording.recording import Recording
+from ...recording.mirror import with_mirrored
+from ...recording.recording import Recording, in_float16
 from ...vectors import OnVectors
 from ..unknown_words import warn_of_unknown_words
 from .encode import as_concepts, encode_concepts
@@ -51,6 +52,7 @@ def analyze(
     on_step: Callable[[int, int], None] | None = None,
     on_vectors: OnVectors | None = None,
     attends: Attends = "both",
+    flip: bool = False,
 ) -> Recording:
     """Record where the concepts are in existing images, or in a video.
 
@@ -69,14 +71,16 @@ def analyze(
         layers, mode, pooling, reader, max_tokens, dtype, on_vectors: see `generate`.
         on_step: called after each sample with (samples done, samples in all).
         attends: what the concepts attend to; see `choices.Attends`.
+        flip: also look at the image mirrored left to right, with the same noises, which takes twice the time. These are
+            further samples; their maps are turned back.
 
     Returns:
         A recording whose grid covers the whole image and whose image size is the original's.
 
     Raises:
         UserError: for a noise level or number of samples out of range, no image, images of different sizes, a number
-            of frames that the model cannot take, sides that are not multiples of 16, a pipeline that lacks a part, and
-            as `as_images`, `encode_concepts` and `Recorder`.
+            of frames that the model cannot take, sides that are not multiples of 16, a pipeline that lacks a part,
+            `flip` together with `on_vectors`, and as `as_images`, `encode_concepts` and `Recorder`.
 
     Example:
         >>> from PIL import Image
@@ -94,6 +98,8 @@ def analyze(
     """
     concepts, family = as_concepts(concepts), family_of(pipeline)
     family.check_parts(pipeline)
+    if flip and on_vectors is not None:
+        raise UserError("Vectors are shown of an image as it is. Leave out flip or on_vectors.")
     images, side = as_images(image, family.video), defaults_for(pipeline).side
     _check_images(images)
     rows, columns = image_to_tokens(images[0].size, width, height, side)
@@ -109,12 +115,20 @@ def analyze(
         pooling=pooling,
         reader=reader,
         max_tokens=max_tokens,
-        dtype=dtype,
+        dtype="float32" if flip else dtype,
         on_vectors=on_vectors,
         attends=attends,
     )
     warn_outside_training(pipeline, width, height, len(images) if family.video else 1, noise)
-    recording = analysis.record(scaled(images, width, height), [seed] * len(images), on_step)
+    pixels, seeds = scaled(images, width, height), [seed] * len(images)
+    if flip:
+        first, second = _halves(on_step)
+        recording = with_mirrored(
+            analysis.record(pixels, seeds, first), analysis.record(pixels.flip(-1), seeds, second)
+        )
+        recording = in_float16(recording) if score_dtype(dtype) == torch.float16 else recording
+    else:
+        recording = analysis.record(pixels, seeds, on_step)
     notes = {**recording.metadata, "seed": str(seed)}
     original = images[0].size
     return replace(recording, image_size=(original[1], original[0]), metadata=notes)
@@ -225,6 +239,16 @@ class ImageAnalysis:
         return torch.stack(
             [self._family.fresh_noise(latent, rows, seed) for latent, seed in zip(latents, seeds, strict=True)]
         )
+
+
+OnStep = Callable[[int, int], None]
+
+
+def _halves(on_step: OnStep | None) -> tuple[OnStep | None, OnStep | None]:
+    """The callbacks of two runs that are the first and the second half of the work."""
+    if on_step is None:
+        return None, None
+    return lambda done, total: on_step(done, 2 * total), lambda done, total: on_step(total + done, 2 * total)
 
 
 def _check_images(images: Sequence[Image.Image]) -> None:

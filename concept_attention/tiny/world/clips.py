@@ -68,9 +68,9 @@ def draw_clip(seed: int, width: int = 128, height: int = 128, frames: int = 9) -
         for _ in range(ATTEMPTS):
             motions = _motions(rng, setting, place_things(rng, setting, things))
             if drawn := _render(setting, motions, texture_seed, frames):
-                images, labels = drawn
+                images, labels, parts = drawn
                 moving = tuple(first.name for first, last in motions if first != last)
-                return Clip(images, labels, *describe(rng, setting, things, labels), seed, moving)
+                return Clip(images, labels, parts, *describe(rng, setting, things, labels), seed, moving)
 
 
 def _motions(rng: Random, setting: Setting, things: Sequence[Thing]) -> list[Motion]:
@@ -99,9 +99,9 @@ def _motion(rng: Random, setting: Setting, thing: Thing) -> Motion:
 
 def _render(
     setting: Setting, motions: Sequence[Motion], texture_seed: int, frames: int
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Images and label maps of all frames; None if something is hidden in one of them."""
-    images, labels = {}, {}
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Images and maps of labels and thin parts of all frames; None if something is hidden in one of them."""
+    images, labels, parts = {}, {}, {}
     # The ends and the middle come first: there things are most likely to hide each other.
     for frame in sorted(range(frames), key=lambda frame: frame not in (0, frames // 2, frames - 1)):
         done = frame / (frames - 1)
@@ -109,7 +109,7 @@ def _render(
             replace(first, x=first.x + done * (last.x - first.x), y=first.y + done * (last.y - first.y))
             for first, last in motions
         ]
-        images[frame], labels[frame], hidden = render(setting, things, texture_seed)
+        images[frame], labels[frame], hidden, parts[frame] = render(setting, things, texture_seed)
         if hidden:
             return None
-    return tuple(np.stack([of[frame] for frame in range(frames)]) for of in (images, labels))  # type: ignore[return-value]
+    return tuple(np.stack([of[frame] for frame in range(frames)]) for of in (images, labels, parts))  # type: ignore[return-value]

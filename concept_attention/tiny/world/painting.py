@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from .contents import FLYING, LABELS, SKY, Color, Time, jitter, lit, shade
 from .layout import Setting, Thing
+from .shapes import THIN
 
 _Light = tuple[float, float, float]  # red, green and blue, 0 to 1
 
@@ -35,14 +37,32 @@ _OBJECT_LIGHT: Mapping[Time, _Light] = {
 }  # fmt: skip
 
 
+class Painting(NamedTuple):
+    """What `render` made.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB.
+        labels: (H, W) uint8, index into LABELS.
+        hidden: names of objects that are not visible enough.
+        parts: (H, W) uint8, 1 + index into THIN where a thin part is visible, else 0.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    hidden: set[str]
+    parts: np.ndarray
+
+
 class _Canvas:
-    """An image and its label map that are drawn together."""
+    """An image and its maps of labels and of thin parts, which are drawn together."""
 
     def __init__(self, setting: Setting) -> None:
         self.image = Image.new("RGB", (setting.width, setting.height))
         self.labels = Image.new("L", (setting.width, setting.height), _INDEX[SKY])
         self.brush = ImageDraw.Draw(self.image)
         self._label_brush = ImageDraw.Draw(self.labels)
+        self.parts = Image.new("L", self.labels.size)
+        self._part_brush = ImageDraw.Draw(self.parts)
 
     def draw(self, thing: Thing, light: _Light) -> int:
         """Draw an object; returns the pixels it covers."""
@@ -54,6 +74,7 @@ class _Canvas:
                 points = [(min(x0, x1), y0), (max(x0, x1), y1)]
             getattr(self.brush, part.kind)(points, fill=lit(part.color, _DAYLIGHT if part.glows else light))
             getattr(self._label_brush, part.kind)(points, fill=label)
+            getattr(self._part_brush, part.kind)(points, fill=1 + THIN.index(part.name) if part.name else 0)
         return self.labels.histogram()[label]
 
     def fill_rows(self, top: int, bottom: int, label: str, upper: Color, lower: Color) -> None:
@@ -66,8 +87,8 @@ class _Canvas:
         self.labels.paste(_INDEX[label], (0, top, width, bottom))
 
 
-def render(setting: Setting, things: Sequence[Thing], seed: int) -> tuple[np.ndarray, np.ndarray, set[str]]:
-    """Draw everything; returns image, labels and the names of objects that are not visible enough."""
+def render(setting: Setting, things: Sequence[Thing], seed: int) -> Painting:
+    """Draw everything."""
     rng = Random(seed)  # noqa: S311  # separate, so that the texture does not depend on the objects
     light, night = _OBJECT_LIGHT[setting.time], setting.time == "night"
     canvas = _Canvas(setting)
@@ -95,7 +116,7 @@ def render(setting: Setting, things: Sequence[Thing], seed: int) -> tuple[np.nda
         for name, full in drawn.items()
         if visible[_INDEX[name]] < MIN_VISIBLE * full or kept[_INDEX[name]] < MIN_AREA * labels.size
     }
-    return np.asarray(canvas.image.reduce(SCALE)), labels, hidden
+    return Painting(np.asarray(canvas.image.reduce(SCALE)), labels, hidden, _majority(np.asarray(canvas.parts)))
 
 
 def _draw_stars(rng: Random, setting: Setting, brush: ImageDraw.ImageDraw) -> None:

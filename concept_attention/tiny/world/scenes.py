@@ -35,6 +35,7 @@ class Scene:
     Attributes:
         image: (H, W, 3) uint8, RGB; of a clip (F, H, W, 3).
         labels: (H, W) uint8, index into LABELS; of a clip (F, H, W).
+        parts: (H, W) uint8, 1 + index into THIN where a thin part of a thing is visible, else 0; of a clip (F, H, W).
         caption: lower-case sentence; everything it says is true of the image.
         words: labels that cover at least 0.5 % of the image, in random order.
         phrases: phrase without article for each of the words, such as "red car" or "night sky".
@@ -43,6 +44,7 @@ class Scene:
 
     image: np.ndarray
     labels: np.ndarray
+    parts: np.ndarray
     caption: str
     words: tuple[str, ...]
     phrases: Mapping[str, str]
@@ -73,10 +75,10 @@ def draw_scene(seed: int, width: int = 256, height: int = 256) -> Scene:
         if attempt > 2:  # there is no room for them
             things = [thing for thing in things if thing.name not in hidden]
         things = place_things(rng, setting, things)
-        image, labels, hidden = render(setting, things, texture_seed)
+        image, labels, hidden, parts = render(setting, things, texture_seed)
         if not hidden:
             break
-    return Scene(image, labels, *describe(rng, setting, things, labels), seed)
+    return Scene(image, labels, parts, *describe(rng, setting, things, labels), seed)
 
 
 def make_setting(rng: Random, width: int, height: int) -> Setting:

@@ -19,6 +19,7 @@ WINDOW_DAY: Color = (164, 212, 240)
 WINDOW_NIGHT: Color = (255, 226, 120)
 WOOD: Color = (112, 72, 42)
 SNOW_CAP: Color = (248, 249, 253)
+THIN = ("mast", "trunk", "stem", "basket")  # names of parts that are no wider than about one token
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,15 @@ class Part:
     points: tuple[Point, ...]
     color: Color
     glows: bool = False  # keeps its colour at night
+    name: str = ""  # one of `THIN`, or none
 
 
-def polygon(color: Color, *points: Point, glows: bool = False) -> Part:
-    return Part("polygon", points, color, glows)
+def polygon(color: Color, *points: Point, glows: bool = False, name: str = "") -> Part:
+    return Part("polygon", points, color, glows, name)
 
 
-def rectangle(color: Color, x0: float, y0: float, x1: float, y1: float, glows: bool = False) -> Part:
-    return Part("polygon", ((x0, y0), (x1, y0), (x1, y1), (x0, y1)), color, glows)
+def rectangle(color: Color, x0: float, y0: float, x1: float, y1: float, glows: bool = False, name: str = "") -> Part:
+    return Part("polygon", ((x0, y0), (x1, y0), (x1, y1), (x0, y1)), color, glows, name)
 
 
 def ellipse(color: Color, x: float, y: float, rx: float, ry: float = 0.0, glows: bool = False) -> Part:
@@ -73,7 +75,7 @@ def tree(rng: Random, color: Color, night: bool) -> list[Part]:
         color = shade(color, 1.2)  # the grass is darker than its needles then
     tiers = ((-0.13, -0.34, 0.18, 0.85), (-0.24, -0.44, 0.15, 1.0), (-0.35, -0.54, 0.115, 1.14))
     return [
-        polygon(WOOD, (-0.042, 0.0), (-0.028, -0.24), (0.028, -0.24), (0.042, 0.0)),
+        polygon(WOOD, (-0.042, 0.0), (-0.028, -0.24), (0.028, -0.24), (0.042, 0.0), name="trunk"),
         *(polygon(shade(color, tone), (-half, base), (0.0, top), (half, base)) for base, top, half, tone in tiers),
     ]
 
@@ -128,7 +130,7 @@ def mountain(rng: Random, color: Color, night: bool) -> list[Part]:
 def boat(rng: Random, color: Color, night: bool) -> list[Part]:
     sail = (252, 250, 240)
     return [
-        rectangle(WOOD, -0.013, -0.46, 0.013, -0.1),
+        rectangle(WOOD, -0.013, -0.46, 0.013, -0.1, name="mast"),
         polygon(sail, (0.022, -0.45), (0.022, -0.135), (0.19, -0.135)),
         polygon(color, (-0.022, -0.41), (-0.022, -0.135), (-0.155, -0.135)),
         polygon(color, (-0.23, -0.11), (0.24, -0.11), (0.165, 0.0), (-0.17, 0.0)),
@@ -157,7 +159,7 @@ def flower(rng: Random, color: Color, night: bool) -> list[Part]:
     middle = (120, 70, 30) if color[0] > 200 and color[1] > 180 and color[2] < 120 else (252, 206, 60)
     petals = arc(x, y, 0.112, -90, 270, 6)[:-1]
     return [
-        rectangle(green, -0.024, y, 0.024, 0.0),
+        rectangle(green, -0.024, y, 0.024, 0.0, name="stem"),
         polygon(green, (0.0, -0.03), (0.06, -0.13), (0.15, -0.15), (0.1, -0.055)),
         polygon(green, (0.0, -0.01), (-0.06, -0.1), (-0.15, -0.115), (-0.1, -0.03)),
         *(ellipse(color, px, py, 0.064) for px, py in petals),
@@ -169,15 +171,15 @@ def flower(rng: Random, color: Color, night: bool) -> list[Part]:
 def balloon(rng: Random, color: Color, night: bool) -> list[Part]:
     light, dark = shade(color, 1.3), shade(color, 0.82)
     parts = [
-        polygon(WOOD, (-0.055, 0.13), (-0.045, 0.13), (-0.03, 0.21), (-0.04, 0.21)),
-        polygon(WOOD, (0.055, 0.13), (0.045, 0.13), (0.03, 0.21), (0.04, 0.21)),
+        polygon(WOOD, (-0.055, 0.13), (-0.045, 0.13), (-0.03, 0.21), (-0.04, 0.21), name="basket"),
+        polygon(WOOD, (0.055, 0.13), (0.045, 0.13), (0.03, 0.21), (0.04, 0.21), name="basket"),
     ]
     for width, tone in ((1.0, color), (0.66, light), (0.3, color)):
         top, neck = 0.15 * width, 0.06 * width
         parts.append(polygon(tone, (-top, 0.0), (top, 0.0), (neck, 0.145), (-neck, 0.145)))
         parts.append(ellipse(tone, 0.0, -0.05, 0.165 * width, 0.165))
     parts.append(rectangle(dark, -0.06, 0.135, 0.06, 0.155))
-    parts.append(rectangle(WOOD, -0.045, 0.2, 0.045, 0.265))
+    parts.append(rectangle(WOOD, -0.045, 0.2, 0.045, 0.265, name="basket"))
     return parts
 
 

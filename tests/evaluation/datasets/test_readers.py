@@ -128,6 +128,15 @@ def place(root: Path, picture: str, label: str, values: list[int]) -> None:
         # COCO's file values are ids less one: 0 person, 12 stop sign (id 13), 89 toothbrush (90), 181 wood window (182)
         ("coco-object", "val2017/c.jpg", "stuffthingmaps/val2017/c.png", [0, 12, 181, 255], [1, 12, 0, VOID], None),
         ("coco-stuff", "val2017/c.jpg", "stuffthingmaps/val2017/c.png", [89, 91, 181], [79, 80, 170], None),
+        # person, dog, banner, cardboard, river, wood
+        (
+            "coco-stuff27",
+            "val2017/c.jpg",
+            "stuffthingmaps/val2017/c.png",
+            [0, 17, 91, 99, 147, 181],
+            [9, 7, 17, 16, 26, 24],
+            None,
+        ),
     ],
 )
 def test_values_of_files_become_labels(

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
+from concept_attention.errors import UserError
 from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.hosts.diffusers.pipelines.request import Defaults
@@ -49,6 +50,29 @@ def embeddings(pipeline: Any) -> Tensor:
     ids = pipeline.tokenizer_2(["house", "tree", "sky"], padding="max_length", max_length=12, return_tensors="pt")
     with torch.no_grad():
         return pipeline.text_encoder_2(ids.input_ids)[0][:, 0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_flipped_analysis_is_the_mean_with_that_of_the_mirrored_image(pipeline: Any, dtype: str) -> None:
+    image = make_image()
+    progress: list[tuple[int, int]] = []
+    both = analyze(
+        pipeline, image, CONCEPTS, flip=True, samples=2, dtype=dtype, on_step=lambda *at: progress.append(at), **SMALL
+    )
+    mirrored = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    plain, other = (analyze(pipeline, one, CONCEPTS, samples=2, **SMALL) for one in (image, mirrored))
+    assert both.steps == (0, 1, 2, 3) and both.sigmas == (0.5,) * 4 and both.image_size == plain.image_size
+    assert progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    expected = (make_heatmaps(plain).values + make_heatmaps(other).values.flip(-1)) / 2
+    assert torch.allclose(make_heatmaps(both).values, expected, atol=1e-5 if dtype == "float32" else 2e-3)
+    presence = [make_heatmaps(one, kind="presence", steps="0").values for one in (plain, other)]
+    assert torch.allclose(make_heatmaps(both, kind="presence", steps="2").values, presence[1].flip(-1), atol=2e-3)
+    assert not torch.allclose(presence[0], presence[1].flip(-1), atol=2e-3)
+
+
+def test_vectors_are_not_shown_of_a_mirrored_image(pipeline: Any) -> None:
+    with pytest.raises(UserError, match="Leave out flip or on_vectors"):
+        analyze(pipeline, make_image(), CONCEPTS, flip=True, on_vectors=lambda *_: None, **SMALL)
 
 
 def test_the_model_is_shown_the_noised_image_and_recorded(pipeline: Any, captured: Any) -> None:

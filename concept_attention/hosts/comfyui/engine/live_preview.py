@@ -78,7 +78,10 @@ class LivePreview:
         def show_step(step: int, denoised: Tensor, x: Tensor, steps: int) -> Any:
             nonlocal committed
             fresh, committed = session.builder.committed > committed, session.builder.committed
-            self._paint = None if self._off else self._paint_of(session, fresh)
+            self._paint = None
+            if not self._off:
+                with guarded(self._turn_off):
+                    self._paint = self._paint_of(session, fresh)
             result = None if callback is None else callback(step, denoised, x, steps)
             preview = None
             if self._previewer is None and self._paint is not None:

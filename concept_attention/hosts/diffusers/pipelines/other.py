@@ -67,7 +67,7 @@ class OtherFamily(PipelineFamily):
         """Encode each concept alone, as the pipeline encodes a prompt. Arguments as in `encode_concepts`."""
         self.refuse_clip(reader)
         with torch.no_grad():
-            return encode_as_prompts(pipeline, concepts, pooling, max_tokens)
+            return encode_as_prompts(pipeline, self.tokenizer(pipeline), concepts, pooling, max_tokens)
 
     def tokenizer(self, pipeline: Any) -> Any:
         found = [getattr(pipeline, name, None) for name in ("tokenizer", "processor", "tokenizer_2")]

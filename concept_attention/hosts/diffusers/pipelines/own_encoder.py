@@ -17,6 +17,7 @@ from ....concepts import Concept
 from ....errors import UserError
 from ...encoded import EncodedConcepts, pool, resolve_pooling
 from ...token_spans import REFERENCE_TEXTS, word_span
+from ...unknown_words import unknown_words_message
 from ..adapters import adapter_for
 from ..eager import eager
 from ..named import named
@@ -50,26 +51,33 @@ class Reading:
         return max(0, (valid if length <= valid else len(self.ids)) - length)
 
 
-def encode_as_prompts(pipeline: Any, concepts: Sequence[Concept], pooling: Pooling, max_tokens: int) -> EncodedConcepts:
+def encode_as_prompts(
+    pipeline: Any, tokenizer: Any, concepts: Sequence[Concept], pooling: Pooling, max_tokens: int
+) -> EncodedConcepts:
     """Encode each concept as the pipeline encodes a prompt, and pool its own tokens.
 
     `auto` pools the last token where a token has only read those before it, else the mean.
 
     Raises:
-        UserError: for a pipeline that cannot encode a prompt by itself, and a text without tokens of its own.
+        UserError: for a pipeline that cannot encode a prompt by itself, a text without tokens of its own or longer than
+            a prompt, and words that the tokenizer does not know.
     """
     width = adapter_for(pipeline.transformer).text_width(eager(pipeline.transformer))
+    unknown = getattr(tokenizer, "unk_token_id", None)
     references = [_read(pipeline, text, width, max_tokens).ids for text in REFERENCE_TEXTS]
     pooled, counts, used = [], [], pooling
     for concept in concepts:
         reading = _read(pipeline, concept.text, width, max_tokens)
         begin, end = word_span(reading.ids, references)
         first = begin - reading.dropped
+        if unknown in reading.ids[begin:end]:
+            raise UserError(unknown_words_message(tokenizer, concept.text))
         if begin == end:
             raise UserError(
                 f'Concept "{concept.name}" has no tokens: the text encoder reads it as nothing. Rephrase its text.'
             )
-        if first < 0 or end - reading.dropped > len(reading.states):
+        full = len(reading.ids) == len(references[0]) == reading.valid  # no padding where there is some else
+        if full or first < 0 or end - reading.dropped > len(reading.states):
             raise UserError(f'Concept "{concept.name}" is longer than what fits into a prompt. Rephrase it.')
         used = resolve_pooling(pooling, causal=_model_type(reading.encoder) not in BIDIRECTIONAL)
         pooled.append(pool(reading.states[first : end - reading.dropped], used))
@@ -90,8 +98,8 @@ def _read(pipeline: Any, text: str, width: int, max_tokens: int) -> Reading:
     reading = next((one for one in readings if width % _hidden_size(one.encoder) == 0), None)
     if states is None or reading is None:
         raise UserError(
-            f"It is not known how this {type(pipeline).__name__} encodes a concept. Give `record` the result of "
-            "`EncodedConcepts`, with one embedding for each."
+            f"It is not known how this {type(pipeline).__name__} encodes a concept. Give `record` an `EncodedConcepts` "
+            "with an embedding for each."
         )
     reading.states = states
     return reading

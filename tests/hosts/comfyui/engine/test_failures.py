@@ -110,13 +110,13 @@ def test_an_error_after_sampling_keeps_the_latent(small: Any, name: str, monkeyp
     assert torch.equal(sample(patch_model(small, make_settings())), plain)
 
 
-@pytest.mark.parametrize("name", ["_paint", "attach"])
+@pytest.mark.parametrize("name", ["_paint_of", "attach"])
 def test_an_error_in_the_preview_keeps_the_run(small: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_preview.LivePreview, name, failing(TypeError))
     settings = Settings(make_encoded(), live_preview="segmentation")
     latent, result = sample_and_record(small, settings)
     assert torch.equal(latent, sample(small))
-    assert (result.recording is not None) == (name == "_paint")
+    assert (result.recording is not None) == (name == "_paint_of")
 
 
 def test_a_model_that_changed_after_patching_is_sampled_without_a_recording() -> None:

@@ -120,6 +120,14 @@ def test_a_concept_is_encoded_as_a_prompt_and_its_own_tokens_are_pooled(random_p
         assert torch.equal(embedding, states[end - 1])
 
 
+def test_unknown_words_and_texts_that_are_too_long_are_refused(random_pipeline: Any) -> None:
+    pipeline = make_z_image(random_pipeline)
+    with pytest.raises(UserError, match="zeppelin"):
+        encode_concepts(pipeline, ["zeppelin"], max_tokens=24)
+    with pytest.raises(UserError, match='Concept "house house house'):
+        encode_concepts(pipeline, ["house " * 30], max_tokens=12)
+
+
 def test_a_concept_of_a_t5_is_the_mean_of_its_tokens(random_pipeline: Any) -> None:
     pipeline = make_auraflow(random_pipeline)
     encoded = encode_concepts(pipeline, parse_concepts("home: a red house"), max_tokens=24, presence=False)

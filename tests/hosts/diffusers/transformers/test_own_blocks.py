@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.attention_dispatch import attention_backend
-from torch import Tensor
+from torch import Tensor, nn
 
 from concept_attention.choices import Attends
 from concept_attention.errors import UserError
@@ -179,3 +179,15 @@ def test_the_vectors_before_rope_cannot_be_shown(family: OwnBlockFamily) -> None
     transformer = family.make()
     with pytest.raises(UserError, match="seen after RoPE"):
         ConceptStream(transformer, embeddings(), lambda *_: None, 2, on_vectors=lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("QwenImage21Transformer2DModel", "its text never attends to the image"),
+        ("WanTransformer3DModel", "it has cross-attention only"),
+    ],
+)
+def test_transformers_that_read_text_in_another_way_are_refused_with_the_reason(name: str, reason: str) -> None:
+    with pytest.raises(UserError, match=f"^{name} has no joint blocks .*: {reason}. Expected"):
+        adapter_for(type(name, (nn.Module,), {})())
