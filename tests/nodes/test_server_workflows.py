@@ -15,6 +15,7 @@ from PIL import Image
 from concept_attention.tiny.world.contents import LABELS
 from concept_attention.tiny.world.scenes import draw_scene
 
+from ..support.browser.layout import saved_view
 from ..support.server.client import Client, Run
 from ..support.server.examples import (
     BLUEPRINTS,
@@ -198,6 +199,7 @@ def test_a_workflow_opens_without_anything_red(infos: dict[str, Any], name: str)
     note = next(node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
     assert "`" not in note["widgets_values"][0]  # in Nodes 2.0 code can hardly be read on a note
     assert note["pos"][0] == min(node["pos"][0] for node in workflow["nodes"])  # what is read first
+    assert workflow["extra"]["ds"] == saved_view(workflow["nodes"])  # so that it is in the window
     links = [model["url"] for model in models_of(workflow)]
     assert all(link in note["widgets_values"][0] for link in links) and bool(links) == (name in NEED_FILES)
 
