@@ -2,7 +2,7 @@
 
 Their concept maps are taught, by a small supervised term on drawn landscapes with exact label maps. That makes each a
 test instrument that shows when something between a model and its maps breaks. It is no evidence that ConceptAttention
-works on models that were not taught.
+works on models that were not taught. A small Stable Diffusion 2 has learned from images and captions alone.
 """
 
 from pathlib import Path
@@ -10,15 +10,23 @@ from pathlib import Path
 FLUX_FOLDER = Path(__file__).resolve().parent / "tiny" / "landscape"
 SD3_FOLDER = FLUX_FOLDER.with_name("landscape_sd3")
 COGVIDEOX_FOLDER = FLUX_FOLDER.with_name("landscape_cogvideox")
+SD_FOLDER = FLUX_FOLDER.with_name("landscape_sd")
 EMBEDDED = {"tiny": FLUX_FOLDER, "tiny-sd3": SD3_FOLDER, "tiny-cogvideox": COGVIDEOX_FOLDER}  # by users' name
+UNTAUGHT = {"tiny-sd": SD_FOLDER}  # its maps are read from cross-attention, in ComfyUI only
 
 SIZES = {  # width and height in pixels that each was trained on
     "tiny": ((256, 256), (384, 256), (256, 384)),
     "tiny-sd3": ((128, 128),),
     "tiny-cogvideox": ((128, 128),),
+    "tiny-sd": ((128, 128),),
 }
 FEWEST_FRAMES = {"tiny-cogvideox": 9}  # longer clips are no worse
-NOISIEST = {"tiny": 0.7, "tiny-sd3": 0.6, "tiny-cogvideox": 0.9}  # noise level up to which their maps are right
+NOISIEST = {
+    "tiny": 0.7,
+    "tiny-sd3": 0.6,
+    "tiny-cogvideox": 0.9,
+    "tiny-sd": 0.7,
+}  # noise level up to which their maps are right
 
 
 # Everything that their world can show.
@@ -32,7 +40,7 @@ def outside(model: str, width: int, height: int, frames: int = 1, noise: float =
     """What to know about maps of an embedded model beyond what it was trained on, in short lines; "" within it.
 
     Args:
-        model: a key of `EMBEDDED`.
+        model: a key of `SIZES`.
         width, height: pixels that the model gets.
         frames: of a video.
         noise: level that is added to an existing image, 0-1.

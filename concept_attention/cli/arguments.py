@@ -63,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_analyze(commands)
     _add_heatmaps(commands)
+    _add_check(commands)
     _add_label(commands)
     _add_benchmark(commands)
     return parser
@@ -139,6 +140,34 @@ def _add_heatmaps(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--mode", choices=MODE_NAMES, default="auto", help="scoring rule (default: the recorded one)")
     groups.add_heatmaps(parser, steps="recorded steps")
     groups.add_output(parser)
+
+
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    parser = _add_command(
+        commands,
+        "check",
+        "[--model NAME] [--scenes N]",
+        "check a model: whether its maps find what drawn scenes show, and what recording them costs",
+    )
+    scenes_help = "number of drawn scenes (default 40)"
+    parser.add_argument("--scenes", type=values.count, default=40, metavar="N", help=scenes_help)
+    seed_help = "any integer; selects the scenes (default 0)"
+    parser.add_argument("--seed", type=values.integer, default=0, metavar="N", help=seed_help)
+    noise_help = "noise level, above 0 (no noise) and up to 1 (pure noise) (default 0.3)"
+    parser.add_argument("--noise", type=values.noise, default=0.3, metavar="SIGMA", help=noise_help)
+    rounds_help = "how often the time and memory of a run with and without recording are compared (default 3)"
+    parser.add_argument("--rounds", type=values.count, default=3, metavar="N", help=rounds_help)
+    groups.add_size(parser, "the scenes", "the model's own")
+    groups.add_frames(parser, "number of frames of the clips that a video model is shown")
+    parser.add_argument("--json", type=values.path, metavar="FILE", help="also write the figures to FILE")
+    groups.add_model(parser)
+    host = parser.add_argument_group("ComfyUI", "Run with the Python that runs ComfyUI. tiny-sd needs it as well.")
+    checkpoint_help = "instead of --model: a checkpoint with model, text encoder and VAE, checked in ComfyUI"
+    host.add_argument("--comfyui-checkpoint", type=values.path, metavar="FILE", help=checkpoint_help)
+    folder_help = "ComfyUI's folder (default: COMFYUI_PATH, or the one that this pack lies in)"
+    host.add_argument("--comfyui", type=values.path, metavar="DIR", help=folder_help)
+    host.add_argument("--mode", choices=MODE_NAMES, default="auto", help="scoring rule (default: the model's own)")
+    parser.add_argument("--quiet", action="store_true", help=groups.QUIET_HELP)
 
 
 def _add_label(commands: argparse._SubParsersAction) -> None:

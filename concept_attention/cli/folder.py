@@ -1,4 +1,4 @@
-"""The folder for results: created before the work, removed again if the work fails."""
+"""The folder, or file, for results: created before the work, removed again if the work fails."""
 
 from __future__ import annotations
 
@@ -42,6 +42,22 @@ def prepared_folder(path: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):  # it holds finished files, or was never created
                 level.rmdir()
         raise
+
+
+@contextmanager
+def prepared_file(path: Path | None) -> Iterator[Path | None]:
+    """Check, before the work of a block, that the file of `--json` can be written; yields where, or None without one.
+
+    Raises:
+        UserError: if it is a folder, or as `prepared_folder`.
+    """
+    if path is None:
+        yield None
+        return
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, expected a file for --json. Choose another name.")
+    with prepared_folder(path.parent) as folder:
+        yield folder / path.name
 
 
 def _missing(folder: Path) -> list[Path]:

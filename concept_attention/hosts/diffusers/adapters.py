@@ -50,6 +50,7 @@ _REASONS = {
     **dict.fromkeys(
         (
             "AllegroTransformer3DModel",
+            "BriaFibo2Transformer2DModel",
             "CosmosTransformer3DModel",
             "HunyuanDiT2DModel",
             "Kandinsky5Transformer3DModel",

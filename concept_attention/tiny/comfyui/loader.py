@@ -7,6 +7,7 @@ the same numbers.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import comfy.latent_formats
@@ -64,7 +65,7 @@ def load_clip() -> comfy.sd.CLIP:
     """T5 and CLIP-L together, as Flux has them."""
     return comfy.sd.CLIP(
         comfy.supported_models_base.ClipTarget(LandscapeTokenizer, LandscapeEncoders),
-        state_dict=[_clip_weights(), read_weights(FLUX_FOLDER, "text_encoder_2/model")],
+        state_dict=[clip_weights(FLUX_FOLDER), read_weights(FLUX_FOLDER, "text_encoder_2/model")],
         model_options={
             "dtype": torch.float32,
             "t5xxl_model_config": sizes_of(FLUX_FOLDER, "text_encoder_2/config", T5_SIZES),
@@ -136,13 +137,13 @@ class LandscapeEncoders(comfy.text_encoders.flux.FluxClipModel):
         }
 
 
-def _clip_weights() -> dict[str, Tensor]:
-    """CLIP-L's weights with the names and shapes that ComfyUI expects."""
+def clip_weights(folder: Path) -> dict[str, Tensor]:
+    """CLIP-L's weights of a landscape model with the names and shapes that ComfyUI expects."""
     prefix = "text_model."
-    weights = read_weights(FLUX_FOLDER, "text_encoder/model")
+    weights = read_weights(folder, "text_encoder/model")
     weights = {name if name.startswith(prefix) else prefix + name: tensor for name, tensor in weights.items()}
     name = f"{prefix}embeddings.token_embedding.weight"
     table = weights[name]
     weights[name] = torch.cat([table, table.new_zeros(CLIP_WORDS - len(table), table.shape[1])])
-    weights["text_projection.weight"] = torch.eye(table.shape[1])  # Flux reads the pooled vector before it
+    weights["text_projection.weight"] = torch.eye(table.shape[1])  # the pooled vector is read before it
     return weights

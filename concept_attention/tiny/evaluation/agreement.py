@@ -53,13 +53,17 @@ class Evaluation:
     frames: int
 
 
-def true_labels(scene: Scene) -> Tensor:
+def true_labels(scene: Scene, patch: int = 16) -> Tensor:
     """For every token the index into LABELS of the label that covers most of it, int64.
 
+    Args:
+        scene: (H, W) pixels.
+        patch: pixels along one side of a token.
+
     Returns:
-        (H / 16, W / 16), of a clip (F, H / 16, W / 16).
+        (H / patch, W / patch), of a clip (F, H / patch, W / patch).
     """
-    return torch.from_numpy(token_coverage(scene.labels)).argmax(dim=0)
+    return torch.from_numpy(token_coverage(scene.labels, patch)).argmax(dim=0)
 
 
 def winners(shares: Tensor) -> Tensor:
@@ -89,7 +93,7 @@ class Tally:
     def add(self, scene: Scene, recording: Recording, shares: Tensor) -> None:
         """Add one scene with its shares, (C, H, W), of a clip (C, F, H, W)."""
         names = [concept.name for concept in recording.concepts]
-        truth, won = true_labels(scene), winners(shares)
+        truth, won = true_labels(scene, scene.labels.shape[-1] // shares.shape[-1]), winners(shares)
         label_of = torch.tensor([*(LABELS.index(name) for name in names), NO_CLASS])  # -1 finds the last
         self._matrix.update(label_of[won], truth)
         self._correct.append((label_of[won] == truth).reshape(-1, *truth.shape[-2:]).float().mean((1, 2)))

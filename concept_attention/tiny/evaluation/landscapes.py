@@ -67,22 +67,19 @@ def evaluate_landscapes(
     frames = frames or defaults.frames
 
     def record(scene: Scene) -> Recording:
-        return analyze(
-            pipeline,
-            [Image.fromarray(one) for one in scene.image.reshape(-1, height, width, 3)],
-            scene_concepts(scene),
-            prompt=scene.caption if prompt == "caption" else "",
-            noise=noise,
-            samples=samples,
-            width=width,
-            height=height,
-            seed=noise_seed(scene),
-            layers=layers,
-            mode=mode,
-            pooling=pooling,
-        )
+        shown = scene.caption if prompt == "caption" else ""
+        options: dict[str, Any] = {"noise": noise, "samples": samples, "layers": layers, "mode": mode}
+        return record_scene(pipeline, scene, prompt=shown, pooling=pooling, **options)
 
     return score_landscapes(record, count, seed, width, height, frames, temperature=temperature, on_scene=on_scene)
+
+
+def record_scene(pipeline: Any, scene: Scene, **options: Any) -> Recording:
+    """The recording of a drawn scene with its `scene_concepts`, in its own size; `options` are those of `analyze`."""
+    height, width, _ = scene.image.shape[-3:]
+    images = [Image.fromarray(one) for one in scene.image.reshape(-1, height, width, 3)]
+    seed = noise_seed(scene)
+    return analyze(pipeline, images, scene_concepts(scene), width=width, height=height, seed=seed, **options)
 
 
 def score_landscapes(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from diffusers import CogVideoXTransformer3DModel
 
 from .codec import CHANNELS
-from .parts import Parts
+from .parts import JointParts
 from .text_encoders import TEXT_WIDTH, build_t5
 from .texts import TEXT_TOKENS
 
@@ -20,7 +20,7 @@ LATENT_SIDE = 16  # latent pixels along a side of an image
 FRAMES = 9
 
 
-def build_cogvideox_parts(words: int) -> Parts:
+def build_cogvideox_parts(words: int) -> JointParts:
     """The transformer and its text encoder for a vocabulary of `words` words, freshly initialised."""
     transformer = CogVideoXTransformer3DModel(
         num_attention_heads=HEADS,
@@ -38,4 +38,4 @@ def build_cogvideox_parts(words: int) -> Parts:
         max_text_seq_length=TEXT_TOKENS,
         use_rotary_positional_embeddings=True,
     )
-    return Parts(transformer, build_t5(words))
+    return JointParts(transformer, build_t5(words))

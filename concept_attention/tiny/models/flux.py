@@ -11,7 +11,7 @@ from diffusers import FluxTransformer2DModel
 from transformers import CLIPTextModel
 
 from .codec import CHANNELS
-from .parts import Parts
+from .parts import JointParts
 from .text_encoders import TEXT_WIDTH, build_t5, clip_config
 
 JOINT_BLOCKS = 4
@@ -21,7 +21,7 @@ SHIFT = 6.0  # of the sampler's sigmas towards the noise, where the layout is de
 
 
 @dataclass
-class FluxParts(Parts):
+class FluxParts(JointParts):
     """Flux has one CLIP, of which it takes the pooled vector."""
 
     clip: CLIPTextModel

@@ -14,9 +14,6 @@ from transformers import T5EncoderModel
 class Parts:
     """The trained modules, one per field."""
 
-    transformer: Any
-    t5: T5EncoderModel
-
     def modules(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
@@ -29,3 +26,11 @@ class Parts:
         """Copy `tensors` into the parameters of the same names; a missing one is a KeyError."""
         for name, parameter in self.parameters().items():
             parameter.copy_(tensors[name])
+
+
+@dataclass
+class JointParts(Parts):
+    """Those of a model with joint blocks."""
+
+    transformer: Any
+    t5: T5EncoderModel

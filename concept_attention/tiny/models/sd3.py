@@ -12,7 +12,7 @@ from diffusers import SD3Transformer2DModel
 from transformers import CLIPTextModelWithProjection
 
 from .codec import CHANNELS
-from .parts import Parts
+from .parts import JointParts
 from .text_encoders import TEXT_WIDTH, build_t5, clip_config
 
 BLOCKS = 4
@@ -22,7 +22,7 @@ CLIP_G_WIDTH = 64  # together narrower than T5 and padded with zeros, as in Stab
 
 
 @dataclass
-class SD3Parts(Parts):
+class SD3Parts(JointParts):
     """Both CLIPs give tokens and a pooled vector."""
 
     clip_l: CLIPTextModelWithProjection

@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     def report(trainer: Trainer, grid: int, line: str) -> None:
         accuracy = show_progress(trainer, codec, grid, arguments.out / "samples.png")
-        line = f"{line} map accuracy {accuracy:.4f}"
+        line = line if accuracy is None else f"{line} map accuracy {accuracy:.4f}"
         print(line, flush=True)
         with open(arguments.out / "log.txt", "a", encoding="utf-8") as log:
             log.write(line + "\n")

@@ -13,7 +13,7 @@ from ...hosts.architecture import AUTHORS_COGVIDEOX_LAYERS, first_layers
 from ...scores import MODES
 from ..models.autoencoders import linear_video_vae
 from ..models.cogvideox import BLOCKS, FRAMES, build_cogvideox_parts
-from ..models.parts import Parts
+from ..models.parts import JointParts
 from ..models.text_encoders import build_t5_tokenizer
 from ..models.texts import TEXT_TOKENS, t5_row, words
 from .family import Family, Stage, drop_prompts, encode_t5
@@ -35,7 +35,7 @@ def _scheduler() -> CogVideoXDPMScheduler:
 _LEVELS = (1 - _scheduler().alphas_cumprod).clamp(min=0).sqrt()  # noise level of every timestep
 
 
-def _velocity(parts: Parts, noisy: Tensor, sigma: Tensor, t5: Tensor, clip: Tensor, chance: Tensor) -> Tensor:
+def _velocity(parts: JointParts, noisy: Tensor, sigma: Tensor, t5: Tensor, clip: Tensor, chance: Tensor) -> Tensor:
     if noisy.ndim == 4:  # images are clips of one frame
         return _velocity(parts, noisy[:, None], sigma, t5, clip, chance)[:, 0]
     _, frames, _, height, width = noisy.shape

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,16 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from ...scores import Mode
+from ...hosts.diffusers.pipelines.request import Request
+from ...hosts.diffusers.registry import family_of
+from ...scores import MODES, Mode
 from ..models.autoencoders import linear_vae
 from ..models.codec import LinearCodec
 from ..models.flux import SHIFT
-from ..models.parts import Parts
+from ..models.parts import JointParts, Parts
+from ..models.texts import TEXT_TOKENS
+from ..world.scenes import Scene
+from .pool import training_prompt
 from .process import FLOW, Process
 
 PROMPTED = 0.75  # share of the images shown with their prompt to a model whose pooled vector cannot be zeroed
@@ -40,6 +46,26 @@ def stochastic_flow() -> FlowMatchEulerDiscreteScheduler:
     return FlowMatchEulerDiscreteScheduler(shift=SHIFT, stochastic_sampling=True)
 
 
+def draw_by_host(pipeline: Any, prompts: Sequence[str], side: int, frames: int) -> Tensor:
+    """Latents of images or clips, made with the arguments that the diffusers host gives such a pipeline."""
+    host = family_of(pipeline)
+    request = Request(negative_prompt="", width=side, height=side, frames=frames, guidance=0.0, cfg=3.0)
+    made = pipeline(
+        list(prompts),
+        **host.call_arguments(pipeline, request, len(prompts)),
+        **sampling(side),
+        max_sequence_length=TEXT_TOKENS,
+    )
+    latents: Tensor = host.outputs(made)
+    return latents
+
+
+def sampling(side: int) -> dict[str, Any]:
+    """Arguments of every pipeline that makes samples of a run."""
+    noise = torch.Generator().manual_seed(0)
+    return {"width": side, "height": side, "num_inference_steps": 16, "generator": noise, "output_type": "latent"}
+
+
 @dataclass(frozen=True)
 class Family:
     """One architecture.
@@ -52,10 +78,14 @@ class Family:
             clips, (B, F, 16, h, w), their noise levels (B,), 0-1, ids for T5 and for CLIP, (B, tokens), and a random
             number per image, 0-1, (B, 1), that decides how much of the prompt is shown.
         unpack: a pipeline's latents, given the number of token rows, to latents as above.
-        map_layers: joint blocks whose maps are taught: those that a heatmap uses by default.
-        mode: scoring mode that a heatmap uses by default.
+        draw: makes latents of images or clips, as a pipeline has them, given the pipeline, prompts, pixels of a side
+            and frames.
         stages: of a run, in order. A run that continues a finished model has only the last.
         lengths: numbers of text tokens; near the end of a run they are drawn from these.
+        map_layers: joint blocks whose maps are taught: those that a heatmap uses by default. None: nothing is taught.
+        mode: scoring mode of the taught maps, the one that a heatmap uses by default.
+        prompt: a prompt for a scene, drawn from a generator of random numbers.
+        output: the last layer, of given parts; it begins with zeros.
         process: the diffusion process.
         scheduler: makes the pipeline's scheduler.
         vae: makes an autoencoder whose encoder is a codec and whose decoder is untrained.
@@ -66,10 +96,13 @@ class Family:
     assemble: Callable[..., Any]
     velocity: Callable[[Any, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
     unpack: Callable[[Tensor, int], Tensor]
-    map_layers: tuple[int, ...]
-    mode: Mode
     stages: tuple[Stage, ...]
     lengths: tuple[int, ...]
+    draw: Callable[[Any, Sequence[str], int, int], Tensor] = draw_by_host
+    map_layers: tuple[int, ...] = ()
+    mode: Mode = MODES["flux"]
+    prompt: Callable[[Scene, random.Random], str] = training_prompt
+    output: Callable[[Any], Any] = lambda parts: parts.transformer.proj_out
     process: Process = FLOW
     scheduler: Callable[[], Any] = stochastic_flow
     vae: Callable[[LinearCodec], Any] = linear_vae
@@ -83,6 +116,10 @@ class Family:
     def clips(self) -> bool:
         """Whether the model makes clips."""
         return self.stages[-1].frames > 1
+
+    def sample(self, pipeline: Any, prompts: Sequence[str], side: int) -> Tensor:
+        """Latents of square images, (B, 16, h, w), or clips, (B, F, 16, h, w), always from the same noise."""
+        return self.unpack(self.draw(pipeline, prompts, side, self.stages[-1].frames), side // 16)
 
     def decode(self, vae: Any, latents: Tensor) -> Tensor:
         """Decode latents (B, 16, h, w) to images (B, 3, H, W), -1 to 1; a VAE of clips gets clips of one frame."""
@@ -101,7 +138,7 @@ class Family:
         return parts
 
 
-def encode_t5(parts: Parts, ids: Tensor) -> Tensor:
+def encode_t5(parts: JointParts, ids: Tensor) -> Tensor:
     """T5's hidden states of ids (B, T). Padding is not masked, as in the pipelines."""
     return parts.t5(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
 

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -29,6 +29,8 @@ CHUNK = 32
 COARSE = ((128, 128),)
 # (width, height); most are square, so that a short training is not spread thin over many sizes.
 FINE = ((256, 256),) * 6 + ((384, 256), (256, 384))
+
+Prompt = Callable[[Scene, random.Random], str]
 
 _TOKENS = token_table()
 _TEXTS = concept_texts()
@@ -90,16 +92,16 @@ def _lower_priority() -> None:
         os.nice(10)
 
 
-def _draw(job: tuple[int, int, int, int, LinearCodec]) -> tuple[np.ndarray, ...]:
+def _draw(job: tuple[int, int, int, int, LinearCodec, Prompt]) -> tuple[np.ndarray, ...]:
     """Draw CHUNK scenes in a worker process; returns the fields of `SceneTensors` as arrays."""
-    first, width, height, frames, codec = job
+    first, width, height, frames, codec, prompt = job
     scenes = [draw_landscape(seed, width, height, frames) for seed in range(first, first + CHUNK)]
     both = np.stack([[codec.encode(image) for image in (s.image, s.image[..., ::-1, :])] for s in scenes])
     coverage = np.stack([token_coverage(scene.labels) for scene in scenes])
     t5, clip, texts = [], [], []
     for scene in scenes:
         rng = random.Random(scene.seed)  # noqa: S311 - reproducible, not secret
-        prompts = [word_ids(training_prompt(scene, rng), _TOKENS) for _ in range(VARIANTS)]
+        prompts = [word_ids(prompt(scene, rng), _TOKENS) for _ in range(VARIANTS)]
         t5.append([t5_row(ids, TEXT_TOKENS) for ids in prompts])
         clip.append([clip_row(ids, TEXT_TOKENS) for ids in prompts])
         texts.append([_concepts(scene, rng) for _ in range(VARIANTS)])
@@ -110,11 +112,17 @@ def _draw(job: tuple[int, int, int, int, LinearCodec]) -> tuple[np.ndarray, ...]
     )
 
 
-def _jobs(first_seed: int, sizes: tuple[tuple[int, int], ...], frames: int, codec: LinearCodec) -> Iterator[tuple]:
+def _jobs(
+    first_seed: int,
+    sizes: tuple[tuple[int, int], ...],
+    frames: int,
+    codec: LinearCodec,
+    prompt: Prompt = training_prompt,
+) -> Iterator[tuple]:
     seed, turn = first_seed, 0
     while seed + CHUNK <= FIRST_UNSEEN_SEED:
         width, height = sizes[turn % len(sizes)]
-        yield seed, width, height, frames, codec
+        yield seed, width, height, frames, codec, prompt
         seed, turn = seed + CHUNK, turn + 1
 
 
@@ -129,6 +137,7 @@ class Pool:
         limit: number of scenes after which drawing stops.
         device: where the scenes are kept.
         frames: of every scene; 1 is an image.
+        prompt: a prompt for a scene; of a module, so that other processes can draw with it.
     """
 
     def __init__(
@@ -140,6 +149,7 @@ class Pool:
         limit: int,
         device: torch.device,
         frames: int = 1,
+        prompt: Prompt = training_prompt,
     ) -> None:
         self._limit, self._device = limit, device
         self._rows: dict[tuple[int, ...], SceneTensors] = {}
@@ -148,7 +158,7 @@ class Pool:
         start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         self._processes = start.Pool(workers, _lower_priority)
         # The workers run ahead of `grow`, so no more jobs are given out than there is room for.
-        jobs = islice(_jobs(first_seed, sizes, frames, codec), -(-limit // CHUNK))
+        jobs = islice(_jobs(first_seed, sizes, frames, codec, prompt), -(-limit // CHUNK))
         self._drawn = self._processes.imap_unordered(_draw, jobs)
         self._generator = torch.Generator().manual_seed(first_seed)
 

@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from einops import rearrange
 from PIL import Image
 
 from ...files import save_image
-from ...hosts.diffusers.pipelines.request import Request
-from ...hosts.diffusers.registry import family_of
 from ..evaluation.landscapes import evaluate_landscapes
 from ..models.codec import CHANNELS, PATCH, LinearCodec
-from ..models.texts import TEXT_TOKENS
 from .family import Family
 from .trainer import Trainer
 
@@ -33,7 +29,7 @@ COLUMNS = 4
 SCENES = 48
 
 
-def show_progress(trainer: Trainer, codec: LinearCodec, grid: int, sheet: Path) -> float:
+def show_progress(trainer: Trainer, codec: LinearCodec, grid: int, sheet: Path) -> float | None:
     """Write a contact sheet of images, or clips, of PROMPTS, and measure the maps.
 
     Args:
@@ -43,30 +39,21 @@ def show_progress(trainer: Trainer, codec: LinearCodec, grid: int, sheet: Path) 
         sheet: file to write.
 
     Returns:
-        Share of tokens whose concept is the true one, 0-1, on unseen scenes of that grid.
+        Share of tokens whose concept is the true one, 0-1, on unseen scenes of that grid; None if no maps are taught.
     """
     pipeline = trainer.family.pipeline(trainer.averaged(), codec).to(trainer.device)
     pipeline.set_progress_bar_config(disable=True)
     side = 16 * grid
     _write_sheet(trainer.family, pipeline, codec, side, sheet)
+    if not trainer.family.map_layers:
+        return None
     return evaluate_landscapes(pipeline, SCENES, width=side, height=side).pixel_accuracy
 
 
 def _write_sheet(family: Family, pipeline: Any, codec: LinearCodec, side: int, path: Path) -> None:
     """Write all images side by side, or the frames of every clip in a row."""
-    host, frames = family_of(pipeline), family.stages[-1].frames
-    request = Request(negative_prompt="", width=side, height=side, frames=frames, guidance=0.0, cfg=3.0)
-    made = pipeline(
-        list(PROMPTS),
-        **host.call_arguments(pipeline, request, len(PROMPTS)),
-        width=side,
-        height=side,
-        num_inference_steps=16,
-        max_sequence_length=TEXT_TOKENS,
-        generator=torch.Generator().manual_seed(0),
-        output_type="latent",
-    )
-    latents = family.unpack(host.outputs(made), side // 16).reshape(-1, CHANNELS, side // PATCH, side // PATCH)
+    frames = family.stages[-1].frames
+    latents = family.sample(pipeline, PROMPTS, side).reshape(-1, CHANNELS, side // PATCH, side // PATCH)
     images = codec.decode(latents.float().cpu().numpy())
     sheet = rearrange(images, "(r c) h w k -> (r h) (c w) k", c=frames if family.clips else COLUMNS)
     save_image(Image.fromarray(np.ascontiguousarray(sheet)), path)

@@ -1,8 +1,9 @@
-"""Training of a transformer and its text encoders: diffusion plus a small supervised term on concept maps.
+"""Training of a diffusion model and its text encoders: diffusion plus, mostly, a small supervised term on concept maps.
 
 The concept tokens of the supervised term pass through the joint blocks exactly as in ConceptAttention, by the same
 hooks that the library uses on any model of the family. The maps are taught. That makes the model a test instrument (a
 wrong layer or a transposed grid lowers the accuracy), and no evidence that the method works on models not taught.
+A family without `map_layers` has no such term.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Trainer:
         self.parts = family.build()
         for module in self.parts.modules().values():
             module.to(device).train()
-        torch.nn.init.zeros_(self.parts.transformer.proj_out.weight)
+        torch.nn.init.zeros_(family.output(self.parts).weight)
         self.parameters = self.parts.parameters()
         matrices = [p for n, p in self.parameters.items() if p.ndim == 2 and "transformer_blocks" in n]
         chosen = set(map(id, matrices))
@@ -98,32 +99,49 @@ class Trainer:
         level = sigma.reshape(-1, *[1] * (latents.ndim - 1))
         chance = torch.rand(len(latents), 1, generator=self._generator, device=self.device)
         outputs: dict[int, tuple[Tensor, Tensor]] = {}
+        with (
+            torch.autocast(self.device.type, torch.bfloat16),
+            _attention(self.device),
+            self._concepts(batch["texts"], length, outputs),
+        ):
+            predicted = self.family.velocity(
+                self.parts,
+                self.family.process.mix(latents, noise, level),
+                sigma,
+                _padded(batch["t5"], length),
+                batch["clip"],
+                chance,
+            )
+        diffusion = (predicted.float() - self.family.process.target(latents, noise, level)).pow(2).mean()
+        return diffusion, self._map_loss(batch, outputs) if outputs else torch.zeros_like(diffusion)
+
+    def _concepts(
+        self, texts: Tensor, length: int, outputs: dict[int, tuple[Tensor, Tensor]]
+    ) -> AbstractContextManager[object]:
+        """Lets the concepts ride along and puts what the taught layers give into `outputs`, if any are taught."""
+        if not self.family.map_layers:
+            return nullcontext()
 
         def on_outputs(layer: int, image_out: Tensor, concept_out: Tensor) -> None:
             if layer in self.family.map_layers:
                 outputs[layer] = (image_out, concept_out)
 
-        with torch.autocast(self.device.type, torch.bfloat16), _attention(self.device):
-            concepts = self._concept_embeddings(batch["texts"], length)
-            pads = max(0, self.family.mode.padded_tokens - concepts.shape[1])
-            if pads:
-                concepts = torch.cat([concepts, torch.zeros_like(concepts[:, :1])], dim=1)
-            last = max(self.family.map_layers)
-            with ConceptStream(self.parts.transformer, concepts, on_outputs, last, pad_count=pads):
-                predicted = self.family.velocity(
-                    self.parts,
-                    self.family.process.mix(latents, noise, level),
-                    sigma,
-                    _padded(batch["t5"], length),
-                    batch["clip"],
-                    chance,
-                )
-        diffusion = (predicted.float() - self.family.process.target(latents, noise, level)).pow(2).mean()
-        chosen = self._labels[batch["texts"]]
+        concepts, pads = self._concept_embeddings(texts, length), self._pads(texts)
+        if pads:
+            concepts = torch.cat([concepts, torch.zeros_like(concepts[:, :1])], dim=1)
+        last = max(self.family.map_layers)
+        return ConceptStream(self.parts.transformer, concepts, on_outputs, last, pad_count=pads)
+
+    def _pads(self, texts: Tensor) -> int:
+        """How many pad tokens ride along with the concepts (B, C)."""
+        return max(0, self.family.mode.padded_tokens - texts.shape[1])
+
+    def _map_loss(self, batch: dict[str, Tensor], outputs: dict[int, tuple[Tensor, Tensor]]) -> Tensor:
+        """Cross-entropy against the share of each token's area that each concept covers; uncovered area is left out."""
+        chosen, pads = self._labels[batch["texts"]], self._pads(batch["texts"])
         target = batch["coverage"].gather(1, chosen[..., None].expand(-1, -1, batch["coverage"].shape[-1]))
-        # Cross-entropy against the share of each token's area that each concept covers; uncovered area is left out.
         maps = [-(target * self._log_shares(*vectors, pads)).sum() / target.sum() for vectors in outputs.values()]
-        return diffusion, torch.stack(maps).mean()
+        return torch.stack(maps).mean()
 
     def _log_shares(self, image_out: Tensor, concept_out: Tensor, pads: int) -> Tensor:
         """Logarithm of the concepts' shares, (B, C, N); the last of C + 1 vectors stands for `pads` pad tokens."""
@@ -212,11 +230,11 @@ def rate_at(done: float, steps: int) -> float:
 
 
 def _open_pool(
-    codec: LinearCodec, stage: Stage, first_seed: int, workers: int, scenes: int, device: torch.device
+    codec: LinearCodec, family: Family, stage: Stage, first_seed: int, workers: int, scenes: int, device: torch.device
 ) -> Pool:
     """A pool for a stage, once enough scenes to begin with are drawn."""
     limit = max(1, scenes // stage.frames)
-    pool = Pool(codec, stage.sizes, first_seed, workers, limit, device, stage.frames)
+    pool = Pool(codec, stage.sizes, first_seed, workers, limit, device, stage.frames, family.prompt)
     while pool.size < min(512, limit):
         pool.grow(wait=60)
     return pool
@@ -266,7 +284,7 @@ def train(
                 if pool is not None:
                     next_seed += pool.size
                     pool.close()
-                stage, pool = current, _open_pool(codec, current, next_seed, workers, scenes, device)
+                stage, pool = current, _open_pool(codec, family, current, next_seed, workers, scenes, device)
             pool.grow()
             figures.append(trainer.step(pool.sample(tokens), spent / minutes))
             bar.update(round(spent * 60) - bar.n)

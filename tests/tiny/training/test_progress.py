@@ -24,9 +24,12 @@ def test_progress_is_a_sheet_of_images_and_an_accuracy(
     codec = fit_codec(np.stack([draw_scene(seed, 64, 64).image for seed in range(16)]))
     trainer = Trainer(torch.device("cpu"), family=FAMILIES[family])
     accuracy = progress.show_progress(trainer, codec, 4, tmp_path / "samples.png")
-    assert 0 <= accuracy < 0.9  # nothing was learned yet
+    if trainer.family.map_layers:
+        assert accuracy is not None and 0 <= accuracy < 0.9  # nothing was learned yet
+    else:
+        assert accuracy is None
     frames = trainer.family.stages[-1].frames
     across = frames if trainer.family.clips else progress.COLUMNS
     rows = len(progress.PROMPTS) * frames // across
     assert Image.open(tmp_path / "samples.png").size == (64 * across, 64 * rows)
-    assert trainer.parts.transformer.training  # a copy was looked at
+    assert all(module.training for module in trainer.parts.modules().values())  # a copy was looked at

@@ -164,7 +164,8 @@ def test_training_lowers_both_losses(family: str, data: str, request: pytest.Fix
         trainer._generator.manual_seed(1)  # the same noise
         losses.append(trainer.step(batch, done=0.1))
     (diffusion, maps), *_, (later_diffusion, later_maps) = losses
-    assert later_diffusion < 0.95 * diffusion and later_maps < maps - 0.3
+    assert later_diffusion < 0.95 * diffusion
+    assert later_maps < maps - 0.3 if FAMILIES[family].map_layers else later_maps == maps == 0
 
 
 def test_half_of_the_fine_images_are_as_noisy_as_where_the_layout_is_decided() -> None:

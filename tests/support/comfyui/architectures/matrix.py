@@ -80,7 +80,9 @@ KNOWN: Mapping[str, Known] = {
     "CogVideoX 5B I2V": Known([{"num_layers": 42}]),
     "Mochi 1": Known([{"depth": 48}], "MochiTransformer3DModel"),
     "Qwen-Image, Edit": Known([{"num_layers": 60}], "QwenImageTransformer2DModel"),
-    "Qwen-Image Layered": Known([{"num_layers": 60}], "QwenImageTransformer2DModel"),
+    "Qwen-Image Layered": Known(
+        [{"num_layers": 60}], "QwenImageTransformer2DModel", {"Layered": "QwenImageLayeredPipeline"}
+    ),
     "Mage-Flow": Known([{"num_layers": 12}]),
     "JoyImage, Edit": Known([{"num_layers": 20}], "JoyImageEditTransformer3DModel"),
     "Lens": Known([{"num_layers": 48}]),
@@ -189,9 +191,9 @@ def _on_diffusers(known: Known) -> str:
     if adapter is None:
         return ""
     family = PIPELINES.get(adapter.name, OtherFamily())
-    if isinstance(family, OtherFamily):
-        return "generate, record" if family.pipelines else "record"
     run = [name for name, pipeline in known.pipelines.items() if family_named(pipeline)]
+    if isinstance(family, OtherFamily):
+        return "generate, record" if family.pipelines and len(run) == len(known.pipelines) else "record"
     return "yes" if len(run) == len(known.pipelines) else ", ".join(run)
 
 
