@@ -21,12 +21,8 @@ SIZES = {  # width and height in pixels that each was trained on
     "tiny-sd": ((128, 128),),
 }
 FEWEST_FRAMES = {"tiny-cogvideox": 9}  # longer clips are no worse
-NOISIEST = {
-    "tiny": 0.7,
-    "tiny-sd3": 0.6,
-    "tiny-cogvideox": 0.9,
-    "tiny-sd": 0.7,
-}  # noise level up to which their maps are right
+# Noise level up to which their maps are right, or as right as they get.
+NOISIEST = {"tiny": 0.7, "tiny-sd3": 0.6, "tiny-cogvideox": 0.9, "tiny-sd": 0.7}
 
 
 # Everything that their world can show.

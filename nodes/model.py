@@ -8,6 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..concept_attention.tiny.comfyui.loader import load_landscape
+from ..concept_attention.tiny.comfyui.sd import load_landscape_sd
 from ..concept_attention.tiny.comfyui.sd3 import load_landscape_sd3
 from ..concept_attention.tiny.comfyui.video import load_landscape_video
 from .sockets import LOADERS
@@ -16,6 +17,7 @@ LOADED: dict[str, Callable[[], tuple[Any, Any, Any]]] = {
     "tiny": load_landscape,
     "tiny-cogvideox": load_landscape_video,
     "tiny-sd3": load_landscape_sd3,
+    "tiny-sd": load_landscape_sd,
 }
 
 
@@ -26,8 +28,8 @@ class ConceptAttentionTinyModel(io.ComfyNode):
             node_id="ConceptAttentionTinyModel",
             display_name="Load Landscape Model",
             category=LOADERS,
-            description="Loads a small model that comes with this pack: a Flux or a Stable Diffusion 3 for images, or "
-            "a CogVideoX for videos. It generates simple landscapes in seconds, even without a GPU, and needs no "
+            description="Loads a small model that comes with this pack: a Flux or a Stable Diffusion for images, or a "
+            "CogVideoX for videos. It generates simple landscapes in seconds, even without a GPU, and needs no "
             "download. It knows only these words: house, tree, boat, car, balloon, flower, rock, mountain, sun, moon, "
             "cloud, sky, grass, sand, water, snow, some colours, day, night, sunset.",
             search_aliases=["concept attention", "tiny model", "demo model", "landscape", "checkpoint"],
@@ -39,7 +41,8 @@ class ConceptAttentionTinyModel(io.ComfyNode):
                     optional=True,
                     tooltip="tiny: a Flux, images of 256 x 256 pixels. tiny-cogvideox: a CogVideoX, videos of 128 x "
                     "128 pixels with one latent frame for each frame. tiny-sd3: a Stable Diffusion 3, images of 128 "
-                    "x 128 pixels.",
+                    "x 128 pixels. tiny-sd: a Stable Diffusion 2, of the same size; nobody taught it where concepts "
+                    "are.",
                 )
             ],
             outputs=[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -14,6 +15,7 @@ from concept_attention.heatmaps.heatmaps import make_heatmaps
 from ..support.comfyui.cross_attention.catalogue import VARIANTS
 from ..support.comfyui.tiny import fill
 from ..support.server.client import Client
+from ..support.server.graph import Graph
 from ..support.server.landscape import Landscape
 
 NAME = "tiny_wan.safetensors"
@@ -65,3 +67,28 @@ def test_a_video_is_recorded_by_its_cross_attention(comfyui: Client, wan: str) -
     assert "mode cross" in comfyui.text(run, heatmaps)
     shares = make_heatmaps(cross).values
     torch.testing.assert_close(shares.sum(1), torch.ones_like(shares[:, 0]))
+
+
+def test_the_model_that_nobody_taught_is_sampled_by_stock_nodes_and_recorded(comfyui: Client) -> None:
+    graph = Graph()
+    add = graph.add
+    model = add("ConceptAttentionTinyModel", model="tiny-sd")
+    prompts = [add("CLIPTextEncode", clip=model[1], text=text) for text in ("a sun in the sky over grass", "")]
+    patched = add("ConceptAttentionPatchModel", model=model[0], clip=model[1], words="sun", background="sky, grass")
+    empty = add("EmptyLatentImage", width=128, height=128, batch_size=1)
+    options = {"seed": 1, "steps": 12, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
+    samplers = [
+        add("KSampler", model=way[0], positive=prompts[0][0], negative=prompts[1][0], latent_image=empty[0], **options)
+        for way in (patched, model)
+    ]
+    shown = [add("PreviewImage", images=add("VAEDecode", samples=one[0], vae=model[2])[0]) for one in samplers]
+    collected = add("ConceptAttentionCollect", latent=samplers[0][0])
+    saved = add("ConceptRecordingSave", recording=collected[0], filename_prefix="test")
+    run = comfyui.run(graph)
+    recorded, plain = (np.stack(comfyui.images(run, one)) for one in shown)
+    assert np.array_equal(recorded, plain)
+    above, below = recorded[0, :32].mean((0, 1)), recorded[0, -32:].mean((0, 1))
+    assert above[2] > above[1] and below[1] > below[2]  # blue above, green below
+    recording = comfyui.recording(run, saved)
+    assert recording.reading == "cross" and recording.grid == (1, 8, 8) and len(recording.steps) == 12
+    assert recording.image_size == (128, 128) and recording.default_layers == (2, 3)

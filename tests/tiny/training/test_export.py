@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from concept_attention.embedded import COGVIDEOX_FOLDER, FLUX_FOLDER, SD3_FOLDER
+from concept_attention.embedded import COGVIDEOX_FOLDER, FLUX_FOLDER, SD3_FOLDER, SD_FOLDER
 from concept_attention.errors import UserError
 from concept_attention.tiny.models.codec import CODEC, read_codec
 from concept_attention.tiny.training.__main__ import main
@@ -20,7 +20,8 @@ CODEC_OF_MODEL = read_codec(FLUX_FOLDER / CODEC)
 
 
 @pytest.mark.parametrize(
-    ("family", "source"), [("flux", FLUX_FOLDER), ("sd3", SD3_FOLDER), ("cogvideox", COGVIDEOX_FOLDER)]
+    ("family", "source"),
+    [("flux", FLUX_FOLDER), ("sd3", SD3_FOLDER), ("cogvideox", COGVIDEOX_FOLDER), ("sd", SD_FOLDER)],
 )
 def test_a_shipped_model_exported_again_is_itself(family: str, source: Path, tmp_path: Path) -> None:
     trainer = Trainer(torch.device("cpu"), family=FAMILIES[family])
