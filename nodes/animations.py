@@ -66,7 +66,7 @@ def make_animation(frames: Sequence[bytes], suffix: str, milliseconds: str) -> b
         return path.read_bytes()
 
 
-def _opened(frames: Sequence[bytes]) -> list[Image.Image]:
+def _opened(frames: Sequence[bytes]) -> Sequence[Image.Image]:
     try:
         images = [Image.open(io.BytesIO(frame), formats=_FORMATS) for frame in frames]
         _check_sizes([image.size for image in images])

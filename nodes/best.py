@@ -12,7 +12,7 @@ from ..concept_attention.hosts.comfyui.engine.settings import Settings
 from ..concept_attention.hosts.comfyui.recording_cache import NothingRecorded
 from ..concept_attention.hosts.comfyui.sampling import sample
 from ..concept_attention.hosts.encoded import EncodedConcepts
-from . import convert
+from . import convert, named
 from .sampler_inputs import sampler_inputs
 from .sockets import CA_RECORDING, SAMPLING, concepts_input
 
@@ -89,7 +89,7 @@ class ConceptBestOf(io.ComfyNode):
             sample, model, steps=steps, cfg=cfg, sampler_name=sampler_name, scheduler=scheduler, positive=positive,
             negative=negative, latent=latent_image, denoise=denoise,
         )  # fmt: skip
-        names = convert.to_wanted(wanted, concepts.concepts)
+        names = named.to_wanted(wanted, concepts.concepts)
         try:
             latent, recording, trials = sample_best(run, Settings(concepts), seed, seeds, names, part)
         except NothingRecorded as missing:

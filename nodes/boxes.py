@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..concept_attention.heatmaps.heatmaps import Heatmaps
 from ..concept_attention.heatmaps.instances import find_instances
-from . import convert, detections, report
+from . import convert, detections, named, report
 from .sockets import CA_HEATMAPS, HEATMAPS, threshold_input
 
 SEGS = io.Custom("SEGS")  # of the Impact Pack
@@ -111,7 +111,7 @@ class ConceptBoxes(io.ComfyNode):
         most: int = 16,
         padding: int = 0,
     ) -> io.NodeOutput:
-        names = convert.to_names(concepts, heatmaps.concepts)
+        names = named.to_names(concepts, heatmaps.concepts)
         found = find_instances(heatmaps, names, threshold, smallest, most, padding)
         crops = [] if image is None else detections.to_crops(found, convert.match_images(image, heatmaps))
         return io.NodeOutput(

@@ -12,7 +12,7 @@ from ..concept_attention.heatmaps.heatmaps import Heatmaps
 from ..concept_attention.labelling.manifest import SHEET
 from ..concept_attention.labelling.settings import MaskSettings
 from ..concept_attention.labelling.sink import FolderSink
-from . import convert, folders, report
+from . import convert, folders, named, report
 from .sockets import CA_HEATMAPS, HEATMAPS
 
 
@@ -123,7 +123,7 @@ class ConceptDatasetSave(io.ComfyNode):
         threshold: float = 0.5,
         min_presence: float = 0.0,
     ) -> io.NodeOutput:
-        names = convert.to_labels(concepts, heatmaps, mask)
+        names = named.to_labels(concepts, heatmaps, mask)
         settings = MaskSettings(names, method, threshold, min_presence=min_presence)
         pictures = convert.to_labelled(image, heatmaps, mask, settings, caption)
         place = folders.output_folder(folder)

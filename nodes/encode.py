@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..concept_attention.choices import POOLINGS, READERS, Pooling, Reader
 from ..concept_attention.hosts.comfyui.encoding.encode import encode_concepts
-from . import convert, report
+from . import named, report
 from .sockets import CA_CONCEPTS, SAMPLING
 
 
@@ -97,7 +97,7 @@ class ConceptEncode(io.ComfyNode):
         from_prompt: str = "",
         presence: bool = True,
     ) -> io.NodeOutput:
-        wanted, asked = convert.to_concepts_and_asked(concepts, background, from_prompt)
+        wanted, asked = named.to_concepts_and_asked(concepts, background, from_prompt)
         encoded = encode_concepts(clip, wanted, pooling, reader, presence)
         result = dataclasses.replace(encoded, asked=asked)
         return io.NodeOutput(result, ui=ui.PreviewText(report.encoding_text(result)))

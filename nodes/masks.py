@@ -11,7 +11,7 @@ from ..concept_attention.choices import Method
 from ..concept_attention.heatmaps.guided import EPSILON, sharpen_heatmaps
 from ..concept_attention.heatmaps.heatmaps import Heatmaps
 from ..concept_attention.heatmaps.masks import make_masks
-from . import convert, report
+from . import convert, named, report
 from .sockets import CA_HEATMAPS, HEATMAPS, finish_inputs, mask_inputs
 
 VIDEO_FRAMES, LATENT_FRAMES = "picture", "latent"  # options in saved graphs: they keep their names
@@ -151,8 +151,8 @@ class ConceptHeatmapToMask(io.ComfyNode):
         islands: float = 0.0,
         grow: int = 0,
     ) -> io.NodeOutput:
-        names = convert.to_names(concepts, heatmaps.concepts)
-        without = convert.to_some_names(subtract, heatmaps.concepts)
+        names = named.to_names(concepts, heatmaps.concepts)
+        without = named.to_some_names(subtract, heatmaps.concepts)
         size = convert.to_size(width, height, heatmaps.image_size)
         if guide is not None:
             wanted = None if method == "argmax" else [*names, *without]  # argmax compares all

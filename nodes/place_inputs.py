@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..concept_attention.choices import REGION_SHAPES
 from ..concept_attention.hosts.comfyui.acting.place import FREEZE, START, Place
 from ..concept_attention.hosts.encoded import EncodedConcepts
-from . import convert
+from . import named
 
 
 def place_inputs() -> list[io.Input]:
@@ -91,6 +91,6 @@ def shape_inputs() -> list[io.Input]:
 
 def to_place(concepts: EncodedConcepts, concept: str, *options: Any) -> Place:
     """The place that the inputs of a node name, checked against its concepts."""
-    place = Place(tuple(convert.to_names(concept, concepts.concepts)), *options)
+    place = Place(tuple(named.to_names(concept, concepts.concepts)), *options)
     place.indices(concepts.concepts)
     return place

@@ -12,7 +12,7 @@ from ..concept_attention.hosts.comfyui.engine.settings import Settings
 from ..concept_attention.hosts.comfyui.recording_cache import NothingRecorded
 from ..concept_attention.hosts.comfyui.sampling import sample, sample_custom
 from ..concept_attention.hosts.encoded import EncodedConcepts
-from . import convert, report
+from . import convert, named, report
 from .sampler_inputs import sampler_inputs, stop_inputs
 from .sockets import (
     CA_RECORDING,
@@ -81,7 +81,7 @@ class ConceptAttentionKSampler(io.ComfyNode):
         stop_after: float = 0.4,
         stop_below: float = THRESHOLD,
     ) -> io.NodeOutput:
-        stop = convert.to_stop_rule(stop_if_absent, stop_after, stop_below, concepts.concepts)
+        stop = named.to_stop_rule(stop_if_absent, stop_after, stop_below, concepts.concepts)
         preview = live_preview.strip()
         wanted = Settings(
             concepts, layers, start_percent, end_percent, mode, live_preview=preview, keep=keep, stop=stop
@@ -149,7 +149,7 @@ class ConceptAttentionSamplerCustom(io.ComfyNode):
         stop_after: float = 0.4,
         stop_below: float = THRESHOLD,
     ) -> io.NodeOutput:
-        stop = convert.to_stop_rule(stop_if_absent, stop_after, stop_below, concepts.concepts)
+        stop = named.to_stop_rule(stop_if_absent, stop_after, stop_below, concepts.concepts)
         preview = live_preview.strip()
         wanted = Settings(
             concepts, layers, start_percent, end_percent, mode, live_preview=preview, keep=keep, stop=stop

@@ -13,7 +13,7 @@ from ..concept_attention.drawing.figures import layer_step_figure
 from ..concept_attention.drawing.overlay import overlay_each, overlay_grid, overlay_segmentation
 from ..concept_attention.heatmaps.heatmaps import Heatmaps
 from ..concept_attention.recording.recording import Recording
-from . import convert
+from . import convert, named
 from .sockets import CA_HEATMAPS, CA_RECORDING, HEATMAPS, colormap_input, reading_mode_input, temperature_input
 
 EACH, GRID, SEGMENTATION = "one per concept", "grid", "segmentation"
@@ -167,7 +167,7 @@ class ConceptHeatmapPlot(io.ComfyNode):
         colormap: str = "viridis",
         frame: int = 0,
     ) -> io.NodeOutput:
-        name = convert.to_name(concept, recording.concepts)
+        name = named.to_name(concept, recording.concepts)
         options: dict[str, Any] = {"mode": mode, "temperature": temperature or None, "colormap": colormap}
         drawn = [layer_step_figure(recording, name, index, frame=frame, **options) for index in range(recording.batch)]
         return io.NodeOutput(convert.to_image(drawn))

@@ -17,7 +17,7 @@ from ..concept_attention.recording.recording import Recording
 from ..concept_attention.viewer.folder import ViewerFolder
 from ..concept_attention.viewer.manifest import write_view
 from ..concept_attention.viewer.maps import ViewerMaps, maps_of_heatmaps, maps_of_recording
-from . import convert
+from . import convert, named
 from .edited import paint_over
 from .sockets import (
     CA_HEATMAPS,
@@ -154,9 +154,9 @@ class ConceptHeatmapViewer(io.ComfyNode):
         source = convert.to_source(recording, heatmaps, layers, steps, mode, temperature)
         maps, chosen = _maps_and_heatmaps(source, layers, steps, mode, temperature or None)
         images = convert.drop_alpha(image)
-        names = convert.to_names(concepts, chosen.concepts)
+        names = named.to_names(concepts, chosen.concepts)
         options: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "grow": grow}
-        options |= {"holes": holes, "islands": islands, "subtract": convert.to_some_names(subtract, chosen.concepts)}
+        options |= {"holes": holes, "islands": islands, "subtract": named.to_some_names(subtract, chosen.concepts)}
         shown = sharpen_heatmaps(chosen, images) if guided else chosen
         each = [convert.to_mask(make_masks(shown, name, method, **options, per_frame=True)) for name in names]
         one = len(names) == 1
