@@ -53,7 +53,7 @@ def make_animation(frames: Sequence[bytes], suffix: str, milliseconds: str) -> b
         milliseconds: that each frame is shown, a positive number.
 
     Raises:
-        UserError: for any other input, and for frames that take over 2 GiB; PyAV is not installed.
+        UserError: for any other input, for frames that take over 2 GiB, and for an MP4 without PyAV.
     """
     if suffix not in TYPES:
         raise UserError(f"No animation has the format {suffix!r}. Use one of: {', '.join(TYPES)}.")
