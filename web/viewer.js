@@ -27,12 +27,16 @@ const loaded = new WeakMap();
 function foldAway(node) {
   for (const widget of node.widgets ?? []) {
     if (!widget.options?.advanced) continue;
-    if (widget.visibility) {
-      widget.advanced = true; // newer front ends do the rest
-      continue;
-    }
     const isLinked = () => node.inputs?.some((input) => input.widget?.name === widget.name && input.link != null);
-    Object.defineProperty(widget, "hidden", { configurable: true, get: () => !node.showAdvanced && !isLinked(), set() {} });
+    const isFolded = () => !node.showAdvanced && !isLinked();
+    if (widget.visibility) {
+      // newer front ends fold advanced widgets themselves, but their classic canvas keeps room for them
+      widget.advanced = true;
+      const canvas = { configurable: true, enumerable: true, get: () => (isFolded() ? "never" : "advanced"), set() {} };
+      Object.defineProperty(widget.visibility.surfaces, "canvas", canvas);
+    } else {
+      Object.defineProperty(widget, "hidden", { configurable: true, get: isFolded, set() {} });
+    }
   }
 }
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from ...choices import DTYPE_NAMES, OFFLOADS, PRECISIONS, Offload, check_choice
-from ...embedded import EMBEDDED
+from ...embedded import EMBEDDED, UNTAUGHT
 from ...errors import UserError
 from .hub import INDEX, fetch_index, first_line, why_not
 from .pipelines.request import TINY, Defaults
@@ -101,7 +101,7 @@ def load_pipeline(
     model = os.fspath(model)
     wanted = DTYPES.get(dtype, torch.float32 if model in EMBEDDED else torch.bfloat16)
     with _hushed(bars=not quiet):
-        source = _find(names().get(model, model))
+        source = _find(str({**names(), **UNTAUGHT}.get(model, model)))  # a `UNTAUGHT` is refused with the reason
         try:
             pipeline = DiffusionPipeline.from_pretrained(source, torch_dtype=wanted)
         except Exception as error:

@@ -56,6 +56,11 @@ def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, r"is no diffusers model: it has no model_index\.json\. Give the folder that has\.$")
 
 
+def test_a_landscape_model_without_joint_blocks_is_refused_with_the_reason() -> None:
+    with pytest.raises(UserError, match="holds a StableDiffusionPipeline, expected one of FluxPipeline"):
+        load_pipeline("tiny-sd", device="cpu")
+
+
 def test_a_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"")
