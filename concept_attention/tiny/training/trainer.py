@@ -104,14 +104,8 @@ class Trainer:
             _attention(self.device),
             self._concepts(batch["texts"], length, outputs),
         ):
-            predicted = self.family.velocity(
-                self.parts,
-                self.family.process.mix(latents, noise, level),
-                sigma,
-                _padded(batch["t5"], length),
-                batch["clip"],
-                chance,
-            )
+            noisy, prompt = self.family.process.mix(latents, noise, level), _padded(batch["t5"], length)
+            predicted = self.family.velocity(self.parts, noisy, sigma, prompt, batch["clip"], chance)
         diffusion = (predicted.float() - self.family.process.target(latents, noise, level)).pow(2).mean()
         return diffusion, self._map_loss(batch, outputs) if outputs else torch.zeros_like(diffusion)
 
