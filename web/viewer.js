@@ -27,7 +27,7 @@ const loaded = new WeakMap();
 function foldAway(node) {
   for (const widget of node.widgets ?? []) {
     if (!widget.options?.advanced) continue;
-    const isLinked = () => node.inputs?.some((input) => input.widget?.name === widget.name && input.link != null);
+    const isLinked = () => node.inputs?.some((input, slot) => input.widget?.name === widget.name && node.isInputConnected(slot));
     const isFolded = () => !node.showAdvanced && !isLinked();
     if (widget.visibility) {
       // newer front ends fold advanced widgets themselves, but their classic canvas keeps room for them

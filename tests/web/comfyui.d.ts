@@ -9,7 +9,7 @@ declare module "*/scripts/app.js" {
     element: HTMLElement;
     serialize?: boolean;
     advanced?: boolean;
-    visibility?: object;
+    visibility?: { surfaces: { canvas: string } };
     options?: { advanced?: boolean };
     callback?: (value: unknown) => void;
   }
@@ -37,7 +37,8 @@ declare module "*/scripts/app.js" {
     size: [number, number];
     addDOMWidget(name: string, type: string, element: HTMLElement, options: WidgetOptions): Widget;
     showAdvanced?: boolean;
-    inputs?: { widget?: { name: string }; link?: unknown }[];
+    inputs?: { widget?: { name: string } }[];
+    isInputConnected(slot: number): boolean;
     computeSize(): [number, number];
     setSize(size: [number, number]): void;
     onExecuted?: (output: any) => void;

@@ -47,7 +47,10 @@ export async function editMask(mask, image, saved) {
       app.canvas.setDirty(true, true);
     },
   };
-  const node = { id: -1, imgs: [shown], images: [file], previewMediaType: "image", properties: {}, widgets: [widget] };
+  // Newer editors write to nodes of a graph only.
+  const graph = { isRootGraph: true, rootGraph: app.rootGraph ?? app.graph, setDirtyCanvas() {} };
+  const look = { imgs: [shown], images: [file], previewMediaType: "image" };
+  const node = { id: -1, graph, ...look, properties: {}, widgets: [widget] };
   ComfyApp.clipspace_return_node = node;
   ComfyApp.open_maskeditor();
 }
