@@ -275,15 +275,6 @@ def test_the_mean_of_a_run_whose_latent_grows_is_that_of_the_scaled_shares() -> 
     assert torch.allclose(mean.scores[0].softmax(dim=-2), (shares[0] + shares[1]) / 2, atol=1e-5)
 
 
-def test_only_the_first_size_is_recorded_of_a_latent_that_comes_to_show_something_else() -> None:
-    recording = grown([(8, 12), (8, 24)], 2)
-    assert recording.steps == (0,) and recording.grid == (1, 4, 6)
-    assert recording.metadata["troubles"] == (
-        "the latent changed its size while it was sampled, from 12 x 8 to 24 x 8 latent pixels, and only the steps of "
-        "the first size are recorded"
-    )
-
-
 # Cached reference images
 
 
