@@ -49,6 +49,19 @@ TRANSFORMERS = (  # module, class
 )
 CROSS_TRANSFORMERS = (  # of `cross_attention`: those whose concepts are read as keys
     ("qwen_image21", "QwenImage21"),
+    ("wan", "Wan"),
+    ("ltx", "LTXVideo"),
+    ("ltx", "LTX2"),
+    ("unet", "UNet"),
+    ("fibo2", "Fibo2"),
+    ("kandinsky5", "Kandinsky5"),
+    ("plain", "PixArt"),
+    ("plain", "Sana"),
+    ("plain", "SanaVideo"),
+    ("plain", "Allegro"),
+    ("plain", "Cosmos"),
+    ("hunyuan_dit", "HunyuanDiT"),
+    ("latte", "Latte"),
 )
 # Transformers that read their text in another way, and why concepts cannot be found there.
 _BLIND_TEXT = "its text never attends to the image"
@@ -56,21 +69,10 @@ _CROSS = "it has cross-attention only"
 _REASONS = {
     **dict.fromkeys(
         (
-            "AllegroTransformer3DModel",
-            "BriaFibo2Transformer2DModel",
-            "CosmosTransformer3DModel",
-            "HunyuanDiT2DModel",
-            "Kandinsky5Transformer3DModel",
             "Kandinsky6Transformer3DModel",
-            "LTX2VideoTransformer3DModel",
-            "LTXVideoTransformer3DModel",
-            "LatteTransformer3DModel",
             "LuminaNextDiT2DModel",
             "NucleusMoEImageTransformer2DModel",
             "PRXTransformer2DModel",
-            "PixArtTransformer2DModel",
-            "SanaTransformer2DModel",
-            "WanTransformer3DModel",
         ),
         _CROSS,
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -32,11 +31,13 @@ def words_of(states: Tensor) -> EncodedConcepts:
     return EncodedConcepts(names, states + 1, (1,) * len(states), "mean", texts=texts)
 
 
-def expected_maps(family: CrossFamily, transformer: Any, inputs: dict[str, Any], image: int, tokens: int) -> Tensor:
+def expected_maps(
+    family: CrossFamily, transformer: Any, inputs: dict[str, Any], grid: tuple[int, int], tokens: int
+) -> Tensor:
     """Attention maps of the first row's words in one evaluation, (L, B, C, N)."""
-    with family.observed(inputs, image, tokens) as calls, torch.no_grad():
+    with family.observed(*grid, tokens) as calls, torch.no_grad():
         transformer(**inputs)
-    return torch.stack([attended.weights.mean(1).transpose(1, 2) for attended in calls])
+    return torch.stack([attended.weights(range(tokens)).mean(1).transpose(1, 2) for attended in calls])
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -79,7 +80,7 @@ def test_qwen_image_21_is_recorded_with_its_cache_and_without(cached: bool, capt
     assert "troubles" not in recording.metadata and recording.scores.shape == (3, 3, 1, 7, 24)
     for step in range(3):
         inputs = {**calls[2 * step], "kv_cache": None, "kv_cache_mode": None}
-        expected = expected_maps(family, transformer, inputs, 24, 7)
+        expected = expected_maps(family, transformer, inputs, (4, 6), 7)
         assert relative_error(recording.scores[step].exp(), expected) < CLOSE
     needs = pytest.raises(UserError, match="Mode flux needs joint blocks.*Choose auto, cross or gram")
     with needs, record(pipeline, words_of(prompt[0]), mode="flux"):

@@ -25,19 +25,27 @@ class Attended(NamedTuple):
 
     Attributes:
         queries, keys: by heads, (B, heads, N or T, head_dim).
-        weights: of every token of the prompt, (B, heads, N, T); they add up to 1.
+        total: logarithm of what attention sums up over the prompt's tokens, (B, heads, N, 1).
         output: by heads, (B, heads, N, head_dim).
+        scale: of the logits.
     """
 
     queries: Tensor
     keys: Tensor
-    weights: Tensor
+    total: Tensor
     output: Tensor
+    scale: float
+
+    def weights(self, tokens: Sequence[int]) -> Tensor:
+        """Attention to tokens of the first row's prompt beside the own one, (B, heads, N, n)."""
+        own = self.keys[:1, :, list(tokens)]
+        return (self.queries @ own.mT * self.scale - self.total).exp()
 
 
 def first_tokens(inputs: Arguments) -> list[ConceptText]:
     """Every token of the first prompt as a concept."""
-    states = inputs["encoder_hidden_states"][0]
+    text = inputs["encoder_hidden_states"]
+    states = (text[0] if isinstance(text, tuple) else text)[0]
     return [ConceptText(states, (n, n + 1)) for n in range(len(states))]
 
 
@@ -57,6 +65,9 @@ class CrossFamily:
         sees: whether an attention with so many queries is that of so many image tokens, for (queries, image's tokens).
         image: which of these queries are the image's.
         grids: rows and columns of every layer for (rows, columns) of the recording, where they differ.
+        columns_of: which of the prompt's tokens are a text's own.
+        rows_of_frames: whether every frame is a row of the batch.
+        before: attention calls to the prompt before those of the layers.
     """
 
     adapter: str
@@ -70,13 +81,17 @@ class CrossFamily:
     sees: Callable[[int, int], bool] = lambda queries, image: queries == image
     image: Callable[[int, int], slice] = lambda queries, image: slice(0, image)
     grids: Callable[[int, int], Sequence[tuple[int, int]]] | None = None
+    columns_of: Callable[[ConceptText], Sequence[int]] = lambda text: range(*text.own)
+    rows_of_frames: bool = False
+    before: int = 0
 
     @contextmanager
-    def observed(self, inputs: Arguments, image: int, tokens: int = TOKENS) -> Iterator[list[Attended]]:
+    def observed(self, rows: int, columns: int, tokens: int = TOKENS) -> Iterator[list[Attended]]:
         """The attention calls to the prompt meanwhile, in order."""
+        image = self.frames * rows * columns
         calls: list[Attended] = []
         attend = functional.scaled_dot_product_attention
-        sizes = {image} if self.grids is None else {math.prod(grid) for grid in self.grids(*grid_of(inputs))}
+        sizes = {image} if self.grids is None else {math.prod(grid) for grid in self.grids(rows, columns)}
 
         def spied(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Tensor:
             q, k = query, key
@@ -90,6 +105,7 @@ class CrossFamily:
         functional.scaled_dot_product_attention = spied
         try:
             yield calls
+            del calls[: self.before]
         finally:
             functional.scaled_dot_product_attention = attend
 
@@ -101,29 +117,39 @@ class CrossFamily:
         self, q: Tensor, k: Tensor, output: Tensor, mask: Tensor | None, scale: float | None, image: int
     ) -> Attended:
         queries, keys = q[:, :, self.image(q.shape[2], image)].clone(), k[:, :, self._prompt].clone()
-        logits = queries @ keys.mT * (scale or q.shape[-1] ** -0.5)
+        scale = scale or q.shape[-1] ** -0.5
+        logits = queries @ keys.mT * scale
         if mask is not None:
             mask = mask.expand(len(q), -1, -1, -1)[..., self._prompt]
             logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
-        return Attended(queries, keys, logits.softmax(-1), output[:, :, self.image(q.shape[2], image)].clone())
+        output = output[:, :, self.image(q.shape[2], image)].clone()
+        parts = queries, keys, logits.logsumexp(-1, keepdim=True), output
+        return Attended(*(self._videos(part, one) for one, part in enumerate(parts)), scale)
+
+    def _videos(self, part: Tensor, one: int) -> Tensor:
+        """A row for every video, of what has one for every frame."""
+        if not self.rows_of_frames:
+            return part
+        if one == 1:  # keys, the same in all frames
+            return part[:: self.frames]
+        return part.unflatten(0, (-1, self.frames)).transpose(1, 2).flatten(2, 3)
 
 
-def grid_of(inputs: Arguments) -> tuple[int, int]:
-    """Rows and columns of the recording for the latent of a U-Net."""
-    height, width = inputs["sample"].shape[2:]
-    return height, width
+def masked(inputs: Arguments) -> list[ConceptText]:
+    """As `first_tokens`, without the last two, which no image token attends to."""
+    return first_tokens(inputs)[:-2]
 
 
-def naive_gram(attended: Attended, texts: Sequence[ConceptText], frames: int) -> Tensor:
-    """Loops over rows, concepts, frames and heads, (B, C, N); every concept is a range of the prompt's tokens."""
+def naive_gram(family: CrossFamily, attended: Attended, texts: Sequence[ConceptText]) -> Tensor:
+    """Loops over rows, concepts, frames and heads, (B, C, N); the concepts are words of the first row's prompt."""
     batch, heads, tokens = attended.queries.shape[:3]
-    frame = tokens // frames
+    frame = tokens // family.frames
     result = torch.zeros(batch, len(texts), tokens)
     for row in range(batch):
         for concept, text in enumerate(texts):
             for part in (slice(first, first + frame) for first in range(0, tokens, frame)):
                 for head in range(heads):
-                    key = attended.keys[0, head, slice(*text.own)].mean(0)
+                    key = attended.keys[0, head, list(family.columns_of(text))].mean(0)
                     output = attended.output[row, head, part]
                     anchor = output[int((attended.queries[row, head, part] @ key).argmax())]
                     result[row, concept, part] += torch.cosine_similarity(output, anchor[None], dim=-1) / heads

@@ -8,7 +8,6 @@ projection, norm and rotation is the model's own code.
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -58,11 +57,17 @@ class CrossAdapter(Family):
     """One family whose concepts are read as keys.
 
     Attributes:
+        attention_name: name of a layer's module that attends to the text.
+        width_name: name in the configuration of the width of the text encoder's embeddings.
+        projection: name of the module that the text goes through before the layers; "" if there is none.
         text_argument: name of the argument of the attention module that has the text.
         chained: whether the concepts pass through the layers, all of which they have to meet in order.
         frames_per_latent: see `Architecture`.
     """
 
+    attention_name: ClassVar[str] = "attn2"
+    width_name: ClassVar[str] = "caption_channels"
+    projection: ClassVar[str] = ""
     text_argument: ClassVar[str] = "encoder_hidden_states"
     chained: ClassVar[bool] = False
     frames_per_latent: ClassVar[int] = 0
@@ -84,17 +89,30 @@ class CrossAdapter(Family):
         """The layers that `auto` stands for."""
         return middle_layers(len(self.layers(transformer)), 1 / 3)
 
+    def text_width(self, transformer: Any) -> int:
+        return int(transformer.config[self.width_name])
+
     def patch(self, transformer: Any) -> tuple[int, int]:
         """Latent frames and latent pixels along a side of a token."""
-        return 1, 1
+        size = transformer.config["patch_size"]
+        if not isinstance(size, int):
+            return size[0], size[1]
+        return transformer.config.get("patch_size_t") or 1, size
+
+    def target_grid(self, transformer: Any, arguments: Arguments) -> Grid:
+        """That of a latent (B, channels, height, width) or (B, channels, frames, height, width)."""
+        *frames, height, width = arguments["hidden_states"].shape[2:]
+        frame_patch, patch = self.patch(transformer)
+        return (frames[0] // frame_patch if frames else 1), height // patch, width // patch
 
     def layer_grid(self, transformer: Any, layer: int, arguments: Arguments) -> Grid:
         """The token grid of a layer; that of the recording where all layers have the same."""
         return self.target_grid(transformer, arguments)
 
-    @abstractmethod
     def attention(self, block: Any) -> nn.Module:
         """The module of a layer that attends to the text."""
+        module: nn.Module = getattr(block, self.attention_name)
+        return module
 
     def places(self, transformer: Any, arguments: Arguments) -> Any:
         """What `read` needs to know of the arguments of an evaluation, once for all layers."""
@@ -111,7 +129,8 @@ class CrossAdapter(Family):
 
     def concept_tokens(self, transformer: Any, text: ConceptText, call: BlockCall) -> Tensor:
         """A concept's tokens as the layers get a prompt's, (1 or B, n, D)."""
-        return text.tokens[None]
+        tokens = text.tokens[None]
+        return transformer.get_submodule(self.projection)(tokens) if self.projection else tokens
 
     def concept_keys(
         self, call: BlockCall, given: Arguments, tokens: Any, texts: Sequence[ConceptText]
@@ -138,9 +157,14 @@ class CrossAdapter(Family):
 
     def concept_arguments(self, module: Any, tokens: Tensor, call: BlockCall, given: Arguments) -> dict[str, Any]:
         """The arguments of the attention module with concepts for text, (1 or B, J, D), and one image token."""
-        masks = {name: None for name in given if name.endswith("mask")}
+        none = {name: None for name in given if name.endswith(("mask", "rotary_emb"))}
         image = call.select(given["hidden_states"])[: len(tokens), :1]
-        return {**given, **masks, "hidden_states": image.expand(len(tokens), -1, -1), self.text_argument: tokens}
+        text = self.with_text(given[self.text_argument], tokens)
+        return {**given, **none, "hidden_states": image.expand(len(tokens), -1, -1), self.text_argument: text}
+
+    def with_text(self, text: Any, tokens: Tensor) -> Any:
+        """What the attention module gets for its text, of concept tokens (1 or B, J, D) in place of the prompt's."""
+        return tokens
 
     def read(self, call: BlockCall, given: Arguments, attention: AttentionCall, out: Tensor, grid: Grid) -> Read | None:
         """What an attention call of a layer says, or None if it is not the one to the text.
@@ -166,7 +190,8 @@ class CrossAdapter(Family):
 
     def is_text(self, call: BlockCall, given: Arguments, keys: int) -> bool:
         """Whether an attention call with so many keys is the one to the text."""
-        return keys == given[self.text_argument].shape[1]
+        text = given[self.text_argument]
+        return keys == (text[0] if isinstance(text, tuple) else text).shape[1]
 
     def image_tokens(self, call: BlockCall, count: int, grid: Grid) -> slice:
         """The generated image's tokens among `count` queries.

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import QwenImage21Transformer2DModel
 from diffusers.models.transformers.transformer_qwenimage21 import QwenImage21TransformerBlock
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ....encoded import ConceptText
@@ -50,17 +50,13 @@ class QwenImage21(CrossAdapter):
     name = "qwen_image21"
     transformer_class = QwenImage21Transformer2DModel
     block_class = QwenImage21TransformerBlock
+    attention_name = "attn"
+    width_name = "context_in_dim"
     chained = True
-
-    def text_width(self, transformer: Any) -> int:
-        return int(transformer.config.context_in_dim)
 
     def target_grid(self, transformer: Any, arguments: Arguments) -> Grid:
         frames, rows, columns = arguments["img_shapes"][0][-1]
         return frames, rows, columns
-
-    def attention(self, block: Any) -> nn.Module:
-        return block.attn
 
     def steady(self, transformer: Any) -> bool:
         return bool(transformer.config.causal_condition)
