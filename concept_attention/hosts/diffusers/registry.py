@@ -17,12 +17,14 @@ from .pipelines.flux import FluxFamily
 from .pipelines.flux2 import Flux2Family
 from .pipelines.other import OTHERS, OtherFamily
 from .pipelines.sd3 import SD3Family
+from .pipelines.unet import UNetFamily
 
 PIPELINES: dict[str, PipelineFamily] = {
     "flux": FluxFamily(),
     "flux2": Flux2Family(),
     "sd3": SD3Family(),
     "cogvideox": CogVideoXFamily(),
+    "unet": UNetFamily(),
     **OTHERS,
 }
 FAMILIES = tuple(PIPELINES.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -30,13 +31,11 @@ def following(
     run, noise = object(), nullcontext() if seed is None else _SeededNoise(seed)
     start, step = scheduler.set_timesteps, scheduler.step
 
-    @functools.wraps(start)  # pipelines look at the parameters of both
     def starting(*args: Any, **kwargs: Any) -> Any:
         if is_own(run):
             on_start()
         return start(*args, **kwargs)
 
-    @functools.wraps(step)
     def stepping(*args: Any, **kwargs: Any) -> Any:
         if not is_own(run):
             return step(*args, **kwargs)
@@ -48,8 +47,8 @@ def following(
         return result
 
     with ExitStack() as undo:
-        _replace(scheduler, "set_timesteps", starting, undo)
-        _replace(scheduler, "step", stepping, undo)
+        _replace(scheduler, "set_timesteps", _Followed(start, starting), undo)
+        _replace(scheduler, "step", _Followed(step, stepping), undo)
         undo.enter_context(own_run(run))
         yield
 
@@ -62,6 +61,23 @@ def _replace(scheduler: Any, name: str, method: Callable[..., Any], undo: ExitSt
     else:
         undo.callback(delattr, scheduler, name)
     setattr(scheduler, name, method)
+
+
+class _Followed:
+    """A method in the place of another, whose parameters it seems to have: pipelines look at them.
+
+    A scheduler that a pipeline copies meanwhile, as for the sound of LTX-2, has its own method.
+    """
+
+    def __init__(self, own: Callable[..., Any], method: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, own)
+        self._own, self._method = own, method
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._method(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self._own, memo)
 
 
 class _SeededNoise(TorchFunctionMode):

@@ -6,7 +6,9 @@ What they are called with is read from their own signatures (diffusers 0.42).
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from ....errors import UserError
 from ...encoded import EncodedConcepts
 from ..adapters import described
 from ..networks import network_of
+from ..transformers.cross_attention.hunyuan_dit import T5_TOKENS
 from .family import PipelineFamily
 from .own_encoder import encode_as_prompts
 from .request import Defaults, Request
@@ -97,10 +100,12 @@ class OtherFamily(PipelineFamily):
         return given
 
     def step_sigma(self, scheduler: Any, step: int, timestep: Any) -> float:
-        """Noise level, 0-1, of a step of the current run, of a scheduler of flow matching or of diffusion."""
+        """Noise level, 0-1, of a step of the current run: the noise's share, of the sum or the standard deviation."""
         if not hasattr(scheduler, "sigmas"):
             return float((1 - scheduler.alphas_cumprod[int(timestep)]) ** 0.5)
         sigma = float(scheduler.sigmas[step])
+        if hasattr(scheduler, "alphas_cumprod") and not scheduler.config.get("use_flow_sigmas"):
+            return 1.0 if math.isinf(sigma) else sigma / math.hypot(1, sigma)  # of diffusion, where the image has 1
         return 1 - sigma if scheduler.config.get("invert_sigmas") else sigma
 
     def frame_counts(self, pipeline: Any, grid: tuple[int, int, int]) -> tuple[int, ...] | None:
@@ -134,6 +139,25 @@ class OtherFamily(PipelineFamily):
         )
 
 
+class HunyuanDiTFamily(OtherFamily):
+    """HunyuanDiT, whose image attends to the tokens of two text encoders."""
+
+    def encode_concepts(
+        self, pipeline: Any, concepts: Sequence[Concept], pooling: Pooling, max_tokens: int, reader: Reader
+    ) -> EncodedConcepts:
+        encoded = super().encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
+        if getattr(pipeline, "text_encoder_2", None) is None:
+            return encoded
+        width = network_of(pipeline).config.cross_attention_dim_t5
+        with torch.no_grad():
+            t5 = encode_as_prompts(
+                pipeline, pipeline.tokenizer_2, concepts, pooling, max_tokens, width, text_encoder_index=1
+            )
+        pairs = zip(encoded.texts, t5.texts, strict=True)
+        texts = tuple(replace(text, options={T5_TOKENS: other.tokens}) for text, other in pairs)
+        return replace(encoded, texts=texts)
+
+
 def _usual(pipeline: Any) -> dict[str, Any]:
     """Defaults of the arguments of a pipeline's call."""
     parameters = inspect.signature(type(pipeline).__call__).parameters
@@ -162,4 +186,12 @@ OTHERS: Mapping[str, PipelineFamily] = {
     "mochi": OtherFamily("Mochi", guidance_in_batch=True),
     "easyanimate": OtherFamily("EasyAnimate", guidance_in_batch=True),
     "consisid": OtherFamily("ConsisID", guidance_in_batch=True),
+    "ltxv": OtherFamily("LTX Video", guidance_in_batch=True),
+    "ltx2": OtherFamily("LTX-2", guidance_in_batch=True),
+    "pixart": OtherFamily("PixArt", guidance_in_batch=True),
+    "hunyuan_dit": HunyuanDiTFamily("HunyuanDiT", guidance_in_batch=True),
+    "sana": OtherFamily("Sana", guidance_in_batch=True),
+    "sana_video": OtherFamily("Sana Video", guidance_in_batch=True),
+    "allegro": OtherFamily("Allegro", guidance_in_batch=True),
+    "latte": OtherFamily("Latte", guidance_in_batch=True),
 }
