@@ -198,6 +198,16 @@ def test_stable_diffusion_is_recorded_from_an_image_and_unchanged() -> None:
     assert recording.sigmas[0] < 0.9
 
 
+def test_attention_that_cannot_be_seen_is_said_by_name() -> None:
+    pipeline = load_pipeline("tiny-sd", device="cpu")
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.enable_attention_slicing()
+    with pytest.raises(
+        UserError, match=r"^Nothing was recorded: layer 0 computes its attention .* by SlicedAttnProcessor"
+    ):
+        generate(pipeline, "a boat", ["boat"], steps=1)
+
+
 def make_gemma(tokenizer: Any) -> Any:
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
