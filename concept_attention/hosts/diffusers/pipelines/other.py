@@ -16,8 +16,8 @@ from ....choices import Pooling, Reader
 from ....concepts import Concept
 from ....errors import UserError
 from ...encoded import EncodedConcepts
-from ..adapters import adapter_for
-from ..eager import eager
+from ..adapters import described
+from ..networks import network_of
 from .family import PipelineFamily
 from .own_encoder import encode_as_prompts
 from .request import Defaults, Request
@@ -86,7 +86,7 @@ class OtherFamily(PipelineFamily):
         given: dict[str, Any] = {}
         if "true_cfg_scale" in usual:
             given["true_cfg_scale"] = request.cfg
-            if pipeline.transformer.config.get("guidance_embeds"):
+            if network_of(pipeline).config.get("guidance_embeds"):
                 given["guidance_scale"] = request.guidance
         else:
             given["guidance_scale"] = request.cfg - 1.0 + self._off
@@ -105,7 +105,7 @@ class OtherFamily(PipelineFamily):
 
     def frame_counts(self, pipeline: Any, grid: tuple[int, int, int]) -> tuple[int, ...] | None:
         """Of a video's latent frames the first stands for one frame, or they follow the model's pattern."""
-        sizes = adapter_for(pipeline.transformer).describe(eager(pipeline.transformer))
+        sizes = described(network_of(pipeline))
         if not sizes.frames_per_latent:
             return None
         latents = grid[0] * sizes.frame_patch
@@ -114,7 +114,7 @@ class OtherFamily(PipelineFamily):
         return tuple(sum(counts[start : start + sizes.frame_patch]) for start in range(0, latents, sizes.frame_patch))
 
     def token_pixels(self, pipeline: Any) -> int:
-        sizes = adapter_for(pipeline.transformer).describe(eager(pipeline.transformer))
+        sizes = described(network_of(pipeline))
         names = ("vae_scale_factor", "vae_scale_factor_spatial", "vae_spatial_compression_ratio")
         factors = (getattr(pipeline, name, None) for name in names)
         return sizes.patch * next((int(factor) for factor in factors if factor), 16 // sizes.patch)
