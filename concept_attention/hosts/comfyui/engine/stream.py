@@ -156,7 +156,8 @@ class ConceptStream:
             if modules is not None:
                 finish = functools.partial(self._adapter.finish_attention, block, call)
                 own = functools.partial(is_own, self)
-                self._watch = ModuleWatch(modules, finish, observer.on_attention, own, self._fail)
+                queries = self._on_text is not None
+                self._watch = ModuleWatch(modules, finish, queries, observer.on_attention, own, self._fail)
                 self._watch.__enter__()
                 return None
             # A block that is not handed the options may not take them, either.
