@@ -1,7 +1,7 @@
 """The families of pipelines of diffusers: how they are called, and how they encode concepts.
 
-A family that `generate` and `analyze` can call is one class in `pipelines/`, here under the name of its adapter. Of
-every other family of transformers, any pipeline can be recorded.
+A family that `generate` and `analyze` can call is one class in `pipelines/`, or a line in `others.py`, by the class of
+its adapter. Of every other family of transformers, any pipeline can be recorded.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from .pipelines.cogvideox import CogVideoXFamily
 from .pipelines.family import PipelineFamily
 from .pipelines.flux import FluxFamily
 from .pipelines.flux2 import Flux2Family
-from .pipelines.other import OTHERS, OtherFamily
+from .pipelines.other import OtherFamily
+from .pipelines.others import OTHERS
 from .pipelines.sd3 import SD3Family
 
 PIPELINES: dict[str, PipelineFamily] = {
-    "flux": FluxFamily(),
-    "flux2": Flux2Family(),
-    "sd3": SD3Family(),
-    "cogvideox": CogVideoXFamily(),
+    "Flux": FluxFamily(),
+    "Flux2": Flux2Family(),
+    "SD3": SD3Family(),
+    "CogVideoX": CogVideoXFamily(),
     **OTHERS,
 }
 FAMILIES = tuple(PIPELINES.values())
@@ -42,7 +43,7 @@ def family_of(pipeline: Any) -> PipelineFamily:
         return named
     for adapter in ADAPTERS:
         if adapter.matches(transformer):
-            return PIPELINES.get(adapter.name, OtherFamily())
+            return PIPELINES.get(type(adapter).__name__, OtherFamily())
     given = type(pipeline).__name__
     raise UserError(f"{given} is not supported, expected one of {supported_pipelines()}. Choose another model.")
 

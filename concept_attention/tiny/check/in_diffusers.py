@@ -55,15 +55,7 @@ class InDiffusers:
         request = Request("", self.width, self.height, self.frames, own.guidance, own.cfg)
         torch.manual_seed(0)  # schedulers that draw noise take it from here
         with record(self._pipeline, self._encoded) if recorded else nullcontext():
-            made = self._pipeline(
-                prompt=[PROMPT],
-                width=self.width,
-                height=self.height,
-                num_inference_steps=STEPS,
-                generator=torch.Generator().manual_seed(0),
-                max_sequence_length=own.max_tokens,
-                output_type="latent",
-                **family.call_arguments(self._pipeline, request, 1),
+            latent: Tensor = family.call(
+                self._pipeline, [PROMPT], request, STEPS, [torch.Generator().manual_seed(0)], own.max_tokens, "latent"
             )
-        latent: Tensor = family.outputs(made)
         return latent

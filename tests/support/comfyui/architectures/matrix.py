@@ -184,16 +184,15 @@ def _default_layers(model: Architecture) -> str:
 
 def _on_diffusers(known: Known) -> str:
     """What the library does with these models on diffusers: "yes" for all, else by name; of some models only."""
-    from concept_attention.hosts.diffusers.pipelines.other import OtherFamily
     from concept_attention.hosts.diffusers.registry import PIPELINES, family_named
 
     adapter = _adapter_on_diffusers(known.diffusers)
     if adapter is None:
         return ""
-    family = PIPELINES.get(adapter.name, OtherFamily())
+    family = PIPELINES.get(type(adapter).__name__)
+    if family is None or not family.pipelines:
+        return "record"
     run = [name for name, pipeline in known.pipelines.items() if family_named(pipeline)]
-    if isinstance(family, OtherFamily):
-        return "generate, record" if family.pipelines and len(run) == len(known.pipelines) else "record"
     return "yes" if len(run) == len(known.pipelines) else ", ".join(run)
 
 
