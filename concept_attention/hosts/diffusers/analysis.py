@@ -220,7 +220,8 @@ class ImageAnalysis:
                 recorder.commit(sample, self._noise)
                 if on_step is not None:
                     on_step(sample + 1, self._samples)
-        pipeline.maybe_free_model_hooks()
+        if hasattr(pipeline, "maybe_free_model_hooks"):  # a modular pipeline has none
+            pipeline.maybe_free_model_hooks()
         notes = {"prompt": self._prompt, "model": model_name(pipeline)}
         return recorder.build(layout.grid, (height, width), notes, layout.frame_counts)
 

@@ -184,9 +184,7 @@ def make_hunyuan_video15_vae() -> Any:
     """Its latent pixels are as large as 16 pixels."""
     from diffusers import AutoencoderKLHunyuanVideo15
 
-    return fill(
-        AutoencoderKLHunyuanVideo15(latent_channels=4, block_out_channels=(32, 32, 32, 32, 32), layers_per_block=1)
-    )
+    return fill(AutoencoderKLHunyuanVideo15(latent_channels=4, block_out_channels=(8, 8, 8, 8, 8), layers_per_block=1))
 
 
 def make_mochi_vae() -> Any:

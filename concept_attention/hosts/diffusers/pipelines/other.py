@@ -267,8 +267,9 @@ class OtherFamily(PipelineFamily):
         given = type(pipeline).__name__
         if not self.pipelines:
             raise UserError(
-                f"A {given} makes nothing from a prompt alone, so existing images cannot be analyzed with it. Record a "
-                "run that changes one little, inside of `with record(pipeline, concepts) as recording:`."
+                f"A {given} cannot analyze existing images: diffusers has no classic pipeline of this family that "
+                "makes one from a prompt alone. Record a run that changes an image little, inside of "
+                "`with record(pipeline, concepts) as recording:`."
             )
         kind = getattr(diffusers, self.pipelines[0])
         if isinstance(pipeline, kind):

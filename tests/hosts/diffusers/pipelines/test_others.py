@@ -27,7 +27,7 @@ from ....support.diffusers.hand_latents import noised_by_hand
 from ....support.diffusers.hooks import untouched
 from ....support.diffusers.own_blocks.catalogue import OWN_BLOCKS
 from ....support.diffusers.own_blocks.twin import naive_twin
-from ....support.diffusers.whole_pipelines import WHOLE, Whole
+from ....support.diffusers.whole_pipelines import WHOLE, Whole, scheduler
 from ....support.numbers import naive_scores, relative_error
 
 CONCEPTS = parse_concepts("house, tree", "sky")
@@ -136,7 +136,9 @@ def cfg(built: Built) -> float | None:
     return None if built.name == "HunyuanImage 2.1" else 3.0
 
 
-def test_the_recording_is_that_of_the_pipelines_own_call(built: Built) -> None:
+@pytest.mark.parametrize("name", ["Z-Image", "Krea 2", "HunyuanVideo"])
+def test_the_recording_is_that_of_the_pipelines_own_call(name: str, random_pipeline: Any) -> None:
+    built = Built(name, WHOLE[name], WHOLE[name].build(random_pipeline))
     prompts = PROMPTS[: built.whole.batch]
     found = generate(built.pipeline, prompts, CONCEPTS, seed=SEED, cfg=cfg(built), **built.options).recording
     with record(built.pipeline, CONCEPTS, max_tokens=24) as recording:
@@ -336,6 +338,26 @@ def test_what_needs_more_than_a_prompt_is_refused(random_pipeline: Any, caplog: 
     ):
         analyze(plain, picture, CONCEPTS, width=64, max_tokens=24)
     assert untouched(plain.transformer)
+
+
+def test_a_modular_pipeline_looks_at_images_as_its_classic_one(random_pipeline: Any) -> None:
+    from diffusers.modular_pipelines.z_image.modular_blocks_z_image import ZImageAutoBlocks
+
+    classic = WHOLE["Z-Image"].build(random_pipeline)
+    pipeline = ZImageAutoBlocks().init_pipeline()
+    pipeline.update_components(**classic.components)
+    picture, options = Image.new("RGB", (64, 48), "red"), {"width": 64, "max_tokens": 24}
+    expected = analyze(classic, picture, CONCEPTS, **options)
+    assert torch.equal(analyze(pipeline, picture, CONCEPTS, **options).scores, expected.scores)
+
+
+def test_a_family_without_such_a_pipeline_is_refused() -> None:
+    from diffusers.modular_pipelines.flux3.modular_blocks_flux3 import Flux3CoreDenoiseStep
+
+    pipeline = Flux3CoreDenoiseStep().init_pipeline()
+    pipeline.update_components(transformer=OWN_BLOCKS["Flux 3"].make(), scheduler=scheduler())
+    with pytest.raises(UserError, match=r"cannot analyze existing images: .*Record a run that changes an image little"):
+        analyze(pipeline, Image.new("RGB", (64, 48), "red"), CONCEPTS)
 
 
 def test_guidance_of_a_guider_is_its_own(random_pipeline: Any) -> None:
