@@ -14,7 +14,7 @@ from torch import Tensor
 
 from concept_attention.concepts import Concept
 from concept_attention.hosts.diffusers.recorder import Recorder
-from concept_attention.hosts.diffusers.stream import StopForward
+from concept_attention.hosts.diffusers.run_hooks import StopForward
 from concept_attention.hosts.diffusers.transformers import flux
 from concept_attention.hosts.encoded import EncodedConcepts
 from concept_attention.recording.recording import Recording

@@ -6,6 +6,7 @@ from comfy_api.latest import io, ui
 
 from ..concept_attention.choices import KINDS, Kind
 from ..concept_attention.heatmaps.heatmaps import make_heatmaps
+from ..concept_attention.hosts.comfyui.device import on_torch_device
 from ..concept_attention.recording.recording import Recording
 from . import report
 from .sockets import CA_HEATMAPS, CA_RECORDING, HEATMAPS, reading_inputs, reading_mode_input, temperature_input
@@ -51,6 +52,6 @@ class ConceptHeatmaps(io.ComfyNode):
         kind: Kind = "share",
     ) -> io.NodeOutput:
         divisor = temperature or None
-        heatmaps = make_heatmaps(recording, layers, steps, mode, divisor, kind)
+        heatmaps = on_torch_device(make_heatmaps, recording, layers, steps, mode, divisor, kind)
         text = report.heatmaps_text(recording, layers, steps, mode, divisor, heatmaps)
         return io.NodeOutput(heatmaps, ui=ui.PreviewText(text))

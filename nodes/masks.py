@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy.model_management import get_torch_device
 from comfy_api.latest import io, ui
 
 from ..concept_attention.choices import Method
 from ..concept_attention.heatmaps.guided import EPSILON, sharpen_heatmaps
 from ..concept_attention.heatmaps.heatmaps import Heatmaps
 from ..concept_attention.heatmaps.masks import make_masks
+from ..concept_attention.hosts.comfyui.device import on_torch_device
 from . import convert, named, report
 from .sockets import CA_HEATMAPS, HEATMAPS, finish_inputs, mask_inputs
 
@@ -160,7 +160,7 @@ class ConceptHeatmapToMask(io.ComfyNode):
             heatmaps = _sharpened(heatmaps, guide, frames == LATENT_FRAMES, size, wanted, *edges)
         options: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "size": size}
         options |= {"holes": holes, "islands": islands, "grow": grow, "subtract": without}
-        mask = make_masks(heatmaps, names, method, **options, per_frame=frames == VIDEO_FRAMES)
+        mask = on_torch_device(make_masks, heatmaps, names, method, **options, per_frame=frames == VIDEO_FRAMES)
         mask = convert.to_mask(mask)
         return io.NodeOutput(mask, ui=ui.PreviewText(report.mask_text(names, mask)))
 
@@ -178,5 +178,5 @@ def _sharpened(
     images = convert.drop_alpha(guide)
     if latent_frames:
         images = convert.one_per_latent_frame(images, heatmaps)
-    device = get_torch_device()
-    return sharpen_heatmaps(heatmaps, images, size, concepts=concepts, radius=radius, epsilon=epsilon, device=device)
+    options = {"concepts": concepts, "radius": radius, "epsilon": epsilon}
+    return on_torch_device(sharpen_heatmaps, heatmaps, images, size, **options)

@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..concept_attention.choices import Keep
 from ..concept_attention.heatmaps.heatmaps import make_heatmaps
+from ..concept_attention.hosts.comfyui.device import on_torch_device
 from ..concept_attention.hosts.comfyui.engine.settings import Settings
 from ..concept_attention.hosts.comfyui.graph_place import who_asks
 from ..concept_attention.hosts.comfyui.patching import collect, patch_model
@@ -124,4 +125,5 @@ class ConceptAttentionCollect(io.ComfyNode):
             result = collect(latent, model, who_asks(cls.hidden.dynprompt if cls.hidden else None, "latent"))
         except NothingRecorded as missing:
             return convert.to_output_without_recording(missing, blocked=2)
-        return io.NodeOutput(result, make_heatmaps(result), ui=ui.PreviewText(report.recording_text(result)))
+        heatmaps = on_torch_device(make_heatmaps, result)
+        return io.NodeOutput(result, heatmaps, ui=ui.PreviewText(report.recording_text(result)))

@@ -12,6 +12,7 @@ from ..concept_attention.choices import BLENDS, Blend
 from ..concept_attention.drawing.figures import layer_step_figure
 from ..concept_attention.drawing.overlay import overlay_each, overlay_grid, overlay_segmentation
 from ..concept_attention.heatmaps.heatmaps import Heatmaps
+from ..concept_attention.hosts.comfyui.device import on_torch_device
 from ..concept_attention.recording.recording import Recording
 from . import convert, named
 from .sockets import CA_HEATMAPS, CA_RECORDING, HEATMAPS, colormap_input, reading_mode_input, temperature_input
@@ -108,7 +109,7 @@ class ConceptHeatmapOverlay(io.ComfyNode):
         if layout != SEGMENTATION:
             options |= {"colormap": colormap, "blend": blend}
         draw, matched = LAYOUTS[layout], convert.match_images(image, heatmaps)
-        drawn = [draw(one, heatmaps, index, frame=frame, **options) for one, index, frame in matched]
+        drawn = [on_torch_device(draw, one, heatmaps, index, frame=frame, **options) for one, index, frame in matched]
         if layout == EACH and heatmaps.video:
             return io.NodeOutput(convert.to_image_by_concept(drawn, heatmaps.batch))
         return io.NodeOutput(convert.to_image(drawn))

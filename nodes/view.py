@@ -13,10 +13,11 @@ from ..concept_attention.choices import Method
 from ..concept_attention.heatmaps.guided import sharpen_heatmaps
 from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps
 from ..concept_attention.heatmaps.masks import make_masks
+from ..concept_attention.hosts.comfyui.device import on_torch_device
 from ..concept_attention.recording.recording import Recording
 from ..concept_attention.viewer.folder import ViewerFolder
 from ..concept_attention.viewer.manifest import write_view
-from ..concept_attention.viewer.maps import ViewerMaps, maps_of_heatmaps, maps_of_recording
+from ..concept_attention.viewer.maps import maps_of_heatmaps, maps_of_recording
 from . import convert, named
 from .edited import paint_over
 from .sockets import (
@@ -152,17 +153,25 @@ class ConceptHeatmapViewer(io.ComfyNode):
         edited: str = "",
     ) -> io.NodeOutput:
         source = convert.to_source(recording, heatmaps, layers, steps, mode, temperature)
-        maps, chosen = _maps_and_heatmaps(source, layers, steps, mode, temperature or None)
-        images = convert.drop_alpha(image)
+        divisor, images = temperature or None, convert.drop_alpha(image)
+        if isinstance(source, Heatmaps):
+            chosen = source
+        else:
+            chosen = on_torch_device(make_heatmaps, source, layers, steps, mode, divisor)
         names = named.to_names(concepts, chosen.concepts)
         options: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "grow": grow}
-        options |= {"holes": holes, "islands": islands, "subtract": named.to_some_names(subtract, chosen.concepts)}
-        shown = sharpen_heatmaps(chosen, images) if guided else chosen
-        each = [convert.to_mask(make_masks(shown, name, method, **options, per_frame=True)) for name in names]
-        one = len(names) == 1
-        mask = each[0] if one else convert.to_mask(make_masks(shown, names, method, **options, per_frame=True))
+        without = named.to_some_names(subtract, chosen.concepts)
+        options |= {"holes": holes, "islands": islands, "subtract": without, "per_frame": True}
+        shown = chosen
+        if guided:
+            wanted = None if method == "argmax" else [*names, *without]  # argmax compares all
+            shown = on_torch_device(sharpen_heatmaps, chosen, images, concepts=wanted)
+        each = [convert.to_mask(on_torch_device(make_masks, shown, name, method, **options)) for name in names]
+        mask = each[0]
+        if len(names) > 1:
+            mask = convert.to_mask(on_torch_device(make_masks, shown, names, method, **options))
         mask = paint_over(mask, edited)
-        manifest = write_view(maps, images, _folder(), ADDRESS)
+        manifest = on_torch_device(_write, source, mode, divisor, images)
         return io.NodeOutput(image, chosen, mask, torch.cat(each), ui={"concept_viewer": [manifest]})
 
 
@@ -173,13 +182,15 @@ def _advanced(inputs: list[io.Input]) -> list[io.Input]:
     return inputs
 
 
-def _maps_and_heatmaps(
-    source: Recording | Heatmaps, layers: str, steps: str, mode: str, temperature: float | None
-) -> tuple[ViewerMaps, Heatmaps]:
-    """The maps that the viewer can show, and the heatmaps of the chosen layers and steps."""
+def _write(
+    source: Recording | Heatmaps, mode: str, temperature: float | None, images: Any, *, device: str | torch.device
+) -> dict[str, Any]:
+    """Write the files that the viewer reads; its manifest."""
     if isinstance(source, Heatmaps):
-        return maps_of_heatmaps(source), source
-    return maps_of_recording(source, mode, temperature), make_heatmaps(source, layers, steps, mode, temperature)
+        maps = maps_of_heatmaps(source)
+    else:
+        maps = maps_of_recording(source, mode, temperature, device=device)
+    return write_view(maps, images, _folder(), ADDRESS)
 
 
 def _folder() -> ViewerFolder:

@@ -165,11 +165,15 @@ def add_model(parser: ArgumentParser, one_device: bool = True) -> None:
         "auraflow, a diffusers folder or a hub id; those from qwen-image on generate only",
     )
     if one_device:
-        group.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
+        add_device(group)
     dtype_help = "of the weights (default: float32 for the embedded models, else bfloat16)"
     group.add_argument("--dtype", choices=DTYPE_NAMES, default="auto", help=dtype_help)
     offload_help = "keep weights in main memory while they are not needed (default none)"
     group.add_argument("--offload", choices=OFFLOADS, default="none", help=offload_help)
+
+
+def add_device(parser: ArgumentParser | _ArgumentGroup) -> None:
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
 
 
 def add_output(parser: ArgumentParser) -> None:

@@ -139,6 +139,7 @@ def _add_heatmaps(commands: argparse._SubParsersAction) -> None:
     groups.add_out(parser)
     parser.add_argument("--mode", choices=MODE_NAMES, default="auto", help="scoring rule (default: the recorded one)")
     groups.add_heatmaps(parser, steps="recorded steps")
+    groups.add_device(parser)
     groups.add_output(parser)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from ..embedded import TAUGHT
 from ..hosts.architecture import Architecture
 from ..hosts.collector import versions
-from ..hosts.diffusers.adapters import adapter_for
+from ..hosts.diffusers.adapters import described
 from ..hosts.diffusers.loading import load_pipeline
+from ..hosts.diffusers.networks import network_of
 from ..hosts.diffusers.pipelines.request import is_tiny
 from ..hosts.diffusers.recorder import HOST
 from .progress import shows_progress
@@ -28,7 +29,7 @@ def load(arguments: Namespace) -> Any:
 
 def describe(pipeline: Any) -> Architecture:
     """The architecture of the pipeline's transformer."""
-    return adapter_for(pipeline.transformer).describe(pipeline.transformer)
+    return described(network_of(pipeline))
 
 
 def model_facts(arguments: Namespace, pipeline: Any) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def model_facts(arguments: Namespace, pipeline: Any) -> dict[str, Any]:
     return {
         "model": arguments.model,
         "device": str(pipeline._execution_device),
-        "dtype": str(pipeline.transformer.dtype).removeprefix("torch."),
+        "dtype": str(network_of(pipeline).dtype).removeprefix("torch."),
         "offload": arguments.offload,
         "versions": versions(*HOST),
         "note": TAUGHT if is_tiny(pipeline) else "",

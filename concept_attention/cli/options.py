@@ -17,6 +17,7 @@ from ..heatmaps.heatmaps import Heatmaps, make_heatmaps
 from ..heatmaps.masks import make_masks
 from ..hosts.architecture import Architecture
 from ..hosts.collector import check_reading, pads_beside
+from ..hosts.device import pick_device
 from ..recording.averaging import AveragingBuilder
 from ..recording.recording import Recording
 from ..recording.shares import own_rule
@@ -39,27 +40,29 @@ class HeatmapOptions:
     percentile: float
     blur: float
     mode: str = "auto"
+    device: str = "cpu"
 
     def heatmaps(self, recording: Recording, kind: Kind) -> Heatmaps:
-        return make_heatmaps(recording, self.layers, self.steps, self.mode, self.temperature, kind)
+        options = (self.layers, self.steps, self.mode, self.temperature, kind)
+        return make_heatmaps(recording, *options, device=self.device)
 
     def mask_of(self, shares: Heatmaps, name: str) -> Tensor:
         """Mask of one concept at the image's size, (H, W), or (T, H, W) for a video; float, 0-1."""
-        masks = make_masks(
-            shares, name, self.mask, threshold=self.threshold, percentile=self.percentile, blur=self.blur
-        )
-        return masks[0]
+        options: dict[str, Any] = {"threshold": self.threshold, "percentile": self.percentile, "blur": self.blur}
+        return make_masks(shares, name, self.mask, **options, device=self.device)[0]
 
     def as_dict(self) -> dict[str, Any]:
-        """The options, ready for JSON, without those that the recording resolves (layers, steps, mode)."""
-        return {name: value for name, value in asdict(self).items() if name not in ("layers", "steps", "mode")}
+        """The options, ready for JSON, without the device and what the recording resolves (layers, steps, mode)."""
+        others = ("layers", "steps", "mode", "device")
+        return {name: value for name, value in asdict(self).items() if name not in others}
 
 
 def heatmap_options(arguments: Namespace) -> HeatmapOptions:
     """The options given on the command line."""
     names = ("layers", "temperature", "kind", "colormap", "opacity", "blend", "mask", "threshold", "percentile", "blur")
     check_colormap(arguments.colormap)
-    return HeatmapOptions(steps=arguments.heatmap_steps, **{name: getattr(arguments, name) for name in names})
+    given = {name: getattr(arguments, name) for name in names}
+    return HeatmapOptions(steps=arguments.heatmap_steps, device=pick_device(arguments.device), **given)
 
 
 def check_options(

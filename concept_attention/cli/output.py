@@ -171,9 +171,12 @@ def _write_overlays(
     frames = list(zip(images, shares.frames, strict=True))
     opacity = options.opacity
     look: dict[str, Any] = {"colormap": options.colormap, "opacity": opacity, "blend": options.blend}
+    look["device"] = options.device
     overlays = (overlay_grid(image, drawn, frame=t, **look) for image, t in frames)
     save(overlays, folder / names["overlay"])
-    segmentations = (overlay_segmentation(image, shares, frame=t, opacity=opacity) for image, t in frames)
+    segmentations = (
+        overlay_segmentation(image, shares, frame=t, opacity=opacity, device=options.device) for image, t in frames
+    )
     save(segmentations, folder / names["segmentation"])
 
 

@@ -21,20 +21,17 @@ _FURTHER = """
 """
 
 
-_ROWS = 256  # coloured at a time, in float64: of a large image, all would take many times the memory of the result
-
-
 def colorize(values: Tensor, colormap: str = "viridis", vmin: float = 0.0, vmax: float = 1.0) -> Tensor:
     """Draw a map in colour.
 
     Args:
-        values: (H, W) float, finite.
+        values: (H, W) float, finite, on any device.
         colormap: any name matplotlib knows; viridis is perceptually uniform and colour-blind-safe.
         vmin: value drawn in the map's first colour; anything below is drawn the same.
         vmax: value drawn in its last colour. With vmin == vmax everything is drawn in the first.
 
     Returns:
-        (H, W, 3) float32, 0-1. The map has 256 levels.
+        (H, W, 3) float32, 0-1, on the values' device. The map has 256 levels.
 
     Raises:
         UserError: an unknown colour map.
@@ -49,18 +46,17 @@ def colorize(values: Tensor, colormap: str = "viridis", vmin: float = 0.0, vmax:
 
     if values.ndim != 2:
         raise ValueError(f"Only one (height, width) map can be drawn in colour, got {tuple(values.shape)}.")
-    values = values.detach().to("cpu", torch.float32)
+    values = values.detach().float()
     if not torch.isfinite(values).all():
         raise ValueError("A map to draw must hold finite numbers, got NaN or infinity.")
     if not vmin <= vmax:
         raise ValueError(f"vmin must not exceed vmax, got vmin {vmin:g} and vmax {vmax:g}.")
     check_colormap(colormap)
-    coloured = torch.empty(*values.shape, 3)
-    for rows, part in zip(coloured.split(_ROWS), values.split(_ROWS), strict=True):
-        scaled = (part - vmin) / (vmax - vmin) if vmax > vmin else torch.zeros_like(part)
-        rgba = matplotlib.colormaps[colormap](scaled.clamp(0, 1).numpy())
-        rows.copy_(torch.from_numpy(rgba[..., :3].astype(np.float32)))
-    return coloured
+    known = matplotlib.colormaps[colormap]
+    table = torch.from_numpy(known(np.arange(known.N))[:, :3].astype(np.float32)).to(values.device)
+    scaled = (values - vmin).div_(vmax - vmin) if vmax > vmin else torch.zeros_like(values)
+    levels = scaled.clamp_(0, 1).mul_(known.N).int().clamp_(max=known.N - 1)  # as matplotlib's own
+    return table.index_select(0, levels.flatten()).reshape(*values.shape, 3)
 
 
 def check_colormap(colormap: str) -> None:

@@ -32,6 +32,7 @@ def overlay_grid(
     columns: int | None = None,
     tile_size: int | None = None,
     legend: bool = True,
+    device: str | torch.device = "cpu",
 ) -> Tensor:
     """Draw the image and one labelled tile per concept side by side.
 
@@ -50,6 +51,8 @@ def overlay_grid(
         columns: tiles per row; by default what makes the sheet a well-filled landscape.
         tile_size: long side of a tile in pixels; by default the image's own, at most 512.
         legend: add a line below that shows the colour scale.
+        device: where to compute; the result is on the CPU. Another device rounds otherwise: of a value between two
+            colours of the map it may take the other one.
 
     Returns:
         (height, width, 3) float32, 0-1. The size depends on the image's size and on how many concepts there
@@ -64,17 +67,17 @@ def overlay_grid(
     >>> overlay_grid(torch.zeros(64, 96, 3), make_heatmaps(example_recording()), columns=2, legend=False).shape
     torch.Size([182, 219, 3])
     """
-    image = check_image(image)
+    image = check_image(image).to(device)
     check_aspect((image.shape[0], image.shape[1]), heatmaps.image_size)
     tile = _to_tile(image, tile_size)
     height, width = tile.shape[:2]
-    maps = resize_maps(select_maps(heatmaps, index, frame), (height, width), heatmaps.visible)
+    maps = resize_maps(select_maps(heatmaps, index, frame).to(device), (height, width), heatmaps.visible)
     low, high = _value_range(heatmaps, index, maps)
     size = text_size(width, height)
 
-    tiles = [torch.cat([draw_caption(make_label("image"), width, size, muted=True), tile])]
+    tiles = [torch.cat([draw_caption(make_label("image"), width, size, muted=True), tile.cpu()])]
     for number, (concept, values) in enumerate(zip(heatmaps.concepts, maps, strict=True), start=1):
-        drawn = _paint(tile, values, colormap, (low, high), opacity, blend)
+        drawn = _paint(tile, values, colormap, (low, high), opacity, blend).cpu()
         note = "background" if width >= 14 * size else "bg"
         label = make_label(concept.name, number)
         caption = draw_caption(label, width, size, note if concept.role == "background" else "")
@@ -100,6 +103,7 @@ def overlay_each(
     opacity: float = 0.7,
     blend: Blend = "by value",
     legend: bool = True,
+    device: str | torch.device = "cpu",
 ) -> Tensor:
     """Draw one overlay of the image per concept, on one colour scale as `overlay_grid` does.
 
@@ -112,6 +116,7 @@ def overlay_each(
         opacity: 0 (only the image) to 1 (only the colours).
         blend: see `overlay_grid`.
         legend: add a line above with the concept's name and one below that shows the colour scale.
+        device: see `overlay_grid`.
 
     Returns:
         (C, height, width, 3) float32, 0-1, at the image's size; taller with a legend, the same for all.
@@ -124,12 +129,12 @@ def overlay_each(
     >>> overlay_each(torch.zeros(64, 96, 3), make_heatmaps(example_recording()), legend=False).shape
     torch.Size([3, 64, 96, 3])
     """
-    image = check_image(image)
+    image = check_image(image).to(device)
     height, width = image.shape[:2]
     check_aspect((height, width), heatmaps.image_size)
-    maps = resize_maps(select_maps(heatmaps, index, frame), (height, width), heatmaps.visible)
+    maps = resize_maps(select_maps(heatmaps, index, frame).to(device), (height, width), heatmaps.visible)
     low, high = _value_range(heatmaps, index, maps)
-    drawn = [_paint(image, values, colormap, (low, high), opacity, blend) for values in maps]
+    drawn = [_paint(image, values, colormap, (low, high), opacity, blend).cpu() for values in maps]
     if legend:
         size = text_size(width, height, _LEGEND_TEXT)
         margin = min(round(0.5 * size), (width - 1) // 2)
@@ -151,6 +156,7 @@ def overlay_segmentation(
     legend: bool = True,
     *,
     frame: int = 0,
+    device: str | torch.device = "cpu",
 ) -> Tensor:
     """Paint every pixel in the colour of the concept that wins it, background concepts included.
 
@@ -162,6 +168,7 @@ def overlay_segmentation(
         legend: add a white strip below the image with every concept's colour, name and the part of the
             image's pixels it wins; background concepts stand under a heading of their own.
         frame: which frame of the heatmaps, for a video.
+        device: where to compute; the result is on the CPU.
 
     Returns:
         image * (1 - opacity) + colour * opacity, (H, W, 3) float32, 0-1; taller with a legend.
@@ -178,15 +185,16 @@ def overlay_segmentation(
     >>> (255 * drawn[0, 0]).round().int().tolist()  # the first concept's colour
     [230, 159, 0]
     """
-    image = check_image(image)
+    image = check_image(image).to(device)
     height, width = image.shape[:2]
     check_aspect((height, width), heatmaps.image_size)
-    winner = resize_maps(select_maps(heatmaps, index, frame), (height, width), heatmaps.visible).argmax(dim=0)
+    maps = select_maps(heatmaps, index, frame).to(device)
+    winner = resize_maps(maps, (height, width), heatmaps.visible).argmax(dim=0)
     colours = concept_colors(len(heatmaps.concepts))
-    painted = _blend(image, colours[winner], opacity)
+    painted = _blend(image, colours.to(device)[winner], opacity).cpu()
     if not legend:
         return painted
-    counts = torch.bincount(winner.flatten(), minlength=len(heatmaps.concepts)).tolist()
+    counts = torch.bincount(winner.flatten().cpu(), minlength=len(heatmaps.concepts)).tolist()
     entries: dict[str, list[Entry]] = {"concept": [], "background": []}
     for position, concept in enumerate(heatmaps.concepts):
         red, green, blue = (colours[position] * 255).round().int().tolist()

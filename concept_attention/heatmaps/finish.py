@@ -86,14 +86,14 @@ def _without_small_parts(masks: Tensor, percent: float, corners: bool, keep_at_b
         return masks
     height, width = masks.shape[-2:]
     kept = []
-    for mask in masks.reshape(-1, height, width).numpy():
+    for mask in masks.reshape(-1, height, width).cpu().numpy():
         labels, _ = ndimage.label(mask > 0, structure=np.ones((3, 3)) if corners else None)
         small = np.bincount(labels.ravel()) * 100 < percent * (height * width)
         small[0] = False  # not a part
         if keep_at_border:
             small[[*labels[0], *labels[-1], *labels[:, 0], *labels[:, -1]]] = False
         kept.append(torch.from_numpy(np.where(small[labels], 0, mask)))
-    return torch.stack(kept).reshape(masks.shape)
+    return torch.stack(kept).reshape(masks.shape).to(masks.device)
 
 
 def _check_percent(what: str, percent: float) -> None:

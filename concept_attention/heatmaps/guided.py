@@ -148,8 +148,8 @@ class Guide:
         self._size = size
         self._small = (math.ceil(size[0] / shrink), math.ceil(size[1] / shrink))
         self._reach = max(1, round(radius / shrink))
-        # Variances are small differences of large sums: in double precision, which MPS does not have.
-        self._fitted_on = torch.device("cpu") if image.device.type == "mps" else image.device
+        # Variances are small differences of large sums: in double precision, which MPS and some others do not have.
+        self._fitted_on = image.device if image.device.type in ("cpu", "cuda") else torch.device("cpu")
         small = resize_maps(resize_maps(self._colours, size), self._small)
         self._fit_colours = small.to(self._fitted_on).double()
         self._mean = _window_mean(self._fit_colours, self._reach)

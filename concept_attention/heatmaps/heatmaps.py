@@ -137,6 +137,8 @@ def make_heatmaps(
     mode: str = "auto",
     temperature: float | None = None,
     kind: Kind = "share",
+    *,
+    device: str | torch.device = "cpu",
 ) -> Heatmaps:
     """Turn the kept (step, layer) scores of a recording into one heatmap per concept.
 
@@ -151,6 +153,7 @@ def make_heatmaps(
             its concepts (and frames) together; or `presence`, the share each concept has against the null words
             alone, 1 / (1 + exp(-mean log-odds)). That depends on no other concept, nor on `mode` and `temperature`:
             it is recorded with those of the recording's own mode.
+        device: where to compute; the result is on the CPU, and that of the CPU to 1e-4.
 
     Returns:
         Heatmaps at token resolution. Shares sum to one over concepts, except in mode `cogvideox`, where the
@@ -182,14 +185,14 @@ def make_heatmaps(
     alone = len(recording.concepts) == 1 and not rule.mode.padded_tokens
     if kind == "presence":
         presence = recorded_presence(recording)
-        tokens = _mean(presence[pair].float() for pair in pairs).sigmoid()
+        tokens = _mean(presence[pair].to(device).float() for pair in pairs).sigmoid()
     elif kind == "score" or (kind == "stretched" and alone):
-        tokens = _mean(rule.scores(*recording.at(*pair)[:2]) for pair in pairs)
+        tokens = _mean(rule.scores(*recording.at(*pair, device=device)[:2]) for pair in pairs)
     else:
-        tokens = rule.shares(_mean(rule.values(*recording.at(*pair)[:3]) for pair in pairs))
+        tokens = rule.shares(_mean(rule.values(*recording.at(*pair, device=device)[:3]) for pair in pairs))
 
     frames, height, width = recording.grid
-    values = rearrange(tokens, "b c (t h w) -> b c t h w", t=frames, h=height, w=width)
+    values = rearrange(tokens.cpu(), "b c (t h w) -> b c t h w", t=frames, h=height, w=width)
     values = values if recording.video else rearrange(values, "b c 1 h w -> b c h w")
     if kind == "stretched":
         values = torch.stack([stretch(image) for image in values])

@@ -33,6 +33,7 @@ def make_masks(
     holes: float = 0.0,
     islands: float = 0.0,
     grow: int = 0,
+    device: str | torch.device = "cpu",
 ) -> Tensor:
     """Make one mask per image for a concept, or for several taken together.
 
@@ -58,6 +59,7 @@ def make_masks(
         holes: fill holes smaller than this, in percent of the image, 0-100; not for `soft`, which has no edge.
         islands: drop parts smaller than this, in percent of the image, 0-100; not for `soft`.
         grow: pixels to grow the mask by, after that; below 0 shrinks it. Blurring is last.
+        device: where to compute; the result is on the CPU, and that of the CPU to 1e-4.
 
     Returns:
         Masks, (B, height, width), or for video (B, T, height, width), with `per_frame` (B, F, height, width) for its
@@ -91,13 +93,13 @@ def make_masks(
         return _cut(together, method, threshold, percentile).float()
 
     masks = []
-    for image in heatmaps.values:  # (C, H, W) or (C, T, H, W)
+    for image in heatmaps.values.to(device):  # (C, H, W) or (C, T, H, W)
         mask = mask_of(image, chosen)
         masks.append((mask - mask_of(image, taken)).clamp_min(0) if taken else mask)
     finished = torch.stack(masks)
     if method != "soft":
         finished = drop_islands(fill_holes(finished, holes), islands)
-    finished = gaussian_blur(grow_masks(finished, grow), blur).clamp(0, 1)
+    finished = gaussian_blur(grow_masks(finished, grow), blur).clamp(0, 1).cpu()
     return repeat_frames(finished, heatmaps.frame_counts) if per_frame else finished
 
 
@@ -196,7 +198,7 @@ def _cut(values: Tensor, method: Method, threshold: float, percentile: float) ->
     if method == "otsu":
         return values > otsu_level(values)
     # at or above: a plateau at the top counts; above the minimum: a plateau at the bottom does not
-    level = float(np.percentile(values.numpy(), percentile))
+    level = float(np.percentile(values.cpu().numpy(), percentile))
     return (values >= level - rounding(values)) & (values > values.min() + rounding(values))
 
 

@@ -18,12 +18,12 @@ from .null_words import NullWords
 
 @dataclass(frozen=True, eq=False)
 class ConceptText:
-    """A concept's text as a prompt of its own, as ComfyUI's text encoder returned it.
+    """A concept's text as a prompt of its own, as the model's text encoder returned it.
 
     Attributes:
         states: of the whole text, with special tokens and padding, (T, E).
         own: begin and end of the tokens that are read as the concept: all of its own, or the one that a pooling names.
-        options: what its CONDITIONING holds beside the states.
+        options: what its CONDITIONING in ComfyUI holds beside the states, or a pipeline of diffusers gives the model.
     """
 
     states: Tensor
@@ -34,6 +34,16 @@ class ConceptText:
     def tokens(self) -> Tensor:
         """The states of the concept's own tokens, (n, E)."""
         return self.states[slice(*self.own)]
+
+    def read_by(self, pooling: Pooling) -> ConceptText:
+        """The text with the tokens that attention is summed over: all of its own unless the user names one.
+
+        So `auto` differs from the pooled embedding, which is the last token's where only that has read the whole
+        concept.
+        """
+        begin, end = self.own
+        own = {"first": (begin, begin + 1), "last": (end - 1, end)}.get(pooling, self.own)
+        return replace(self, own=own)
 
     def to(self, like: Tensor) -> ConceptText:
         """The text with its states on the device and in the dtype of another tensor."""

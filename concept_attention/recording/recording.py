@@ -132,10 +132,10 @@ class Recording:
         tensors = (getattr(self, name) for name in (*StoredScores._fields, "region_masks"))
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
-    def at(self, *place: int | slice) -> StoredScores:
+    def at(self, *place: int | slice, device: str | torch.device = "cpu") -> StoredScores:
         """Absolute scores, norms and pad scores at a place along steps, layers and images, float32; and presence."""
-        tensors = [getattr(self, name) for name in StoredScores._fields]
-        stored = StoredScores(*(None if tensor is None else tensor[place] for tensor in tensors))  # type: ignore[arg-type]
+        tensors = (getattr(self, name) for name in StoredScores._fields)
+        stored = StoredScores(*(None if one is None else one[place].to(device) for one in tensors))  # type: ignore[arg-type]
         return to_absolute(stored, reads_norms(self.mode))
 
 

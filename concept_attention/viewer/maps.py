@@ -91,6 +91,7 @@ def maps_of_recording(
     *,
     image_limit: int = IMAGE_LIMIT,
     run_limit: int = RUN_LIMIT,
+    device: str | torch.device = "cpu",
 ) -> ViewerMaps:
     """Maps of every kept step and layer; means of neighbouring ones if they exceed the limits.
 
@@ -100,6 +101,7 @@ def maps_of_recording(
         recording: what one sampling run recorded.
         mode, temperature: see `make_heatmaps`.
         image_limit, run_limit: bytes of stored numbers per image, and of all together. One map is always stored.
+        device: where to compute; the stored numbers are those of the CPU but for rounding.
 
     Raises:
         UserError: as `share_rule`.
@@ -111,7 +113,7 @@ def maps_of_recording(
     layer_groups = split_evenly(range(len(recording.layers)), most)  # joined only once a single step is left
 
     def of_image(index: int) -> StoredMaps:
-        values = _group_means(recording, rule, index, step_groups, layer_groups)
+        values = _group_means(recording, rule, index, step_groups, layer_groups, torch.device(device))
         stored = _quantise_scores(values) if rule.averages_scores else _quantise(values, 0.0, 1.0)
         return stored._replace(stored=stored.stored.reshape(*values.shape[:3], *recording.grid))
 
@@ -178,22 +180,23 @@ def _group_means(
     index: int,
     step_groups: Sequence[Sequence[int]],
     layer_groups: Sequence[Sequence[int]],
+    device: torch.device,
 ) -> Tensor:
     """One image's maps, (S, L, C, N), float32: for every pair of groups, the mean of what the rule averages."""
+
+    def values_at(step: int) -> Tensor:
+        """What the rule averages, in every layer, (L, C, N)."""
+        return rule.values(*recording.at(step, slice(None), index, device=device)[:3])
+
     concepts, tokens = recording.scores.shape[-2:]
-    means = torch.empty(len(step_groups), len(layer_groups), concepts, tokens)
+    means = torch.empty(len(step_groups), len(layer_groups), concepts, tokens, device=device)
     for row, steps in zip(means, step_groups, strict=True):
-        total = _values(recording, rule, steps[0], index)
+        total = values_at(steps[0])
         for step in steps[1:]:
-            total = total + _values(recording, rule, step, index)
+            total = total + values_at(step)
         for mean, layers in zip(row, layer_groups, strict=True):
             mean.copy_(total[layers[0] : layers[-1] + 1].mean(dim=0) / len(steps))
     return means
-
-
-def _values(recording: Recording, rule: ShareRule, step: int, index: int) -> Tensor:
-    """The averaged quantity at one step in every layer, (L, C, N)."""
-    return rule.values(*recording.at(step, slice(None), index)[:3])
 
 
 def _quantise_scores(values: Tensor) -> StoredMaps:
@@ -206,4 +209,4 @@ def _quantise(values: Tensor, low: float, high: float) -> StoredMaps:
     """Integers from 0 for `low` to LEVELS for `high`; all 0 if the values are flat."""
     scale = (high - low) / LEVELS or 1.0
     levels = (values - low).div_(scale).round_().clamp_(0, LEVELS)
-    return StoredMaps(levels.numpy().astype("<u2"), low, scale)
+    return StoredMaps(levels.cpu().numpy().astype("<u2"), low, scale)

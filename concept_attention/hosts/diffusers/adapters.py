@@ -6,12 +6,16 @@ A new family is one class in `transformers/` and its line here. Any pipeline of 
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from torch import nn
 
 from ...errors import UserError
+from ..architecture import Architecture
 from .eager import eager
 from .transformers.adapter import Adapter
+from .transformers.cross_attention.adapter import CrossAdapter
+from .transformers.family import Family
 
 TRANSFORMERS = (  # module, class
     ("flux", "Flux"),
@@ -43,31 +47,35 @@ TRANSFORMERS = (  # module, class
     ("easyanimate", "EasyAnimate"),
     ("easyanimate", "ConsisID"),
 )
-# Transformers that read their text in another way, and why concepts cannot go through them.
+CROSS_TRANSFORMERS = (  # of `cross_attention`: those whose concepts are read as keys
+    ("qwen_image21", "QwenImage21"),
+    ("wan", "Wan"),
+    ("ltx", "LTXVideo"),
+    ("ltx", "LTX2"),
+    ("unet", "UNet"),
+    ("fibo2", "Fibo2"),
+    ("kandinsky5", "Kandinsky5"),
+    ("plain", "PixArt"),
+    ("plain", "Sana"),
+    ("plain", "SanaVideo"),
+    ("plain", "Allegro"),
+    ("plain", "Cosmos"),
+    ("hunyuan_dit", "HunyuanDiT"),
+    ("latte", "Latte"),
+)
+# Transformers that read their text in another way, and why concepts cannot be found there.
 _BLIND_TEXT = "its text never attends to the image"
 _CROSS = "it has cross-attention only"
 _REASONS = {
     **dict.fromkeys(
         (
-            "AllegroTransformer3DModel",
-            "BriaFibo2Transformer2DModel",
-            "CosmosTransformer3DModel",
-            "HunyuanDiT2DModel",
-            "Kandinsky5Transformer3DModel",
             "Kandinsky6Transformer3DModel",
-            "LTX2VideoTransformer3DModel",
-            "LTXVideoTransformer3DModel",
-            "LatteTransformer3DModel",
             "LuminaNextDiT2DModel",
             "NucleusMoEImageTransformer2DModel",
             "PRXTransformer2DModel",
-            "PixArtTransformer2DModel",
-            "SanaTransformer2DModel",
-            "WanTransformer3DModel",
         ),
         _CROSS,
     ),
-    "QwenImage21Transformer2DModel": _BLIND_TEXT,
     "OmniGenTransformer2DModel": _BLIND_TEXT,
     "Cosmos3OmniTransformer": _BLIND_TEXT,
     "GlmImageTransformer2DModel": "it gets no prompt: its text tokens are only those of writing in the image",
@@ -75,35 +83,71 @@ _REASONS = {
 }
 
 
-def _make_adapters() -> tuple[Adapter, ...]:
+def _make_adapters(families: tuple[tuple[str, str], ...], folder: str) -> tuple[Any, ...]:
     """Adapters of the families that this diffusers has; an older one lacks younger models."""
-    found: list[Adapter] = []
-    for module, name in TRANSFORMERS:
+    found: list[Any] = []
+    for module, name in families:
         try:
-            found.append(getattr(importlib.import_module(f".transformers.{module}", __package__), name)())
+            found.append(getattr(importlib.import_module(f".{folder}.{module}", __package__), name)())
         except ImportError as error:
             if not (error.name or "").startswith("diffusers"):
                 raise
     return tuple(found)
 
 
-ADAPTERS: tuple[Adapter, ...] = _make_adapters()
+ADAPTERS: tuple[Adapter, ...] = _make_adapters(TRANSFORMERS, "transformers")
+CROSS_ADAPTERS: tuple[CrossAdapter, ...] = _make_adapters(CROSS_TRANSFORMERS, "transformers.cross_attention")
 
 
-def adapter_for(transformer: nn.Module) -> Adapter:
+def adapter_for(transformer: nn.Module) -> Family:
     """The adapter of a transformer, compiled or not.
 
     Raises:
         UserError: if no adapter knows it.
     """
     transformer = eager(transformer)
-    for adapter in ADAPTERS:
+    for adapter in (*ADAPTERS, *CROSS_ADAPTERS):
         if adapter.matches(transformer):
             return adapter
     name = type(transformer).__name__
     reason = f": {_REASONS[name]}" if name in _REASONS else ""
-    families = ", ".join(dict.fromkeys(adapter.name for adapter in ADAPTERS))
+    families = ", ".join(dict.fromkeys(adapter.name for adapter in (*ADAPTERS, *CROSS_ADAPTERS)))
     raise UserError(
-        f"{name} has no joint blocks that concepts can pass through here{reason}. "
-        f"Expected a transformer of one of these families: {families}. Choose another model."
+        f"{name} is not supported{reason}. Expected a model of one of these families: {families}. Choose another model."
     )
+
+
+def described(transformer: nn.Module) -> Architecture:
+    """The sizes of a transformer, compiled or not.
+
+    Raises:
+        UserError: if no adapter knows it.
+    """
+    return adapter_for(transformer).describe(eager(transformer))
+
+
+def joint_adapter_for(transformer: nn.Module) -> Adapter:
+    """The adapter of a transformer whose joint blocks concepts can pass through.
+
+    Raises:
+        UserError: if there is none.
+    """
+    found = adapter_for(transformer)
+    if isinstance(found, Adapter):
+        return found
+    raise UserError(
+        f"{type(eager(transformer)).__name__} has no joint blocks that concepts can pass through. "
+        "Choose mode auto, cross or gram, or another model."
+    )
+
+
+def cross_adapter_for(transformer: nn.Module) -> CrossAdapter:
+    """The adapter of a transformer whose concepts are read as keys.
+
+    Raises:
+        UserError: if there is none.
+    """
+    found = adapter_for(transformer)
+    if isinstance(found, CrossAdapter):
+        return found
+    raise UserError(f"{type(eager(transformer)).__name__} has joint blocks: choose a mode of concept attention.")

@@ -26,7 +26,7 @@ from .pictures import Picture, as_images
 from .pipelines.request import Request, check_side, model_name, warn_outside_training
 from .recorder import Recorder
 from .registry import family_of
-from .stream import StopForward
+from .run_hooks import StopForward
 
 _KEPT_CONDITIONS = 16  # pictures of many sizes must not fill the device with encoded prompts
 

@@ -54,6 +54,11 @@ class AttentionCall:
         return tensor if self.heads_axis == 1 else tensor.transpose(1, 2)
 
     @property
+    def mask(self) -> Any:
+        """What says which keys count, or is added to their logits; None if there is nothing."""
+        return self.options.get("attn_mask", self.rest[0] if self.rest else None)
+
+    @property
     def scale(self) -> float:
         """What the logits are multiplied with."""
         given = self.options.get("scale")

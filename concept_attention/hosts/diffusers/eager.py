@@ -1,4 +1,4 @@
-"""A pipeline's transformer without torch.compile."""
+"""A pipeline's networks without torch.compile."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import nn
+
+from .networks import networks_of
 
 logger = logging.getLogger("concept_attention")
 
@@ -19,23 +21,24 @@ def eager(module: Any) -> Any:
 
 @contextmanager
 def running_eager(pipeline: Any) -> Iterator[None]:
-    """Run a pipeline's transformer without torch.compile for a while.
+    """Run a pipeline's networks without torch.compile for a while.
 
     A compiled graph does not call hooks, and what hooks add for one run must not be traced into a graph that is used
     again.
     """
     with ExitStack() as undo:
-        compiled = pipeline.transformer
-        transformer = eager(compiled)
-        if transformer is not compiled:
-            pipeline.transformer = transformer
-            undo.callback(setattr, pipeline, "transformer", compiled)
-        found = [_run_eagerly(module, undo) for module in list(transformer.modules())]
-        if transformer is not compiled or any(found):
-            logger.warning(
-                "The transformer is compiled. It runs without torch.compile while concepts are recorded: slower, and "
-                "the image is the one that it makes without torch.compile."
-            )
+        for name, compiled in networks_of(pipeline).items():
+            network = eager(compiled)
+            if network is not compiled:
+                setattr(pipeline, name, network)
+                undo.callback(setattr, pipeline, name, compiled)
+            found = [_run_eagerly(module, undo) for module in list(network.modules())]
+            if network is not compiled or any(found):
+                logger.warning(
+                    "The %s is compiled. It runs without torch.compile while concepts are recorded: slower, and the "
+                    "image is the one that it makes without torch.compile.",
+                    name,
+                )
         yield
 
 

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from ...choices import DTYPE_NAMES, OFFLOADS, PRECISIONS, Offload, check_choice
 from ...embedded import EMBEDDED, UNTAUGHT
 from ...errors import UserError
+from ..device import pick_device
 from .hub import INDEX, fetch_index, first_line, why_not
 from .pipelines.request import TINY, Defaults
 from .registry import FAMILIES, family_named, family_of, supported_pipelines
@@ -51,15 +52,6 @@ def score_dtype(dtype: str | torch.dtype) -> torch.dtype:
     name = str(dtype).removeprefix("torch.")
     check_choice("dtype", name, PRECISIONS)
     return DTYPES[name]
-
-
-def pick_device(device: str) -> str:
-    """The device that `auto` stands for: the first of cuda, mps and cpu that exists; other names stay."""
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def load_pipeline(

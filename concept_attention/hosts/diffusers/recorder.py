@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...choices import ATTENDS, KEEPS, Attends, Keep, check_choice
+from ...choices import ATTENDS, KEEPS, READINGS, Attends, Keep, Reading, check_choice
 from ...errors import UserError
 from ...recording.recording import Recording
+from ...text_attention import TextAttention
 from ...vectors import JointVectors, OnVectors
-from ..collector import Collector, versions
+from ..collector import Collector, Grid, versions
 from ..encoded import EncodedConcepts
 from .adapters import adapter_for
+from .cross_stream import CrossStream
 from .eager import eager, running_eager
 from .named import Arguments
+from .networks import network_of, networks_of
+from .run_hooks import RunHooks
 from .stream import ConceptStream
 
 logger = logging.getLogger("concept_attention")
@@ -33,9 +37,9 @@ class Recorder:
     first is the conditional one.
 
     Args:
-        pipeline: a diffusers pipeline with a joint-attention transformer.
+        pipeline: a diffusers pipeline with a supported network.
         encoded: the concepts.
-        layers: joint blocks to keep, see `parse_layers`.
+        layers: to keep, see `parse_layers`.
         mode: key of `MODES`, or `auto`.
         tokens: target image tokens; the tokens after them, of a reference image, are attended to and not recorded.
         dtype: of the kept scores, float32 or float16.
@@ -67,9 +71,12 @@ class Recorder:
         check_choice("attends", attends, ATTENDS)
         self._attends: Attends = attends
         self._pipeline = pipeline
-        self._transformer = eager(pipeline.transformer)
+        self._transformer = eager(network_of(pipeline))
         self.architecture = adapter_for(self._transformer).describe(self._transformer)
-        self._collector = Collector(encoded, self.architecture, layers, mode, ("concept",))
+        readings: Sequence[Reading] = ("concept",) if self.architecture.reading == "concept" else READINGS
+        self._collector = Collector(encoded, self.architecture, layers, mode, readings)
+        if on_vectors is not None and self._collector.reading != "concept":
+            raise UserError(f"Mode {self._collector.reading} has no vectors to show. Leave `on_vectors` out.")
         self._tokens = tokens
         self._rows = rows
         self._builder = self._collector.builder(keep, dtype)
@@ -84,10 +91,28 @@ class Recorder:
         return self._collector.size_warning(steps, batch, self._tokens, self._keep, self._dtype)
 
     @contextmanager
-    def watching(self, stop_after_last_layer: bool = False) -> Iterator[ConceptStream]:
-        """The concept stream to enter for the run, which may end each forward pass after the last kept layer."""
-        stream = ConceptStream(
-            self._transformer,
+    def watching(self, stop_after_last_layer: bool = False) -> Iterator[None]:
+        """Observe the run, which may end each forward pass after the last kept layer."""
+        with ExitStack() as undo:
+            for network in networks_of(self._pipeline).values():
+                undo.enter_context(self._hooks(network, stop_after_last_layer))
+            undo.enter_context(running_eager(self._pipeline))
+            yield
+
+    def _hooks(self, network: Any, stop_after_last_layer: bool) -> RunHooks:
+        """What observes one of the pipeline's networks."""
+        if self._collector.reading != "concept":
+            return CrossStream(
+                network,
+                self._collector.texts,
+                self._score_text,
+                self._collector.layers,
+                observe=self._observe,
+                on_problem=self._note,
+                stop_after_last_layer=stop_after_last_layer,
+            )
+        return ConceptStream(
+            network,
             self._collector.embeddings,
             self._score,
             self._collector.layers[-1],
@@ -99,8 +124,6 @@ class Recorder:
             on_vectors=None if self._on_vectors is None else self._show,
             attends=self._attends,
         )
-        with stream, running_eager(self._pipeline):
-            yield stream
 
     def commit(self, step: int, sigma: float) -> bool:
         """Keep what the step delivered; False if it delivered nothing. `sigma` is its noise level, 0-1."""
@@ -155,3 +178,6 @@ class Recorder:
     def _score(self, layer: int, image_out: Tensor, *concept_out: Tensor) -> None:
         if layer in self._collector.layers:
             self._builder.add_layer(layer, *self._collector.score(image_out[:, : self._tokens], *concept_out))
+
+    def _score_text(self, layer: int, seen: TextAttention, own: Grid, grid: Grid) -> None:
+        self._builder.add_layer(layer, *self._collector.score_text(seen, own, grid))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import UserError
-from .adapters import ADAPTERS, adapter_for
-from .eager import eager
+from .adapters import adapter_for
+from .networks import network_of
 from .pipelines.cogvideox import CogVideoXFamily
 from .pipelines.family import PipelineFamily
 from .pipelines.flux import FluxFamily
@@ -36,14 +36,13 @@ def family_of(pipeline: Any) -> PipelineFamily:
         UserError: if it is of none, or something else stands in the place of its transformer.
     """
     named = _family_of_class(type(pipeline))
-    transformer = eager(getattr(pipeline, "transformer", None))
+    network = network_of(pipeline)
     if named is not None:
-        if transformer is not None:
-            adapter_for(transformer)
+        if network is not None:
+            adapter_for(network)
         return named
-    for adapter in ADAPTERS:
-        if adapter.matches(transformer):
-            return PIPELINES.get(type(adapter).__name__, OtherFamily())
+    if network is not None:
+        return PIPELINES.get(type(adapter_for(network)).__name__, OtherFamily())
     given = type(pipeline).__name__
     raise UserError(f"{given} is not supported, expected one of {supported_pipelines()}. Choose another model.")
 

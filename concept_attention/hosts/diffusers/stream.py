@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from types import TracebackType
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -24,23 +22,16 @@ from ...errors import UserError
 from ...vectors import JointVectors
 from ..collector import pad_bias
 from ..null_words import RowsApart
-from ..own_run import is_own, own_run
-from ..reasons import reason_of
-from .adapters import adapter_for
+from .adapters import joint_adapter_for
 from .eager import eager
-from .named import Arguments, named
+from .named import named
+from .run_hooks import Hook, Observe, RunHooks, StopForward
 from .watch import BlockCall, ImageAttention
 
 OnLayer = Callable[..., None]
 
-_ENTRY = threading.Lock()  # only one stream at a time looks whether it may enter
 
-
-class StopForward(Exception):
-    """Raised inside a forward pass when no later block is needed; whoever asked for it catches it."""
-
-
-class ConceptStream:
+class ConceptStream(RunHooks):
     """Concept tokens in the joint blocks of one transformer, during a `with` block.
 
     What a cache computes without the model's attention cannot be observed: the concepts of such an evaluation end at
@@ -54,10 +45,7 @@ class ConceptStream:
             rows of `apart`, if there are any. The tensors are the model's own: reduce them at once, do not keep or
             change them.
         last_layer: joint block after which the concepts are done.
-        observe: called with the arguments of each evaluation of the transformer, by name; returns the observed rows
-            of its batch, or None. Where a pipeline evaluates its prompt and its negative prompt in one batch, the
-            prompt's rows are the last.
-        on_problem: called with the reason why an evaluation could not be observed to its end.
+        observe, on_problem: see `RunHooks`.
         stop_after_last_layer: end the forward pass with `StopForward` after `last_layer`.
         pad_count: the last concept row is a pad token standing for this many identical ones.
         apart: further rows that go through the model by themselves; the concepts are what they are without them.
@@ -66,8 +54,7 @@ class ConceptStream:
         attends: what the concepts attend to; see `choices.Attends`.
 
     Raises:
-        UserError: for an unsupported transformer; on entering one that carries a concept stream already, of this
-            thread or another, or one of whose joint blocks something else has taken the place.
+        UserError: for an unsupported transformer, and as `RunHooks`.
 
     Source: arXiv:2502.04320, Sec. 4.1.
     """
@@ -79,7 +66,7 @@ class ConceptStream:
         on_layer: OnLayer,
         last_layer: int,
         *,
-        observe: Callable[[Arguments], slice | None] = lambda arguments: slice(None),
+        observe: Observe = lambda arguments: slice(None),
         on_problem: Callable[[str], None] = lambda reason: None,
         stop_after_last_layer: bool = False,
         pad_count: int = 0,
@@ -87,8 +74,8 @@ class ConceptStream:
         on_vectors: Callable[[int, JointVectors], None] | None = None,
         attends: Attends = "both",
     ) -> None:
-        self._transformer = eager(transformer)
-        self._adapter = adapter_for(transformer)
+        super().__init__(transformer, observe, on_problem)
+        self._adapter = joint_adapter_for(transformer)
         embeddings = embeddings if embeddings.ndim == 3 else embeddings[None]
         bias = pad_bias(embeddings.shape[1], pad_count) if pad_count else None
         self._groups = [(embeddings, bias), *([] if apart is None else [(apart.embeddings[None], apart.key_bias)])]
@@ -96,8 +83,6 @@ class ConceptStream:
         self._on_vectors = on_vectors
         self._attends = attends
         self._last_layer = last_layer
-        self._observe = observe
-        self._on_problem = on_problem
         self._stop_after_last_layer = stop_after_last_layer
         if on_vectors is not None and not self._adapter.shows_vectors:
             raise UserError(
@@ -105,59 +90,29 @@ class ConceptStream:
                 "Leave `on_vectors` out, or take Flux, Flux 2, Stable Diffusion 3 or CogVideoX."
             )
         self._watch = self._adapter.watch(self._adapter, self._looking, self._attend, on_vectors is not None)
-        self._undo = ExitStack()
         self._reset()
 
-    def __enter__(self) -> ConceptStream:
-        with _ENTRY, ExitStack() as undo:
-            _refuse_double_entry(self._transformer)
-            undo.callback(self._reset)
-            self._install(undo)
-            undo.enter_context(own_run(self))
-            self._undo = undo.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._undo.close()
-
     def _reset(self) -> None:
-        """Forget the evaluation: its tensors are freed."""
-        self._rows: slice | None = None  # observed in this evaluation
-        self._evaluation: Arguments = {}
+        super()._reset()
         self._conditioning: tuple[Any, ...] = ()
         self._vec: Any = None
         self._concepts: list[tuple[Tensor, Tensor | None]] | None = None  # tokens (B, C, D), key bias, of every group
         self._text: Any = None  # that the concepts have come as far as
         self._watch.forget()
 
-    def _install(self, undo: ExitStack) -> None:
-        def hook(register: Callable[..., Any], call: Callable[..., None], **options: Any) -> None:
-            undo.callback(register(_only_in(self, call), **options).remove)
-
-        hook(self._transformer.register_forward_pre_hook, self._on_evaluation, with_kwargs=True)
+    def _install(self, hook: Hook, undo: ExitStack) -> None:
         conditioning = self._adapter.conditioning_module(self._transformer)
         if conditioning is not None:
             hook(conditioning.register_forward_pre_hook, self._on_conditioning)
-        blocks = self._adapter.joint_blocks(self._transformer)[: self._last_layer + 1]
+        blocks = self._adapter.layers(self._transformer)[: self._last_layer + 1]
         for layer, outermost in enumerate(map(eager, blocks)):
-            block = self._adapter.joint_block(outermost)
+            block = self._adapter.layer_block(outermost)
             hook(block.register_forward_pre_hook, functools.partial(self._on_block, layer), with_kwargs=True)
             try:
                 self._watch.install(hook, undo, block)
             except AttributeError as error:
-                raise UserError(
-                    f"Joint block {layer} of this {type(self._transformer).__name__} is a {type(outermost).__name__} "
-                    f"whose attention cannot be observed ({error}): something has replaced it or its parts. "
-                    "Record the model before that is done."
-                ) from error
+                raise self._replaced(f"Joint block {layer}", outermost, error) from error
             hook(block.register_forward_hook, functools.partial(self._on_block_end, layer), always_call=True)
-
-    def _on_evaluation(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        self._reset()
-        self._evaluation = named(module, args, kwargs)
-        self._rows = self._observe(self._evaluation)
 
     def _on_conditioning(self, module: nn.Module, args: Any) -> None:
         if self._rows is not None:
@@ -243,42 +198,3 @@ class ConceptStream:
         return [
             (one, None if bias is None else bias.to(like)) for one, (_, bias) in zip(tokens, self._groups, strict=True)
         ]
-
-    @contextmanager
-    def _looking(self) -> Iterator[None]:
-        """End the concepts of this evaluation where looking at it fails; running out of memory is an error as ever.
-
-        Never put it around the model's own work, or around what was called back.
-        """
-        try:
-            yield
-        except torch.cuda.OutOfMemoryError:
-            raise
-        except Exception as error:
-            self._end(reason_of(error))
-
-    def _end(self, reason: str) -> None:
-        self._reset()
-        self._on_problem(reason)
-
-
-def _only_in(stream: ConceptStream, call: Callable[..., None]) -> Callable[..., None]:
-    """A hook that does nothing in other threads.
-
-    There torch may have looked it up before it was removed, and then calls it without the keywords.
-    """
-
-    def hook(*arguments: Any) -> None:
-        if is_own(stream):
-            call(*arguments)
-
-    hook.stream = stream  # type: ignore[attr-defined]
-    return hook
-
-
-def _refuse_double_entry(transformer: nn.Module) -> None:
-    if any(hasattr(hook, "stream") for hook in list(transformer._forward_pre_hooks.values())):
-        raise UserError(
-            "This transformer is recording concepts already. Leave the first recording's `with` block before "
-            "entering another, also in other threads, or record both concept lists in one run."
-        )

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .attention_calls import AttentionCall, heard, listen, places_of
-
-Hook = Callable[..., None]  # registers a hook for the time of the stream
+from .run_hooks import Hook
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class BlockCall:
         arguments: of the block, by name.
         rows: the observed rows of the batch.
         batch: all rows of the batch.
+        places: what the adapter found out about the evaluation, see `CrossAdapter.places`.
     """
 
     transformer: Any
@@ -44,6 +44,7 @@ class BlockCall:
     arguments: Mapping[str, Any]
     rows: slice
     batch: int
+    places: Any = None
 
     def select(self, tensor: Any) -> Any:
         """The observed rows of what has a batch axis; what has none, or one row for all, as it is."""

@@ -155,16 +155,6 @@ def test_on_the_cpu_nothing_is_offloaded(random_model_folder: Path, offload: Any
     assert {parameter.device.type for parameter in loaded.transformer.parameters()} == {"cpu"}
 
 
-def test_auto_picks_a_device_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert loading.pick_device("auto") == "cuda" and loading.pick_device("cpu") == "cpu"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert loading.pick_device("auto") == "mps" and loading.pick_device("cuda:1") == "cuda:1"
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert loading.pick_device("auto") == "cpu"
-
-
 def test_names_stand_for_models(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, Any]] = []
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from concept_attention.errors import UserError
 from concept_attention.hosts.diffusers.adapters import adapter_for
-from concept_attention.hosts.diffusers.stream import ConceptStream, StopForward
+from concept_attention.hosts.diffusers.run_hooks import StopForward
+from concept_attention.hosts.diffusers.stream import ConceptStream
 
 from ...support.diffusers.hooks import untouched
 from ...support.diffusers.tiny_transformers import flux_inputs, make_flux

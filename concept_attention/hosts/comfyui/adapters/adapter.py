@@ -48,14 +48,15 @@ class Adapter(Family):
         """The modules around a joint block's attention, where ComfyUI hands the block no options; else None."""
         return None
 
-    def finish_attention(self, block: Any, call: BlockCall, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """What a block with `attention_modules` does with queries and keys before its attention.
+    def finish_attention(self, block: Any, call: BlockCall, part: str, states: Tensor) -> Tensor:
+        """What a block with `attention_modules` does with queries or keys before its attention.
 
         Args:
             block, call: see `concept_qkv`.
-            query, key: outputs of the modules, all rows, (B, heads, N, head_dim).
+            part: `queries` or `keys`.
+            states: output of that module, all rows, (B, heads, N, head_dim).
         """
-        return query, key
+        return states
 
     def prepare(self, network: Any, call: BlockCall) -> Any:
         """What all blocks need and none receives, computed once per forward pass for `BlockCall.prepared`.

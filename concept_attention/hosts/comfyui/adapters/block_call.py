@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from ...joint_text import Rows
 from ..guard import NotRecordable
-
-Rows = slice | Tensor  # of the batch; a slice selects without a copy
 
 OPTIONS = "transformer_options"
 

@@ -51,8 +51,10 @@ class ErnieImage(Adapter):
         attn = block.self_attention
         return AttentionModules(attn.to_q, attn.to_k, attn.to_v, attn.to_out[0], attn.heads)
 
-    def finish_attention(self, block: Any, call: BlockCall, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        return _norm_and_rotate(block.self_attention, query, key, call.arguments["rotary_pos_emb"])
+    def finish_attention(self, block: Any, call: BlockCall, part: str, states: Tensor) -> Tensor:
+        attn = block.self_attention
+        norm = attn.norm_q if part == "queries" else attn.norm_k
+        return _norm_and_rotate(norm, states, call.arguments["rotary_pos_emb"])
 
     def token_slices(self, call: BlockCall, keys: int) -> TokenSlices:
         return TokenSlices.image_first(call.tokens, call.tokens)
@@ -72,7 +74,10 @@ class ErnieImage(Adapter):
         text = slice(call.tokens, call.arguments["x"].shape[1])
         pe = call.rotations(call.arguments["rotary_pos_emb"], 1, text)
         pe = pe.expand(-1, concept.shape[1], *[-1] * (pe.ndim - 2)).contiguous()
-        concept_q, concept_k = _norm_and_rotate(attn, concept_q, concept_k, pe)
+        concept_q, concept_k = (
+            _norm_and_rotate(attn.norm_q, concept_q, pe),
+            _norm_and_rotate(attn.norm_k, concept_k, pe),
+        )
         return concept_q, concept_k, concept_v, modulation
 
     def update_concepts(self, block: Any, concept: Tensor, concept_out: Tensor, modulation: Any) -> Tensor:
@@ -82,8 +87,7 @@ class ErnieImage(Adapter):
         return concept + gate_mlp * block.mlp(x_norm)
 
 
-def _norm_and_rotate(attn: Any, query: Tensor, key: Tensor, pe: Tensor) -> tuple[Tensor, Tensor]:
-    """Queries and keys, (B, heads, N, head_dim), as they meet in the attention."""
-    query, key = attn.norm_q(query.transpose(1, 2)), attn.norm_k(key.transpose(1, 2))
-    query, key = comfy.quant_ops.ck.apply_rope_split_half(query, key, pe)
-    return query.transpose(1, 2), key.transpose(1, 2)
+def _norm_and_rotate(norm: Any, states: Tensor, pe: Tensor) -> Tensor:
+    """Queries or keys, (B, heads, N, head_dim), as they meet in the attention."""
+    rotated: Tensor = comfy.quant_ops.ck.apply_rope_split_half1(norm(states.transpose(1, 2)), pe)
+    return rotated.transpose(1, 2)

@@ -7,7 +7,6 @@ in how many token lists they have. None of that is known here: a text's own toke
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -88,7 +87,7 @@ def encode_concepts(
         nothing = _without_doubles(empty[0][0])
         rows = [_encode_alone(clip, concept, others, nothing, reader) for concept in concepts]
         context_tokens = None
-    texts = tuple(_read_tokens(row.text, pooling) for row in rows)
+    texts = tuple(row.text.read_by(pooling) for row in rows)
     pooling = resolve_pooling(pooling, causal=T5 not in rows[0].key)
     pooled = torch.stack([pool(row.states, pooling) for row in rows])
     counts = tuple(len(row.states) for row in rows)
@@ -108,16 +107,6 @@ def _encode_null_words(clip: Any, pooling: Pooling, reader: Reader) -> NullWords
                 known[pooling, reader] = NullWords(words, encoded.embeddings)
                 break
     return known[pooling, reader]
-
-
-def _read_tokens(text: ConceptText, pooling: Pooling) -> ConceptText:
-    """The text with the tokens that attention is summed over: all of its own unless the user names one.
-
-    So `auto` differs from the pooled embedding, which is the last token's where only that has read the whole concept.
-    """
-    begin, end = text.own
-    own = {"first": (begin, begin + 1), "last": (end - 1, end)}.get(pooling, text.own)
-    return dataclasses.replace(text, own=own)
 
 
 def _encode_alone(clip: Any, concept: Concept, others: Sequence[Ids], empty: Tensor, reader: Reader) -> _Encoded:

@@ -20,6 +20,7 @@ from ..guard import guarded
 OnAttention = Callable[[Tensor, Tensor, Tensor, Tensor], None]
 
 _NAMES = ("query", "key", "value")
+_PARTS = ("queries", "keys", "values")
 
 
 class AttentionWatch(TorchFunctionMode):
@@ -81,7 +82,8 @@ class ModuleWatch:
 
     Args:
         modules: around the attention.
-        finish: what the block does with queries and keys before its attention, given both and returning both.
+        finish: what the block does with `queries` or `keys`, of which it gets the name, before its attention.
+        queries: whether they are needed; if not, they are handed on as the module gives them.
         on_attention: called once, after the attention.
         own: whether a call is of the run that observes.
         fail: takes the reason if something goes wrong.
@@ -90,13 +92,15 @@ class ModuleWatch:
     def __init__(
         self,
         modules: AttentionModules,
-        finish: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        finish: Callable[[str, Tensor], Tensor],
+        queries: bool,
         on_attention: OnAttention,
         own: Callable[[], bool],
         fail: Callable[[str], None],
     ) -> None:
         self._modules = modules
         self._finish = finish
+        self._queries = queries
         self._on_attention = on_attention
         self._own = own
         self._fail = fail
@@ -105,7 +109,7 @@ class ModuleWatch:
         self._undo = ExitStack()
 
     def __enter__(self) -> ModuleWatch:
-        for name in ("queries", "keys", "values"):
+        for name in _PARTS:
             hook = functools.partial(self._on_part, name)
             self._undo.callback(getattr(self._modules, name).register_forward_hook(hook).remove)
         self._undo.callback(self._modules.output.register_forward_pre_hook(self._on_output).remove)
@@ -127,9 +131,9 @@ class ModuleWatch:
         self._done = True
         observed: tuple[Tensor, ...] = ()
         with guarded(self._fail), torch.no_grad():
-            names = ("queries", "keys", "values")
-            query, key, value = (self._by_heads(self._parts[name]) for name in names)
-            observed = (*self._finish(query, key), value, self._by_heads(args[0]))
+            query, key, value = (self._by_heads(self._parts[name]) for name in _PARTS)
+            query = self._finish("queries", query) if self._queries else query
+            observed = (query, self._finish("keys", key), value, self._by_heads(args[0]))
         if observed:
             self._on_attention(*observed)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..adapters.block_call import Rows
+from ...joint_text import Rows
 from .regions import Region, ScoreAccumulator
 
 

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from ....text_attention import TextAttention
 from ...encoded import ConceptText
+from ...joint_text import Rows
 from ...own_run import is_own, own_run
-from ..adapters.block_call import BlockCall, ModuleCall, Rows, named_arguments
+from ..adapters.block_call import BlockCall, ModuleCall, named_arguments
 from ..adapters.cross_attention.adapter import CrossAdapter, CrossModules, Grid
 from ..guard import guarded
 from .stream import StopForward, refuse_double_entry

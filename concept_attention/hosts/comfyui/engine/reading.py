@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ....text_attention import TextAttention
 from ...collector import Collector, LayerScores
+from ...joint_text import Rows
 from ..adapters.adapter import Adapter
-from ..adapters.block_call import Rows
 from ..adapters.cross_attention.adapter import CrossAdapter, Grid
 from .cross_stream import CrossStream
 from .stream import ConceptStream

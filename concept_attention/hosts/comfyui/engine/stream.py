@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from ....errors import UserError
 from ....text_attention import TextAttention
+from ...joint_text import Rows, joint_text_attention
 from ...null_words import RowsApart
 from ...own_run import entered, is_own, own_run
 from ..adapters.adapter import Adapter
-from ..adapters.block_call import OPTIONS, BlockCall, ModuleCall, Rows, named_arguments, with_options
+from ..adapters.block_call import OPTIONS, BlockCall, ModuleCall, named_arguments, with_options
 from ..guard import guarded
 from .attention_watch import AttentionWatch, FirstAttention, ModuleWatch, pack_of
-from .joint_text import joint_text_attention
 
 OnLayer = Callable[..., None]
 OnJointText = Callable[[int, TextAttention], None]
@@ -156,7 +156,8 @@ class ConceptStream:
             if modules is not None:
                 finish = functools.partial(self._adapter.finish_attention, block, call)
                 own = functools.partial(is_own, self)
-                self._watch = ModuleWatch(modules, finish, observer.on_attention, own, self._fail)
+                queries = self._on_text is not None
+                self._watch = ModuleWatch(modules, finish, queries, observer.on_attention, own, self._fail)
                 self._watch.__enter__()
                 return None
             # A block that is not handed the options may not take them, either.

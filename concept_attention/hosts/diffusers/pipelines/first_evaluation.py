@@ -11,8 +11,8 @@ from torch import nn
 from ...own_run import is_own, own_run
 from ..eager import eager
 from ..named import named
+from ..run_hooks import StopForward
 from ..steps import beginning_at
-from ..stream import StopForward
 
 
 def first_evaluation(pipeline: Any, call: Callable[[], Any], timestep: float) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from ....choices import Pooling, Reader
 from ....concepts import Concept
 from ....errors import UserError
 from ...encoded import EncodedConcepts
-from ..adapters import adapter_for
+from ..adapters import adapter_for, described
 from ..eager import eager
+from ..networks import network_of
 from ..steps import first_timestep
 from .family import PipelineFamily
 from .first_evaluation import first_evaluation
@@ -133,7 +134,7 @@ class OtherFamily(PipelineFamily):
                 )
         else:
             given[name] = request.cfg if name == "true_cfg_scale" else request.cfg - 1.0 + self._off
-        if pipeline.transformer.config.get("guidance_embeds"):
+        if network_of(pipeline).config.get("guidance_embeds"):
             given |= {
                 one: request.guidance
                 for one in ("guidance_scale", "distilled_guidance_scale")
@@ -164,7 +165,7 @@ class OtherFamily(PipelineFamily):
             )
         if not self.video:
             return super().layout(pipeline, width, height, frames)
-        each = adapter_for(pipeline.transformer).describe(eager(pipeline.transformer)).frames_per_latent
+        each = described(network_of(pipeline)).frames_per_latent
         if frames < 1 or (frames - 1) % each:
             below = max(0, frames - 1) // each * each + 1
             raise UserError(f"The number of frames must be {each} n + 1, got {frames}. Try {below} or {below + each}.")
@@ -184,7 +185,7 @@ class OtherFamily(PipelineFamily):
 
     def frame_counts(self, pipeline: Any, grid: tuple[int, int, int]) -> tuple[int, ...] | None:
         """Of a video's latent frames the first stands for one frame, or they follow the model's pattern."""
-        sizes = adapter_for(pipeline.transformer).describe(eager(pipeline.transformer))
+        sizes = described(network_of(pipeline))
         if not sizes.frames_per_latent:
             return None
         latents = grid[0] * sizes.frame_patch
@@ -195,7 +196,7 @@ class OtherFamily(PipelineFamily):
         return None if set(found) == {1} else found
 
     def token_pixels(self, pipeline: Any) -> int:
-        patch = self._latents.pixels or adapter_for(pipeline.transformer).describe(eager(pipeline.transformer)).patch
+        patch = self._latents.pixels or described(network_of(pipeline)).patch
         names = (
             "vae_scale_factor",
             "vae_scale_factor_spatial",

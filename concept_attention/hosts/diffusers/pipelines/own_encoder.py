@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from ....choices import Pooling
 from ....concepts import Concept
 from ....errors import UserError
-from ...encoded import EncodedConcepts, pool, resolve_pooling
+from ...encoded import ConceptText, EncodedConcepts, pool, resolve_pooling
 from ...token_spans import REFERENCE_TEXTS, word_span
 from ...unknown_words import unknown_words_message
-from ..adapters import adapter_for
+from ..adapters import described
 from ..eager import eager
 from ..named import named
+from ..networks import network_of
 
-BIDIRECTIONAL = ("t5", "umt5", "clip_text_model", "clip", "bert")  # model types whose tokens read what comes after them
+BIDIRECTIONAL = ("t5", "umt5", "bert")  # model types whose tokens read what comes after them
 
 
 @dataclass
@@ -62,11 +63,11 @@ def encode_as_prompts(
         UserError: for a pipeline that cannot encode a prompt by itself, a text without tokens of its own or longer than
             a prompt, and words that the tokenizer does not know.
     """
-    width = adapter_for(pipeline.transformer).text_width(eager(pipeline.transformer))
+    width = described(network_of(pipeline)).text_width
     unknown = getattr(tokenizer, "unk_token_id", None)
     references = [_read(pipeline, text, width, max_tokens) for text in REFERENCE_TEXTS]
     padded = any(one.valid != len(one.ids) for one in references)
-    pooled, counts, used = [], [], pooling
+    pooled, counts, used, texts = [], [], pooling, []
     for concept in concepts:
         reading = _read(pipeline, concept.text, width, max_tokens)
         begin, end = word_span(reading.ids, [one.ids for one in references])
@@ -81,9 +82,11 @@ def encode_as_prompts(
         if full or first < 0 or end - reading.dropped > len(reading.states):
             raise UserError(f'Concept "{concept.name}" is longer than what fits into a prompt. Rephrase it.')
         used = resolve_pooling(pooling, causal=_model_type(reading.encoder) not in BIDIRECTIONAL)
-        pooled.append(pool(reading.states[first : end - reading.dropped], used))
+        text = ConceptText(reading.states, (first, end - reading.dropped))
+        pooled.append(pool(text.tokens, used))
         counts.append(end - begin)
-    return EncodedConcepts(tuple(concepts), torch.stack(pooled), tuple(counts), used)
+        texts.append(text.read_by(pooling))
+    return EncodedConcepts(tuple(concepts), torch.stack(pooled), tuple(counts), used, texts=tuple(texts))
 
 
 def _read(pipeline: Any, text: str, width: int, max_tokens: int) -> Reading:
@@ -96,7 +99,8 @@ def _read(pipeline: Any, text: str, width: int, max_tokens: int) -> Reading:
             undo.callback(table.register_forward_pre_hook(_note_lookup(readings, encoder)).remove)
         encoded = _encode(pipeline, text, max_tokens)
     states = next(_states(encoded, width), None)
-    reading = next((one for one in readings if width % _hidden_size(one.encoder) == 0), None)
+    several = sum(_hidden_size(one.encoder) for one in readings) == width  # their states side by side
+    reading = next((one for one in readings if several or width % _hidden_size(one.encoder) == 0), None)
     if states is None or reading is None:
         raise UserError(
             f"It is not known how this {type(pipeline).__name__} encodes a concept. Give `record` an `EncodedConcepts` "

@@ -16,8 +16,8 @@ from diffusers import AuraFlowTransformer2DModel
 from diffusers.models.transformers.auraflow_transformer_2d import AuraFlowJointTransformerBlock
 from torch import Tensor
 
+from ..named import Arguments
 from ..watch import BlockCall
-from .adapter import Arguments
 from .own_block import TwoStreamAdapter
 
 

@@ -18,8 +18,8 @@ from diffusers.models.transformers.transformer_cogview4 import CogView4Transform
 from torch import Tensor
 
 from ...architecture import Architecture
+from ..named import Arguments
 from ..watch import BlockCall
-from .adapter import Arguments
 from .own_block import TwoStreamAdapter
 
 

@@ -19,8 +19,8 @@ from diffusers.models.transformers.transformer_easyanimate import EasyAnimateTra
 from torch import Tensor
 
 from ...architecture import Architecture
+from ..named import Arguments
 from ..watch import BlockCall
-from .adapter import Arguments
 from .own_block import TwoStreamAdapter
 
 FRAMES_PER_LATENT = 4  # of both VAEs

@@ -17,8 +17,8 @@ from diffusers.models.transformers.transformer_ernie_image import ErnieImageShar
 from torch import Tensor
 
 from ...architecture import Architecture
+from ..named import Arguments
 from ..watch import BlockCall
-from .adapter import Arguments
 from .own_block import OneStreamAdapter, Tokens, at_positions
 
 

@@ -18,8 +18,8 @@ from diffusers.models.transformers.transformer_hidream_image import HiDreamImage
 from torch import Tensor
 
 from ...reasons import NotRecordable
+from ..named import Arguments
 from ..watch import BlockCall
-from .adapter import Arguments
 from .own_block import TwoStreamAdapter, at_positions
 
 

@@ -30,8 +30,8 @@ from diffusers.models.transformers.transformer_motif_video import MotifVideoTran
 from torch import Tensor
 
 from ...architecture import Architecture
+from ..named import Arguments
 from ..watch import BlockCall
-from .adapter import Arguments
 from .own_block import TwoStreamAdapter
 
 FRAMES_PER_LATENT = 4  # of the VAEs of all of them

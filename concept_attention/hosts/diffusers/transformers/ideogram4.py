@@ -24,8 +24,8 @@ from torch import Tensor
 
 from ...architecture import Architecture
 from ...reasons import NotRecordable
+from ..named import Arguments
 from ..watch import BlockCall
-from .adapter import Arguments
 from .own_block import OneStreamAdapter, Tokens, grid_of_ids
 
 

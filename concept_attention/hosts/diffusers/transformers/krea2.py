@@ -16,8 +16,8 @@ from diffusers import Krea2Transformer2DModel
 from diffusers.models.transformers.transformer_krea2 import Krea2TransformerBlock
 from torch import Tensor
 
+from ..named import Arguments
 from ..watch import BlockCall
-from .adapter import Arguments
 from .own_block import OneStreamAdapter, Tokens, at_positions, grid_of_ids
 
 

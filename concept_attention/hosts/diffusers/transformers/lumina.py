@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ...architecture import Architecture
 from ...reasons import NotRecordable
+from ..named import Arguments
 from ..watch import BlockCall
-from .adapter import Arguments
 from .own_block import OneStreamAdapter, Tokens
 
 

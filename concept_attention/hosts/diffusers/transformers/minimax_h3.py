@@ -20,8 +20,8 @@ from diffusers.models.transformers.transformer_minimax_h3 import MiniMaxH3Transf
 from torch import Tensor
 
 from ...architecture import Architecture
+from ..named import Arguments
 from ..watch import BlockCall
-from .adapter import Arguments
 from .own_block import OneStreamAdapter, Tokens, at_positions
 
 FRAME_PATTERN = (1, 4, 4, 4, 4)  # video frames per latent frame, over and over

@@ -19,8 +19,8 @@ from diffusers.models.transformers.transformer_mochi import MochiTransformerBloc
 from torch import Tensor
 
 from ...architecture import Architecture
+from ..named import Arguments
 from ..watch import BlockCall
-from .adapter import Arguments
 from .own_block import TwoStreamAdapter
 
 FRAMES_PER_LATENT = 6  # of the only VAE there is

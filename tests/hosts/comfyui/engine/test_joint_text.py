@@ -13,9 +13,9 @@ from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
 from concept_attention.hosts.architecture import TokenSlices
-from concept_attention.hosts.comfyui.engine.joint_text import joint_text_attention
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.hosts.encoded import EncodedConcepts
+from concept_attention.hosts.joint_text import joint_text_attention
 
 from ....support.comfyui.recording_spy import footprint, recording_of, sample_and_record
 from ....support.comfyui.tiny import make_cond, make_flux, sample

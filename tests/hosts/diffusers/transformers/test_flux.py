@@ -83,7 +83,7 @@ def test_default_layers_of_a_full_size_flux_are_the_authors() -> None:
 def test_other_models_are_refused_with_the_families_there_are() -> None:
     assert Flux().matches(make_flux())
     with pytest.raises(
-        UserError, match=r"^Linear has no joint blocks .* families: flux, flux2, flux3, sd3.*\. Choose another model\.$"
+        UserError, match=r"^Linear is not supported. .* families: flux, flux2, flux3, sd3.*\. Choose another model\.$"
     ):
         adapter_for(nn.Linear(1, 1))
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from concept_attention.concepts import parse_concepts
 from concept_attention.hosts.diffusers.adapters import adapter_for
 from concept_attention.hosts.diffusers.recorder import Recorder
-from concept_attention.hosts.diffusers.stream import ConceptStream, StopForward
+from concept_attention.hosts.diffusers.run_hooks import StopForward
+from concept_attention.hosts.diffusers.stream import ConceptStream
 from concept_attention.hosts.encoded import EncodedConcepts
 
 from ....support.diffusers.families import FAMILIES, Family

@@ -1,13 +1,14 @@
-"""What a joint block's attention says of image and text alone, for the readings that need no concept stream."""
+"""What an attention that is observed says of image and text alone, for the readings that need no concept stream."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ....text_attention import TextAttention
-from ...architecture import TokenSlices
-from ..adapters.block_call import Rows
+from ..text_attention import TextAttention
+from .architecture import TokenSlices
+
+Rows = slice | Tensor  # of the batch; a slice selects without a copy
 
 
 def joint_text_attention(
@@ -27,7 +28,7 @@ def joint_text_attention(
     text_k = _without(key[rows][:, :, :tokens], image, dim=2)
     if not text_k.shape[2]:
         raise ValueError("This attention has no text tokens.")
-    bias = None if mask is None else _without(_as_bias(mask, rows, tokens), image, dim=-1)
+    bias = None if mask is None else _without(as_bias(mask, rows, tokens), image, dim=-1)
     if bias is not None and bias.shape[-2] > 1:
         bias = bias[..., target, :]
     text_k, concept_k = (
@@ -43,7 +44,7 @@ def _without(tensor: Tensor, part: slice, dim: int) -> Tensor:
     return torch.cat([before, tensor.narrow(dim, part.stop, tensor.shape[dim] - part.stop)], dim=dim)
 
 
-def _as_bias(mask: Tensor, rows: Rows, tokens: int) -> Tensor:
+def as_bias(mask: Tensor, rows: Rows, tokens: int) -> Tensor:
     """A mask that says which keys count, or what is added to their logits, as (B or 1, 1 or heads, 1 or S, S)."""
     bias = (
         torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask
