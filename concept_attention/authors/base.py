@@ -93,7 +93,7 @@ class AuthorsPipeline:
     def _layers(self, wanted: Wanted) -> tuple[int, ...]:
         found = adapter_for(self.pipeline.transformer).describe(self.pipeline.transformer)
         layers = "auto" if wanted.layers is None else wanted.layers
-        return parse_layers(layers, found.joint_blocks, found.default_layers)
+        return parse_layers(layers, found.layer_count, found.default_layers)
 
     def wanted_vectors(self, wanted: Wanted, steps: Sequence[int] | None) -> WantedVectors:
         """What looks at the vectors of a run; `steps` are those to keep vectors of, None is all."""

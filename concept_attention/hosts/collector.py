@@ -86,7 +86,7 @@ class Collector:
         readings: Sequence[Reading] = READINGS,
     ) -> None:
         self.architecture = architecture
-        self.layers = parse_layers(layers, architecture.joint_blocks, architecture.default_layers)
+        self.layers = parse_layers(layers, architecture.layer_count, architecture.default_layers)
         self._mode: Mode = resolve_mode(mode, architecture.name, architecture.reading)
         check_reading(self._mode, readings)
         if self._mode.reading == "concept" and architecture.reading != "concept":
@@ -220,7 +220,7 @@ class Collector:
         """
         counts = zip(self._encoded.concepts, self._encoded.token_counts, strict=True)
         return builder.build(
-            layer_count=self.architecture.joint_blocks,
+            layer_count=self.architecture.layer_count,
             default_layers=self.architecture.default_layers,
             grid=grid,
             image_size=image_size,

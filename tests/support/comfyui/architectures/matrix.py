@@ -176,9 +176,9 @@ def _default_layers(model: Architecture) -> str:
     first, last = model.default_layers[0], model.default_layers[-1]
     assert model.default_layers == tuple(range(first, last + 1))
     return (
-        f"all {model.joint_blocks}"
-        if len(model.default_layers) == model.joint_blocks
-        else (f"{first}-{last} of {model.joint_blocks}")
+        f"all {model.layer_count}"
+        if len(model.default_layers) == model.layer_count
+        else (f"{first}-{last} of {model.layer_count}")
     )
 
 
