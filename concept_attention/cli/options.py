@@ -93,12 +93,12 @@ def check_options(
     if keep == "running mean":
         rule = own_rule(resolved, pad_count)
         averaged, pad_count, steps = AveragingBuilder((0,), rule, len(concepts)).averaged, rule.pad_count, 1
-    scores = torch.zeros(steps, model.joint_blocks, 1, len(concepts), 1)
+    scores = torch.zeros(steps, model.layer_count, 1, len(concepts), 1)
     recording = Recording(
         scores=scores,
         norms=torch.ones(scores.shape[:-1]),
-        layers=tuple(range(model.joint_blocks)),
-        layer_count=model.joint_blocks,
+        layers=tuple(range(model.layer_count)),
+        layer_count=model.layer_count,
         default_layers=model.default_layers,
         steps=tuple(range(steps)),
         sigmas=(1.0,) * steps,

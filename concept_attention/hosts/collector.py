@@ -84,7 +84,7 @@ class Collector:
         mode: str,
     ) -> None:
         self.architecture = architecture
-        self.layers = parse_layers(layers, architecture.joint_blocks, architecture.default_layers)
+        self.layers = parse_layers(layers, architecture.layer_count, architecture.default_layers)
         self._mode: Mode = resolve_mode(mode, architecture.name, architecture.reading)
         if self._mode.reading == "concept" and architecture.reading != "concept":
             raise UserError(
@@ -217,7 +217,7 @@ class Collector:
         """
         counts = zip(self._encoded.concepts, self._encoded.token_counts, strict=True)
         return builder.build(
-            layer_count=self.architecture.joint_blocks,
+            layer_count=self.architecture.layer_count,
             default_layers=self.architecture.default_layers,
             grid=grid,
             image_size=image_size,

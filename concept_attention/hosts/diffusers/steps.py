@@ -1,4 +1,4 @@
-"""A pipeline's scheduler during one run: when a step ends, and the noise that it draws."""
+"""A pipeline's scheduler during one run: when a step ends, the noise that it draws, and where it begins."""
 
 from __future__ import annotations
 
@@ -51,6 +51,42 @@ def following(
         _replace(scheduler, "step", _Followed(step, stepping), undo)
         undo.enter_context(own_run(run))
         yield
+
+
+def is_diffusion(scheduler: Any) -> bool:
+    """Whether the squares of the image's and the noise's share add up to one; in flow matching the shares do."""
+    return hasattr(scheduler, "alphas_cumprod") and not scheduler.config.get("use_flow_sigmas")
+
+
+def first_timestep(scheduler: Any, noise: float) -> float:
+    """The timestep of a noise level, 0-1: of flow matching the exact one, of diffusion the nearest."""
+    if is_diffusion(scheduler):
+        levels = (1 - scheduler.alphas_cumprod).clamp(min=0).sqrt()
+        return float((levels - noise).abs().argmin())
+    level = 1 - noise if scheduler.config.get("invert_sigmas") else noise
+    return level * float(scheduler.config.num_train_timesteps)
+
+
+@contextmanager
+def beginning_at(pipeline: Any, timestep: float) -> Iterator[None]:
+    """Let a run of a pipeline in this thread have one step, at this timestep; its scheduler is left alone."""
+    own, scheduler = copy.copy(pipeline.scheduler), pipeline.scheduler
+    run, start = object(), own.set_timesteps
+
+    @functools.wraps(start)  # pipelines look at the parameters
+    def starting(*args: Any, **kwargs: Any) -> None:
+        start(*args, **kwargs)
+        if is_own(run):
+            kind = torch.float32 if hasattr(own, "sigmas") else own.timesteps.dtype
+            own.timesteps = torch.tensor([timestep], dtype=kind, device=own.timesteps.device)
+
+    own.set_timesteps = starting
+    pipeline.scheduler = own
+    try:
+        with own_run(run):
+            yield
+    finally:
+        pipeline.scheduler = scheduler
 
 
 def _replace(scheduler: Any, name: str, method: Callable[..., Any], undo: ExitStack) -> None:

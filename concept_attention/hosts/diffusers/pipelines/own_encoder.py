@@ -82,11 +82,12 @@ def encode_as_prompts(
     """
     width = described(network_of(pipeline)).text_width if width is None else width
     unknown = getattr(tokenizer, "unk_token_id", None)
-    references = [_read(pipeline, text, width, max_tokens, options).ids for text in REFERENCE_TEXTS]
+    references = [_read(pipeline, text, width, max_tokens, options) for text in REFERENCE_TEXTS]
+    padded = any(one.valid != len(one.ids) for one in references)
     pooled, counts, used, texts = [], [], pooling, []
     for concept in concepts:
         reading = _read(pipeline, concept.text, width, max_tokens, options)
-        begin, end = word_span(reading.ids, references)
+        begin, end = word_span(reading.ids, [one.ids for one in references])
         first = begin - reading.dropped
         if unknown in reading.ids[begin:end]:
             raise UserError(unknown_words_message(tokenizer, concept.text))
@@ -94,7 +95,7 @@ def encode_as_prompts(
             raise UserError(
                 f'Concept "{concept.name}" has no tokens: the text encoder reads it as nothing. Rephrase its text.'
             )
-        full = len(reading.ids) == len(references[0]) == reading.valid  # no padding where there is some else
+        full = padded and reading.valid == len(reading.ids)  # no padding where there is some else
         if full or first < 0 or end - reading.dropped > len(reading.states):
             raise UserError(f'Concept "{concept.name}" is longer than what fits into a prompt. Rephrase it.')
         used = resolve_pooling(pooling, causal=_model_type(reading.encoder) not in BIDIRECTIONAL)

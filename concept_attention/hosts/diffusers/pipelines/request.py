@@ -91,14 +91,15 @@ class Layout:
         return frames * rows * columns
 
 
-def check_side(name: str, pixels: int) -> None:
+def check_side(name: str, pixels: int, unit: int) -> None:
     """Check the width or height of an image.
 
     Raises:
-        UserError: if it is no positive multiple of 16.
+        UserError: if it is no positive multiple of `unit`, the side of a token.
     """
-    if pixels < 16 or pixels % 16:
-        raise UserError(f"{name} must be a positive multiple of 16, got {pixels}. Try {max(1, pixels // 16) * 16}.")
+    if pixels < unit or pixels % unit:
+        near = max(1, pixels // unit) * unit
+        raise UserError(f"{name} must be a positive multiple of {unit}, got {pixels}. Try {near}.")
 
 
 def is_tiny(pipeline: Any) -> bool:

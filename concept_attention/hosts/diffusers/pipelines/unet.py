@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..networks import network_of
+from .latents import Latents
 from .other import OtherFamily
 from .request import Defaults
 
@@ -22,6 +23,7 @@ class UNetFamily(OtherFamily):
                 "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
             },
             guidance_in_batch=True,
+            latents=Latents(lambda latents, others: {"sample": latents}),
         )
 
     def defaults(self, pipeline: Any) -> Defaults:

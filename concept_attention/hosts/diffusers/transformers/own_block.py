@@ -41,10 +41,10 @@ class OwnBlockAdapter(Adapter):
     text_first: ClassVar[bool] = True
     text_goes_on: ClassVar[bool] = False
 
-    def default_layers(self, joint_blocks: int) -> tuple[int, ...]:
+    def default_layers(self, layer_count: int) -> tuple[int, ...]:
         """As many as the authors choose of Flux 1."""
         choose = last_layers if self.text_goes_on else last_read_layers
-        return choose(joint_blocks, AUTHORS_FLUX_LAYERS)
+        return choose(layer_count, AUTHORS_FLUX_LAYERS)
 
     @abstractmethod
     def image_tokens(self, call: BlockCall, keys: int) -> Tokens:

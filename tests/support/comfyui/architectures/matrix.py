@@ -202,24 +202,23 @@ def _default_layers(model: Architecture) -> str:
     first, last = model.default_layers[0], model.default_layers[-1]
     assert model.default_layers == tuple(range(first, last + 1))
     return (
-        f"all {model.joint_blocks}"
-        if len(model.default_layers) == model.joint_blocks
-        else (f"{first}-{last} of {model.joint_blocks}")
+        f"all {model.layer_count}"
+        if len(model.default_layers) == model.layer_count
+        else (f"{first}-{last} of {model.layer_count}")
     )
 
 
 def _on_diffusers(known: Known) -> str:
     """What the library does with these models on diffusers: "yes" for all, else by name; of some models only."""
-    from concept_attention.hosts.diffusers.pipelines.other import OtherFamily
     from concept_attention.hosts.diffusers.registry import PIPELINES, family_named
 
     adapter = _adapter_on_diffusers(known.diffusers)
     if adapter is None:
         return ""
-    family = PIPELINES.get(adapter.name, OtherFamily())
+    family = PIPELINES.get(type(adapter).__name__)
+    if family is None or not family.pipelines:
+        return "record"
     run = [name for name, pipeline in known.pipelines.items() if family_named(pipeline)]
-    if isinstance(family, OtherFamily):
-        return "generate, record" if family.pipelines and len(run) == len(known.pipelines) else "record"
     return "yes" if len(run) == len(known.pipelines) else ", ".join(run)
 
 

@@ -72,7 +72,7 @@ class CrossAdapter(Family):
         count, (frame_patch, patch) = len(self.layers(transformer)), self.patch(transformer)
         return Architecture(
             name=self.name,
-            joint_blocks=count,
+            layer_count=count,
             text_width=self.text_width(transformer),
             patch=patch,
             default_layers=self.default_layers(transformer),
