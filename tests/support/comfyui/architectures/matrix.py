@@ -219,7 +219,7 @@ def _on_diffusers(known: Known) -> str:
     if family is None or not family.pipelines:
         return "record"
     run = [name for name, pipeline in known.pipelines.items() if family_named(pipeline)]
-    return "yes" if len(run) == len(known.pipelines) else ", ".join(run)
+    return "yes" if len(run) == len(known.pipelines) else ", ".join(run) or "record"
 
 
 def _adapter_on_diffusers(name: str) -> Any:
