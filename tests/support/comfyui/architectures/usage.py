@@ -12,8 +12,6 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
-from ..boot import boot
-
 
 class Used(NamedTuple):
     """A model, as the template index names it.
@@ -33,11 +31,12 @@ class Used(NamedTuple):
     diffusers: str = ""
 
 
+ONLY_THERE = "on diffusers only"
 NO_SOURCE = "came after the ComfyUI that is tested with"
 USED = (
     Used("MiniMax-H3", 24.3, ("MiniMax-H3",)),
     Used("LTX", 16.7, ("LTX Video", "LTX-2", "LTX-2.3")),
-    Used("Qwen-Image 2.1", 15.5, (), NO_SOURCE, "QwenImage21Transformer2DModel"),
+    Used("Qwen-Image 2.1", 15.5, ("Qwen-Image 2.1",)),
     Used("Wan", 10.2, ("Wan 2.1, 2.2 14B, VACE, Fun",)),
     Used("Z-Image", 10.1, ("Z-Image, Z-Image Turbo", "Z-Image in pixel space")),
     Used("Krea 2", 6.6, ("Krea 2",)),
@@ -66,27 +65,26 @@ def share_of(row: str) -> float:
     return next((used.share for used in USED if row in used.rows), 0.0)
 
 
-def recorded(anywhere: bool) -> float:
-    """Percent of all uses that can be recorded: in ComfyUI, or `anywhere`, which is there or on diffusers."""
+def recorded(anywhere: bool = False) -> float:
+    """Percent of all uses whose model can be recorded: in ComfyUI, or `anywhere`, which is there or on diffusers."""
     return sum(used.share for used in USED if used.rows or (anywhere and used.diffusers))
 
 
 def main() -> int:
-    boot()
-    from .matrix import on_diffusers, reading_of, rows
+    from .matrix import cells_of_readme
 
-    readings = {row.name: reading_of(row) for row in rows()}
+    readings = {cells[0]: cells[3] for cells in cells_of_readme()}
     totals: dict[str, float] = {}
     for used in USED:
         reading = ", ".join(sorted({readings[name] for name in used.rows}))
-        if used.diffusers and not reading:
-            reading = f"{on_diffusers(used.diffusers).reading}, on diffusers only"
+        if used.diffusers:
+            reading = f"{readings[f'{used.model}, {ONLY_THERE}']}, {ONLY_THERE}"
         totals[reading or "not recorded"] = totals.get(reading or "not recorded", 0) + used.share
         print(f"{used.model:26}{used.share:5.1f} %  {reading or f'not recorded: {used.why}'}")
     print()
     for reading, share in totals.items():
         print(f"{reading:30}{share:5.1f} %")
-    print(f"{'recorded in ComfyUI':30}{recorded(anywhere=False):5.1f} %")
+    print(f"{'recorded in ComfyUI':30}{recorded():5.1f} %")
     print(f"{'in ComfyUI or on diffusers':30}{recorded(anywhere=True):5.1f} %")
     return 0
 
