@@ -12,7 +12,7 @@ from ..choices import Offload
 from ..drawing.colormaps import check_colormap
 from ..errors import UserError
 from ..hosts.diffusers.adapters import adapter_for
-from ..hosts.diffusers.analysis import analyze, image_to_tokens
+from ..hosts.diffusers.analysis import analyze, shown_size
 from ..hosts.diffusers.generation import Result, generate
 from ..hosts.diffusers.loading import defaults_for, load_pipeline
 from ..hosts.diffusers.pipelines.family import PipelineFamily
@@ -93,7 +93,7 @@ class AuthorsPipeline:
     def _layers(self, wanted: Wanted) -> tuple[int, ...]:
         found = adapter_for(self.pipeline.transformer).describe(self.pipeline.transformer)
         layers = "auto" if wanted.layers is None else wanted.layers
-        return parse_layers(layers, found.joint_blocks, found.default_layers)
+        return parse_layers(layers, found.layer_count, found.default_layers)
 
     def wanted_vectors(self, wanted: Wanted, steps: Sequence[int] | None) -> WantedVectors:
         """What looks at the vectors of a run; `steps` are those to keep vectors of, None is all."""
@@ -134,15 +134,16 @@ class AuthorsPipeline:
         _check_single(image, Image)
         self._check(wanted)
         image = to_pil(from_pil(image))
-        rows, columns = image_to_tokens(image.size, *size, defaults_for(self.pipeline).side)
+        width, height = shown_size(self.pipeline, image.size, *size)
+        tokens = self.family.layout(self.pipeline, width, height, 1).tokens
         vectors = self.wanted_vectors(wanted, None)
         recording = analyze(
             self.pipeline,
             image,
             literal_concepts(concepts),
-            noise=self.noise_level(num_steps, step, rows * columns),
-            width=16 * columns,
-            height=16 * rows,
+            noise=self.noise_level(num_steps, step, tokens),
+            width=width,
+            height=height,
             on_vectors=vectors if vectors.active else None,
             **options,
         )

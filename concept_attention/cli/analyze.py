@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from ..errors import UserError
-from ..hosts.diffusers.analysis import analyze
+from ..hosts.diffusers.analysis import analyze, shown_size
 from ..hosts.diffusers.loading import DTYPES, defaults_for
 from ..images import load_frames, to_pil
 from .folder import prepared_folder
@@ -52,7 +52,7 @@ def run(arguments: Namespace) -> None:
                 **settings,
             )
         clock.lap("analyze")
-        _, rows, columns = recording.grid
+        width, height = shown_size(pipeline, to_pil(images[0]).size, arguments.width, arguments.height)
         facts = {
             "command": "analyze",
             "picture": str(arguments.image),
@@ -60,8 +60,8 @@ def run(arguments: Namespace) -> None:
             "seed": arguments.seed,
             **model_facts(arguments, pipeline),
             "settings": {
-                "width": 16 * columns,
-                "height": 16 * rows,
+                "width": width,
+                "height": height,
                 **settings,
                 "precision": arguments.precision,
                 **options.as_dict(),

@@ -36,7 +36,7 @@ from .progress import Clock, progress_bar
 
 MODEL = "model.json"  # in the folder of results: what scoring needs to know of the model that recorded
 # Baselines are asked as Flux is.
-NO_MODEL = {"joint_blocks": 19, "side": 1024, "architecture": "flux", "identity": []}
+NO_MODEL = {"layer_count": 19, "side": 1024, "architecture": "flux", "identity": []}
 
 
 @dataclass
@@ -115,7 +115,7 @@ def run(arguments: Namespace) -> None:
         base = _settings(arguments, bench)
         title, steps = "", [("", base)]
         if arguments.sweep is not None:
-            title, steps = SWEEPS[arguments.sweep][0], sweep_steps(arguments.sweep, base, bench.model["joint_blocks"])
+            title, steps = SWEEPS[arguments.sweep][0], sweep_steps(arguments.sweep, base, bench.model["layer_count"])
         rows = {}
         for label, settings in steps:
             row = bench.row(label, settings)
@@ -137,7 +137,7 @@ def _prepare(arguments: Namespace, folder: Path) -> _Bench:
         weights = EMBEDDED.get(arguments.model, Path(arguments.model))
         files = sorted(weights.rglob("*.safetensors")) if weights.is_dir() else []
         identity = [arguments.model, arguments.dtype, report.hash_files(files)]
-        sizes = {"joint_blocks": found.joint_blocks, "side": defaults_for(pipeline).side}
+        sizes = {"layer_count": found.layer_count, "side": defaults_for(pipeline).side}
         model = {**sizes, "architecture": found.name, "identity": identity}
         write_json(model, folder / MODEL)
     elif by_model:
@@ -164,9 +164,7 @@ def _recorded_model(folder: Path) -> dict[str, Any]:
 
 def _settings(arguments: Namespace, bench: _Bench) -> Settings:
     """The protocol's settings with what the command line changes."""
-    base = default_settings(
-        arguments.dataset, arguments.protocol, bench.model["joint_blocks"], bench.dataset.background
-    )
+    base = default_settings(arguments.dataset, arguments.protocol, bench.model["layer_count"], bench.dataset.background)
     names = ("method", "classes", "noise", "samples", "seed", "mode", "temperature", "attends", "low", "refine")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.layers is not None:

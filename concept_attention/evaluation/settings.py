@@ -86,18 +86,18 @@ _MULTI = replace(_SINGLE, layers="14-17", recorded="14-17")
 PAPER: Mapping[str, Settings] = {"imagenet-seg": _IMAGENET, "voc-single": _SINGLE, "voc": _MULTI}
 
 
-def default_settings(dataset: str, protocol: ProtocolName, joint_blocks: int, background: bool) -> Settings:
+def default_settings(dataset: str, protocol: ProtocolName, layer_count: int, background: bool) -> Settings:
     """The settings of a protocol on a data set.
 
     Args:
         dataset: its name.
         protocol: which.
-        joint_blocks: of the model; the paper's layers are Flux 1's, other models use their `auto`.
+        layer_count: of the model; the paper's layers are Flux 1's, other models use their `auto`.
         background: whether the data set has a background that the words for it win.
     """
     if protocol == "proper":
         return Settings("proper", background=VOC_BACKGROUND if background else (), noise=0.5)
     settings = PAPER.get(dataset, _MULTI)
-    if joint_blocks != 19:
+    if layer_count != 19:
         settings = replace(settings, layers="auto", recorded="auto")
     return settings if background else replace(settings, background=())

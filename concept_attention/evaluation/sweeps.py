@@ -61,6 +61,6 @@ SWEEPS: Mapping[str, tuple[str, Callable[[Settings, Sequence[int]], Steps]]] = {
 }
 
 
-def sweep_steps(name: str, base: Settings, joint_blocks: int) -> Steps:
+def sweep_steps(name: str, base: Settings, layer_count: int) -> Steps:
     """The settings of a sweep, each with its label."""
-    return SWEEPS[name][1](base, range(joint_blocks))
+    return SWEEPS[name][1](base, range(layer_count))

@@ -22,7 +22,7 @@ class Architecture:
 
     Attributes:
         name: family, also the key of the family's fidelity mode ("flux", "sd3", ...).
-        joint_blocks: number of layers: joint blocks, or blocks with cross-attention.
+        layer_count: number of layers: joint blocks, or blocks with cross-attention.
         text_width: width of the text encoder's embeddings that the model takes.
         patch: latent pixels per token along height and width.
         default_layers: joint blocks that `auto` stands for.
@@ -42,7 +42,7 @@ class Architecture:
     """
 
     name: str
-    joint_blocks: int
+    layer_count: int
     text_width: int
     patch: int
     default_layers: tuple[int, ...]
@@ -95,15 +95,15 @@ class TokenSlices:
         return cls(slice(0, image), slice(0, target))
 
 
-def last_layers(joint_blocks: int, share: float) -> tuple[int, ...]:
+def last_layers(layer_count: int, share: float) -> tuple[int, ...]:
     """The last `share` (0-1) of the joint blocks, at least two of them where the model has two."""
-    count = min(joint_blocks, max(2, round(joint_blocks * share)))
-    return tuple(range(joint_blocks - count, joint_blocks))
+    count = min(layer_count, max(2, round(layer_count * share)))
+    return tuple(range(layer_count - count, layer_count))
 
 
-def first_layers(joint_blocks: int, share: float) -> tuple[int, ...]:
+def first_layers(layer_count: int, share: float) -> tuple[int, ...]:
     """The first `share` (0-1) of the joint blocks, at least one."""
-    return tuple(range(max(1, round(joint_blocks * share))))
+    return tuple(range(max(1, round(layer_count * share))))
 
 
 def middle_layers(count: int, share: float) -> tuple[int, ...]:
@@ -113,13 +113,13 @@ def middle_layers(count: int, share: float) -> tuple[int, ...]:
     return tuple(range(first, first + chosen))
 
 
-def last_read_layers(joint_blocks: int, share: float) -> tuple[int, ...]:
+def last_read_layers(layer_count: int, share: float) -> tuple[int, ...]:
     """`last_layers` without the last joint block, for a model that drops its text after that block.
 
     The text output of that block never reaches the image, so training has left its text queries as they were. Concepts
     share those queries and would attend to random tokens.
     """
-    return last_layers(max(1, joint_blocks - 1), share)
+    return last_layers(max(1, layer_count - 1), share)
 
 
 def frame_counts(

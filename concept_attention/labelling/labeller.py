@@ -14,9 +14,9 @@ from ..errors import UserError
 from ..heatmaps.heatmaps import make_heatmaps
 from ..heatmaps.presence import presence_scores
 from ..hosts.collector import versions
-from ..hosts.diffusers.analysis import ImageAnalysis, image_to_tokens, scaled
+from ..hosts.diffusers.analysis import ImageAnalysis, scaled, shown_size
 from ..hosts.diffusers.generation import generate
-from ..hosts.diffusers.loading import defaults_for, load_pipeline
+from ..hosts.diffusers.loading import load_pipeline
 from ..hosts.diffusers.pictures import as_images
 from ..hosts.diffusers.recorder import HOST
 from ..hosts.diffusers.registry import family_of
@@ -61,7 +61,7 @@ class ConceptLabeller:
         if family.video:
             raise UserError(f"{settings.model} makes videos; labels are made for pictures. Choose another model.")
         family.check_parts(self._pipeline)
-        self._side = defaults_for(self._pipeline).side
+        self._unit = family.token_pixels(self._pipeline)
         self._analysis = ImageAnalysis(
             self._pipeline,
             settings.concepts,
@@ -83,12 +83,13 @@ class ConceptLabeller:
 
     def grid(self, image: Image) -> Grid:
         """Token rows and columns that an image is analyzed with; only images that share them make a batch."""
-        return image_to_tokens(image.size, self.settings.width, self.settings.height, self._side)
+        width, height = shown_size(self._pipeline, image.size, self.settings.width, self.settings.height)
+        return height // self._unit, width // self._unit
 
     def scaled(self, image: Image) -> Image:
         """An image at the size that the model gets."""
         rows, columns = self.grid(image)
-        return image.resize((16 * columns, 16 * rows), Resampling.LANCZOS)
+        return image.resize((self._unit * columns, self._unit * rows), Resampling.LANCZOS)
 
     def analyze(self, images: Sequence[Image], ids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[Maps]:
         """Shares of every concept in existing pictures.

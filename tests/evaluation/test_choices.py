@@ -24,7 +24,7 @@ def test_every_name_is_defined_and_every_definition_offered() -> None:
 @pytest.mark.parametrize("name", SWEEP_NAMES)
 def test_a_sweep_varies_one_thing_under_labels_of_its_own(name: str) -> None:
     base = Settings("paper", background=("sky", "grass"))
-    steps = sweep_steps(name, base, joint_blocks=4)
+    steps = sweep_steps(name, base, layer_count=4)
     assert len({label for label, _ in steps}) == len(steps) >= 2
     differing = {field for _, one in steps for field, value in vars(one).items() if value != getattr(base, field)}
     assert len(differing - {"recorded"}) == 1

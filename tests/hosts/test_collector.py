@@ -10,7 +10,7 @@ from concept_attention.hosts.architecture import Architecture
 from concept_attention.hosts.collector import Collector
 from concept_attention.hosts.encoded import EncodedConcepts
 
-MODEL = Architecture("flux", joint_blocks=4, text_width=8, patch=2, default_layers=(2, 3))
+MODEL = Architecture("flux", layer_count=4, text_width=8, patch=2, default_layers=(2, 3))
 
 
 def collector() -> Collector:

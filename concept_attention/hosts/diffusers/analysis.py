@@ -22,8 +22,9 @@ from ...vectors import OnVectors
 from ..unknown_words import warn_of_unknown_words
 from .encode import as_concepts, encode_concepts
 from .loading import defaults_for, score_dtype
+from .networks import network_of
 from .pictures import Picture, as_images
-from .pipelines.request import check_side, model_name, warn_outside_training
+from .pipelines.request import Request, check_side, model_name, warn_outside_training
 from .recorder import Recorder
 from .registry import family_of
 from .run_hooks import StopForward
@@ -64,8 +65,8 @@ def analyze(
         prompt: what the image shows; may be empty.
         noise: noise level (sigma) that is added, above 0 (the image) up to 1 (only noise).
         samples: independent noises; they are the recording's steps and are averaged by `make_heatmaps`.
-        width, height: pixels the model gets, multiples of 16. With one of them the aspect ratio is kept; with none it
-            is kept at about the model's own size.
+        width, height: pixels the model gets, multiples of its tokens' size: of 16, in HunyuanImage of 32. With one of
+            them the aspect ratio is kept; with none it is kept at about the model's own size.
         seed: of the first noise; noise i has seed + i, is the same for every image, and is the one that this seed gives
             in ComfyUI and, for float32 weights on the CPU, in the authors' code.
         layers, mode, pooling, reader, max_tokens, dtype, on_vectors: see `generate`.
@@ -79,8 +80,9 @@ def analyze(
 
     Raises:
         UserError: for a noise level or number of samples out of range, no image, images of different sizes, a number
-            of frames that the model cannot take, sides that are not multiples of 16, a pipeline that lacks a part,
-            `flip` together with `on_vectors`, and as `as_images`, `encode_concepts` and `Recorder`.
+            of frames that the model cannot take, sides that are no multiples of a token's, a pipeline that lacks a part
+            or makes nothing from a prompt alone, `flip` together with `on_vectors`, and as `as_images`,
+            `encode_concepts` and `Recorder`.
 
     Example:
         >>> from PIL import Image
@@ -100,10 +102,9 @@ def analyze(
     family.check_parts(pipeline)
     if flip and on_vectors is not None:
         raise UserError("Vectors are shown of an image as it is. Leave out flip or on_vectors.")
-    images, side = as_images(image, family.video), defaults_for(pipeline).side
+    images = as_images(image, family.video)
     _check_images(images)
-    rows, columns = image_to_tokens(images[0].size, width, height, side)
-    width, height = 16 * columns, 16 * rows
+    width, height = shown_size(pipeline, images[0].size, width, height)
     analysis = ImageAnalysis(
         pipeline,
         concepts,
@@ -168,7 +169,8 @@ class ImageAnalysis:
         if samples < 1:
             raise UserError(f"There must be at least one noise sample, got {samples}.")
         self._pipeline, self._family = pipeline, family_of(pipeline)
-        self._max_tokens = defaults_for(pipeline).max_tokens if max_tokens is None else max_tokens
+        self._defaults = defaults_for(pipeline)
+        self._max_tokens = self._defaults.max_tokens if max_tokens is None else max_tokens
         warn_of_unknown_words(self._family.tokenizer(pipeline), [prompt])
         self._encoded = encode_concepts(pipeline, concepts, pooling, self._max_tokens, reader)
         self._layers: str | Sequence[int] = [layers] if isinstance(layers, int) else layers
@@ -185,7 +187,7 @@ class ImageAnalysis:
         """Record where the concepts are in a batch of images, or in a video.
 
         Args:
-            pixels: the images, or the frames of the video, (B, 3, H, W), -1 to 1; H and W multiples of 16.
+            pixels: the images, or the frames of the video, (B, 3, H, W), -1 to 1; H and W multiples of a token's.
             seeds: of the first noise of each image; noise i of an image has its seed + i. A video has one, the first.
             on_step: called after each sample with (samples done, samples in all).
 
@@ -194,7 +196,9 @@ class ImageAnalysis:
         """
         pipeline, family = self._pipeline, self._family
         height, width = pixels.shape[-2:]
-        layout = family.layout(pipeline, width, height, len(pixels) if family.video else 1)
+        frames = len(pixels) if family.video else 1
+        layout = family.layout(pipeline, width, height, frames)
+        request = Request("", width, height, frames, self._defaults.guidance, cfg=1.0)
         recorder = Recorder(
             pipeline,
             self._encoded,
@@ -207,37 +211,38 @@ class ImageAnalysis:
             attends=self._attends,
         )
         latents = family.encode_images(pipeline, pixels)
-        inputs = self._conditions(latents, width, height)
         with recorder.watching(stop_after_last_layer=True):
+            conditions = self._conditions(latents, request)
             for sample in range(self._samples):
-                fresh = self._fresh_noise(latents, height // 16, [seed + sample for seed in seeds])
+                fresh = self._fresh_noise(latents, [seed + sample for seed in seeds])
                 noised = family.noised(pipeline, latents, fresh, self._noise)
                 with contextlib.suppress(StopForward):
-                    pipeline.transformer(hidden_states=noised, return_dict=False, **inputs)
+                    network_of(pipeline)(**{**family.shown(pipeline, conditions, noised), "return_dict": False})
                 recorder.commit(sample, self._noise)
                 if on_step is not None:
                     on_step(sample + 1, self._samples)
-        pipeline.maybe_free_model_hooks()
+        if hasattr(pipeline, "maybe_free_model_hooks"):  # a modular pipeline has none
+            pipeline.maybe_free_model_hooks()
         notes = {"prompt": self._prompt, "model": model_name(pipeline)}
         return recorder.build(layout.grid, (height, width), notes, layout.frame_counts)
 
-    def _conditions(self, latents: Tensor, width: int, height: int) -> dict[str, Any]:
+    def _conditions(self, latents: Tensor, request: Request) -> dict[str, Any]:
         """What the transformer gets besides the latents; the prompt is encoded anew only for another batch or size."""
-        key = (*latents.shape, width, height)
+        key = (*latents.shape, request.width, request.height)
         if key not in self._inputs:
             while len(self._inputs) >= _KEPT_CONDITIONS:
                 del self._inputs[next(iter(self._inputs))]
             self._inputs[key] = self._family.conditions(
-                self._pipeline, self._prompt, latents, width, height, self._noise, self._max_tokens
+                self._pipeline, self._prompt, latents, request, self._noise, self._max_tokens
             )
         return self._inputs[key]
 
-    def _fresh_noise(self, latents: Tensor, rows: int, seeds: Sequence[int]) -> Tensor:
+    def _fresh_noise(self, latents: Tensor, seeds: Sequence[int]) -> Tensor:
         """Noise for every image, (B, ...), or for one that is the same for all, without the batch."""
         if len(set(seeds)) == 1:
-            return self._family.fresh_noise(latents[0], rows, seeds[0])
+            return self._family.fresh_noise(latents[0], seeds[0])
         return torch.stack(
-            [self._family.fresh_noise(latent, rows, seed) for latent, seed in zip(latents, seeds, strict=True)]
+            [self._family.fresh_noise(latent, seed) for latent, seed in zip(latents, seeds, strict=True)]
         )
 
 
@@ -259,29 +264,35 @@ def _check_images(images: Sequence[Image.Image]) -> None:
         raise UserError(f"Images of a batch must have one size, got {sizes}. Analyze them one by one.")
 
 
-def image_to_tokens(size: tuple[int, int], width: int | None, height: int | None, side: int) -> tuple[int, int]:
-    """Token rows and columns of the grid that an image is analyzed with.
+def shown_size(
+    pipeline: Any, size: tuple[int, int], width: int | None = None, height: int | None = None
+) -> tuple[int, int]:
+    """The (width, height) in pixels that an image is analyzed with.
 
     Args:
+        pipeline: of a known family.
         size: (width, height) of the image, pixels.
         width, height: pixels asked for, or None.
-        side: the model's own, pixels.
 
     Raises:
-        UserError: if `width` or `height` is no positive multiple of 16.
+        UserError: if `width` or `height` is no positive multiple of the side of a token.
     """
+    family = family_of(pipeline)
+    unit = family.token_pixels(pipeline)
     if width is not None:
-        check_side("Width", width)
+        check_side("Width", width, unit)
     if height is not None:
-        check_side("Height", height)
-    scale = side / math.sqrt(size[0] * size[1])
+        check_side("Height", height, unit)
+    scale = defaults_for(pipeline).side / math.sqrt(size[0] * size[1])
     if width is not None:
         scale = width / size[0]
     elif height is not None:
         scale = height / size[1]
-    columns = round(size[0] * scale / 16) if width is None else width // 16
-    rows = round(size[1] * scale / 16) if height is None else height // 16
-    return max(1, rows), max(1, columns)
+    asked = (
+        width or max(1, round(size[0] * scale / unit)) * unit,
+        height or max(1, round(size[1] * scale / unit)) * unit,
+    )
+    return asked if width or height else family.made_size(pipeline, *asked)
 
 
 def scaled(images: Sequence[Image.Image], width: int, height: int) -> Tensor:

@@ -71,8 +71,8 @@ def generate(
         concepts: what to look for, the same in every image: from `parse_concepts`, or as written, such as
             `["house", "sky"]`.
         negative_prompt: used if `cfg` is above 1; one for all prompts, or as many as there are.
-        width, height: pixels, multiples of 16; None is the model's own size.
-        frames: number of frames of a video: 8 n + 1 for CogVideoX; None is the model's own number.
+        width, height: pixels, multiples of 16 (in HunyuanImage of 32); None is the model's own size.
+        frames: number of frames of a video: 8 n + 1 for CogVideoX, 4 n + 1 for most; None is the model's own number.
         steps: sampler steps; None is the model's own number.
         guidance: distilled guidance, for models that embed it (dev); None is the model's own.
         cfg: classifier-free guidance scale; 1 is off, None is the model's own. Only the conditional evaluation is
@@ -120,39 +120,19 @@ def generate(
         negative_prompt if isinstance(negative_prompt, str) else _texts("negative_prompt", negative_prompt),
         **{name: getattr(defaults, name) if value is None else value for name, value in given.items()},
     )
-    _check(prompts, request, steps, family.max_steps(pipeline))
+    _check(prompts, request, steps, family.max_steps(pipeline), family.token_pixels(pipeline))
     family.layout(pipeline, request.width, request.height, request.frames)  # refuses what cannot be made
-    arguments = family.call_arguments(pipeline, request, len(prompts))
+    family.call_arguments(pipeline, request, len(prompts))  # and such guidance
     warn_outside_training(pipeline, request.width, request.height, request.frames)
     warn_of_unknown_words(family.tokenizer(pipeline), prompts)
     encoded = encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
     layers = [layers] if isinstance(layers, int) else layers
     notes = {"prompt": "\n".join(prompts), "seed": str(seed)}
     kept = score_dtype(dtype)
-    with recording_run(pipeline, encoded, layers, mode, kept, keep, notes, seed, on_vectors) as recording:
-        output = pipeline(
-            prompt=prompts,
-            width=request.width,
-            height=request.height,
-            num_inference_steps=steps,
-            generator=[torch.Generator().manual_seed(seed + index) for index in range(len(prompts))],
-            max_sequence_length=max_tokens,
-            callback_on_step_end=_reporting(on_step),
-            **arguments,
-        )
-    made = family.outputs(output)
+    generators = [torch.Generator().manual_seed(seed + index) for index in range(len(prompts))]
+    with recording_run(pipeline, encoded, layers, mode, kept, keep, notes, seed, on_vectors, on_step) as recording:
+        made = family.call(pipeline, prompts, request, steps, generators, max_tokens)
     return Result([], recording, made) if family.video else Result(made, recording)
-
-
-def _reporting(on_step: Callable[[int, int], None] | None) -> Callable[..., dict[str, Any]]:
-    """A callback for pipelines that calls `on_step` with the steps done and the steps in all."""
-
-    def after_step(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        if on_step is not None:
-            on_step(step + 1, pipe.num_timesteps)
-        return {}
-
-    return after_step
 
 
 def _texts(what: str, given: str | Sequence[str]) -> list[str]:
@@ -163,7 +143,7 @@ def _texts(what: str, given: str | Sequence[str]) -> list[str]:
     return texts
 
 
-def _check(prompts: Sequence[str], request: Request, steps: int, max_steps: int | None) -> None:
+def _check(prompts: Sequence[str], request: Request, steps: int, max_steps: int | None, unit: int) -> None:
     if not prompts:
         raise UserError("There is no prompt. Give at least one.")
     if len(request.negative_prompts(len(prompts))) != len(prompts):
@@ -171,8 +151,8 @@ def _check(prompts: Sequence[str], request: Request, steps: int, max_steps: int 
             f"Prompts: {len(prompts)}, negative prompts: {len(request.negative_prompt)}. "
             "Give one text for all prompts, or a list with one for each."
         )
-    check_side("Width", request.width)
-    check_side("Height", request.height)
+    check_side("Width", request.width, unit)
+    check_side("Height", request.height, unit)
     if steps < 1:
         raise UserError(f"There must be at least one step, got {steps}.")
     if max_steps is not None and steps > max_steps:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,6 +27,8 @@ from .registry import family_of
 from .steps import following
 
 logger = logging.getLogger("concept_attention")
+
+OnStep = Callable[[int, int], None]
 
 
 @contextmanager
@@ -95,6 +97,7 @@ def recording_run(
     notes: Mapping[str, str],
     seed: int | None = None,
     on_vectors: OnVectors | None = None,
+    on_step: OnStep | None = None,
 ) -> Iterator[Recording]:
     """As `record`.
 
@@ -102,8 +105,9 @@ def recording_run(
         notes: for the metadata, beside the model.
         seed: of the noise that the scheduler draws; see `following`.
         on_vectors: see `Recorder`.
+        on_step: called after each step with (steps done, steps in all).
     """
-    recorder = RunRecorder(pipeline, encoded, layers, mode, dtype, keep, on_vectors)
+    recorder = RunRecorder(pipeline, encoded, layers, mode, dtype, keep, on_vectors, on_step)
     recording = object.__new__(Recording)
     with recorder.watching(), following(pipeline.scheduler, recorder.start, recorder.end_step, seed):
         yield recording
@@ -113,7 +117,7 @@ def recording_run(
 class RunRecorder(Recorder):
     """A recorder that finds out by itself what runs: the grid, the prompts' rows, and the steps.
 
-    Args: see `Recorder`.
+    Args: see `Recorder`, and for `on_step` see `recording_run`.
     """
 
     def __init__(
@@ -125,8 +129,10 @@ class RunRecorder(Recorder):
         dtype: torch.dtype,
         keep: Keep,
         on_vectors: OnVectors | None = None,
+        on_step: OnStep | None = None,
     ) -> None:
         super().__init__(pipeline, encoded, layers, mode, 0, dtype, None, keep, on_vectors)
+        self._on_step = on_step
         self._adapter = adapter_for(self._transformer)
         self._family = family_of(pipeline)
         self._grid: tuple[int, int, int] | None = None
@@ -150,6 +156,8 @@ class RunRecorder(Recorder):
             self.commit(step, sigma)
         except ValueError as error:  # the run goes on
             self._note(str(error))
+        if self._on_step is not None:
+            self._on_step(self._steps, len(scheduler.timesteps))
 
     def finish(self, notes: Mapping[str, str]) -> Recording:
         """The recording of the run.

@@ -1,7 +1,7 @@
 """The families of pipelines of diffusers: how they are called, and how they encode concepts.
 
-A family that `generate` and `analyze` can call is one class in `pipelines/`, here under the name of its adapter. Of
-every other family of transformers, any pipeline can be recorded.
+A family that `generate` and `analyze` can call is one class in `pipelines/`, or a line in `others.py`, by the class of
+its adapter. Of every other family of transformers, any pipeline can be recorded.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from .pipelines.cogvideox import CogVideoXFamily
 from .pipelines.family import PipelineFamily
 from .pipelines.flux import FluxFamily
 from .pipelines.flux2 import Flux2Family
-from .pipelines.other import OTHERS, OtherFamily
+from .pipelines.other import OtherFamily
+from .pipelines.others import OTHERS
 from .pipelines.sd3 import SD3Family
+from .pipelines.unet import UNetFamily
 
 PIPELINES: dict[str, PipelineFamily] = {
-    "flux": FluxFamily(),
-    "flux2": Flux2Family(),
-    "sd3": SD3Family(),
-    "cogvideox": CogVideoXFamily(),
+    "Flux": FluxFamily(),
+    "Flux2": Flux2Family(),
+    "SD3": SD3Family(),
+    "CogVideoX": CogVideoXFamily(),
+    "UNet": UNetFamily(),
     **OTHERS,
 }
 FAMILIES = tuple(PIPELINES.values())
@@ -41,7 +44,7 @@ def family_of(pipeline: Any) -> PipelineFamily:
             adapter_for(network)
         return named
     if network is not None:
-        return PIPELINES.get(adapter_for(network).name, OtherFamily())
+        return PIPELINES.get(type(adapter_for(network)).__name__, OtherFamily())
     given = type(pipeline).__name__
     raise UserError(f"{given} is not supported, expected one of {supported_pipelines()}. Choose another model.")
 
@@ -69,5 +72,6 @@ def _family_of_class(kind: type) -> PipelineFamily | None:
 
 
 def supported_pipelines() -> str:
-    """The classes of pipelines that are supported, for messages."""
-    return ", ".join(f"{name} ({family.title})" for family in FAMILIES for name in family.pipelines)
+    """The families whose pipelines are supported, and the class of one, for messages."""
+    titles = [family.title for family in FAMILIES if family.pipelines]
+    return f"{FAMILIES[0].pipelines[0]} ({titles[0]}) and those of {', '.join(titles[1:])}"

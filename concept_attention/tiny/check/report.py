@@ -10,13 +10,18 @@ from ...evaluation.report import PUBLISHED
 from .checking import Check, Maps
 from .cost import Cost
 
-# What the paper prints, 0-1: of its figures those that are defined as here.
+# What the paper prints, 0-1: of its figures those that are defined as here. Its average precision is that of a
+# picture's one thing and of all around it; here it is that of each thing.
 PAPER = {
     figure: [row[name] / 100 for rows in PUBLISHED.values() for row in rows.values() if name in row]
-    for figure, name in (("pixel_accuracy", "accuracy"), ("mean_iou", "mean_iou"))
+    for figure, name in (
+        ("pixel_accuracy", "accuracy"),
+        ("mean_iou", "mean_iou"),
+        ("average_precision", "average_precision"),
+    )
 }
 MARGIN = 0.05  # the pictures are others
-TITLES = {"pixel_accuracy": "accuracy", "mean_iou": "mean IoU"}
+TITLES = {"pixel_accuracy": "accuracy", "mean_iou": "mean IoU", "average_precision": "average precision"}
 
 
 def place(figure: str, value: float) -> str:
@@ -45,9 +50,10 @@ def facts(check: Check) -> dict[str, Any]:
         "noise": maps.noise,
         "pixel_accuracy": found.pixel_accuracy,
         "mean_iou": found.mean_iou,
+        "average_precision": None if math.isnan(found.average_precision) else found.average_precision,
         "absent_rate": found.absent_rate,
         "absence_auroc": None if math.isnan(maps.absence_auroc) else maps.absence_auroc,
-        "paper": {figure: place(figure, getattr(found, figure)) for figure in PAPER},
+        "paper": {figure: place(figure, value) for figure, value in _compared(maps).items()},
         "seconds_per_scene": maps.seconds,
         "time_ratio": cost.time,
         "memory_ratio": cost.memory,
@@ -66,6 +72,7 @@ def table(check: Check, model: str, taught: str = "") -> str:
         "",
         _line("pixel accuracy", found.pixel_accuracy, "share of tokens assigned to the true concept"),
         _line("mean IoU", found.mean_iou, "over the labels"),
+        _line("mean AP", found.average_precision, "average precision of the concepts that a scene shows"),
         _line("absent rate", found.absent_rate, "share of tokens assigned to concepts not in the scene"),
         _line("absence AUROC", maps.absence_auroc, "whether a concept is there: 1 is always right, 0.5 is a guess"),
         *_cost_lines(check.cost),
@@ -77,13 +84,17 @@ def table(check: Check, model: str, taught: str = "") -> str:
 
 def paper_lines(maps: Maps) -> str:
     """Where the figures lie, compared with those that the paper prints."""
-    found = maps.evaluation
     places = [
-        f"{TITLES[figure]} {getattr(found, figure):.3f}: {place(figure, getattr(found, figure))} "
-        f"({min(values):.3f} to {max(values):.3f})"
-        for figure, values in PAPER.items()
+        f"{TITLES[figure]} {value:.3f}: {place(figure, value)} ({min(PAPER[figure]):.3f} to {max(PAPER[figure]):.3f})"
+        for figure, value in _compared(maps).items()
     ]
     return "\n".join(["The paper's figures are of photographs, with Flux.1-schnell and SD3.5.", *places])
+
+
+def _compared(maps: Maps) -> dict[str, float]:
+    """The figures that the paper prints as well; without those that are not defined for these scenes."""
+    found = {figure: getattr(maps.evaluation, figure) for figure in PAPER}
+    return {figure: value for figure, value in found.items() if not math.isnan(value)}
 
 
 def _cost_lines(cost: Cost) -> list[str]:

@@ -146,6 +146,48 @@ def test_daam_reads_every_cross_attention_of_one_call_and_leaves_no_hook() -> No
     assert count_hooks(pipeline.unet) == before
 
 
+@torch.no_grad()
+def test_daam_shows_sdxl_what_its_pipeline_shows_it() -> None:
+    """The penultimate states of both text encoders, the second's pooled text, and the sizes; maps by hand."""
+    pipeline, seen = tiny_sdxl(), []
+    attended: list[Any] = []  # calls of the cross-attentions
+    pipeline.unet.register_forward_pre_hook(lambda _, args, given: seen.append((args, given)), with_kwargs=True)
+    for name, module in pipeline.unet.named_modules():
+        if name.endswith("attn2"):
+            module.register_forward_pre_hook(lambda *call: attended.append(call), with_kwargs=True)
+    words = ("tree", "sun")
+    asked = replace(question(), concepts=tuple(Concept(word, word) for word in words), labels=(1, None))
+    maps = Daam(pipeline)(asked)
+
+    ((_, time), given) = seen[0]
+    assert len(seen) == 1 and float(time) == float(pipeline.scheduler.timesteps[49])
+    prompt, spans = prompt_of(pipeline.tokenizer, words)
+    ids = pipeline.tokenizer(prompt, padding="max_length", return_tensors="pt").input_ids
+    one, other = (
+        encoder(ids, output_hidden_states=True) for encoder in (pipeline.text_encoder, pipeline.text_encoder_2)
+    )
+    states = torch.cat([one.hidden_states[-2], other.hidden_states[-2]], dim=-1)
+    assert torch.allclose(given["encoder_hidden_states"], states, atol=1e-5)
+    assert torch.allclose(given["added_cond_kwargs"]["text_embeds"], other.text_embeds, atol=1e-5)
+    assert given["added_cond_kwargs"]["time_ids"].tolist() == [[512, 512, 0, 0, 512, 512]]
+
+    expected = []
+    for call in attended:
+        weights = weights_by_hand(*call)
+        side = round(len(weights) ** 0.5)
+        each = torch.stack([weights[:, span].mean(1).view(side, side) for span in spans])
+        expected.append(torch.nn.functional.interpolate(each[None], (64, 64), mode="bicubic")[0].clamp(0, 1))
+    assert len(expected) == 3 and torch.allclose(maps, torch.stack(expected).mean(0), atol=1e-5)
+    assert float(maps[0].std()) > 0 and not torch.equal(maps[0], maps[1])
+
+
+def weights_by_hand(attention: Any, args: Any, given: Any) -> torch.Tensor:
+    """diffusers' own weights of a cross-attention, (N, tokens), the mean over heads."""
+    text = given["encoder_hidden_states"]
+    query, key = (attention.head_to_batch_dim(one) for one in (attention.to_q(args[0]), attention.to_k(text)))
+    return attention.get_attention_scores(query, key).mean(0)
+
+
 def count_hooks(module: torch.nn.Module) -> int:
     return sum(len(one._forward_hooks) for one in module.modules())
 
@@ -172,6 +214,28 @@ def tiny_stable_diffusion() -> Any:
     return StableDiffusionPipeline(
         vae, texts.text_encoder, texts.tokenizer, unet, scheduler, None, None, requires_safety_checker=False
     )
+
+
+def tiny_sdxl() -> Any:
+    """Random weights but for the landscape model's tokenizer and first text encoder."""
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    small = tiny_stable_diffusion()
+    config = CLIPTextConfig(
+        vocab_size=len(small.tokenizer.get_vocab()), hidden_size=24, intermediate_size=16, num_hidden_layers=3,
+        num_attention_heads=2, projection_dim=12, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+    )  # fmt: skip
+    unet = UNet2DConditionModel(
+        in_channels=4, out_channels=4, attention_head_dim=2, layers_per_block=1, norm_num_groups=2,
+        cross_attention_dim=small.text_encoder.config.hidden_size + 24, block_out_channels=(8, 8),
+        transformer_layers_per_block=1, addition_embed_type="text_time", addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=12 + 6 * 4, mid_block_type=None,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    second = CLIPTextModelWithProjection(config).eval()
+    parts = (small.text_encoder, second, small.tokenizer, small.tokenizer)
+    return StableDiffusionXLPipeline(small.vae, *parts, unet.eval(), EulerDiscreteScheduler())
 
 
 @pytest.mark.parametrize("name", ["dino", "daam", "sam3"])

@@ -14,7 +14,7 @@ def make_flux_pipeline(random_pipeline: Any, transformer: Any) -> Any:
     return _quiet(FluxPipeline(**{**random_pipeline.components, "transformer": transformer}))
 
 
-def make_vae() -> Any:
+def make_vae(channels: int = 4) -> Any:
     from diffusers import AutoencoderKL
 
     return fill(
@@ -22,7 +22,7 @@ def make_vae() -> Any:
             block_out_channels=(4, 4, 4, 4),
             down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,
-            latent_channels=4,
+            latent_channels=channels,
             norm_num_groups=2,
             scaling_factor=0.36,
             shift_factor=0.12,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -151,9 +151,20 @@ def test_the_report_says_what_was_measured(check: Check) -> None:
     assert "reading concept, mode flux, layers 0" in text
     assert "bit-identical" in text and "pixel accuracy   1.000" in text
     assert "accuracy 1.000: above (0.819 to 0.878)" in text and "mean IoU 1.000: above (0.699 to 0.765)" in text
+    assert "mean AP          1.000" in text and "average precision 1.000: above (0.900 to 0.908)" in text
     said = facts(check)
-    assert (said["pixel_accuracy"], said["mean_iou"], said["noise"]) == (1.0, 1.0, 0.4)
-    assert said["bit_identical"] is True and said["paper"] == {"pixel_accuracy": "above", "mean_iou": "above"}
+    assert (said["pixel_accuracy"], said["mean_iou"], said["average_precision"]) == (1.0, 1.0, 1.0)
+    assert said["noise"] == 0.4 and said["bit_identical"] is True
+    assert said["paper"] == dict.fromkeys(("pixel_accuracy", "mean_iou", "average_precision"), "above")
+
+
+def test_a_figure_that_is_not_defined_is_not_compared(check: Check) -> None:
+    evaluation = replace(check.maps.evaluation, average_precision=float("nan"))
+    without = replace(check, maps=replace(check.maps, evaluation=evaluation))
+    said = facts(without)
+    assert said["average_precision"] is None and said["paper"].keys() == {"pixel_accuracy", "mean_iou"}
+    text = table(without, "a model")
+    assert "mean AP              -" in text and "average precision nan" not in text
 
 
 def test_a_taught_model_is_not_compared_with_the_paper(check: Check) -> None:

@@ -87,9 +87,14 @@ def test_two_hosts_record_the_same_scores(prompt: str, noise: float) -> None:
     ids=lambda value: getattr(value, "title", ""),
 )
 def test_a_seed_is_the_same_noise_in_both_hosts(family: Any, shape: tuple[int, ...], packed: Any) -> None:
-    """`shape` is that of ComfyUI's latents, without the batch."""
-    theirs = packed(seeded_noise(torch.zeros(1, *shape), 11)[0])
-    assert torch.equal(family.fresh_noise(torch.zeros(theirs.shape), 3, 11), theirs)
+    """`shape` is that of ComfyUI's latents, without the batch; `packed` is how the transformer takes them."""
+    from diffusers import Flux2KleinPipeline
+
+    theirs = seeded_noise(torch.zeros(1, *shape), 11)[0]
+    ours = family.fresh_noise(torch.zeros(shape), 11)
+    assert torch.equal(ours, theirs)
+    shown = family.shown(Flux2KleinPipeline, {}, ours[None])["hidden_states"]
+    assert torch.equal(shown[0], packed(theirs))
 
 
 def test_a_recording_says_that_its_size_is_beyond_what_the_model_was_trained_on() -> None:

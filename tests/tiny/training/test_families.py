@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from concept_attention.hosts.diffusers.pipelines.request import Request
 from concept_attention.hosts.diffusers.registry import family_of
 from concept_attention.tiny.models.codec import fit_codec
 from concept_attention.tiny.models.texts import TEXT_TOKENS, clip_row, t5_row, token_table, word_ids
@@ -50,7 +51,8 @@ def test_training_shows_the_model_what_analysis_shows_it(made: tuple[Family, Any
     latents = host.encode_images(pipeline, torch.zeros(3 if family.clips else 1, 3, 32, 48))
     # Flux is shown images without a pooled vector, which it gets in training where the number is above a half.
     for prompt, chance in ((PROMPT, 0.6), ("", 0.6)):
-        inputs = host.conditions(pipeline, prompt, latents, 48, 32, SIGMA, TEXT_TOKENS)
+        request = Request("", 48, 32, 3 if family.clips else 1, guidance=0.0, cfg=1.0)
+        inputs = host.conditions(pipeline, prompt, latents, request, SIGMA, TEXT_TOKENS)
         noisy = _packed(_noisy(family)) if family is FAMILIES["flux"] else _noisy(family)
         theirs = pipeline.transformer(hidden_states=noisy, return_dict=False, **inputs)[0]
         ours = _velocity(family, parts, prompt, chance)

@@ -32,7 +32,7 @@ class AuraFlow(Adapter):
         count = len(network.double_layers)
         return Architecture(
             name="auraflow",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.cond_seq_linear.in_features,
             patch=network.patch_size,
             default_layers=last_layers(count, AUTHORS_FLUX_LAYERS),

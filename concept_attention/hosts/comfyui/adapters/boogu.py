@@ -34,7 +34,7 @@ class Boogu(Adapter):
         count = len(network.double_stream_layers)
         return Architecture(
             name="boogu",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.time_caption_embed.caption_embedder[1].in_features,
             patch=network.patch_size,
             default_layers=last_layers(count, AUTHORS_FLUX_LAYERS),

@@ -40,7 +40,7 @@ class CogVideoX(Adapter):
         count = len(network.blocks)
         return Architecture(
             name="cogvideox",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.patch_embed.text_proj.in_features,
             patch=network.patch_size,
             default_layers=first_layers(count, AUTHORS_COGVIDEOX_LAYERS),

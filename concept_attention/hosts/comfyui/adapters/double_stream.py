@@ -49,7 +49,7 @@ class DoubleStream(Adapter):
         last = last_layers if len(network.single_blocks) else last_read_layers  # single blocks read the text as well
         return Architecture(
             name=name,
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.params.context_in_dim,
             default_layers=last(count, share),
             **{"patch": network.patch_size, **differing},

@@ -37,7 +37,7 @@ class ErnieImage(Adapter):
         count = len(network.layers)
         return Architecture(
             name="ernie_image",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.hidden_size if network.text_proj is None else network.text_proj.in_features,
             patch=network.patch_size,
             default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),

@@ -32,7 +32,7 @@ class HiDream(Adapter):
         count = len(network.double_stream_blocks)
         return Architecture(
             name="hidream",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.caption_projection[-1].linear.in_features,
             patch=network.patch_size,
             default_layers=last_layers(count, AUTHORS_FLUX_LAYERS),

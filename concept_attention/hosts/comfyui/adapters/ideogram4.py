@@ -34,7 +34,7 @@ class Ideogram4(Adapter):
         count = len(network.layers)
         return Architecture(
             name="ideogram4",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.llm_cond_proj.in_features,
             patch=1,  # a latent pixel has all channels of a token
             default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),

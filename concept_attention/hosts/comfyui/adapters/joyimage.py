@@ -31,7 +31,7 @@ class JoyImage(Adapter):
         count = len(network.double_blocks)
         return Architecture(
             name="joyimage",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.condition_embedder.text_embedder.linear_1.in_features,
             patch=network.patch_size[1],
             default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),

@@ -34,7 +34,7 @@ class Krea2(Adapter):
         count = len(network.blocks)
         return Architecture(
             name="krea2",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.txtlayers * network.txtdim,
             patch=network.patch,
             default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),

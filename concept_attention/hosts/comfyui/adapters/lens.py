@@ -34,7 +34,7 @@ class Lens(Adapter):
         count = len(network.transformer_blocks)
         return Architecture(
             name="lens",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.txt_in.in_features,
             patch=1,
             default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),

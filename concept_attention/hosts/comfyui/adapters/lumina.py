@@ -38,7 +38,7 @@ class Lumina(Adapter):
         padded = network.pad_tokens_multiple is not None  # Z-Image
         return Architecture(
             name="z_image" if padded else "lumina2",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.cap_embedder[1].in_features,
             patch=network.patch_size,
             default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),

@@ -40,7 +40,7 @@ class MiniMaxH3(Adapter):
         count = len(network.blocks)
         return Architecture(
             name="minimax_h3",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.condition_proj.in_features,
             patch=network.patch_size[1],
             default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),

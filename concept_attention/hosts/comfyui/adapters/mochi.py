@@ -40,7 +40,7 @@ class Mochi(Adapter):
         count = len(network.blocks)
         return Architecture(
             name="mochi",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.t5_feat_dim,
             patch=network.patch_size,
             default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),

@@ -34,7 +34,7 @@ class OmniGen2(Adapter):
         count = len(network.layers)
         return Architecture(
             name="omnigen2",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.time_caption_embed.caption_embedder[1].in_features,
             patch=network.patch_size,
             default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),

@@ -36,7 +36,7 @@ class PixelDiT(Adapter):
         count = len(network.patch_blocks)
         return Architecture(
             name="pixeldit",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.txt_embed_dim,
             patch=network.patch_size,
             default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),

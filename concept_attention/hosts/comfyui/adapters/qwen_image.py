@@ -36,7 +36,7 @@ class QwenImage(Adapter):
         count = len(network.transformer_blocks)
         return Architecture(
             name="qwen_image" if isinstance(network, QwenImageTransformer2DModel) else "mage_flow",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.txt_in.in_features,
             patch=network.patch_size,
             default_layers=last_read_layers(count, AUTHORS_FLUX_LAYERS),

@@ -35,7 +35,7 @@ class SD3(Adapter):
         count = len(network.joint_blocks)
         return Architecture(
             name="sd3",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.context_embedder.in_features,
             patch=network.patch_size,
             default_layers=tuple(range(count)),  # as in the authors' code

@@ -7,13 +7,15 @@ deviation, as the scheduler mixes noise and video: their squares add up to one.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ....errors import UserError
-from .family import PipelineFamily, draw_noise
+from ..steps import first_timestep
+from .family import PipelineFamily
 from .request import Defaults, Layout, Request, is_tiny
 
 
@@ -97,32 +99,31 @@ class CogVideoXFamily(PipelineFamily):
         return noise * fresh + math.sqrt(1 - noise * noise) * latents
 
     def encode_images(self, pipeline: Any, pixels: Tensor) -> Tensor:
-        """The frames of one video, (F, 3, H, W), -1 to 1, to latents, (1, T, C, H / 8, W / 8), as the transformer's.
+        """The frames of one video, (F, 3, H, W), -1 to 1, to latents, (1, C, T, H / 8, W / 8).
 
         Where the model needs one latent frame more, the first is repeated, as in diffusers' image-to-video pipeline.
         """
-        video = pixels.movedim(1, 0)[None].to(pipeline._execution_device, pipeline.vae.dtype)
-        latents = pipeline.vae.encode(video).latent_dist.mode().transpose(1, 2) * pipeline.vae_scaling_factor_image
-        missing = -latents.shape[1] % (pipeline.transformer.config.patch_size_t or 1)
-        return torch.cat([latents[:, :missing], latents], dim=1).to(pipeline.transformer.dtype)
+        latents = super().encode_images(pipeline, pixels)
+        missing = -latents.shape[2] % (pipeline.transformer.config.patch_size_t or 1)
+        return torch.cat([latents[:, :, :missing], latents], dim=2)
 
-    def fresh_noise(self, latent: Tensor, rows: int, seed: int) -> Tensor:
-        frames, channels, height, width = latent.shape
-        return draw_noise((channels, frames, height, width), seed).transpose(0, 1).to(latent)
+    def shown(self, pipeline: Any, conditions: Mapping[str, Any], latents: Tensor) -> Mapping[str, Any]:
+        return super().shown(pipeline, conditions, latents.transpose(1, 2))
 
     def conditions(
-        self, pipeline: Any, prompt: str, latents: Tensor, width: int, height: int, noise: float, max_tokens: int
+        self, pipeline: Any, prompt: str, latents: Tensor, request: Request, noise: float, max_tokens: int
     ) -> dict[str, Any]:
         """The transformer's arguments besides the latents; the timestep is the one with the nearest noise level."""
         device, batch = pipeline._execution_device, len(latents)
         text, _ = pipeline.encode_prompt(
             [prompt] * batch, None, do_classifier_free_guidance=False, max_sequence_length=max_tokens, device=device
         )
-        levels = (1 - pipeline.scheduler.alphas_cumprod).clamp(min=0).sqrt()
-        timestep = int((levels - noise).abs().argmin())
+        timestep = int(first_timestep(pipeline.scheduler, noise))
         rotation = None
         if pipeline.transformer.config.use_rotary_positional_embeddings:
-            rotation = pipeline._prepare_rotary_positional_embeddings(height, width, latents.shape[1], device)
+            rotation = pipeline._prepare_rotary_positional_embeddings(
+                request.height, request.width, latents.shape[2], device
+            )
         return {
             "encoder_hidden_states": text.to(latents.dtype),
             "timestep": torch.full((batch,), timestep, device=device),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -14,6 +15,8 @@ from ....choices import Pooling, Reader
 from ....concepts import Concept
 from ....errors import UserError
 from ...encoded import EncodedConcepts
+from ..networks import network_of
+from .latents import normalised
 from .request import Defaults, Layout, Request
 from .t5 import encode_with_t5
 
@@ -44,7 +47,7 @@ class PipelineFamily(ABC):
     names: Mapping[str, str]
     guidance_in_batch: bool = False
     prompt_first: bool = False
-    video: ClassVar[bool] = False
+    video: bool = False
     optional: ClassVar[tuple[str, ...]] = ()
     max_shift: ClassVar[float] = 1.15
 
@@ -96,6 +99,38 @@ class PipelineFamily(ABC):
         """The most sampler steps that the scheduler can make; None if there is no limit."""
         return None
 
+    def call(
+        self,
+        pipeline: Any,
+        prompts: Sequence[str],
+        request: Request,
+        steps: int,
+        generators: Sequence[torch.Generator],
+        max_tokens: int,
+        output_type: str = "pil",
+    ) -> Any:
+        """Call a pipeline; what it has made, see `outputs`.
+
+        Args:
+            pipeline: of this family.
+            prompts, request, steps: of the run.
+            generators: of the noise of each prompt's image.
+            max_tokens: length that prompts are padded to, where the pipeline lets it be chosen.
+            output_type: of diffusers.
+        """
+        arguments = {
+            "prompt": list(prompts),
+            "width": request.width,
+            "height": request.height,
+            "num_inference_steps": steps,
+            "generator": list(generators),
+            "output_type": output_type,
+            **self.call_arguments(pipeline, request, len(prompts)),
+        }
+        if "max_sequence_length" in inspect.signature(type(pipeline).__call__).parameters:
+            arguments["max_sequence_length"] = max_tokens
+        return self.outputs(pipeline(**arguments))
+
     @abstractmethod
     def call_arguments(self, pipeline: Any, request: Request, batch: int) -> dict[str, Any]:
         """Arguments specific to this family's pipelines, for a batch of so many prompts."""
@@ -108,7 +143,8 @@ class PipelineFamily(ABC):
         """
         if frames != 1:
             raise UserError(f"This model makes images, not videos: {frames} frames are not possible. Leave them out.")
-        return Layout((1, height // 16, width // 16))
+        pixels = self.token_pixels(pipeline)
+        return Layout((1, height // pixels, width // pixels))
 
     def frame_counts(self, pipeline: Any, grid: tuple[int, int, int]) -> tuple[int, ...] | None:
         """Frames that each T of a token grid stands for; see `Layout`."""
@@ -117,6 +153,10 @@ class PipelineFamily(ABC):
     def token_pixels(self, pipeline: Any) -> int:
         """Pixels along a side of a token."""
         return 16
+
+    def made_size(self, pipeline: Any, width: int, height: int) -> tuple[int, int]:
+        """The width and height, in pixels, that a pipeline makes of those that it is asked for."""
+        return width, height
 
     def prompt_rows(self, pipeline: Any, batch: int) -> slice:
         """The rows of a batch of that size that are evaluations of the prompt."""
@@ -148,11 +188,10 @@ class PipelineFamily(ABC):
         usual = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": self.max_shift}
         return calculate_shift(tokens, *(config.get(name, value) for name, value in usual.items()))
 
-    def fresh_noise(self, latent: Tensor, rows: int, seed: int) -> Tensor:
-        """Noise for a latent of `rows` token rows, without the batch, as `encode_images` lays it out.
+    def fresh_noise(self, latent: Tensor, seed: int) -> Tensor:
+        """Noise for one of the latents of `encode_images`.
 
-        It is drawn on the CPU in the layout of the VAE's latents, as other software draws it, so that the same seed is
-        the same noise everywhere.
+        It is drawn on the CPU, as other software draws it, so that the same seed is the same noise everywhere.
         """
         return draw_noise(latent.shape, seed).to(latent)
 
@@ -161,19 +200,33 @@ class PipelineFamily(ABC):
         return noise * fresh + (1 - noise) * latents
 
     def encode_images(self, pipeline: Any, pixels: Tensor) -> Tensor:
-        """Images, or the frames of one video, (B, 3, H, W), -1 to 1, to latents in the transformer's layout and dtype.
+        """Images to latents, normalised as the model gets them, as the VAE lays them out, in the transformer's dtype.
 
         The VAE's mean is taken, not a sample.
+
+        Args:
+            pipeline: of this family.
+            pixels: images, or the frames of one video, (B, 3, H, W), -1 to 1.
+
+        Returns:
+            Of images (B, C, H, W); of a video (1, C, T, H, W).
         """
         vae = pipeline.vae
-        encoded = vae.encode(pixels.to(pipeline._execution_device, vae.dtype))
+        encoded = vae.encode(self.for_vae(pixels.to(pipeline._execution_device, vae.dtype)))
         latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-        latents = (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
-        return latents.to(pipeline.transformer.dtype)
+        return normalised(vae, latents).to(network_of(pipeline).dtype)
+
+    def for_vae(self, pixels: Tensor) -> Tensor:
+        """Pixels of `encode_images` as the VAE takes them: of a video (1, 3, F, H, W)."""
+        return pixels.movedim(1, 0)[None] if self.video else pixels
+
+    def shown(self, pipeline: Any, conditions: Mapping[str, Any], latents: Tensor) -> Mapping[str, Any]:
+        """The transformer's arguments with noised latents, as `encode_images` lays them out, and their `conditions`."""
+        return {**conditions, "hidden_states": latents}
 
     @abstractmethod
     def conditions(
-        self, pipeline: Any, prompt: str, latents: Tensor, width: int, height: int, noise: float, max_tokens: int
+        self, pipeline: Any, prompt: str, latents: Tensor, request: Request, noise: float, max_tokens: int
     ) -> dict[str, Any]:
         """The transformer's arguments besides the noised latents, for the analysis of existing images.
 
@@ -181,7 +234,7 @@ class PipelineFamily(ABC):
             pipeline: of this family.
             prompt: what the images show, the same for all.
             latents: result of `encode_images`.
-            width, height: of the images, pixels.
+            request: size in pixels and number of frames of what is looked at.
             noise: noise level, 0-1.
             max_tokens: length the prompt is padded to.
         """

@@ -5,6 +5,7 @@ Follows diffusers/pipelines/flux/pipeline_flux.py and pipeline_flux_kontext.py (
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from diffusers import FluxKontextPipeline
 from torch import Tensor
 
 from ..transformers.flux import pack_latents, position_ids
-from .family import PipelineFamily, draw_noise
+from .family import PipelineFamily
 from .request import Defaults, Request, is_tiny
 
 
@@ -59,16 +60,11 @@ class FluxFamily(PipelineFamily):
     def schedule_arguments(self, config: Any, steps: int, tokens: int) -> dict[str, Any]:
         return {"sigmas": np.linspace(1, 1 / steps, steps), "mu": self.usual_shift(config, tokens)}
 
-    def encode_images(self, pipeline: Any, pixels: Tensor) -> Tensor:
-        """Images (B, 3, H, W), -1 to 1, to packed latents, (B, N, D), in the transformer's dtype."""
-        return pack_latents(super().encode_images(pipeline, pixels))
-
-    def fresh_noise(self, latent: Tensor, rows: int, seed: int) -> Tensor:
-        tokens, width = latent.shape
-        return pack_latents(draw_noise((1, width // 4, 2 * rows, 2 * tokens // rows), seed))[0].to(latent)
+    def shown(self, pipeline: Any, conditions: Mapping[str, Any], latents: Tensor) -> Mapping[str, Any]:
+        return super().shown(pipeline, conditions, pack_latents(latents))
 
     def conditions(
-        self, pipeline: Any, prompt: str, latents: Tensor, width: int, height: int, noise: float, max_tokens: int
+        self, pipeline: Any, prompt: str, latents: Tensor, request: Request, noise: float, max_tokens: int
     ) -> dict[str, Any]:
         device, dtype, batch = pipeline._execution_device, pipeline.transformer.dtype, len(latents)
         text, pooled, text_ids = pipeline.encode_prompt(
@@ -78,6 +74,6 @@ class FluxFamily(PipelineFamily):
             **self.sigma_and_guidance(pipeline, batch, noise),
             "encoder_hidden_states": text.to(dtype),
             "pooled_projections": torch.zeros_like(pooled, dtype=dtype),
-            "img_ids": position_ids(height // 16, width // 16, device).to(dtype),
+            "img_ids": position_ids(request.height // 16, request.width // 16, device).to(dtype),
             "txt_ids": text_ids,
         }

@@ -5,7 +5,7 @@ Follows diffusers/pipelines/flux2/pipeline_flux2.py and pipeline_flux2_klein.py 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from ....errors import UserError
 from ...encoded import EncodedConcepts, pool, resolve_pooling
 from ...token_spans import REFERENCE_TEXTS, word_span
 from ...unknown_words import unknown_words_message
-from .family import PipelineFamily, draw_noise
+from .family import PipelineFamily
 from .request import Defaults, Request
 
 
@@ -94,22 +94,22 @@ class Flux2Family(PipelineFamily):
         return {"sigmas": np.linspace(1, 1 / steps, steps), "mu": compute_empirical_mu(tokens, steps)}
 
     def encode_images(self, pipeline: Any, pixels: Tensor) -> Tensor:
-        """Images (B, 3, H, W), -1 to 1, to normalised, packed latents, (B, N, D), in the transformer's dtype."""
+        """Images (B, 3, H, W), -1 to 1, to normalised latents of 2x2 latent pixels, (B, C, H, W)."""
         latents = pipeline._encode_vae_image(pixels.to(pipeline._execution_device, pipeline.vae.dtype), generator=None)
-        return pipeline._pack_latents(latents).to(pipeline.transformer.dtype)
+        return latents.to(pipeline.transformer.dtype)
 
-    def fresh_noise(self, latent: Tensor, rows: int, seed: int) -> Tensor:
-        return draw_noise(latent.T.shape, seed).T.to(latent)
+    def shown(self, pipeline: Any, conditions: Mapping[str, Any], latents: Tensor) -> Mapping[str, Any]:
+        return super().shown(pipeline, conditions, pipeline._pack_latents(latents))
 
     def conditions(
-        self, pipeline: Any, prompt: str, latents: Tensor, width: int, height: int, noise: float, max_tokens: int
+        self, pipeline: Any, prompt: str, latents: Tensor, request: Request, noise: float, max_tokens: int
     ) -> dict[str, Any]:
         device, batch = pipeline._execution_device, len(latents)
         text, text_ids = pipeline.encode_prompt(prompt=[prompt] * batch, device=device, max_sequence_length=max_tokens)
         return {
             **self.sigma_and_guidance(pipeline, batch, noise),
             "encoder_hidden_states": text.to(latents.dtype),
-            "img_ids": pipeline._prepare_latent_ids(latents.new_empty(batch, 1, height // 16, width // 16)).to(device),
+            "img_ids": pipeline._prepare_latent_ids(latents).to(device),
             "txt_ids": text_ids,
         }
 

@@ -1,14 +1,18 @@
-"""Pipelines of all families that `analyze` does not know: any of them can be recorded, some of them generated with.
+"""How pipelines of all other families are run: what they are called with is read from their own signatures (0.42).
 
-What they are called with is read from their own signatures (diffusers 0.42).
+An existing image is looked at with what the pipeline itself gives its transformer in a run that begins at that noise
+level: the prompt, the positions, the guidance and the timestep are its own.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import diffusers
 import torch
 from torch import Tensor
 
@@ -16,11 +20,17 @@ from ....choices import Pooling, Reader
 from ....concepts import Concept
 from ....errors import UserError
 from ...encoded import EncodedConcepts
-from ..adapters import described
+from ..adapters import adapter_for, described
+from ..eager import eager
 from ..networks import network_of
+from ..steps import first_timestep, is_diffusion
 from .family import PipelineFamily
+from .first_evaluation import first_evaluation
+from .latents import PLAIN, Latents, patched
 from .own_encoder import encode_as_prompts
-from .request import Defaults, Request
+from .request import Defaults, Layout, Request
+
+Size = tuple[int, int]  # width and height, pixels
 
 
 class OtherFamily(PipelineFamily):
@@ -28,10 +38,13 @@ class OtherFamily(PipelineFamily):
 
     Args:
         title: for messages.
-        pipelines, names, guidance_in_batch, prompt_first: see `PipelineFamily`; without pipelines it can be recorded
-            only.
+        pipelines, names, guidance_in_batch, prompt_first, video: see `PipelineFamily`; without pipelines it can be
+            recorded only.
         off: the guidance scale, as the pipeline takes it, that is no guidance.
-        usual: values of its arguments in place of its own defaults.
+        usual: values of its arguments in place of its own defaults, and the `frame_rate` of its videos.
+        always: further arguments of every call.
+        latents: how its transformer takes latents.
+        made_size: the width and height that a pipeline makes of others; None if it makes those that it is asked for.
     """
 
     def __init__(
@@ -39,30 +52,54 @@ class OtherFamily(PipelineFamily):
         title: str = "other",
         pipelines: tuple[str, ...] = (),
         names: Mapping[str, str] | None = None,
+        *,
         guidance_in_batch: bool = False,
         prompt_first: bool = False,
+        video: bool = False,
         off: float = 1.0,
         usual: Mapping[str, Any] | None = None,
+        always: Mapping[str, Any] | None = None,
+        latents: Latents = PLAIN,
+        made_size: Callable[[Any, int, int], Size] | None = None,
     ) -> None:
         self.title = title
         self.pipelines = pipelines
         self.names = names or {}
         self.guidance_in_batch = guidance_in_batch
         self.prompt_first = prompt_first
+        self.video = video
         self._off = off
         self._usual = usual or {}
+        self._always = always or {}
+        self._latents = latents
+        self._made_size = made_size
 
     def defaults(self, pipeline: Any) -> Defaults:
         """Those of the pipeline's own call."""
         usual = {**_usual(pipeline), **self._usual}
-        name = "true_cfg_scale" if "true_cfg_scale" in usual else "guidance_scale"
+        sides = (usual.get(name) or getattr(pipeline, f"default_{name}", None) for name in ("height", "width"))
+        height, width = (side or 1024 for side in sides)
+        name = _guidance_name(usual)
+        cfg = _guider_scale(pipeline) if name is None else (usual.get(name) or self._off) + 1.0 - self._off
+        embedded = "guidance_scale" if "true_cfg_scale" in usual else "distilled_guidance_scale"
         return Defaults(
-            side=usual.get("height") or 1024,
+            side=round(math.sqrt(height * width)),
             steps=usual.get("num_inference_steps") or 50,
-            guidance=0.0 if name == "guidance_scale" else usual.get("guidance_scale") or 1.0,
-            cfg=(usual.get(name) or self._off) + 1.0 - self._off,
+            guidance=usual.get(embedded, 0.0) or 1.0,
+            cfg=cfg,
             max_tokens=usual.get("max_sequence_length") or 512,
+            size=(height, width) if self.video else None,
+            frames=usual.get("num_frames", 1) if self.video else 1,
+            frame_rate=usual.get("frame_rate", 8.0),
         )
+
+    def check_parts(self, pipeline: Any) -> None:
+        """Check that nothing is missing that a prompt or an image needs.
+
+        Raises:
+            UserError: if the pipeline was loaded without a part of it, or cannot be called with prompts alone.
+        """
+        super().check_parts(self._from_prompts(pipeline))
 
     def encode_concepts(
         self, pipeline: Any, concepts: Sequence[Concept], pooling: Pooling, max_tokens: int, reader: Reader
@@ -82,25 +119,70 @@ class OtherFamily(PipelineFamily):
         return next((part for name in names if (part := getattr(pipeline, name, None)) is not None), None)
 
     def call_arguments(self, pipeline: Any, request: Request, batch: int) -> dict[str, Any]:
-        usual = _usual(pipeline)
-        given: dict[str, Any] = {}
-        if "true_cfg_scale" in usual:
-            given["true_cfg_scale"] = request.cfg
-            if network_of(pipeline).config.get("guidance_embeds"):
-                given["guidance_scale"] = request.guidance
+        """Arguments specific to a pipeline.
+
+        Raises:
+            UserError: for guidance that the pipeline has none of, or takes from a part of it.
+        """
+        usual, name = _usual(pipeline), _guidance_name(_usual(pipeline))
+        given = {**self._always, **({"num_frames": request.frames} if self.video else {})}
+        if name is None:
+            if request.cfg != (own := _guider_scale(pipeline)):
+                raise UserError(
+                    f"The guidance of a {type(pipeline).__name__} is that of its guider, {own:g}, got cfg "
+                    f"{request.cfg:g}. Leave it out, or give the pipeline another guider."
+                )
         else:
-            given["guidance_scale"] = request.cfg - 1.0 + self._off
-        if request.cfg > 1:
+            given[name] = request.cfg if name == "true_cfg_scale" else request.cfg - 1.0 + self._off
+        if network_of(pipeline).config.get("guidance_embeds"):
+            given |= {
+                one: request.guidance
+                for one in ("guidance_scale", "distilled_guidance_scale")
+                if one in usual and one != name
+            }
+        if request.cfg > 1 and "negative_prompt" in usual:
             given["negative_prompt"] = request.negative_prompts(batch)
         elif any(request.negative_prompts(batch)):
-            raise UserError(f"A negative prompt needs `cfg` above 1, got {request.cfg:g}. Raise it, or leave it out.")
+            raise UserError(
+                f"A negative prompt needs `cfg` above 1, and a pipeline that takes one; got cfg {request.cfg:g} and a "
+                f"{type(pipeline).__name__}. Leave it out."
+            )
         return given
 
+    def outputs(self, output: Any) -> Any:
+        return output.frames if self.video else output.images
+
+    def layout(self, pipeline: Any, width: int, height: int, frames: int) -> Layout:
+        """The token grid for a size in pixels and a number of frames.
+
+        Raises:
+            UserError: for a size or a number of frames that the model cannot make.
+        """
+        if (made := self.made_size(pipeline, width, height)) != (width, height):
+            raise UserError(
+                f"{self.title} makes no pictures of {width} x {height} pixels, but {made[0]} x {made[1]} instead. "
+                "Ask for that size."
+            )
+        if not self.video:
+            return super().layout(pipeline, width, height, frames)
+        each = described(network_of(pipeline)).frames_per_latent
+        if frames < 1 or (frames - 1) % each:
+            below = max(0, frames - 1) // each * each + 1
+            raise UserError(f"The number of frames must be {each} n + 1, got {frames}. Try {below} or {below + each}.")
+        pixels = self.token_pixels(pipeline)
+        grid = (frames - 1) // each + 1, height // pixels, width // pixels
+        return Layout(grid, self.frame_counts(pipeline, grid))
+
+    def made_size(self, pipeline: Any, width: int, height: int) -> Size:
+        return (width, height) if self._made_size is None else self._made_size(pipeline, width, height)
+
     def step_sigma(self, scheduler: Any, step: int, timestep: Any) -> float:
-        """Noise level, 0-1, of a step of the current run, of a scheduler of flow matching or of diffusion."""
+        """Noise level, 0-1, of a step of the current run: the noise's share, of the sum or the standard deviation."""
         if not hasattr(scheduler, "sigmas"):
             return float((1 - scheduler.alphas_cumprod[int(timestep)]) ** 0.5)
         sigma = float(scheduler.sigmas[step])
+        if is_diffusion(scheduler):
+            return 1.0 if math.isinf(sigma) else sigma / math.hypot(1, sigma)  # of diffusion, where the image has 1
         return 1 - sigma if scheduler.config.get("invert_sigmas") else sigma
 
     def frame_counts(self, pipeline: Any, grid: tuple[int, int, int]) -> tuple[int, ...] | None:
@@ -111,27 +193,96 @@ class OtherFamily(PipelineFamily):
         latents = grid[0] * sizes.frame_patch
         pattern = sizes.frame_pattern or (1, *[sizes.frames_per_latent] * latents)
         counts = [pattern[number % len(pattern)] for number in range(latents)]
-        return tuple(sum(counts[start : start + sizes.frame_patch]) for start in range(0, latents, sizes.frame_patch))
+        starts = range(0, latents, sizes.frame_patch)
+        found = tuple(sum(counts[start : start + sizes.frame_patch]) for start in starts)
+        return None if set(found) == {1} else found
 
     def token_pixels(self, pipeline: Any) -> int:
-        sizes = described(network_of(pipeline))
-        names = ("vae_scale_factor", "vae_scale_factor_spatial", "vae_spatial_compression_ratio")
+        patch = self._latents.pixels or described(network_of(pipeline)).patch
+        names = (
+            "vae_scale_factor",
+            "vae_scale_factor_spatial",
+            "vae_spatial_scale_factor",
+            "vae_spatial_compression_ratio",
+        )
         factors = (getattr(pipeline, name, None) for name in names)
-        return sizes.patch * next((int(factor) for factor in factors if factor), 16 // sizes.patch)
+        return patch * next((int(factor) for factor in factors if factor), 16 // patch)
+
+    def noised(self, pipeline: Any, latents: Tensor, fresh: Tensor, noise: float) -> Tensor:
+        """Of flow matching a mixture; of diffusion the squares add up to one."""
+        kept = math.sqrt(1 - noise * noise) if is_diffusion(pipeline.scheduler) else 1 - noise
+        return noise * fresh + kept * latents
+
+    def for_vae(self, pixels: Tensor) -> Tensor:
+        return pixels[:, :, None] if self._latents.frames else super().for_vae(pixels)
 
     def encode_images(self, pipeline: Any, pixels: Tensor) -> Tensor:
-        raise self._no_analysis(pipeline)
+        if self._latents.channels:
+            vae = pipeline.vae
+            encoded = vae.encode(pixels.to(pipeline._execution_device, vae.dtype)).latent_dist.mode()
+            return patched(vae, encoded, self._latents.channels).to(network_of(pipeline).dtype)
+        return super().encode_images(pipeline, pixels)
+
+    def shown(self, pipeline: Any, conditions: Mapping[str, Any], latents: Tensor) -> Mapping[str, Any]:
+        """As in `PipelineFamily`.
+
+        Raises:
+            UserError: for a transformer that takes more than the latents.
+        """
+        arranged = self._latents.arrange(latents, conditions)
+        for name, own in arranged.items():
+            if (shape := own[0].shape) != (expected := conditions[name][0].shape):
+                raise UserError(
+                    f"The {type(network_of(pipeline)).__name__} of this pipeline takes latents of shape "
+                    f"{tuple(expected)}, and an image's have {tuple(shape)}: it needs more than a prompt. Record a run "
+                    "inside of `with record(pipeline, concepts) as recording:`."
+                )
+        return {**conditions, **arranged}
 
     def conditions(
-        self, pipeline: Any, prompt: str, latents: Tensor, width: int, height: int, noise: float, max_tokens: int
+        self, pipeline: Any, prompt: str, latents: Tensor, request: Request, noise: float, max_tokens: int
     ) -> dict[str, Any]:
-        raise self._no_analysis(pipeline)
-
-    def _no_analysis(self, pipeline: Any) -> UserError:
-        return UserError(
-            f"A {type(pipeline).__name__} cannot analyse an existing image here. Record a run that changes it "
-            "little: of an image-to-image pipeline inside of `with record(pipeline, concepts) as recording:`."
+        """All that the pipeline gives its transformer in the first evaluation of a run at this noise level."""
+        plain, batch = self._from_prompts(pipeline), len(latents)
+        guided = _guidance_name(_usual(plain)) is None  # the first evaluation is the prompt's all the same
+        request = replace(request, cfg=_guider_scale(plain) if guided else 1.0)
+        drawn = [torch.Generator().manual_seed(0) for _ in range(batch)]  # for latents that are replaced
+        given = first_evaluation(
+            plain,
+            lambda: self.call(plain, [prompt] * batch, request, 2, drawn, max_tokens, "latent"),
+            first_timestep(plain.scheduler, noise),
         )
+        grid = adapter_for(network_of(plain)).target_grid(eager(network_of(plain)), given)
+        expected = self.layout(pipeline, request.width, request.height, request.frames).grid
+        if grid != expected:
+            raise UserError(
+                f"The {type(pipeline).__name__} looks at {grid} tokens (frames, rows, columns) where {expected} are "
+                "expected: it needs more than a prompt. Record a run inside of `with record(pipeline, concepts)`."
+            )
+        return given
+
+    def _from_prompts(self, pipeline: Any) -> Any:
+        """The pipeline, or else one of its parts that is called with prompts alone.
+
+        Raises:
+            UserError: if diffusers has none, or the pipeline lacks a part of it.
+        """
+        given = type(pipeline).__name__
+        if not self.pipelines:
+            raise UserError(
+                f"A {given} cannot analyze existing images: diffusers has no classic pipeline of this family that "
+                "makes one from a prompt alone. Record a run that changes an image little, inside of "
+                "`with record(pipeline, concepts) as recording:`."
+            )
+        kind = getattr(diffusers, self.pipelines[0])
+        if isinstance(pipeline, kind):
+            return pipeline
+        parts = {**pipeline.config, **pipeline.components}
+        parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+        missing = [one.name for one in parameters if one.name not in parts and one.default is one.empty]
+        if missing:
+            raise UserError(f"A {given} has no {', no '.join(missing)}. Load a {kind.__name__}.")
+        return kind(**{one.name: parts[one.name] for one in parameters if one.name in parts})
 
 
 def _usual(pipeline: Any) -> dict[str, Any]:
@@ -140,26 +291,13 @@ def _usual(pipeline: Any) -> dict[str, Any]:
     return {name: None if one.default is one.empty else one.default for name, one in parameters.items()}
 
 
-OTHERS: Mapping[str, PipelineFamily] = {
-    "qwen_image": OtherFamily("Qwen-Image", ("QwenImagePipeline",), {"qwen-image": "Qwen/Qwen-Image"}),
-    "z_image": OtherFamily(
-        "Z-Image",
-        ("ZImagePipeline",),
-        {"z-image-turbo": "Tongyi-MAI/Z-Image-Turbo"},
-        guidance_in_batch=True,
-        prompt_first=True,
-        off=0.0,
-        usual={"num_inference_steps": 9, "guidance_scale": 0.0},  # of Turbo
-    ),
-    "lumina2": OtherFamily("Lumina 2", ("Lumina2Pipeline",), {"lumina-2": "Alpha-VLLM/Lumina-Image-2.0"}),
-    "chroma": OtherFamily("Chroma", ("ChromaPipeline",), {"chroma": "lodestones/Chroma1-HD"}),
-    "ovis_image": OtherFamily("Ovis-Image", ("OvisImagePipeline",), {"ovis-image": "AIDC-AI/Ovis-Image-7B"}),
-    "auraflow": OtherFamily("AuraFlow", ("AuraFlowPipeline",), {"auraflow": "fal/AuraFlow"}, guidance_in_batch=True),
-    "hidream": OtherFamily("HiDream-I1", guidance_in_batch=True),
-    "ernie_image": OtherFamily("Ernie-Image", guidance_in_batch=True),
-    "bria": OtherFamily("Bria", guidance_in_batch=True),
-    "cogview3plus": OtherFamily("CogView 3 Plus", guidance_in_batch=True),
-    "mochi": OtherFamily("Mochi", guidance_in_batch=True),
-    "easyanimate": OtherFamily("EasyAnimate", guidance_in_batch=True),
-    "consisid": OtherFamily("ConsisID", guidance_in_batch=True),
-}
+def _guidance_name(usual: Mapping[str, Any]) -> str | None:
+    """The argument that scales classifier-free guidance; None if a part of the pipeline does."""
+    return next((name for name in ("true_cfg_scale", "guidance_scale") if name in usual), None)
+
+
+def _guider_scale(pipeline: Any) -> float:
+    """The scale of classifier-free guidance that a pipeline's guider has; 1 is off."""
+    guider = getattr(pipeline, "guider", None)
+    on = guider is not None and guider._enabled and guider.num_conditions > 1
+    return float(getattr(guider, "guidance_scale", 1.0)) if on else 1.0

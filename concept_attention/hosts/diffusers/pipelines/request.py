@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ....embedded import EMBEDDED, outside
+from ....embedded import EMBEDDED, SIZES, UNTAUGHT, outside
 from ....errors import UserError
 
 TINY = "tiny"
@@ -91,18 +91,19 @@ class Layout:
         return frames * rows * columns
 
 
-def check_side(name: str, pixels: int) -> None:
+def check_side(name: str, pixels: int, unit: int) -> None:
     """Check the width or height of an image.
 
     Raises:
-        UserError: if it is no positive multiple of 16.
+        UserError: if it is no positive multiple of `unit`, the side of a token.
     """
-    if pixels < 16 or pixels % 16:
-        raise UserError(f"{name} must be a positive multiple of 16, got {pixels}. Try {max(1, pixels // 16) * 16}.")
+    if pixels < unit or pixels % unit:
+        near = max(1, pixels // unit) * unit
+        raise UserError(f"{name} must be a positive multiple of {unit}, got {pixels}. Try {near}.")
 
 
 def is_tiny(pipeline: Any) -> bool:
-    """Whether this is an embedded landscape model."""
+    """Whether this is an embedded landscape model whose maps are taught."""
     return Path(_origin(pipeline)) in EMBEDDED.values()
 
 
@@ -112,7 +113,7 @@ def model_name(pipeline: Any) -> str:
     Empty if it was never loaded from anywhere.
     """
     origin = _origin(pipeline)
-    return next((name for name, folder in EMBEDDED.items() if folder == Path(origin)), origin)
+    return next((name for name, folder in {**EMBEDDED, **UNTAUGHT}.items() if folder == Path(origin)), origin)
 
 
 def warn_outside_training(pipeline: Any, width: int, height: int, frames: int, noise: float = 0.0) -> None:
@@ -120,7 +121,7 @@ def warn_outside_training(pipeline: Any, width: int, height: int, frames: int, n
 
     The same warning is not repeated, as for every scene of an evaluation.
     """
-    if is_tiny(pipeline) and (caution := outside(model_name(pipeline), width, height, frames, noise)):
+    if model_name(pipeline) in SIZES and (caution := outside(model_name(pipeline), width, height, frames, noise)):
         _warn(caution)
 
 

@@ -91,7 +91,7 @@ class SD3Family(PipelineFamily):
         return {"num_inference_steps": steps, **shifted}
 
     def conditions(
-        self, pipeline: Any, prompt: str, latents: Tensor, width: int, height: int, noise: float, max_tokens: int
+        self, pipeline: Any, prompt: str, latents: Tensor, request: Request, noise: float, max_tokens: int
     ) -> dict[str, Any]:
         device, batch = pipeline._execution_device, len(latents)
         text, _, pooled, _ = pipeline.encode_prompt(

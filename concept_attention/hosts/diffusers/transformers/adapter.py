@@ -50,14 +50,14 @@ class Adapter(Family):
         count = len(self.layers(transformer))
         return Architecture(
             name=self.name,
-            joint_blocks=count,
+            layer_count=count,
             text_width=self.text_width(transformer),
             patch=2,
             default_layers=self.default_layers(count),
         )
 
     @abstractmethod
-    def default_layers(self, joint_blocks: int) -> tuple[int, ...]:
+    def default_layers(self, layer_count: int) -> tuple[int, ...]:
         """The joint blocks that `auto` stands for."""
 
     def conditioning_module(self, transformer: Any) -> nn.Module | None:

@@ -56,8 +56,8 @@ class CogVideoX(TextPathAdapter):
             padded_tokens=AUTHORS_COGVIDEOX_TOKENS,
         )
 
-    def default_layers(self, joint_blocks: int) -> tuple[int, ...]:
-        return first_layers(joint_blocks, AUTHORS_COGVIDEOX_LAYERS)
+    def default_layers(self, layer_count: int) -> tuple[int, ...]:
+        return first_layers(layer_count, AUTHORS_COGVIDEOX_LAYERS)
 
     def target_grid(self, transformer: Any, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
         _, frames, _, height, width = arguments["hidden_states"].shape

@@ -51,6 +51,7 @@ class ErnieImage(OneStreamAdapter):
 
     def concept_arguments(self, concept: Tensor, call: BlockCall) -> dict[str, Any]:
         given, place = call.arguments, self._image_length(call) + self.concept_position
+        place = min(place, given["rotary_pos_emb"].shape[1] - 1)  # an empty prompt is the start token alone
         return {
             "x": concept.transpose(0, 1),
             "rotary_pos_emb": at_positions(call.select(given["rotary_pos_emb"]), 1, place, concept),

@@ -36,8 +36,8 @@ class Flux(TextPathAdapter):
     def describe(self, transformer: Any) -> Architecture:
         return replace(super().describe(transformer), pooled_text=False)
 
-    def default_layers(self, joint_blocks: int) -> tuple[int, ...]:
-        return last_layers(joint_blocks, AUTHORS_FLUX_LAYERS)
+    def default_layers(self, layer_count: int) -> tuple[int, ...]:
+        return last_layers(layer_count, AUTHORS_FLUX_LAYERS)
 
     def target_grid(self, transformer: Any, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
         """From the position ids: those of reference images, which come after the target's, differ in the first."""

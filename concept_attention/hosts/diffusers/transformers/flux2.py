@@ -39,8 +39,8 @@ class Flux2(Flux):
         position = self.dev_position if transformer.config.guidance_embeds else self.klein_position
         return replace(super().describe(transformer), pooled_text=True, concept_position=position)
 
-    def default_layers(self, joint_blocks: int) -> tuple[int, ...]:
-        return last_layers(joint_blocks, AUTHORS_FLUX2_LAYERS)
+    def default_layers(self, layer_count: int) -> tuple[int, ...]:
+        return last_layers(layer_count, AUTHORS_FLUX2_LAYERS)
 
     def conditioning_module(self, transformer: Any) -> nn.Module:
         """The module that turns position ids into rotations."""

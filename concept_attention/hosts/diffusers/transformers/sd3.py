@@ -39,9 +39,9 @@ class SD3(TextPathAdapter):
             super().describe(transformer), patch=config.patch_size, largest_side=config.pos_embed_max_size or 0
         )
 
-    def default_layers(self, joint_blocks: int) -> tuple[int, ...]:
+    def default_layers(self, layer_count: int) -> tuple[int, ...]:
         """All, as in the authors' code."""
-        return tuple(range(joint_blocks))
+        return tuple(range(layer_count))
 
     def target_grid(self, transformer: Any, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
         *_, height, width = arguments["hidden_states"].shape

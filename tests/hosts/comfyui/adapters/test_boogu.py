@@ -29,7 +29,7 @@ SETTINGS = Settings(make_encoded())
 
 def test_sizes_are_read_from_the_live_model() -> None:
     found = Boogu().describe(BOOGU.make().model)
-    assert (found.joint_blocks, found.text_width, found.patch) == (3, 48, 2)
+    assert (found.layer_count, found.text_width, found.patch) == (3, 48, 2)
     assert not Boogu().matches(types.SimpleNamespace(diffusion_model=nn.Identity()))
 
 

@@ -118,7 +118,7 @@ def full_size(blocks: int, **sizes: Any) -> Architecture:
 def test_full_size_models_are_described() -> None:
     """The authors' example takes the first 30 of 5B's 42 layers; 2B has 30."""
     found = full_size(42)
-    assert (found.joint_blocks, found.text_width) == (42, 4096)
+    assert (found.layer_count, found.text_width) == (42, 4096)
     assert (found.default_layers, found.frame_patch, found.frames_per_latent) == (tuple(range(30)), 1, 4)
     assert full_size(30).default_layers == tuple(range(21))
     assert full_size(42, patch_size_t=2).frame_patch == 2

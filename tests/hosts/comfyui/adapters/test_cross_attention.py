@@ -239,7 +239,7 @@ def test_layers_of_a_unet_that_are_read_by_default() -> None:
     tiny = named("SDXL, Pony, Illustrious")
     large = dataclasses.replace(tiny, config={**tiny.config, **KNOWN[tiny.name].sizes[0]}).build(device="meta")
     described = adapter_for(large).describe(large)
-    assert (described.joint_blocks, described.patch) == (70, 2)
+    assert (described.layer_count, described.patch) == (70, 2)
     assert described.default_layers == tuple(range(34, 70))  # behind 24 on the way down and 10 in the middle
 
 

@@ -60,7 +60,7 @@ def record_and_expect(model: Any, **options: Any) -> tuple[Any, Tensor]:
 
 def test_sizes_are_read_from_the_live_model() -> None:
     found = Flux().describe(make_flux(joint_blocks=4).model)
-    assert (found.name, found.joint_blocks) == ("flux", 4)
+    assert (found.name, found.layer_count) == ("flux", 4)
     assert (found.text_width, found.patch, found.default_layers) == (48, 2, (2, 3))
 
 

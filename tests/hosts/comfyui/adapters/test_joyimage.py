@@ -27,7 +27,7 @@ SETTINGS = Settings(make_encoded())
 
 def test_sizes_are_read_from_the_live_model() -> None:
     found = JoyImage().describe(JOY.make().model)
-    assert (found.joint_blocks, found.text_width) == (3, 48)
+    assert (found.layer_count, found.text_width) == (3, 48)
     assert (found.patch, found.frame_patch, found.default_layers) == (2, 1, (0, 1))
     assert not JoyImage().matches(types.SimpleNamespace(diffusion_model=nn.Identity()))
 

@@ -27,7 +27,7 @@ SETTINGS = Settings(make_encoded())
 
 def test_sizes_are_read_from_the_live_model() -> None:
     found = Lens().describe(LENS.make().model)
-    assert (found.joint_blocks, found.text_width, found.patch) == (3, 48, 1)
+    assert (found.layer_count, found.text_width, found.patch) == (3, 48, 1)
     assert not Lens().matches(types.SimpleNamespace(diffusion_model=nn.Identity()))
 
 

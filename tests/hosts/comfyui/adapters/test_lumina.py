@@ -33,7 +33,7 @@ def test_full_size_models_are_described(layers: int, padded: int | None, name: s
         patch_size=2,
     )
     found = Lumina().describe(types.SimpleNamespace(diffusion_model=network))
-    assert (found.name, found.joint_blocks, found.text_width) == (name, layers, 2304)
+    assert (found.name, found.layer_count, found.text_width) == (name, layers, 2304)
     assert (found.default_layers, found.concept_position) == (tuple(range(layers - 1 - last, layers - 1)), position)
 
 

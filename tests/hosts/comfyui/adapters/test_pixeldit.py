@@ -30,7 +30,7 @@ SETTINGS = Settings(make_encoded())
 
 def test_sizes_are_read_from_the_live_model() -> None:
     found = PixelDiT().describe(TEXT.make().model)
-    assert (found.joint_blocks, found.text_width, found.patch) == (3, 48, 16)
+    assert (found.layer_count, found.text_width, found.patch) == (3, 48, 16)
     assert not PixelDiT().matches(types.SimpleNamespace(diffusion_model=nn.Identity()))
 
 

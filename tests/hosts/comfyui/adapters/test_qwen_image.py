@@ -50,7 +50,7 @@ def test_default_layers_end_before_the_last_block_whose_text_goes_nowhere(count:
 
 def test_sizes_are_read_from_the_live_model() -> None:
     found = QwenImage().describe(IMAGE.make().model)
-    assert (found.joint_blocks, found.text_width, found.patch) == (3, 48, 2)
+    assert (found.layer_count, found.text_width, found.patch) == (3, 48, 2)
 
 
 def test_concepts_have_the_position_of_the_first_word() -> None:
@@ -73,7 +73,7 @@ def test_compiled_blocks_are_known() -> None:
     model = IMAGE.make().model
     blocks = model.diffusion_model.transformer_blocks
     blocks[0] = torch.compile(blocks[0], backend="eager")
-    assert QwenImage().matches(model) and QwenImage().describe(model).joint_blocks == 3
+    assert QwenImage().matches(model) and QwenImage().describe(model).layer_count == 3
 
 
 def test_slices_are_counted_from_the_end_of_the_keys() -> None:

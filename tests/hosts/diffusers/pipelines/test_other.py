@@ -13,17 +13,15 @@ from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
 from concept_attention.errors import UserError
-from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.hosts.diffusers.encode import encode_concepts
-from concept_attention.hosts.diffusers.generation import generate
 from concept_attention.hosts.diffusers.loading import defaults_for
 from concept_attention.hosts.diffusers.record import record
 from concept_attention.hosts.encoded import EncodedConcepts
 
 from ....support.diffusers.own_blocks.catalogue import OWN_BLOCKS
 from ....support.diffusers.own_blocks.twin import naive_twin
-from ....support.diffusers.small_pipelines import KLEIN_TEMPLATE, make_chat_tokenizer, make_vae
-from ....support.diffusers.tiny_transformers import TEXT_WIDTH, fill, seeded_noise
+from ....support.diffusers.tiny_transformers import TEXT_WIDTH, seeded_noise
+from ....support.diffusers.whole_pipelines import WHOLE, scheduler
 from ....support.numbers import naive_scores, relative_error
 
 CONCEPTS = parse_concepts("house, tree", "sky")
@@ -31,38 +29,16 @@ CLOSE = 1e-5
 Capture = Callable[[Any], list[dict[str, Any]]]
 
 
-def scheduler(**options: Any) -> Any:
-    return FlowMatchEulerDiscreteScheduler(shift=3.0, **options)
-
-
 def random_concepts() -> EncodedConcepts:
     return EncodedConcepts(CONCEPTS, seeded_noise(5)(3, TEXT_WIDTH), (1, 1, 1), "mean")
 
 
 def make_z_image(random_pipeline: Any) -> Any:
-    from diffusers import ZImagePipeline
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    tokenizer = make_chat_tokenizer(random_pipeline, KLEIN_TEMPLATE, "right")
-    config = Qwen3Config(
-        vocab_size=len(tokenizer.get_vocab()),
-        hidden_size=TEXT_WIDTH,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        head_dim=16,
-    )
-    text_encoder = fill(Qwen3ForCausalLM(config))
-    transformer = OWN_BLOCKS["Z-Image"].make()
-    return quiet(ZImagePipeline(scheduler(), make_vae(), text_encoder, tokenizer, transformer))
+    return WHOLE["Z-Image"].build(random_pipeline)
 
 
 def make_auraflow(random_pipeline: Any) -> Any:
-    from diffusers import AuraFlowPipeline
-
-    encoder, tokenizer = random_pipeline.text_encoder_2, random_pipeline.tokenizer_2
-    return quiet(AuraFlowPipeline(tokenizer, encoder, make_vae(), OWN_BLOCKS["AuraFlow"].make(), scheduler()))
+    return WHOLE["AuraFlow"].build(random_pipeline)
 
 
 def quiet(pipeline: Any) -> Any:
@@ -77,36 +53,6 @@ def compare(name: str, transformer: Any, recording: Any, calls: list[dict[str, A
         images, concepts = naive_twin(OWN_BLOCKS[name], transformer, inputs, embeddings, recording.grid[1:])
         expected = naive_scores([one[rows] for one in images], [one[rows] for one in concepts])
         assert relative_error(scores, expected) < CLOSE
-
-
-@pytest.mark.parametrize(
-    "name, make, rows", [("Z-Image", make_z_image, slice(0, 2)), ("AuraFlow", make_auraflow, slice(2, None))]
-)
-def test_an_image_is_generated_with_its_recording(
-    name: str, make: Any, rows: slice, random_pipeline: Any, captured: Capture
-) -> None:
-    """The prompts are evaluated beside their negative prompts, which Z-Image puts last and AuraFlow first."""
-    pipeline = make(random_pipeline)
-    calls = captured(pipeline.transformer)
-    prompts = ["a red house", "a tree"]
-    options = {"width": 64, "height": 48, "steps": 2, "cfg": 3.0, "max_tokens": 24}
-    result = generate(pipeline, prompts, CONCEPTS, **options)
-    assert len(calls) == 2
-    plain = pipeline(
-        prompt=prompts,
-        negative_prompt=["", ""],
-        width=64,
-        height=48,
-        num_inference_steps=2,
-        max_sequence_length=24,
-        guidance_scale=2.0 if name == "Z-Image" else 3.0,  # that of Z-Image is added to the prompt's own prediction
-        generator=[torch.Generator().manual_seed(seed) for seed in range(2)],
-    )
-    assert [image.tobytes() for image in result.images] == [image.tobytes() for image in plain.images]
-    assert (result.recording.grid, result.recording.image_size) == ((1, 3, 4), (48, 64))
-    embeddings = encode_concepts(pipeline, CONCEPTS, max_tokens=24).embeddings
-    seen = SimpleNamespace(embeddings=embeddings, scores=result.recording.scores, grid=result.recording.grid)
-    compare(name, pipeline.transformer, seen, calls[:2], rows)
 
 
 def test_defaults_are_those_of_the_pipelines_own_call(random_pipeline: Any) -> None:
@@ -255,8 +201,6 @@ def test_a_loop_of_ones_own_is_recorded() -> None:
 
 def test_what_cannot_be_recorded_is_said_by_name(random_pipeline: Any) -> None:
     pipeline = make_z_image(random_pipeline)
-    with pytest.raises(UserError, match="ZImagePipeline cannot analyse an existing image"):
-        analyze(pipeline, make_picture(), CONCEPTS, max_tokens=24)
     family = OWN_BLOCKS["Z-Image"]
     inputs = family.inputs(pipeline.transformer, 1, 2, 2)
     with (
@@ -269,12 +213,6 @@ def test_what_cannot_be_recorded_is_said_by_name(random_pipeline: Any) -> None:
             siglip_feats=[None],
             image_noise_mask=[[0, 1]],
         )
-
-
-def make_picture() -> Any:
-    from PIL import Image
-
-    return Image.new("RGB", (64, 48), "red")
 
 
 def test_a_modular_pipeline_encodes_concepts_by_its_own_step(random_pipeline: Any) -> None:

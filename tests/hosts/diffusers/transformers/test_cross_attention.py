@@ -89,7 +89,7 @@ def test_the_model_is_known_by_its_adapter(family: CrossFamily) -> None:
     found = cross_adapter_for(transformer)
     described = found.describe(transformer)
     assert type(found).__name__ == family.adapter
-    assert described.reading == "cross" and described.joint_blocks == family.layers
+    assert described.reading == "cross" and described.layer_count == family.layers
     assert described.text_width == family.texts(family.inputs(transformer, 1, 2, 4))[0].states.shape[-1]
 
 

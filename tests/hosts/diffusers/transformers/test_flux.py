@@ -70,7 +70,7 @@ class ExplicitProcessor:
 
 def test_sizes_are_read_from_the_live_model() -> None:
     found = Flux().describe(make_flux(joint_blocks=4))
-    assert (found.name, found.joint_blocks) == ("flux", 4)
+    assert (found.name, found.layer_count) == ("flux", 4)
     assert (found.text_width, found.patch, found.default_layers) == (128, 2, (2, 3))
 
 

@@ -168,7 +168,7 @@ def test_stop_ends_the_evaluation(family: Family) -> None:
 def test_a_recording_holds_the_scores_of_the_families_own_mode(family: Family) -> None:
     transformer = family.make()
     described = adapter_for(transformer).describe(transformer)
-    assert (described.name, described.joint_blocks, described.text_width) == (family.name, 3, TEXT_WIDTH)
+    assert (described.name, described.layer_count, described.text_width) == (family.name, 3, TEXT_WIDTH)
     inputs = family.inputs(transformer, 2, 2, 4)
     concepts = EncodedConcepts(parse_concepts("one, two, three"), embeddings(), (1, 1, 1), "first")
     tokens = family.frames * 8

@@ -100,4 +100,6 @@ def one_token(inputs: Arguments, token: Tensor) -> Arguments:
     for name in ("encoder_hidden_states_mask", "encoder_attention_mask"):
         if inputs.get(name) is not None:
             changed[name] = torch.ones_like(inputs[name][:, :1])
+    if inputs.get("attention_mask") is not None:  # of text and image
+        changed["attention_mask"] = torch.ones_like(inputs["attention_mask"][:, inputs["txt_ids"].shape[0] - 1 :])
     return {**inputs, **changed}

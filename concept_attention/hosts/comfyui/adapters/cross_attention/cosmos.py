@@ -30,7 +30,7 @@ class Cosmos(CrossAdapter):
         count = len(network.blocks)
         return Architecture(
             name="cosmos",
-            joint_blocks=count,
+            layer_count=count,
             text_width=_attention(network.blocks["block0"]).to_k[0].in_features,
             patch=network.patch_spatial,
             default_layers=middle_layers(count, 1 / 3),

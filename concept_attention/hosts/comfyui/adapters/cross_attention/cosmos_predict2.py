@@ -33,7 +33,7 @@ class CosmosPredict2(CrossAdapter):
         keys = network.blocks[0].cross_attn if adapter is None else adapter.blocks[0].cross_attn
         return Architecture(
             name="cosmos_predict2" if adapter is None else "anima",
-            joint_blocks=count,
+            layer_count=count,
             text_width=keys.context_dim,
             patch=network.patch_spatial,
             default_layers=middle_layers(count, 1 / 3),

@@ -31,7 +31,7 @@ class HunyuanDiT(CrossAdapter):
         count = len(network.blocks)
         return Architecture(
             name="hunyuan_dit",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.text_states_dim,
             patch=network.patch_size,
             default_layers=middle_layers(count, 1 / 3),

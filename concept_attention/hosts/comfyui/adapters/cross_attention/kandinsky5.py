@@ -32,7 +32,7 @@ class Kandinsky5(CrossAdapter):
         count = len(network.visual_transformer_blocks)
         return Architecture(
             name="kandinsky5",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.text_embeddings.in_layer.in_features,
             patch=network.patch_size[1],
             default_layers=middle_layers(count, 1 / 3),

@@ -34,7 +34,7 @@ class LTX(CrossAdapter):
         count = len(network.transformer_blocks)
         return Architecture(
             name="ltx2" if _has_sound(network) else "ltxv",
-            joint_blocks=count,
+            layer_count=count,
             text_width=_text_width(network),
             patch=1,
             default_layers=middle_layers(count, 1 / 3),

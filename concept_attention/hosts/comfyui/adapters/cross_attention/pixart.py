@@ -30,7 +30,7 @@ class PixArt(CrossAdapter):
         count = len(network.blocks)
         return Architecture(
             name="pixart",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.y_embedder.y_proj.fc1.in_features,
             patch=network.patch_size,
             default_layers=middle_layers(count, 1 / 3),

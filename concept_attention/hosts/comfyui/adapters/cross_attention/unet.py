@@ -49,7 +49,7 @@ class UNet(CrossAdapter):
         steps = sorted({places[layer].step for layer in up}, reverse=True)[:2]
         return Architecture(
             name="unet",
-            joint_blocks=len(places),
+            layer_count=len(places),
             text_width=places[0].block.attn2.to_k.in_features,
             patch=min(place.step for place in places),
             default_layers=tuple(layer for layer in up if places[layer].step in steps),

@@ -37,7 +37,7 @@ class Wan(CrossAdapter):
         count = len(network.blocks)
         return Architecture(
             name="wan",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.text_embedding[0].in_features,
             patch=network.patch_size[1],
             default_layers=middle_layers(count, 1 / 3),

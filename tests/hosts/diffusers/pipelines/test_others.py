@@ -1,0 +1,367 @@
+"""The families in `others.py`, each with a whole pipeline of small random parts."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from concept_attention.concepts import parse_concepts
+from concept_attention.errors import UserError
+from concept_attention.hosts.diffusers.analysis import analyze
+from concept_attention.hosts.diffusers.encode import encode_concepts
+from concept_attention.hosts.diffusers.generation import generate
+from concept_attention.hosts.diffusers.loading import defaults_for
+from concept_attention.hosts.diffusers.pipelines.others import OTHERS
+from concept_attention.hosts.diffusers.record import record
+from concept_attention.hosts.diffusers.registry import family_of
+
+from ....support.diffusers.hand_latents import noised_by_hand
+from ....support.diffusers.hooks import untouched
+from ....support.diffusers.own_blocks.catalogue import OWN_BLOCKS
+from ....support.diffusers.own_blocks.twin import naive_twin
+from ....support.diffusers.whole_pipelines import WHOLE, Whole, scheduler
+from ....support.numbers import naive_scores, relative_error
+
+CONCEPTS = parse_concepts("house, tree", "sky")
+PROMPTS = ["a red house", "a tree"]
+CLOSE = 1e-5
+NOISE, SEED = 0.3, 5
+LATENTS = ("hidden_states", "x")
+# The timestep that a transformer gets at this noise level.
+TIMES = {
+    "Qwen-Image": NOISE,
+    "Z-Image": 1 - NOISE,
+    "Lumina 2": 1 - NOISE,
+    "Krea 2": NOISE,
+    "Chroma": NOISE,
+    "LongCat-Image": NOISE,
+    "Ovis-Image": NOISE,
+    "AuraFlow": NOISE,
+    "Ideogram 4": 1 - NOISE,
+    "Mochi": 1000 * (1 - NOISE),
+}
+Capture = Callable[[Any], list[dict[str, Any]]]
+
+
+class Built(NamedTuple):
+    name: str
+    whole: Whole
+    pipeline: Any
+
+    @property
+    def size(self) -> dict[str, int]:
+        return {"width": 4 * self.whole.unit, "height": 3 * self.whole.unit}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        frames = {"frames": self.whole.frames} if self.whole.frames > 1 else {}
+        return {**self.size, **frames, "steps": 2, "max_tokens": 24}
+
+    def call(self, prompts: list[str], **options: Any) -> Any:
+        """The pipeline called as its own documentation says."""
+        frames = {"num_frames": self.whole.frames} if self.whole.frames > 1 else {}
+        length = {} if self.name in NO_LENGTH else {"max_sequence_length": 24}
+        options = copy.deepcopy(options)  # some write into the lists that they are given
+        return self.pipeline(
+            prompt=list(prompts),
+            **self.size,
+            **frames,
+            **length,
+            num_inference_steps=2,
+            generator=[torch.Generator().manual_seed(SEED + index) for index in range(len(prompts))],
+            **{"output_type": "pil", **self.whole.own, **options},
+        )
+
+    def pictures(self) -> list[Image.Image]:
+        count = self.whole.frames if self.whole.frames > 1 else self.whole.batch
+        random, sides = np.random.default_rng(0), (3 * self.whole.unit, 4 * self.whole.unit, 3)
+        return [Image.fromarray(random.integers(0, 256, sides, dtype=np.uint8)) for _ in range(count)]
+
+    def scores(self, embeddings: Tensor, call: dict[str, Any], grid: tuple[int, ...], rows: slice) -> Tensor:
+        """Of the naive twin, in some rows of an evaluation."""
+        outs = naive_twin(OWN_BLOCKS[self.whole.kind], self.pipeline.transformer, call, embeddings, grid[1:])
+        return naive_scores(*([one[rows] for one in each] for each in outs))
+
+
+# Pipelines whose text encoder always gets as many tokens, or as many as a prompt has.
+NO_LENGTH = ("LongCat-Image", "Ernie-Image", "HunyuanImage 2.1", "HunyuanVideo 1.5", "EasyAnimate")
+
+
+@pytest.fixture(scope="module", params=WHOLE)
+def built(request: pytest.FixtureRequest, random_pipeline: Any) -> Built:
+    whole = WHOLE[request.param]
+    return Built(request.param, whole, whole.build(random_pipeline))
+
+
+def test_every_family_that_is_called_is_tested() -> None:
+    assert {family.title for family in OTHERS.values() if family.pipelines} == set(WHOLE)
+
+
+def made(output: Any) -> list[Any]:
+    """The images, or the frames of all videos."""
+    found = getattr(output, "images", None)
+    return [np.asarray(one) for one in (found or [frame for video in output.frames for frame in video])]
+
+
+def test_an_image_is_generated_with_its_recording(built: Built, captured: Capture) -> None:
+    """What the pipeline makes with and without concepts is the same; scores are those of the prompt's rows."""
+    calls, prompts = captured(built.pipeline.transformer), PROMPTS[: built.whole.batch]
+    found = generate(built.pipeline, prompts, CONCEPTS, seed=SEED, cfg=cfg(built), **built.options)
+    mine = list(calls)
+    plain = built.call(prompts, **built.whole.guided)
+    frames = [np.asarray(one) for one in found.images or [frame for video in found.videos for frame in video]]
+    assert np.std(frames[0]) > 1
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(frames, made(plain), strict=True))
+    recording, family = found.recording, family_of(built.pipeline)
+    rows, columns = 3, 4
+    assert recording.grid[1:] == (rows, columns)
+    assert recording.image_size == (built.size["height"], built.size["width"])
+    assert recording.batch == len(prompts)
+    embeddings = encode_concepts(built.pipeline, CONCEPTS, max_tokens=24).embeddings
+    half = len(prompts)
+    at = slice(0, half) if family.prompt_first else slice(-half, None)
+    expected = built.scores(embeddings, mine[0], recording.grid, at)
+    assert relative_error(recording.scores[0], expected) < CLOSE
+
+
+def cfg(built: Built) -> float | None:
+    return None if built.name == "HunyuanImage 2.1" else 3.0
+
+
+@pytest.mark.parametrize("name", ["Z-Image", "Krea 2", "HunyuanVideo"])
+def test_the_recording_is_that_of_the_pipelines_own_call(name: str, random_pipeline: Any) -> None:
+    built = Built(name, WHOLE[name], WHOLE[name].build(random_pipeline))
+    prompts = PROMPTS[: built.whole.batch]
+    found = generate(built.pipeline, prompts, CONCEPTS, seed=SEED, cfg=cfg(built), **built.options).recording
+    with record(built.pipeline, CONCEPTS, max_tokens=24) as recording:
+        built.call(prompts, output_type="latent", **built.whole.guided)
+    assert torch.equal(found.scores, recording.scores)
+    assert (found.sigmas, found.grid, found.image_size) == (recording.sigmas, recording.grid, recording.image_size)
+    assert found.frame_counts == recording.frame_counts
+
+
+def test_existing_images_are_looked_at(built: Built, captured: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what the pipeline itself gives its transformer, but for the latents and the timestep."""
+    monkeypatch.setattr(built.pipeline.vae, "decode", None)
+    calls, pictures = captured(built.pipeline.transformer), built.pictures()
+    before = dict(vars(built.pipeline.scheduler))
+    found = analyze(
+        built.pipeline, pictures, CONCEPTS, prompt=PROMPTS[0], noise=NOISE, seed=SEED, max_tokens=24, **built.size
+    )
+    (shown,) = calls
+    after = vars(built.pipeline.scheduler)
+    assert before.keys() == after.keys() and all(after[name] is one for name, one in before.items())
+    batch = 1 if built.whole.frames > 1 else len(pictures)
+    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    expected = noised_by_hand(built.name, built.pipeline, pixels, NOISE, SEED)
+    latents = next(name for name in LATENTS if name in shown)
+    given = torch.stack(shown[latents]) if isinstance(shown[latents], list) else shown[latents]
+    assert relative_error(given, expected) < CLOSE
+
+    calls.clear()
+    built.call([PROMPTS[0]] * batch, output_type="latent", **unguided(built))
+    ordinary = calls[0]
+    assert ordinary.keys() == shown.keys()
+    for name in shown.keys() - {latents, time_name(shown)}:
+        assert same(shown[name], ordinary[name]), name
+    assert float(shown[time_name(shown)][0]) == pytest.approx(time_of(built), abs=1e-4)
+    assert found.sigmas == (NOISE,) and found.batch == batch
+    assert found.grid[1:] == (3, 4) and found.image_size == (built.size["height"], built.size["width"])
+    embeddings = encode_concepts(built.pipeline, CONCEPTS, max_tokens=24).embeddings
+    assert relative_error(found.scores[0], built.scores(embeddings, shown, found.grid, slice(None))) < CLOSE
+
+
+def unguided(built: Built) -> dict[str, Any]:
+    """Arguments of a call without guidance, where the pipeline has any."""
+    if built.name in ("HunyuanImage 2.1", "HunyuanVideo 1.5", "Motif-Video"):
+        return {}  # the prompt is evaluated by itself
+    if built.name in ("Qwen-Image", "HunyuanVideo"):
+        return {"true_cfg_scale": 1.0}
+    return {"guidance_scale": 0.0 if built.name in ("Z-Image", "Krea 2") else 1.0}
+
+
+def time_name(call: dict[str, Any]) -> str:
+    return next(name for name in ("timestep", "timesteps", "t") if name in call)
+
+
+def time_of(built: Built) -> float:
+    if built.name == "CogView 3 Plus":
+        levels = (1 - built.pipeline.scheduler.alphas_cumprod) ** 0.5
+        return float((levels - NOISE).abs().argmin())
+    return TIMES.get(built.name, 1000 * NOISE)
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def test_a_prompt_may_be_empty(built: Built) -> None:
+    found = analyze(built.pipeline, built.pictures(), CONCEPTS, max_tokens=24, **built.size)
+    assert found.scores.isfinite().all()
+    assert untouched(built.pipeline.transformer)
+
+
+def test_sides_are_multiples_of_the_models_own_token(random_pipeline: Any) -> None:
+    pipeline = WHOLE["HunyuanImage 2.1"].build(random_pipeline)
+    picture = Image.new("RGB", (300, 200), "red")
+    assert analyze(pipeline, picture, CONCEPTS, width=96, max_tokens=24).grid == (1, 2, 3)
+    for call in (analyze, generate):
+        with pytest.raises(UserError, match=r"^Height must be a positive multiple of 32, got 48\. Try 32\.$"):
+            call(pipeline, picture if call is analyze else "a house", CONCEPTS, width=64, height=48)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", ["HiDream-I1", "JoyImage"])
+def test_sizes_that_a_pipeline_changes_are_said(name: str, random_pipeline: Any) -> None:
+    pipeline = WHOLE[name].build(random_pipeline)
+    asked = {"width": 128, "height": 128} if name == "HiDream-I1" else {"width": 64, "height": 64}
+    with pytest.raises(UserError, match=rf"^{name} makes no pictures of {asked['width']} x .* instead\. Ask for that"):
+        generate(pipeline, "a house", CONCEPTS, **asked)
+    found = analyze(pipeline, Image.new("RGB", (640, 480), "red"), CONCEPTS, max_tokens=24)
+    assert (found.grid, found.image_size) == ((1, 3, 4), (480, 640))
+
+
+@pytest.mark.parametrize("name, frames, message", [("HunyuanVideo", 6, "4 n"), ("Mochi", 6, "6 n")])
+def test_videos_have_so_many_frames(name: str, frames: int, message: str, random_pipeline: Any) -> None:
+    pipeline = WHOLE[name].build(random_pipeline)
+    with pytest.raises(UserError, match=rf"^The number of frames must be {message} \+ 1, got 6\. Try"):
+        generate(pipeline, "a house", CONCEPTS, width=64, height=48, frames=frames)
+    one = analyze(pipeline, Image.new("RGB", (64, 48), "red"), CONCEPTS, width=64, max_tokens=24)
+    assert (one.grid, one.frame_counts) == ((1, 3, 4), None)
+
+
+def test_samples_are_independent_noises_and_images_are_looked_at_as_alone(random_pipeline: Any) -> None:
+    pipeline = WHOLE["Qwen-Image"].build(random_pipeline)
+    pictures = Built("Qwen-Image", WHOLE["Qwen-Image"], pipeline).pictures()
+    options: dict[str, Any] = {"width": 64, "height": 48, "max_tokens": 24, "prompt": "a house"}
+    both = analyze(pipeline, pictures, CONCEPTS, samples=2, seed=4, **options)
+    for index, picture in enumerate(pictures):
+        for sample in range(2):
+            alone = analyze(pipeline, picture, CONCEPTS, seed=4 + sample, **options)
+            assert relative_error(both.scores[sample, :, index], alone.scores[0, :, 0]) < CLOSE
+
+
+def test_a_prompt_is_encoded_once_for_all_samples(random_pipeline: Any) -> None:
+    pipeline = WHOLE["Qwen-Image"].build(random_pipeline)
+    calls: list[Any] = []
+    pipeline.text_encoder.register_forward_pre_hook(lambda *_: calls.append(0))
+    counts = []
+    for samples in (1, 3):
+        calls.clear()
+        analyze(pipeline, Image.new("RGB", (64, 48)), CONCEPTS, samples=samples, width=64, max_tokens=24)
+        counts.append(len(calls))
+    assert counts[0] == counts[1]
+
+
+def test_nothing_stays_after_a_prompt_that_fails(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    encoded = encode_concepts(built.pipeline, CONCEPTS, max_tokens=24)
+    scheduler = built.pipeline.scheduler
+    monkeypatch.setattr("concept_attention.hosts.diffusers.analysis.encode_concepts", lambda *_: encoded)
+    monkeypatch.setattr(built.pipeline, "encode_prompt", fail)
+    with pytest.raises(KeyboardInterrupt):
+        analyze(built.pipeline, built.pictures(), CONCEPTS, max_tokens=24, **built.size)
+    assert built.pipeline.scheduler is scheduler and untouched(built.pipeline.transformer)
+    assert built.pipeline._progress_bar_config == {"disable": True}
+
+
+IMG2IMG = {
+    "Qwen-Image": "QwenImageImg2ImgPipeline",
+    "Z-Image": "ZImageImg2ImgPipeline",
+    "Chroma": "ChromaImg2ImgPipeline",
+}
+
+
+@pytest.mark.parametrize("name", IMG2IMG)
+def test_it_is_what_a_run_that_changes_the_image_begins_with(
+    name: str, random_pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """diffusers' own image-to-image pipelines, whose VAE's sample is its mean here."""
+    import diffusers
+    from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
+    monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda one, generator=None: one.mode())
+    plain = WHOLE[name].build(random_pipeline)
+    plain.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0)
+    pipeline = getattr(diffusers, IMG2IMG[name])(**{**plain.components})
+    for own in ("prompt_template_encode_start_idx",):
+        if hasattr(plain, own):
+            setattr(pipeline, own, getattr(plain, own))
+    pipeline.set_progress_bar_config(disable=True)
+    (picture, *_) = Built(name, WHOLE[name], plain).pictures()
+    with record(pipeline, CONCEPTS, max_tokens=24) as recording:
+        pipeline(
+            prompt="a red house",
+            image=picture,
+            strength=0.5,
+            width=64,
+            height=48,
+            num_inference_steps=4,
+            max_sequence_length=24,
+            generator=torch.Generator().manual_seed(SEED),
+            output_type="latent",
+            **({"true_cfg_scale": 1.0} if name == "Qwen-Image" else {"guidance_scale": 0.0}),
+        )
+    noise = recording.sigmas[0]
+    options: dict[str, Any] = {"width": 64, "height": 48, "max_tokens": 24, "prompt": "a red house"}
+    found = analyze(plain, picture, CONCEPTS, noise=noise, seed=SEED, **options)
+    assert 0.4 < noise < 0.8
+    assert relative_error(found.scores[0], recording.scores[0]) < 1e-4
+    if name == "Qwen-Image":  # its own template is longer than what is dropped here
+        return
+    again = analyze(pipeline, picture, CONCEPTS, noise=noise, seed=SEED, **options)  # of the same parts
+    assert torch.equal(again.scores, found.scores)
+
+
+def test_what_needs_more_than_a_prompt_is_refused(random_pipeline: Any, caplog: pytest.LogCaptureFixture) -> None:
+    plain = WHOLE["HunyuanVideo"].build(random_pipeline)
+    from ....support.diffusers.tiny_parts import remade
+
+    plain.transformer = remade(plain.transformer, in_channels=9)  # with a first frame among the channels
+    picture = Image.new("RGB", (64, 48), "red")
+    with (
+        caplog.at_level(logging.WARNING),
+        pytest.raises(UserError, match="takes latents of shape .* more than a prompt"),
+    ):
+        analyze(plain, picture, CONCEPTS, width=64, max_tokens=24)
+    assert untouched(plain.transformer)
+
+
+def test_a_modular_pipeline_looks_at_images_as_its_classic_one(random_pipeline: Any) -> None:
+    from diffusers.modular_pipelines.z_image.modular_blocks_z_image import ZImageAutoBlocks
+
+    classic = WHOLE["Z-Image"].build(random_pipeline)
+    pipeline = ZImageAutoBlocks().init_pipeline()
+    pipeline.update_components(**classic.components)
+    picture, options = Image.new("RGB", (64, 48), "red"), {"width": 64, "max_tokens": 24}
+    expected = analyze(classic, picture, CONCEPTS, **options)
+    assert torch.equal(analyze(pipeline, picture, CONCEPTS, **options).scores, expected.scores)
+
+
+def test_a_family_without_such_a_pipeline_is_refused() -> None:
+    from diffusers.modular_pipelines.flux3.modular_blocks_flux3 import Flux3CoreDenoiseStep
+
+    pipeline = Flux3CoreDenoiseStep().init_pipeline()
+    pipeline.update_components(transformer=OWN_BLOCKS["Flux 3"].make(), scheduler=scheduler())
+    with pytest.raises(UserError, match=r"cannot analyze existing images: .*Record a run that changes an image little"):
+        analyze(pipeline, Image.new("RGB", (64, 48), "red"), CONCEPTS)
+
+
+def test_guidance_of_a_guider_is_its_own(random_pipeline: Any) -> None:
+    pipeline = WHOLE["Motif-Video"].build(random_pipeline)
+    assert defaults_for(pipeline).cfg == 3.0
+    with pytest.raises(UserError, match="guidance of a MotifVideoPipeline is that of its guider, 3, got cfg 5"):
+        generate(pipeline, "a house", CONCEPTS, width=64, height=48, frames=1, cfg=5.0)

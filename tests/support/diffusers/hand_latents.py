@@ -1,0 +1,111 @@
+"""Latents of images as each family's pipeline has them in its loop, written out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+
+def moments(pipeline: Any, latents: Tensor) -> Tensor:
+    """The inverse of what Qwen-Image's, Krea 2's, JoyImage's and Mochi's pipelines do before they decode."""
+    config = pipeline.vae.config
+    mean, deviation = (torch.tensor(one).reshape(-1, 1, 1, 1) for one in (config.latents_mean, config.latents_std))
+    return (latents - mean) / deviation
+
+
+def shifted(pipeline: Any, latents: Tensor) -> Tensor:
+    return (latents - pipeline.vae.config.shift_factor) * pipeline.vae.config.scaling_factor
+
+
+def scaled(pipeline: Any, latents: Tensor) -> Tensor:
+    return latents * pipeline.vae.config.scaling_factor
+
+
+def batch_norm(pipeline: Any, latents: Tensor) -> Tensor:
+    """Of latents whose last axis is that of the channels."""
+    bn, small = pipeline.vae.bn, pipeline.vae.config.batch_norm_eps
+    return (latents - bn.running_mean) / (bn.running_var + small).sqrt()
+
+
+def packed(pipeline: Any, latents: Tensor) -> Tensor:
+    latents = latents[:, :, 0] if latents.ndim == 5 else latents
+    return pipeline._pack_latents(latents, *latents.shape)
+
+
+def of_image(pipeline: Any, pixels: Tensor) -> Tensor:
+    return pipeline.vae.encode(pixels).latent_dist.mean
+
+
+def of_still(pipeline: Any, pixels: Tensor) -> Tensor:
+    return pipeline.vae.encode(pixels[:, :, None]).latent_dist.mean
+
+
+def of_video(pipeline: Any, pixels: Tensor) -> Tensor:
+    return pipeline.vae.encode(pixels.transpose(0, 1)[None]).latent_dist.mean
+
+
+def ernie(pipeline: Any, latents: Tensor) -> Tensor:
+    return batch_norm(pipeline, pipeline._patchify_latents(latents).movedim(1, -1)).movedim(-1, 1)
+
+
+def ideogram(pipeline: Any, latents: Tensor) -> Tensor:
+    """(B, C, rows, columns): the inverse of the pipeline's `permute(0, 5, 1, 3, 2, 4)`."""
+    batch, channels, height, width = latents.shape
+    parts = latents.view(batch, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 3, 5, 1)
+    return batch_norm(pipeline, parts.flatten(3)).movedim(-1, 1)
+
+
+def in_place_of_text(pipeline: Any, latents: Tensor) -> Tensor:
+    """Zeros for 24 text tokens, then the image's."""
+    tokens = rearrange(latents, "b c h w -> b (h w) c")
+    return torch.cat([tokens.new_zeros(len(tokens), 24, tokens.shape[-1]), tokens], dim=1)
+
+
+def without_first_frame(pipeline: Any, latents: Tensor) -> Tensor:
+    """With a first frame of zeros and a mask of zeros, as where only a prompt is given."""
+    return torch.cat([latents, torch.zeros_like(latents), torch.zeros_like(latents[:, :1])], dim=1)
+
+
+def plain(pipeline: Any, latents: Tensor) -> Tensor:
+    return latents
+
+
+Step = Callable[[Any, Tensor], Tensor]
+# How latents are made of pixels, normalised, and laid out.
+BY_HAND: dict[str, tuple[Step, Step, Step]] = {
+    "Qwen-Image": (of_still, moments, packed),
+    "Z-Image": (of_image, shifted, lambda pipeline, latents: latents[:, :, None]),
+    "Lumina 2": (of_image, shifted, plain),
+    "Krea 2": (of_still, moments, packed),
+    "Chroma": (of_image, shifted, packed),
+    "LongCat-Image": (of_image, shifted, packed),
+    "Ovis-Image": (of_image, shifted, packed),
+    "Bria": (of_image, shifted, packed),
+    "AuraFlow": (of_image, shifted, plain),
+    "HiDream-I1": (of_image, shifted, plain),
+    "Ernie-Image": (of_image, ernie, plain),
+    "Ideogram 4": (of_image, ideogram, in_place_of_text),
+    "JoyImage": (of_still, moments, lambda pipeline, latents: latents[:, None]),
+    "HunyuanImage 2.1": (of_image, scaled, plain),
+    "CogView 3 Plus": (of_image, shifted, plain),
+    "CogView 4": (of_image, shifted, plain),
+    "HunyuanVideo": (of_video, scaled, plain),
+    "HunyuanVideo 1.5": (of_video, scaled, without_first_frame),
+    "Motif-Video": (of_video, moments, without_first_frame),
+    "Mochi": (of_video, moments, plain),
+    "EasyAnimate": (of_video, scaled, plain),
+}
+
+
+@torch.no_grad()
+def noised_by_hand(name: str, pipeline: Any, pixels: Tensor, noise: float, seed: int) -> Tensor:
+    """What the transformer gets of images, or of a video's frames, (B, 3, H, W), at a noise level."""
+    encode, normalise, lay_out = BY_HAND[name]
+    latents = normalise(pipeline, encode(pipeline, pixels))
+    fresh = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(seed))
+    kept = (1 - noise**2) ** 0.5 if name == "CogView 3 Plus" else 1 - noise
+    return lay_out(pipeline, noise * fresh + kept * latents)
