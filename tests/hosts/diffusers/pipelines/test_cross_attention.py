@@ -233,7 +233,7 @@ def test_attention_that_cannot_be_seen_is_said_by_name() -> None:
     pipeline.set_progress_bar_config(disable=True)
     pipeline.enable_attention_slicing()
     with pytest.raises(
-        UserError, match=r"^Nothing was recorded: layer 0 computes its attention .* by SlicedAttnProcessor"
+        UserError, match=r"^Nothing was recorded: layer 0 computes its attention .* by a cache or SlicedAttn"
     ):
         generate(pipeline, "a boat", ["boat"], steps=1)
 
@@ -361,6 +361,13 @@ def test_sdxl_generates_and_looks_at_its_image(sdxl: Any) -> None:
     seen = analyze(sdxl, found.images[0], ["house", "tree"], noise=0.3, width=96, height=64)
     assert (seen.grid, seen.image_size, seen.reading) == ((1, 4, 6), (64, 96), "cross")
     assert seen.scores.std(-1).min() > 0
+
+
+def test_the_last_tokens_of_sdxl_may_reach_beyond_the_image(sdxl: Any) -> None:
+    """Its tokens are of 16 pixels, and its images of any multiple of 8."""
+    with record(sdxl, ["house"]) as recording:
+        sdxl("a house", width=104, height=72, num_inference_steps=1, output_type="latent")
+    assert (recording.grid, recording.image_size, recording.covered_size) == ((1, 5, 7), (72, 104), (80, 112))
 
 
 def test_concepts_of_sdxl_are_read_by_both_of_its_text_encoders(sdxl: Any) -> None:
