@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ from ..attention_calls import AttentionCall, listening
 from ..watch import AttentionWatch, BlockCall
 from .adapter import Adapter, Attend, Heads
 
-Tokens = slice | Tensor | list[slice]  # positions in a sequence, the same in each row or each row's own
+Tokens = slice | Tensor | Sequence[slice | Tensor]  # positions in a sequence, the same in each row or each row's own
 ALONG = 1  # image tokens that go along
 
 
