@@ -34,6 +34,7 @@ class Mirror(nn.Module):
     def __init__(self, width: int = 8, layers: int = 0, masked: bool = True, skip: int = 0, **_: Any) -> None:
         super().__init__()
         self.width, self.layers, self.masked, self.skip = width, layers, masked, skip
+        self.image_spans: list[Any] = []  # of Qwen-Image 2.1
 
     def encode_token_weights(self, batches: list[list[Any]]) -> tuple[Any, ...]:
         ids = torch.tensor([float(pair[0]) for batch in batches for pair in batch])[self.skip :]
@@ -291,6 +292,7 @@ CAUSAL = (
         layers=3,
     ),
     _mirrored("Qwen-Image", "qwen_image", "QwenImageTokenizer", "qwen25_7b"),
+    _mirrored("Qwen-Image 2.1", "qwen_image21", "QwenImage21Tokenizer", "qwen3vl_8b"),
     _mirrored("LongCat-Image", "longcat_image", "LongCatImageTokenizer", "qwen25_7b"),
     _mirrored("Ovis-Image", "ovis", "OvisTokenizer", "qwen3_2b", before=" ", masked=False),
     _mirrored(

@@ -44,6 +44,7 @@ CROSS_FAMILIES = (
     ("cross_attention.hunyuan_dit", "HunyuanDiT"),
     ("cross_attention.pixart", "PixArt"),
     ("cross_attention.cosmos", "Cosmos"),
+    ("cross_attention.qwen_image21", "QwenImage21"),
 )
 
 

@@ -17,7 +17,8 @@ Ids = dict[str, list[list[int]]]  # token ids by list, each in the batches its e
 def tokenise(clip: Any, text: str) -> tuple[Any, Ids]:
     """Tokens for ComfyUI's CLIP, and their ids."""
     tokens = clip.tokenize(text)
-    return tokens, {key: [[token[0] for token in batch] for batch in batches] for key, batches in tokens.items()}
+    lists = {key: batches for key, batches in tokens.items() if isinstance(batches, list)}  # some note more beside them
+    return tokens, {key: [[token[0] for token in batch] for batch in batches] for key, batches in lists.items()}
 
 
 def literal(clip: Any, text: str) -> str:

@@ -143,7 +143,8 @@ class CrossStream:
         with guarded(self._fail):
             arguments = named_arguments(block, args, kwargs)
             self._queries = self._observed = None
-            self._call = BlockCall(arguments, self._rows, calls=self._calls, inputs=self._inputs)
+            call = BlockCall(arguments, self._rows, calls=self._calls, inputs=self._inputs)
+            self._call = call if self._adapter.observes(call) else None
 
     def _on_queries(self, layer: int, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         if self._waits_for(layer):
@@ -192,8 +193,8 @@ class CrossStream:
         adapter, rows = self._adapter, self._rows
         if self._tokens is None:
             self._tokens = adapter.refine_tokens(self._network, self._own_tokens(keys), self._texts, call)
-        image_q = adapter.split_heads(adapter.finish_queries(queries, call), modules.heads)
-        text_k = adapter.split_heads(adapter.prompt_keys(keys, len(image_q)), modules.heads)
+        image_q = adapter.split_heads(adapter.finish_queries(block, queries, call), modules.heads)
+        text_k = adapter.split_heads(adapter.prompt_keys(block, keys, len(image_q), call), modules.heads)
         image, grid = adapter.image_tokens(self._network, call, image_q.shape[2], self._grid)
         own = adapter.concept_keys(block, torch.cat(list(self._tokens), dim=1), call)
         counts = tuple(part.shape[1] for part in self._tokens)

@@ -129,12 +129,25 @@ KNOWN: Mapping[str, Known] = {
     "HunyuanDiT": Known([{"depth": 40}]),
     "PixArt alpha, sigma": Known([{"depth": 28}]),
     "Cosmos 1": Known([{"num_blocks": 28}, {"num_blocks": 36}]),
+    "Qwen-Image 2.1": Known([{"num_layers": 32}], "QwenImage21Transformer2DModel"),
 }
 
 
 def matrix() -> str:
-    """The table in Markdown; a row per model, the most used ones first, otherwise in the order of the registry."""
-    return "\n".join([*HEAD, *map(line, sorted(rows(), key=lambda row: -share_of(row.name)))])
+    """The table in Markdown; a row per model, the most used ones first, otherwise in the order of the registry.
+
+    README's own row stays for a model that the ComfyUI at hand lacks.
+    """
+    kept = {cells[0]: " | ".join(cells) for cells in cells_of_readme()}
+    ordered = sorted(rows(), key=lambda row: -share_of(row.name))
+    return "\n".join([*HEAD, *(line(row) if row.in_host else f"| {kept[row.name]} |" for row in ordered)])
+
+
+def cells_of_readme() -> list[list[str]]:
+    """The cells of every row of README's table."""
+    _, _, table = README.read_text(encoding="utf-8").partition(BEGIN)
+    lines = table.partition(END)[0].strip().splitlines()[len(HEAD) :]
+    return [[cell.strip() for cell in one.strip("|").split("|")] for one in lines]
 
 
 def rows() -> list[TinyArchitecture | TinyCross]:
@@ -157,11 +170,6 @@ def line(tiny: TinyArchitecture | TinyCross) -> str:
     share = share_of(tiny.name)
     cells = (tiny.name, f"{share:g} %" if share else "", makes, described[0].reading, ", ".join(layers), mode)
     return f"| {' | '.join(cells)} | {_on_diffusers(known)} |"
-
-
-def reading_of(tiny: TinyArchitecture | TinyCross) -> str:
-    """The reading that a model is made for."""
-    return _describe(tiny, {}).reading
 
 
 def _describe(tiny: TinyArchitecture | TinyCross, sizes: Mapping[str, Any]) -> Architecture:

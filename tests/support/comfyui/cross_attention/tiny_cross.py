@@ -61,6 +61,7 @@ class TinyCross:
         masked: tokens at the end of a prompt that no image token attends to.
         grids: rows and columns of tokens of every layer, where they differ.
         whole: whether only all tokens of a prompt together can be told.
+        joint: whether the image's own tokens are among the keys, behind the text.
     """
 
     name: str
@@ -80,6 +81,7 @@ class TinyCross:
     whole: bool = False
     masked: int = 0
     grids: Sequence[tuple[int, int]] = ()
+    joint: bool = False
 
     @property
     def in_host(self) -> bool:
@@ -124,15 +126,18 @@ class TinyCross:
         module = importlib.import_module(self.host)
         length = self.text_length(tokens)
         images = {rows * width for rows, width in self.grids} or {math.prod(self.grid)}
+        text = slice(0, tokens if self.joint else None)
         with ExitStack() as undo:
             for name in ("optimized_attention", "optimized_attention_masked"):
                 if hasattr(module, name):
-                    spy = _spy(getattr(module, name), calls, length, images)
+                    spy = _spy(getattr(module, name), calls, length, images, text)
                     undo.enter_context(mock.patch.object(module, name, spy))
             yield calls
 
 
-def _spy(attention: Callable[..., Any], calls: list[Attended], length: int, images: set[int]) -> Callable[..., Any]:
+def _spy(
+    attention: Callable[..., Any], calls: list[Attended], length: int, images: set[int], text: slice
+) -> Callable[..., Any]:
     def spied(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Any = None, **options: Any) -> Any:
         output = attention(q, k, v, heads, mask=mask, **options)
         split = options.get("skip_reshape", False)
@@ -141,8 +146,9 @@ def _spy(attention: Callable[..., Any], calls: list[Attended], length: int, imag
         )
         if keys.shape[2] == length and queries.shape[2] in images:
             logits = queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])
-            weights = torch.softmax(logits if mask is None else logits + mask, dim=-1)
-            calls.append(Attended(queries, keys, weights, weights @ values))
+            logits = logits if mask is None else logits + mask
+            weights = torch.softmax(logits[..., text], dim=-1)
+            calls.append(Attended(queries, keys[:, :, text], weights, torch.softmax(logits, dim=-1) @ values))
         return output
 
     return spied

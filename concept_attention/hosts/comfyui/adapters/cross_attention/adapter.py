@@ -90,11 +90,15 @@ class CrossAdapter(Family):
         """Queries or keys by heads, (B, heads, N, head_dim); given as (B, N, heads * head_dim) or by heads behind N."""
         return states.reshape(*states.shape[:2], heads, -1).transpose(1, 2)
 
-    def prompt_keys(self, keys: Tensor, batch: int) -> Tensor:
-        """The keys among the output of the `keys` module, for a batch of that many rows."""
+    def observes(self, call: BlockCall) -> bool:
+        """Whether a call of a layer is one whose image looks at the text."""
+        return True
+
+    def prompt_keys(self, block: Any, keys: Tensor, batch: int, call: BlockCall) -> Tensor:
+        """The prompt's keys as the attention gets them, from the output of the `keys` module, for so many rows."""
         return keys
 
-    def finish_queries(self, queries: Tensor, call: BlockCall) -> Tensor:
+    def finish_queries(self, block: Any, queries: Tensor, call: BlockCall) -> Tensor:
         """What the layer does with the output of the `queries` module before its attention; in the same layout."""
         return queries
 

@@ -52,7 +52,7 @@ class HunyuanDiT(CrossAdapter):
         own = int(mask.sum()) - 1  # the last one ends the text
         return torch.cat([text.tokens, network.mlp_t5(states[0, : max(1, own)].to(text.states))])
 
-    def finish_queries(self, queries: Tensor, call: BlockCall) -> Tensor:
+    def finish_queries(self, block: Any, queries: Tensor, call: BlockCall) -> Tensor:
         freqs = call.arguments.get("freq_cis_img")
         return queries if freqs is None else apply_rotary_emb(queries, None, freqs)[0]
 

@@ -49,7 +49,7 @@ class PixArt(CrossAdapter):
     ) -> Sequence[Tensor]:
         return [network.y_embedder(part, False) for part in tokens]
 
-    def prompt_keys(self, keys: Tensor, batch: int) -> Tensor:
+    def prompt_keys(self, block: Any, keys: Tensor, batch: int, call: BlockCall) -> Tensor:
         return keys.chunk(2, dim=-1)[0].reshape(batch, -1, keys.shape[-1] // 2)
 
     def concept_keys(self, block: Any, tokens: Tensor, call: BlockCall) -> Tensor:
