@@ -39,7 +39,7 @@ class QwenImage21(CrossAdapter):
         count = len(network.transformer_blocks)
         return Architecture(
             name="qwen_image21",
-            joint_blocks=count,
+            layer_count=count,
             text_width=network.txt_in.in_layer.in_features,
             patch=1,
             default_layers=middle_layers(count, 1 / 3),
