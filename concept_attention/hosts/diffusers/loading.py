@@ -198,4 +198,4 @@ def _check_index(model: str | Path, index: Path) -> None:
     except (ValueError, AttributeError) as error:
         raise UserError(f"{index} cannot be read: {error}. Get the model again.") from error
     if family_named(name) is None:
-        raise UserError(f"{model} holds a {name}, expected one of {supported_pipelines()}. Choose another model.")
+        raise UserError(f"{model} holds a {name}, expected {supported_pipelines()}. Choose another model.")

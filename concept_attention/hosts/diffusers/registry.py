@@ -44,7 +44,7 @@ def family_of(pipeline: Any) -> PipelineFamily:
     if network is not None:
         return PIPELINES.get(type(adapter_for(network)).__name__, OtherFamily())
     given = type(pipeline).__name__
-    raise UserError(f"{given} is not supported, expected one of {supported_pipelines()}. Choose another model.")
+    raise UserError(f"{given} is not supported, expected {supported_pipelines()}. Choose another model.")
 
 
 def refuse_other_arguments(pipeline: Any) -> None:
@@ -55,8 +55,8 @@ def refuse_other_arguments(pipeline: Any) -> None:
     """
     if _family_of_class(type(pipeline)) is None:
         raise UserError(
-            f"A {type(pipeline).__name__} takes more than prompts, and `generate` takes one of "
-            f"{supported_pipelines()}. Call it inside of `with record(pipeline, concepts) as recording:`."
+            f"A {type(pipeline).__name__} takes more than prompts, and `generate` takes {supported_pipelines()}. "
+            "Call it inside of `with record(pipeline, concepts) as recording:`."
         )
 
 
@@ -70,5 +70,5 @@ def _family_of_class(kind: type) -> PipelineFamily | None:
 
 
 def supported_pipelines() -> str:
-    """The classes of pipelines that are supported, for messages."""
-    return ", ".join(f"{name} ({family.title})" for family in FAMILIES for name in family.pipelines)
+    """Which pipelines are supported, for messages."""
+    return "a pipeline called with prompts alone, of " + ", ".join(one.title for one in FAMILIES if one.pipelines)

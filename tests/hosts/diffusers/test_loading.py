@@ -57,7 +57,9 @@ def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_landscape_model_without_joint_blocks_is_refused_with_the_reason() -> None:
-    with pytest.raises(UserError, match="holds a StableDiffusionPipeline, expected one of FluxPipeline"):
+    with pytest.raises(
+        UserError, match="holds a StableDiffusionPipeline, expected a pipeline called with prompts alone, of Flux 1"
+    ):
         load_pipeline("tiny-sd", device="cpu")
 
 
@@ -72,7 +74,7 @@ def test_another_kind_of_pipeline_is_refused(model_copy: Path) -> None:
     index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "StableDiffusionPipeline"}))
     refused(
         model_copy,
-        r"holds a StableDiffusionPipeline, expected one of FluxPipeline \(Flux 1\).*\. Choose another",
+        r"holds a StableDiffusionPipeline, expected a pipeline called with prompts alone, of Flux 1, .*\. Choose",
     )
 
 
