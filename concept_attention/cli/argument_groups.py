@@ -159,7 +159,7 @@ def add_model(parser: ArgumentParser, one_device: bool = True) -> None:
     group.add_argument(
         "--model",
         default="tiny",
-        help="tiny (the embedded landscape model, default), tiny-sd3, tiny-cogvideox, flux-schnell, flux-dev, "
+        help="tiny (the embedded landscape model, default), tiny-sd3, tiny-cogvideox, tiny-sd, flux-schnell, flux-dev, "
         "flux.2-dev, flux.2-klein-4b, flux.2-klein-9b, sd3-medium, sd3.5-medium, sd3.5-large, sd3.5-large-turbo, "
         "cogvideox-2b, cogvideox-5b, cogvideox1.5-5b, qwen-image, z-image-turbo, lumina-2, chroma, longcat-image, "
         "ovis-image, bria, auraflow, hidream, ideogram-4, joyimage, cogview3-plus, cogview4, hunyuan-video, "

@@ -162,12 +162,14 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
     groups.add_frames(parser, "number of frames of the clips that a video model is shown")
     parser.add_argument("--json", type=values.path, metavar="FILE", help="also write the figures to FILE")
     groups.add_model(parser)
-    host = parser.add_argument_group("ComfyUI", "Run with the Python that runs ComfyUI. tiny-sd needs it as well.")
+    parser.add_argument("--mode", choices=MODE_NAMES, default="auto", help="scoring rule (default: the model's own)")
+    host = parser.add_argument_group("ComfyUI", "Run with the Python that runs ComfyUI.")
     checkpoint_help = "instead of --model: a checkpoint with model, text encoder and VAE, checked in ComfyUI"
     host.add_argument("--comfyui-checkpoint", type=values.path, metavar="FILE", help=checkpoint_help)
-    folder_help = "ComfyUI's folder (default: COMFYUI_PATH, or the one that this pack lies in)"
+    folder_help = (
+        "ComfyUI's folder (default: COMFYUI_PATH, or the one that this pack lies in); with tiny-sd it is checked there"
+    )
     host.add_argument("--comfyui", type=values.path, metavar="DIR", help=folder_help)
-    host.add_argument("--mode", choices=MODE_NAMES, default="auto", help="scoring rule (default: the model's own)")
     parser.add_argument("--quiet", action="store_true", help=groups.QUIET_HELP)
 
 

@@ -42,11 +42,12 @@ def run(arguments: Namespace) -> int:
 def _subject(arguments: Namespace) -> tuple[str, Subject]:
     """The model to check, and its name."""
     size: dict[str, Any] = {"width": arguments.width, "height": arguments.height}
-    if arguments.comfyui_checkpoint is None and arguments.model not in UNTAUGHT:
+    in_comfyui = arguments.comfyui is not None and arguments.model in UNTAUGHT
+    if arguments.comfyui_checkpoint is None and not in_comfyui:
         from ..tiny.check.in_diffusers import InDiffusers
         from .model import load
 
-        return arguments.model, InDiffusers(load(arguments), frames=arguments.frames, **size)
+        return arguments.model, InDiffusers(load(arguments), frames=arguments.frames, mode=arguments.mode, **size)
     from ..hosts.comfyui.library import import_comfyui
 
     import_comfyui(arguments.comfyui, cpu=arguments.device == "cpu")

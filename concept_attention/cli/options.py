@@ -16,7 +16,7 @@ from ..drawing.colormaps import check_colormap
 from ..heatmaps.heatmaps import Heatmaps, make_heatmaps
 from ..heatmaps.masks import make_masks
 from ..hosts.architecture import Architecture
-from ..hosts.collector import check_reading, pads_beside
+from ..hosts.collector import pads_beside
 from ..hosts.device import pick_device
 from ..recording.averaging import AveragingBuilder
 from ..recording.recording import Recording
@@ -86,9 +86,9 @@ def check_options(
     Raises:
         UserError: see `make_heatmaps` and `make_masks`.
     """
-    resolved = resolve_mode(mode, model.name)
-    check_reading(resolved, ("concept",))
-    pad_count = pads_beside(len(concepts), model, resolved)
+    resolved = resolve_mode(mode, model.name, model.reading)
+    riding = resolved.reading == "concept"
+    pad_count = pads_beside(len(concepts), model, resolved) if riding else 0
     averaged = None
     if keep == "running mean":
         rule = own_rule(resolved, pad_count)
@@ -110,7 +110,7 @@ def check_options(
         pad_scores=scores[..., 0, :] if pad_count else None,
         pad_count=pad_count,
         averaged=averaged,
-        presence=scores.half(),
+        presence=scores.half() if riding else None,
     )
     options.mask_of(options.heatmaps(recording, "share"), concepts[0].name)
     options.heatmaps(recording, options.kind)

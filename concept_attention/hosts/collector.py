@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..choices import READINGS, Keep, Reading
+from ..choices import Keep, Reading
 from ..errors import UserError
 from ..recording.averaging import AveragingBuilder
 from ..recording.builder import RecordingBuilder
@@ -70,7 +70,6 @@ class Collector:
         architecture: of the model.
         layers: joint blocks to record; see `parse_layers`.
         mode: key of `MODES`, or `auto`.
-        readings: that the host has.
 
     Raises:
         UserError: for layers that do not exist, an unknown mode or one whose reading the model does not allow, or
@@ -83,12 +82,10 @@ class Collector:
         architecture: Architecture,
         layers: str | int | Sequence[int],
         mode: str,
-        readings: Sequence[Reading] = READINGS,
     ) -> None:
         self.architecture = architecture
         self.layers = parse_layers(layers, architecture.layer_count, architecture.default_layers)
         self._mode: Mode = resolve_mode(mode, architecture.name, architecture.reading)
-        check_reading(self._mode, readings)
         if self._mode.reading == "concept" and architecture.reading != "concept":
             raise UserError(
                 f"Mode {self._mode.name} needs joint blocks, and this model has cross-attention only. "
@@ -247,16 +244,6 @@ class Collector:
         read = max(text.own[1] - text.own[0] for text in self.texts)
         one_of_several = read == 1 < max(self._encoded.token_counts)
         return self._encoded.pooling if one_of_several else "mean of the attention to all tokens"
-
-
-def check_reading(mode: Mode, readings: Sequence[Reading]) -> None:
-    """Check that a host has the reading of a mode.
-
-    Raises:
-        UserError: if it does not.
-    """
-    if mode.reading not in readings:
-        raise UserError(f"Mode {mode.name} works in ComfyUI only. Choose auto, or a mode of concept attention.")
 
 
 def pads_beside(concepts: int, architecture: Architecture, mode: Mode) -> int:

@@ -47,6 +47,18 @@ def test_every_embedded_model_can_be_checked(name: str, run: Any, monkeypatch: p
     assert "concept maps are taught" in " ".join(output.out.split()) and report["note"]
 
 
+@pytest.mark.parametrize(("mode", "iou"), [("auto", 0.1), ("gram", 0.1)])
+def test_a_model_that_nobody_taught_is_checked(
+    mode: str, iou: float, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = load_pipeline("tiny-sd", device="cpu")
+    monkeypatch.setattr("concept_attention.cli.model.load_pipeline", lambda *_, **__: pipeline)
+    output = run(*SMALL, "--model", "tiny-sd", "--mode", mode, "--json", "check.json")
+    report = json.loads(Path("check.json").read_text(encoding="utf-8"))
+    assert output.code == 0 and report["bit_identical"] is True and report["note"] == ""
+    assert report["reading"] == ("cross" if mode == "auto" else mode) and report["mean_iou"] > iou
+
+
 @pytest.mark.parametrize(
     "options, expected",
     [

@@ -66,20 +66,25 @@ CROSS_TRANSFORMERS = (  # of `cross_attention`: those whose concepts are read as
     ("latte", "Latte"),
 )
 # Transformers that read their text in another way, and why concepts cannot be found there.
-_BLIND_TEXT = "its text never attends to the image"
-_CROSS = "it has cross-attention only"
+_CAUSAL = "its text never attends to the image, and passes through its layers in a way that is not followed"
+_CROSS = "it has cross-attention only, of a kind that is not read"
 _REASONS = {
     **dict.fromkeys(
         (
+            "AnyFlowTransformer3DModel",
+            "AnyFlowFARTransformer3DModel",
+            "HeliosTransformer3DModel",
             "Kandinsky6Transformer3DModel",
             "LuminaNextDiT2DModel",
             "NucleusMoEImageTransformer2DModel",
             "PRXTransformer2DModel",
+            "WanAnimateTransformer3DModel",
+            "WanAnimate2Transformer3DModel",
         ),
         _CROSS,
     ),
-    "OmniGenTransformer2DModel": _BLIND_TEXT,
-    "Cosmos3OmniTransformer": _BLIND_TEXT,
+    "OmniGenTransformer2DModel": _CAUSAL,
+    "Cosmos3OmniTransformer": _CAUSAL,
     "GlmImageTransformer2DModel": "it gets no prompt: its text tokens are only those of writing in the image",
     "BriaFiboTransformer2DModel": "it adds other text states in every block, which concepts do not have",
 }

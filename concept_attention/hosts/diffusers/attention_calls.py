@@ -8,6 +8,7 @@ calls stands for a function that does the same and lets a listener of the same t
 from __future__ import annotations
 
 import functools
+import math
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..joint_text import as_bias
+from ..reasons import NotRecordable
 
 Place = tuple[ModuleType, str]  # a module and the name of the function that its blocks call
 
@@ -53,10 +57,23 @@ class AttentionCall:
         """(B, heads, tokens, head_dim), from that or to that."""
         return tensor if self.heads_axis == 1 else tensor.transpose(1, 2)
 
+    def bias(self, rows: slice) -> Tensor | None:
+        """What is added to the logits in these rows, (B or 1, 1 or heads, 1 or queries, keys); None for nothing.
+
+        Raises:
+            NotRecordable: if it is no tensor.
+        """
+        mask = self.options.get("attn_mask", self.rest[0] if self.rest else None)
+        if mask is not None and not isinstance(mask, Tensor):
+            raise NotRecordable(f"its attention has a {type(mask).__name__}, which cannot be read")
+        return None if mask is None else as_bias(mask, rows, self.heads_first(self.key).shape[2])
+
     @property
-    def mask(self) -> Any:
-        """What says which keys count, or is added to their logits; None if there is nothing."""
-        return self.options.get("attn_mask", self.rest[0] if self.rest else None)
+    def scaled_query(self) -> Tensor:
+        """The queries by heads, (B, heads, tokens, head_dim), for logits that are divided by the root of head_dim."""
+        query = self.heads_first(self.query)
+        factor = self.scale * query.shape[-1] ** 0.5
+        return query if math.isclose(factor, 1) else query * factor
 
     @property
     def scale(self) -> float:
@@ -75,6 +92,11 @@ class _Listener(threading.local):
 _LISTENER = _Listener()
 _LOCK = threading.Lock()
 _HEARD: dict[Place, tuple[int, Callable[..., Tensor], Callable[..., Tensor]]] = {}  # users, own function, ours
+
+
+def each_head(keys: Tensor, heads: int) -> Tensor:
+    """Keys (B, heads, n, head_dim) that groups of heads share, once for each head."""
+    return keys if keys.shape[1] == heads else keys.repeat_interleave(heads // keys.shape[1], dim=1)
 
 
 def places_of(block: Any) -> tuple[Place, ...]:

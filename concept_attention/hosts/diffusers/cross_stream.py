@@ -121,7 +121,8 @@ class CrossStream(RunHooks):
         if output is None:  # it has failed
             self._reset()
         elif layer in self._waiting:
-            self._end(f"layer {layer} computes its attention in a way that cannot be observed")
+            processor = type(getattr(module, "processor", module)).__name__
+            self._end(f"layer {layer} computes its attention in a way that cannot be observed, by {processor}")
         else:
             self._call, self._given = None, {}
 

@@ -34,7 +34,7 @@ UNREADABLE = (OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeE
 
 def names() -> dict[str, str]:
     """What can be loaded by a short name: the embedded models' folders, and hub ids."""
-    embedded = {name: str(folder) for name, folder in EMBEDDED.items()}
+    embedded = {name: str(folder) for name, folder in {**EMBEDDED, **UNTAUGHT}.items()}
     return {**embedded, **{name: hub for family in FAMILIES for name, hub in family.names.items()}}
 
 
@@ -91,9 +91,9 @@ def load_pipeline(
     device = pick_device(device)
     _check_device(device)
     model = os.fspath(model)
-    wanted = DTYPES.get(dtype, torch.float32 if model in EMBEDDED else torch.bfloat16)
+    wanted = DTYPES.get(dtype, torch.float32 if model in (*EMBEDDED, *UNTAUGHT) else torch.bfloat16)
     with _hushed(bars=not quiet):
-        source = _find(str({**names(), **UNTAUGHT}.get(model, model)))  # a `UNTAUGHT` is refused with the reason
+        source = _find(str(names().get(model, model)))
         try:
             pipeline = DiffusionPipeline.from_pretrained(source, torch_dtype=wanted)
         except Exception as error:
@@ -198,4 +198,4 @@ def _check_index(model: str | Path, index: Path) -> None:
     except (ValueError, AttributeError) as error:
         raise UserError(f"{index} cannot be read: {error}. Get the model again.") from error
     if family_named(name) is None:
-        raise UserError(f"{model} holds a {name}, expected {supported_pipelines()}. Choose another model.")
+        raise UserError(f"{model} holds a {name}, expected one of {supported_pipelines()}. Choose another model.")

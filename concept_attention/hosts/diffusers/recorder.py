@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...choices import ATTENDS, KEEPS, READINGS, Attends, Keep, Reading, check_choice
+from ...choices import ATTENDS, KEEPS, Attends, Keep, check_choice
 from ...errors import UserError
 from ...recording.recording import Recording
 from ...text_attention import TextAttention
@@ -73,8 +73,7 @@ class Recorder:
         self._pipeline = pipeline
         self._transformer = eager(network_of(pipeline))
         self.architecture = adapter_for(self._transformer).describe(self._transformer)
-        readings: Sequence[Reading] = ("concept",) if self.architecture.reading == "concept" else READINGS
-        self._collector = Collector(encoded, self.architecture, layers, mode, readings)
+        self._collector = Collector(encoded, self.architecture, layers, mode)
         if on_vectors is not None and self._collector.reading != "concept":
             raise UserError(f"Mode {self._collector.reading} has no vectors to show. Leave `on_vectors` out.")
         self._tokens = tokens
@@ -101,7 +100,7 @@ class Recorder:
 
     def _hooks(self, network: Any, stop_after_last_layer: bool) -> RunHooks:
         """What observes one of the pipeline's networks."""
-        if self._collector.reading != "concept":
+        if self.architecture.reading != "concept":
             return CrossStream(
                 network,
                 self._collector.texts,
@@ -123,6 +122,7 @@ class Recorder:
             apart=self._collector.apart,
             on_vectors=None if self._on_vectors is None else self._show,
             attends=self._attends,
+            on_text=None if self._collector.reading == "concept" else self._score_joint_text,
         )
 
     def commit(self, step: int, sigma: float) -> bool:
@@ -178,6 +178,10 @@ class Recorder:
     def _score(self, layer: int, image_out: Tensor, *concept_out: Tensor) -> None:
         if layer in self._collector.layers:
             self._builder.add_layer(layer, *self._collector.score(image_out[:, : self._tokens], *concept_out))
+
+    def _score_joint_text(self, layer: int, seen: TextAttention, grid: Grid) -> None:
+        if layer in self._collector.layers:
+            self._score_text(layer, seen, grid, grid)
 
     def _score_text(self, layer: int, seen: TextAttention, own: Grid, grid: Grid) -> None:
         self._builder.add_layer(layer, *self._collector.score_text(seen, own, grid))

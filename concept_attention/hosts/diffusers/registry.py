@@ -18,12 +18,14 @@ from .pipelines.flux2 import Flux2Family
 from .pipelines.other import OtherFamily
 from .pipelines.others import OTHERS
 from .pipelines.sd3 import SD3Family
+from .pipelines.unet import UNetFamily
 
 PIPELINES: dict[str, PipelineFamily] = {
     "Flux": FluxFamily(),
     "Flux2": Flux2Family(),
     "SD3": SD3Family(),
     "CogVideoX": CogVideoXFamily(),
+    "UNet": UNetFamily(),
     **OTHERS,
 }
 FAMILIES = tuple(PIPELINES.values())
@@ -44,7 +46,7 @@ def family_of(pipeline: Any) -> PipelineFamily:
     if network is not None:
         return PIPELINES.get(type(adapter_for(network)).__name__, OtherFamily())
     given = type(pipeline).__name__
-    raise UserError(f"{given} is not supported, expected {supported_pipelines()}. Choose another model.")
+    raise UserError(f"{given} is not supported, expected one of {supported_pipelines()}. Choose another model.")
 
 
 def refuse_other_arguments(pipeline: Any) -> None:
@@ -55,8 +57,8 @@ def refuse_other_arguments(pipeline: Any) -> None:
     """
     if _family_of_class(type(pipeline)) is None:
         raise UserError(
-            f"A {type(pipeline).__name__} takes more than prompts, and `generate` takes {supported_pipelines()}. "
-            "Call it inside of `with record(pipeline, concepts) as recording:`."
+            f"A {type(pipeline).__name__} takes more than prompts, and `generate` takes one of "
+            f"{supported_pipelines()}. Call it inside of `with record(pipeline, concepts) as recording:`."
         )
 
 
@@ -70,5 +72,6 @@ def _family_of_class(kind: type) -> PipelineFamily | None:
 
 
 def supported_pipelines() -> str:
-    """Which pipelines are supported, for messages."""
-    return "a pipeline called with prompts alone, of " + ", ".join(one.title for one in FAMILIES if one.pipelines)
+    """The families whose pipelines are supported, and the class of one, for messages."""
+    titles = [family.title for family in FAMILIES if family.pipelines]
+    return f"{FAMILIES[0].pipelines[0]} ({titles[0]}) and those of {', '.join(titles[1:])}"

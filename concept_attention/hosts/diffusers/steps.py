@@ -31,13 +31,11 @@ def following(
     run, noise = object(), nullcontext() if seed is None else _SeededNoise(seed)
     start, step = scheduler.set_timesteps, scheduler.step
 
-    @functools.wraps(start)  # pipelines look at the parameters of both
     def starting(*args: Any, **kwargs: Any) -> Any:
         if is_own(run):
             on_start()
         return start(*args, **kwargs)
 
-    @functools.wraps(step)
     def stepping(*args: Any, **kwargs: Any) -> Any:
         if not is_own(run):
             return step(*args, **kwargs)
@@ -49,15 +47,20 @@ def following(
         return result
 
     with ExitStack() as undo:
-        _replace(scheduler, "set_timesteps", starting, undo)
-        _replace(scheduler, "step", stepping, undo)
+        _replace(scheduler, "set_timesteps", _Followed(start, starting), undo)
+        _replace(scheduler, "step", _Followed(step, stepping), undo)
         undo.enter_context(own_run(run))
         yield
 
 
+def is_diffusion(scheduler: Any) -> bool:
+    """Whether the squares of the image's and the noise's share add up to one; in flow matching the shares do."""
+    return hasattr(scheduler, "alphas_cumprod") and not scheduler.config.get("use_flow_sigmas")
+
+
 def first_timestep(scheduler: Any, noise: float) -> float:
     """The timestep of a noise level, 0-1: of flow matching the exact one, of diffusion the nearest."""
-    if not hasattr(scheduler, "sigmas"):
+    if is_diffusion(scheduler):
         levels = (1 - scheduler.alphas_cumprod).clamp(min=0).sqrt()
         return float((levels - noise).abs().argmin())
     level = 1 - noise if scheduler.config.get("invert_sigmas") else noise
@@ -94,6 +97,23 @@ def _replace(scheduler: Any, name: str, method: Callable[..., Any], undo: ExitSt
     else:
         undo.callback(delattr, scheduler, name)
     setattr(scheduler, name, method)
+
+
+class _Followed:
+    """A method in the place of another, whose parameters it seems to have: pipelines look at them.
+
+    A scheduler that a pipeline copies meanwhile, as for the sound of LTX-2, has its own method.
+    """
+
+    def __init__(self, own: Callable[..., Any], method: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, own)
+        self._own, self._method = own, method
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._method(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self._own, memo)
 
 
 class _SeededNoise(TorchFunctionMode):

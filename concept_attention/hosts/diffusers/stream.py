@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from ... import attention
 from ...choices import Attends
 from ...errors import UserError
+from ...text_attention import TextAttention
 from ...vectors import JointVectors
-from ..collector import pad_bias
+from ..collector import Grid, pad_bias
 from ..null_words import RowsApart
 from .adapters import joint_adapter_for
 from .eager import eager
 from .named import named
 from .run_hooks import Hook, Observe, RunHooks, StopForward
-from .watch import BlockCall, ImageAttention
+from .watch import AttentionWatch, BlockCall, ImageAttention
 
 OnLayer = Callable[..., None]
 
@@ -52,6 +53,8 @@ class ConceptStream(RunHooks):
         on_vectors: called before `on_layer` with (layer, vectors): all that is computed of image and concepts. Without
             it the image's queries are not looked at.
         attends: what the concepts attend to; see `choices.Attends`.
+        on_text: called in the place of `on_layer` with (layer, attention, token grid): the attention between image and
+            prompt, and the concepts' keys.
 
     Raises:
         UserError: for an unsupported transformer, and as `RunHooks`.
@@ -73,6 +76,7 @@ class ConceptStream(RunHooks):
         apart: RowsApart | None = None,
         on_vectors: Callable[[int, JointVectors], None] | None = None,
         attends: Attends = "both",
+        on_text: Callable[[int, TextAttention, Grid], None] | None = None,
     ) -> None:
         super().__init__(transformer, observe, on_problem)
         self._adapter = joint_adapter_for(transformer)
@@ -82,6 +86,7 @@ class ConceptStream(RunHooks):
         self._on_layer = on_layer
         self._on_vectors = on_vectors
         self._attends = attends
+        self._on_text = on_text
         self._last_layer = last_layer
         self._stop_after_last_layer = stop_after_last_layer
         if on_vectors is not None and not self._adapter.shows_vectors:
@@ -89,7 +94,9 @@ class ConceptStream(RunHooks):
                 f"The vectors of {type(self._transformer).__name__} cannot be shown: its attention is seen after RoPE. "
                 "Leave `on_vectors` out, or take Flux, Flux 2, Stable Diffusion 3 or CogVideoX."
             )
-        self._watch = self._adapter.watch(self._adapter, self._looking, self._attend, on_vectors is not None)
+        kind = self._adapter.watch if on_text is None else AttentionWatch
+        looks = {"queries": on_vectors is not None, "text": on_text is not None}
+        self._watch = kind(self._adapter, self._looking, self._attend, **looks)
         self._reset()
 
     def _reset(self) -> None:
@@ -154,17 +161,22 @@ class ConceptStream(RunHooks):
         if image is None:
             self._end(f"joint block {call.layer} computes its attention in a way that cannot be observed")
             return
-        concepts, attended = self._concepts or [], list[Any]()
+        concepts, attended, seen = self._concepts or [], list[Any](), None
+        self._keys: list[Tensor] = []  # of the concepts, as they attend
         with self._looking():
             concepts = concepts or self._begin(call, image.out)
             attended = [self._attended(call, concept, bias, image) for concept, bias in concepts]
+            seen = None if self._on_text is None else self._text_attention(call, image)
         if not attended:
             return
         if self._on_vectors is not None:
             concept_out, heads, _ = attended[0]
             values = {"image_v": image.value, "concept_q": heads.q, "concept_k": heads.k, "concept_v": heads.v}
             self._on_vectors(call.layer, JointVectors(image.out, concept_out, **image.vectors, **values))
-        self._on_layer(call.layer, image.out, *(concept_out for concept_out, _, _ in attended))
+        if self._on_text is None:
+            self._on_layer(call.layer, image.out, *(concept_out for concept_out, _, _ in attended))
+        elif seen is not None:
+            self._on_text(call.layer, *seen)
         if call.layer < self._last_layer:
             with self._looking():
                 self._concepts = [
@@ -185,11 +197,24 @@ class ConceptStream(RunHooks):
             key, value = key[:, :, :0], value[:, :, :0]
 
         def attend(q: Tensor, k: Tensor, v: Tensor, rows: slice = slice(None)) -> Tensor:
+            self._keys.append(k)
             if self._attends == "itself":
                 return v.transpose(1, 2).flatten(2)
             return attention.attend_concepts(q, k, v, key[rows], value[rows], key_bias=bias)
 
         return self._adapter.attend_concepts(call.block, concept, self._vec, attend, call)
+
+    def _text_attention(self, call: BlockCall, image: ImageAttention) -> tuple[TextAttention, Grid] | None:
+        """What the block's attention says of image and prompt, and of the concepts' keys; the token grid."""
+        if image.text is None:
+            return None
+        grid = self._adapter.target_grid(self._transformer, self._evaluation)
+        made = slice(0, math.prod(grid))  # without reference images
+        query, text_key, bias = image.text
+        bias = bias if bias is None or bias.shape[2] == 1 else bias[:, :, made]
+        keys = torch.cat(self._keys)
+        counts = (1,) * keys.shape[2]
+        return TextAttention(query[:, :, made], text_key, keys, counts, image.out[:, made], bias), grid
 
     def _begin(self, call: BlockCall, like: Tensor) -> list[tuple[Tensor, Tensor | None]]:
         """Block-0 concept tokens and key bias of every group, in the device and dtype the model computes in."""

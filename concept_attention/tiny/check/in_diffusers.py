@@ -29,6 +29,7 @@ class InDiffusers:
         width, height: pixels; None is the model's own.
         frames: of a video; None is the model's own number.
         prompt: what scenes are shown with: no prompt, or their caption.
+        mode: to record, see `Recorder`.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class InDiffusers:
         height: int | None = None,
         frames: int | None = None,
         prompt: Prompt = "none",
+        mode: str = "auto",
     ) -> None:
-        self._pipeline, self._defaults, self._prompt = pipeline, defaults_for(pipeline), prompt
+        self._pipeline, self._defaults, self._prompt, self._mode = pipeline, defaults_for(pipeline), prompt, mode
         self.width, self.height = width or self._defaults.width, height or self._defaults.height
         self.frames = frames or self._defaults.frames
         self.device: torch.device = pipeline._execution_device
@@ -48,13 +50,13 @@ class InDiffusers:
 
     def look(self, scene: Scene, noise: float) -> Recording:
         prompt = scene.caption if self._prompt == "caption" else ""
-        return record_scene(self._pipeline, scene, prompt=prompt, noise=noise, layers="auto")
+        return record_scene(self._pipeline, scene, prompt=prompt, noise=noise, layers="auto", mode=self._mode)
 
     def sample(self, recorded: bool) -> Tensor:
         family, own = family_of(self._pipeline), self._defaults
         request = Request("", self.width, self.height, self.frames, own.guidance, own.cfg)
         torch.manual_seed(0)  # schedulers that draw noise take it from here
-        with record(self._pipeline, self._encoded) if recorded else nullcontext():
+        with record(self._pipeline, self._encoded, mode=self._mode) if recorded else nullcontext():
             latent: Tensor = family.call(
                 self._pipeline, [PROMPT], request, STEPS, [torch.Generator().manual_seed(0)], own.max_tokens, "latent"
             )

@@ -89,7 +89,7 @@ def refused(model: str) -> str:
         ("owner/broken", "The hub failed to give owner/broken: Server error '500 Internal Server Error'"),
         ("owner/busy", "The hub refuses owner/busy for now: too many requests (429). Try again later"),
         ("owner/other", "owner/other on the hub is no diffusers model: a file is missing"),
-        ("owner/fill", "owner/fill holds a FluxFillPipeline, expected a pipeline called with prompts alone, of Flux 1"),
+        ("owner/fill", "owner/fill holds a FluxFillPipeline, expected one of FluxPipeline (Flux 1)"),
         ("owner/what a name", "'owner/what a name' is neither a folder nor a hub id, which is `owner/name`"),
     ],
 )

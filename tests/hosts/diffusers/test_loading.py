@@ -14,7 +14,7 @@ import torch
 from concept_attention.embedded import COGVIDEOX_FOLDER, FLUX_FOLDER, SD3_FOLDER
 from concept_attention.errors import UserError
 from concept_attention.hosts.diffusers import loading
-from concept_attention.hosts.diffusers.loading import load_pipeline
+from concept_attention.hosts.diffusers.loading import defaults_for, load_pipeline
 from concept_attention.hosts.diffusers.pipelines.flux import FluxFamily
 from concept_attention.hosts.diffusers.pipelines.request import Defaults, is_tiny, model_name
 
@@ -56,11 +56,11 @@ def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, r"is no diffusers model: it has no model_index\.json\. Give the folder that has\.$")
 
 
-def test_a_landscape_model_without_joint_blocks_is_refused_with_the_reason() -> None:
-    with pytest.raises(
-        UserError, match="holds a StableDiffusionPipeline, expected a pipeline called with prompts alone, of Flux 1"
-    ):
-        load_pipeline("tiny-sd", device="cpu")
+def test_a_landscape_model_without_joint_blocks_is_loaded_by_its_name() -> None:
+    loaded = load_pipeline("tiny-sd", device="cpu")
+    assert (type(loaded).__name__, loaded.unet.dtype) == ("StableDiffusionPipeline", torch.float32)
+    assert model_name(loaded) == "tiny-sd" and not is_tiny(loaded)
+    assert (defaults_for(loaded).side, defaults_for(loaded).max_tokens, defaults_for(loaded).cfg) == (128, 24, 7.5)
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
@@ -71,10 +71,10 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_another_kind_of_pipeline_is_refused(model_copy: Path) -> None:
     index = model_copy / "model_index.json"
-    index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "StableDiffusionPipeline"}))
+    index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "StableVideoDiffusionPipeline"}))
     refused(
         model_copy,
-        r"holds a StableDiffusionPipeline, expected a pipeline called with prompts alone, of Flux 1, .*\. Choose",
+        r"holds a StableVideoDiffusionPipeline, expected one of FluxPipeline \(Flux 1\).*\. Choose another",
     )
 
 

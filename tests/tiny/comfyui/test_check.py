@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import folder_paths
 import pytest
 
 pytest.importorskip("diffusers")
@@ -34,7 +35,10 @@ def test_a_model_is_checked(name: str, load: Any, reading: str, iou: float, auro
 
 def test_the_command_line_checks_a_model_in_comfyui(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "check.json"
-    code = main(["check", "--model", "tiny-sd", "--scenes", "2", "--rounds", "1", "--json", str(file), "--quiet"])
+    where = ["--comfyui", folder_paths.base_path]
+    code = main(
+        ["check", "--model", "tiny-sd", *where, "--scenes", "2", "--rounds", "1", "--json", str(file), "--quiet"]
+    )
     report = json.loads(file.read_text(encoding="utf-8"))
     assert code == 0 and report["bit_identical"] is True
     assert (report["model"], report["reading"], report["width"], report["note"]) == ("tiny-sd", "cross", 128, "")

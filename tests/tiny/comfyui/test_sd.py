@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.sample
 import pytest
 import torch
 
@@ -15,11 +16,16 @@ from concept_attention.concepts import parse_concepts
 from concept_attention.embedded import SD_FOLDER, SIZES
 from concept_attention.errors import UserError
 from concept_attention.hosts.comfyui.encoding.encode import encode_concepts
+from concept_attention.hosts.comfyui.engine.settings import Settings
+from concept_attention.hosts.diffusers.record import record
 from concept_attention.tiny.check.checking import measure_maps
 from concept_attention.tiny.check.in_comfyui import InComfyUI
 from concept_attention.tiny.comfyui.sd import load_landscape_sd
 from concept_attention.tiny.models.codec import CODEC, read_codec
 from concept_attention.tiny.world.scenes import draw_scene
+
+from ...support.comfyui.recording_spy import recording_of
+from ...support.numbers import relative_error
 
 PROMPT = "a boat on water under a sun in the sky"
 
@@ -64,6 +70,41 @@ def test_the_schedule_and_what_is_predicted_are_the_same(parts: Any, pipeline: A
     velocity = pipeline.scheduler.get_velocity(clean, noise, torch.tensor([500]))
     noisy = clean + sigma * noise
     assert torch.allclose(sampling.calculate_denoised(sigma[None], velocity, noisy), clean, atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["auto", "gram"])
+def test_both_hosts_make_the_same_maps(parts: Any, pipeline: Any, mode: str) -> None:
+    """From the same noise: the first step of a run, with guidance."""
+    model, clip, _ = parts
+    pipeline.set_progress_bar_config(disable=True)
+    words = parse_concepts("boat, water: water under a boat, sun, sky")
+    positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (PROMPT, "snow"))
+    latent = torch.zeros(1, 16, 16, 12)
+    ours = recording_of(
+        model,
+        Settings(encode_concepts(clip, words), mode=mode),
+        positive=positive,
+        negative=negative,
+        latent=latent,
+        steps=1,
+        cfg=4.0,
+    )
+    with record(pipeline, words, mode=mode) as theirs:
+        pipeline(
+            PROMPT,
+            negative_prompt="snow",
+            guidance_scale=4.0,
+            latents=comfy.sample.prepare_noise(latent, 0),
+            num_inference_steps=1,
+            output_type="latent",
+        )
+    assert theirs.reading == ("cross" if mode == "auto" else "gram")
+    assert (theirs.grid, theirs.image_size, theirs.mode) == (ours.grid, (128, 96), ours.mode)
+    assert (theirs.default_layers, theirs.layer_count) == (ours.default_layers, ours.layer_count)
+    assert theirs.sigmas == pytest.approx(ours.sigmas, abs=1e-3)
+    assert theirs.metadata["concept_tokens"] == ours.metadata["concept_tokens"]
+    assert theirs.metadata["pooling"] == ours.metadata["pooling"]
+    assert relative_error(theirs.scores, ours.scores) < 1e-4
 
 
 def test_its_latents_are_those_it_was_trained_on(parts: Any) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -57,9 +58,10 @@ class FirstAttention:
         self, chained: Callable[..., Any] | None, attention: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
         """An `optimized_attention_override`, around another pack's if there is one."""
+        preferred = _preferred(sys._getframe(1)) or attention
         inside, self._inside = self._inside, True
         try:
-            output = attention(*args, **kwargs) if chained is None else chained(attention, *args, **kwargs)
+            output = preferred(*args, **kwargs) if chained is None else chained(attention, *args, **kwargs)
         finally:
             self._inside = inside
         self._observe(args, kwargs, output)
@@ -139,6 +141,18 @@ class ModuleWatch:
 
     def _by_heads(self, states: Tensor) -> Tensor:
         return states.unflatten(-1, (self._modules.heads, -1)).transpose(1, 2)
+
+
+def _preferred(host: FrameType) -> Callable[..., Any] | None:
+    """The attention that a layer prefers, such as one of int8; None if it has none.
+
+    ComfyUI 0.38 and newer would call it, but forgets it where there is an override, which is not told of it.
+
+    Args:
+        host: that calls the override.
+    """
+    function: Callable[..., Any] | None = getattr(host.f_locals.get("preferred_attention"), "function", None)
+    return function
 
 
 def pack_of(block: nn.Module) -> str:

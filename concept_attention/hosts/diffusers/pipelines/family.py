@@ -15,6 +15,7 @@ from ....choices import Pooling, Reader
 from ....concepts import Concept
 from ....errors import UserError
 from ...encoded import EncodedConcepts
+from ..networks import network_of
 from .latents import normalised
 from .request import Defaults, Layout, Request
 from .t5 import encode_with_t5
@@ -213,7 +214,7 @@ class PipelineFamily(ABC):
         vae = pipeline.vae
         encoded = vae.encode(self.for_vae(pixels.to(pipeline._execution_device, vae.dtype)))
         latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-        return normalised(vae, latents).to(pipeline.transformer.dtype)
+        return normalised(vae, latents).to(network_of(pipeline).dtype)
 
     def for_vae(self, pixels: Tensor) -> Tensor:
         """Pixels of `encode_images` as the VAE takes them: of a video (1, 3, F, H, W)."""

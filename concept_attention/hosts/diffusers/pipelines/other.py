@@ -23,7 +23,7 @@ from ...encoded import EncodedConcepts
 from ..adapters import adapter_for, described
 from ..eager import eager
 from ..networks import network_of
-from ..steps import first_timestep
+from ..steps import first_timestep, is_diffusion
 from .family import PipelineFamily
 from .first_evaluation import first_evaluation
 from .latents import PLAIN, Latents, patched
@@ -177,10 +177,12 @@ class OtherFamily(PipelineFamily):
         return (width, height) if self._made_size is None else self._made_size(pipeline, width, height)
 
     def step_sigma(self, scheduler: Any, step: int, timestep: Any) -> float:
-        """Noise level, 0-1, of a step of the current run, of a scheduler of flow matching or of diffusion."""
+        """Noise level, 0-1, of a step of the current run: the noise's share, of the sum or the standard deviation."""
         if not hasattr(scheduler, "sigmas"):
             return float((1 - scheduler.alphas_cumprod[int(timestep)]) ** 0.5)
         sigma = float(scheduler.sigmas[step])
+        if is_diffusion(scheduler):
+            return 1.0 if math.isinf(sigma) else sigma / math.hypot(1, sigma)  # of diffusion, where the image has 1
         return 1 - sigma if scheduler.config.get("invert_sigmas") else sigma
 
     def frame_counts(self, pipeline: Any, grid: tuple[int, int, int]) -> tuple[int, ...] | None:
@@ -208,7 +210,7 @@ class OtherFamily(PipelineFamily):
 
     def noised(self, pipeline: Any, latents: Tensor, fresh: Tensor, noise: float) -> Tensor:
         """Of flow matching a mixture; of diffusion the squares add up to one."""
-        kept = 1 - noise if hasattr(pipeline.scheduler, "sigmas") else math.sqrt(1 - noise * noise)
+        kept = math.sqrt(1 - noise * noise) if is_diffusion(pipeline.scheduler) else 1 - noise
         return noise * fresh + kept * latents
 
     def for_vae(self, pixels: Tensor) -> Tensor:
@@ -218,7 +220,7 @@ class OtherFamily(PipelineFamily):
         if self._latents.channels:
             vae = pipeline.vae
             encoded = vae.encode(pixels.to(pipeline._execution_device, vae.dtype)).latent_dist.mode()
-            return patched(vae, encoded, self._latents.channels).to(pipeline.transformer.dtype)
+            return patched(vae, encoded, self._latents.channels).to(network_of(pipeline).dtype)
         return super().encode_images(pipeline, pixels)
 
     def shown(self, pipeline: Any, conditions: Mapping[str, Any], latents: Tensor) -> Mapping[str, Any]:
@@ -231,7 +233,7 @@ class OtherFamily(PipelineFamily):
         for name, own in arranged.items():
             if (shape := own[0].shape) != (expected := conditions[name][0].shape):
                 raise UserError(
-                    f"The {type(pipeline.transformer).__name__} of this pipeline takes latents of shape "
+                    f"The {type(network_of(pipeline)).__name__} of this pipeline takes latents of shape "
                     f"{tuple(expected)}, and an image's have {tuple(shape)}: it needs more than a prompt. Record a run "
                     "inside of `with record(pipeline, concepts) as recording:`."
                 )
@@ -250,7 +252,7 @@ class OtherFamily(PipelineFamily):
             lambda: self.call(plain, [prompt] * batch, request, 2, drawn, max_tokens, "latent"),
             first_timestep(plain.scheduler, noise),
         )
-        grid = adapter_for(plain.transformer).target_grid(eager(plain.transformer), given)
+        grid = adapter_for(network_of(plain)).target_grid(eager(network_of(plain)), given)
         expected = self.layout(pipeline, request.width, request.height, request.frames).grid
         if grid != expected:
             raise UserError(

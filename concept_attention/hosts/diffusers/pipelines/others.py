@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .family import PipelineFamily
+from .hunyuan_dit import HunyuanDiTFamily
 from .latents import Latents, as_items, before_channels, behind_text, in_a_list, in_tokens
 from .other import OtherFamily
 
@@ -139,4 +140,12 @@ OTHERS: Mapping[str, PipelineFamily] = {
         video=True,
     ),
     "ConsisID": OtherFamily("ConsisID", guidance_in_batch=True, video=True),
+    "LTXVideo": OtherFamily("LTX Video", guidance_in_batch=True, video=True),
+    "LTX2": OtherFamily("LTX-2", guidance_in_batch=True, video=True),
+    "PixArt": OtherFamily("PixArt", guidance_in_batch=True),
+    "HunyuanDiT": HunyuanDiTFamily("HunyuanDiT", guidance_in_batch=True),
+    "Sana": OtherFamily("Sana", guidance_in_batch=True),
+    "SanaVideo": OtherFamily("Sana Video", guidance_in_batch=True, video=True),
+    "Allegro": OtherFamily("Allegro", guidance_in_batch=True, video=True),
+    "Latte": OtherFamily("Latte", guidance_in_batch=True, video=True),
 }

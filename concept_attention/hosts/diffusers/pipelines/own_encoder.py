@@ -35,41 +35,58 @@ class Reading:
         ids: the token ids, with everything around the text.
         valid: how many of them are no padding, if the encoder was told.
         states: the transformer's text input, (T, E).
+        to_front: whether padding before the text was moved behind it.
     """
 
     encoder: Any
     ids: list[int]
     valid: int | None = None
     states: Tensor = field(default_factory=lambda: torch.empty(0))
+    to_front: bool = False
 
     @property
     def dropped(self) -> int:
-        """How many tokens at the beginning, those of a template, do not reach the transformer.
+        """How many tokens at the beginning, those of a template or padding, are not there in the transformer's input.
 
         Some pipelines drop the padding as well, and some do not.
         """
         length, valid = len(self.states), len(self.ids) if self.valid is None else self.valid
+        if self.to_front:
+            return len(self.ids) - valid
         return max(0, (valid if length <= valid else len(self.ids)) - length)
 
 
 def encode_as_prompts(
-    pipeline: Any, tokenizer: Any, concepts: Sequence[Concept], pooling: Pooling, max_tokens: int
+    pipeline: Any,
+    tokenizer: Any,
+    concepts: Sequence[Concept],
+    pooling: Pooling,
+    max_tokens: int,
+    width: int | None = None,
+    **options: Any,
 ) -> EncodedConcepts:
     """Encode each concept as the pipeline encodes a prompt, and pool its own tokens.
 
     `auto` pools the last token where a token has only read those before it, else the mean.
 
+    Args:
+        pipeline: that encodes.
+        tokenizer: of its text encoder.
+        concepts, pooling, max_tokens: see `encode_concepts`.
+        width: of the embeddings; None is what the model takes.
+        options: further arguments of the pipeline's `encode_prompt`.
+
     Raises:
         UserError: for a pipeline that cannot encode a prompt by itself, a text without tokens of its own or longer than
             a prompt, and words that the tokenizer does not know.
     """
-    width = described(network_of(pipeline)).text_width
+    width = described(network_of(pipeline)).text_width if width is None else width
     unknown = getattr(tokenizer, "unk_token_id", None)
-    references = [_read(pipeline, text, width, max_tokens) for text in REFERENCE_TEXTS]
+    references = [_read(pipeline, text, width, max_tokens, options) for text in REFERENCE_TEXTS]
     padded = any(one.valid != len(one.ids) for one in references)
     pooled, counts, used, texts = [], [], pooling, []
     for concept in concepts:
-        reading = _read(pipeline, concept.text, width, max_tokens)
+        reading = _read(pipeline, concept.text, width, max_tokens, options)
         begin, end = word_span(reading.ids, [one.ids for one in references])
         first = begin - reading.dropped
         if unknown in reading.ids[begin:end]:
@@ -89,7 +106,7 @@ def encode_as_prompts(
     return EncodedConcepts(tuple(concepts), torch.stack(pooled), tuple(counts), used, texts=tuple(texts))
 
 
-def _read(pipeline: Any, text: str, width: int, max_tokens: int) -> Reading:
+def _read(pipeline: Any, text: str, width: int, max_tokens: int, options: Mapping[str, Any]) -> Reading:
     """How the pipeline encodes a prompt."""
     readings: list[Reading] = []
     with ExitStack() as undo:
@@ -97,16 +114,19 @@ def _read(pipeline: Any, text: str, width: int, max_tokens: int) -> Reading:
             undo.callback(encoder.register_forward_pre_hook(_note_call(readings), with_kwargs=True).remove)
             table = encoder.get_input_embeddings()
             undo.callback(table.register_forward_pre_hook(_note_lookup(readings, encoder)).remove)
-        encoded = _encode(pipeline, text, max_tokens)
+        encoded = _encode(pipeline, text, max_tokens, options)
+        connectors = getattr(pipeline, "connectors", None)  # of LTX-2, a part of the pipeline
+        if connectors is not None:
+            encoded = connectors(*encoded[:2], padding_side=pipeline.tokenizer.padding_side)
     states = next(_states(encoded, width), None)
-    several = sum(_hidden_size(one.encoder) for one in readings) == width  # their states side by side
-    reading = next((one for one in readings if several or width % _hidden_size(one.encoder) == 0), None)
+    known = sum(_hidden_size(one.encoder) for one in readings) == width or connectors is not None  # side by side
+    reading = next((one for one in readings if known or width % _hidden_size(one.encoder) == 0), None)
     if states is None or reading is None:
         raise UserError(
             f"It is not known how this {type(pipeline).__name__} encodes a concept. Give `record` an `EncodedConcepts` "
             "with an embedding for each."
         )
-    reading.states = states
+    reading.states, reading.to_front = states, connectors is not None
     return reading
 
 
@@ -141,10 +161,10 @@ def _note_lookup(readings: list[Reading], encoder: Any) -> Any:
     return note
 
 
-def _encode(pipeline: Any, text: str, max_tokens: int) -> Any:
+def _encode(pipeline: Any, text: str, max_tokens: int, options: Mapping[str, Any]) -> Any:
     """What the pipeline makes of a prompt, in whatever form."""
     if hasattr(pipeline, "encode_prompt"):
-        return pipeline.encode_prompt(**_prompt_arguments(pipeline, text, max_tokens))
+        return pipeline.encode_prompt(**{**_prompt_arguments(pipeline, text, max_tokens), **options})
     steps = getattr(getattr(pipeline, "blocks", None), "sub_blocks", {})
     step = next((step for name, step in steps.items() if "text_encoder" in name), None)
     if step is None:
@@ -182,9 +202,13 @@ def _prompt_arguments(pipeline: Any, text: str, max_tokens: int) -> dict[str, An
 
 
 def _states(encoded: Any, width: int) -> Iterator[Tensor]:
-    """Text states of the first prompt, (T, E), among all that was encoded."""
+    """Text states of the first prompt, (T, E), among all that was encoded.
+
+    Those of several depths lie side by side, also where their axis comes before that of the tokens, as in Fibo 2.
+    """
     if isinstance(encoded, Tensor):
-        for states in (encoded, encoded[0] if encoded.ndim > 2 else encoded):
+        first = encoded[0] if encoded.ndim > 2 else encoded
+        for states in (encoded, first, first.transpose(0, 1)):
             if states.ndim >= 2 and states.is_floating_point() and states.flatten(1).shape[-1] == width:
                 yield states.flatten(1)
     elif isinstance(encoded, Mapping):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ....embedded import EMBEDDED, outside
+from ....embedded import EMBEDDED, SIZES, UNTAUGHT, outside
 from ....errors import UserError
 
 TINY = "tiny"
@@ -103,7 +103,7 @@ def check_side(name: str, pixels: int, unit: int) -> None:
 
 
 def is_tiny(pipeline: Any) -> bool:
-    """Whether this is an embedded landscape model."""
+    """Whether this is an embedded landscape model whose maps are taught."""
     return Path(_origin(pipeline)) in EMBEDDED.values()
 
 
@@ -113,7 +113,7 @@ def model_name(pipeline: Any) -> str:
     Empty if it was never loaded from anywhere.
     """
     origin = _origin(pipeline)
-    return next((name for name, folder in EMBEDDED.items() if folder == Path(origin)), origin)
+    return next((name for name, folder in {**EMBEDDED, **UNTAUGHT}.items() if folder == Path(origin)), origin)
 
 
 def warn_outside_training(pipeline: Any, width: int, height: int, frames: int, noise: float = 0.0) -> None:
@@ -121,7 +121,7 @@ def warn_outside_training(pipeline: Any, width: int, height: int, frames: int, n
 
     The same warning is not repeated, as for every scene of an evaluation.
     """
-    if is_tiny(pipeline) and (caution := outside(model_name(pipeline), width, height, frames, noise)):
+    if model_name(pipeline) in SIZES and (caution := outside(model_name(pipeline), width, height, frames, noise)):
         _warn(caution)
 
 

@@ -10,7 +10,6 @@ attended to nor does it attend.
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, last_layers, last_read_layers
-from ..attention_calls import AttentionCall, listening
+from ..attention_calls import AttentionCall, each_head, listening
 from ..watch import AttentionWatch, BlockCall
 from .adapter import Adapter, Attend, Heads
 
@@ -72,12 +71,9 @@ class OwnBlockAdapter(Adapter):
             done = sum(map(len, outs))
             if done == len(concept):  # some blocks have another attention behind the joint one
                 return attention.run()
-            parts = (attention.heads_first(part) for part in (attention.query, attention.key, attention.value))
-            parts = (part[:, :, :count] if self.text_first else part[:, :, -count:] for part in parts)
-            query, key, value = parts
-            scale = attention.scale * query.shape[-1] ** 0.5
-            query = query if math.isclose(scale, 1) else query * scale
-            key, value = (part.repeat_interleave(query.shape[1] // part.shape[1], dim=1) for part in (key, value))
+            parts = (attention.scaled_query, *map(attention.heads_first, (attention.key, attention.value)))
+            own = slice(None, count) if self.text_first else slice(-count, None)
+            query, key, value = (each_head(part[:, :, own], parts[0].shape[1]) for part in parts)
             out = attend(query, key, value, slice(done, done + len(query)))
             heads.append(Heads(query, key, value))
             outs.append(out)

@@ -79,6 +79,10 @@ class TextPathAdapter(Adapter):
         """Where the image tokens are in the joint sequence."""
         return slice(block_arguments["encoder_hidden_states"].shape[1], None)
 
+    def image_tokens(self, call: BlockCall, keys: int) -> slice:
+        """Where the image's tokens are among the `keys` tokens of a block's attention."""
+        return slice(*self.image_slice(call.arguments).indices(keys))
+
     def hook_points(self, block: Any) -> HookPoints:
         attn, fused = self.attention_module(block), self.is_fused(block)
         query, key, value = (attn.to_qkv,) * 3 if fused else (attn.to_q, attn.to_k, attn.to_v)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import types
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import comfy.ldm.flux.math
 import comfy.model_management
 import pytest
 import torch
@@ -140,6 +142,25 @@ def test_what_another_pack_makes_of_the_attention_is_what_is_delivered() -> None
         with stream_on(model, lambda layer, image, _: taken.append(image.clone()), last_layer=0):
             run_network(model, transformer_options=override)
     torch.testing.assert_close(taken[1], taken[0] * 0.5)
+
+
+def test_the_attention_that_a_layer_prefers_is_used_as_without_concepts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ComfyUI 0.38 keeps a layer's preference to itself, and forgets it where there is an override."""
+    ordinary_attention = comfy.ldm.flux.math.optimized_attention
+
+    def attend(*args: Any, **kwargs: Any) -> Tensor:
+        preferred_attention = types.SimpleNamespace(function=lambda *a, **k: ordinary_attention(*a, **k) * 0.5)
+        override = kwargs.pop("transformer_options", {}).get("optimized_attention_override")
+        chosen = preferred_attention.function if override is None else functools.partial(override, ordinary_attention)
+        return chosen(*args, **kwargs)
+
+    model, images = make_flux(), []
+    ordinary = run_network(model)
+    monkeypatch.setattr(comfy.ldm.flux.math, "optimized_attention", attend)
+    plain = run_network(model)
+    with stream_on(model, lambda _, image, __: images.append(image)):
+        observed = run_network(model)
+    assert torch.equal(observed, plain) and not torch.equal(plain, ordinary) and images
 
 
 def interrupt() -> BaseException:

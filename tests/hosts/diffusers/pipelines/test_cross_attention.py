@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
 from concept_attention.errors import UserError
+from concept_attention.hosts.diffusers.encode import encode_concepts
+from concept_attention.hosts.diffusers.generation import generate
+from concept_attention.hosts.diffusers.loading import load_pipeline
 from concept_attention.hosts.diffusers.record import record
 from concept_attention.hosts.encoded import ConceptText, EncodedConcepts
 
 from ....support.diffusers.cross_attention.catalogue import CROSS
 from ....support.diffusers.cross_attention.family import TEXT_WIDTH, CrossFamily
-from ....support.diffusers.tiny_transformers import seeded_noise
+from ....support.diffusers.small_pipelines import KLEIN_TEMPLATE, make_chat_tokenizer, make_clip
+from ....support.diffusers.tiny_transformers import fill, seeded_noise
 from ....support.numbers import relative_error
 
 CLOSE = 1e-5
@@ -85,3 +91,257 @@ def test_qwen_image_21_is_recorded_with_its_cache_and_without(cached: bool, capt
     needs = pytest.raises(UserError, match="Mode flux needs joint blocks.*Choose auto, cross or gram")
     with needs, record(pipeline, words_of(prompt[0]), mode="flux"):
         pass
+
+
+def test_wan_22_is_recorded_in_both_of_its_networks(captured: Capture) -> None:
+    """One for the noisy steps, one for the others; guidance is an evaluation of its own."""
+    from diffusers import UniPCMultistepScheduler, WanPipeline
+
+    family, noise = CROSS["Wan"], seeded_noise(7)
+    first, second = family.make(), fill(family.make(), seed=1)
+    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+    pipeline = WanPipeline(None, None, None, scheduler, first, second, boundary_ratio=0.8)
+    pipeline.set_progress_bar_config(disable=True)
+    prompt = noise(1, 7, TEXT_WIDTH)
+    calls = [captured(network) for network in (first, second)]
+
+    def run() -> Tensor:
+        return pipeline(
+            prompt_embeds=prompt,
+            negative_prompt_embeds=noise(1, 7, TEXT_WIDTH) * 0,
+            guidance_scale=4.0,
+            height=64,
+            width=96,
+            num_frames=9,
+            num_inference_steps=4,
+            generator=torch.Generator().manual_seed(3),
+            output_type="latent",
+        ).frames
+
+    plain = run()
+    for one in calls:
+        one.clear()
+    with record(pipeline, words_of(prompt[0])) as recording:
+        latents = run()
+    assert torch.equal(latents, plain)
+    assert [len(one) for one in calls] == [4, 4]
+    assert (recording.grid, recording.image_size, recording.frame_counts) == ((3, 4, 6), (64, 96), (1, 4, 4))
+    assert recording.sigmas == pytest.approx(scheduler.sigmas[:4].tolist())
+    steps = [(first, calls[0][0]), (first, calls[0][2]), (second, calls[1][0]), (second, calls[1][2])]
+    for scores, (network, inputs) in zip(recording.scores, steps, strict=True):
+        assert relative_error(scores.exp(), expected_maps(family, network, inputs, (4, 6), 7)) < CLOSE
+
+
+def test_a_scheduler_that_is_copied_meanwhile_is_not_followed() -> None:
+    """LTX-2 has a copy of its scheduler for the sound."""
+    family = CROSS["LTX-2"]
+    mine = SimpleNamespace(transformer=family.make(), scheduler=FlowMatchEulerDiscreteScheduler())
+    inputs = family.inputs(mine.transformer, 1, 2, 4)
+
+    @torch.no_grad()
+    def run() -> tuple[Tensor, Tensor]:
+        latents, sound = inputs["hidden_states"], inputs["audio_hidden_states"]
+        other = copy.deepcopy(mine.scheduler)
+        for one in (other, mine.scheduler):
+            one.set_timesteps(2)
+        for timestep in mine.scheduler.timesteps:
+            parts = {"hidden_states": latents, "audio_hidden_states": sound, "timestep": timestep.expand(1)}
+            video, audio = mine.transformer(**{**inputs, **parts})
+            latents = mine.scheduler.step(video, timestep, latents, return_dict=False)[0]
+            sound = other.step(audio, timestep, sound, return_dict=False)[0]
+        return latents, sound
+
+    plain = run()
+    texts = family.texts(inputs)
+    names = parse_concepts([f"thing {n}" for n in range(len(texts))])
+    encoded = EncodedConcepts(names, texts[0].states[: len(texts)], (1,) * len(texts), "mean", texts=tuple(texts))
+    with record(mine, encoded) as recording:
+        assert all(map(torch.equal, run(), plain))
+    assert recording.steps == (0, 1) and recording.grid == (3, 2, 4)
+
+
+@pytest.mark.parametrize("kind", ["EulerDiscreteScheduler", "DPMSolverMultistepScheduler", "DDIMScheduler"])
+def test_noise_levels_of_stable_diffusion_are_the_schedules_own(kind: str) -> None:
+    import diffusers
+
+    pipeline = load_pipeline("tiny-sd", device="cpu")
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = getattr(diffusers, kind).from_config(pipeline.scheduler.config)
+    recording = generate(pipeline, "a boat on water", ["boat", "water"], steps=3, cfg=2.0).recording
+    signal = pipeline.scheduler.alphas_cumprod[pipeline.scheduler.timesteps.long()]
+    assert recording.sigmas == pytest.approx(((1 - signal) ** 0.5).tolist(), abs=2e-3)
+
+
+def test_stable_diffusion_is_recorded_from_an_image_and_unchanged() -> None:
+    from diffusers import StableDiffusionImg2ImgPipeline
+    from PIL import Image
+
+    pipeline = StableDiffusionImg2ImgPipeline(
+        **load_pipeline("tiny-sd", device="cpu").components, requires_safety_checker=False
+    )
+    pipeline.set_progress_bar_config(disable=True)
+
+    def run() -> Tensor:
+        return pipeline(
+            ["a boat on water"] * 2,
+            image=Image.new("RGB", (128, 96), "blue"),
+            strength=0.5,
+            num_inference_steps=4,
+            generator=torch.Generator().manual_seed(3),
+            output_type="latent",
+        ).images
+
+    plain = run()
+    with record(pipeline, ["boat", "water"]) as recording:
+        assert torch.equal(run(), plain)
+    assert (recording.scores.shape, recording.grid) == ((2, 4, 2, 2, 48), (1, 6, 8))
+    assert recording.sigmas[0] < 0.9
+
+
+def test_attention_that_cannot_be_seen_is_said_by_name() -> None:
+    pipeline = load_pipeline("tiny-sd", device="cpu")
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.enable_attention_slicing()
+    with pytest.raises(
+        UserError, match=r"^Nothing was recorded: layer 0 computes its attention .* by SlicedAttnProcessor"
+    ):
+        generate(pipeline, "a boat", ["boat"], steps=1)
+
+
+def make_gemma(tokenizer: Any) -> Any:
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    return fill(
+        Gemma3ForCausalLM(
+            Gemma3TextConfig(
+                vocab_size=len(tokenizer.get_vocab()),
+                hidden_size=24,
+                intermediate_size=32,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                num_key_value_heads=2,
+                head_dim=12,
+                pad_token_id=0,
+            )
+        )
+    )
+
+
+def test_concepts_of_ltx_2_go_through_its_connectors_as_prompts(random_pipeline: Any) -> None:
+    """These move the padding before a text behind it."""
+    from diffusers import LTX2Pipeline
+    from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+
+    tokenizer = make_chat_tokenizer(random_pipeline, KLEIN_TEMPLATE, "left")
+    transformer = CROSS["LTX-2"].make()
+    connectors = fill(
+        LTX2TextConnectors(
+            caption_channels=24,
+            text_proj_in_factor=2,
+            video_connector_num_attention_heads=2,
+            video_connector_attention_head_dim=24,
+            video_connector_num_layers=1,
+            video_connector_num_learnable_registers=8,
+            audio_connector_num_attention_heads=2,
+            audio_connector_attention_head_dim=8,
+            audio_connector_num_layers=1,
+            audio_connector_num_learnable_registers=8,
+            per_modality_projections=True,
+            video_hidden_dim=TEXT_WIDTH,
+            audio_hidden_dim=16,
+        )
+    )
+    parts = FlowMatchEulerDiscreteScheduler(), None, None, make_gemma(tokenizer), tokenizer, connectors
+    pipeline = LTX2Pipeline(*parts, transformer, None)
+    encoded = encode_concepts(pipeline, parse_concepts("home: a red house, tree"), max_tokens=16, presence=False)
+    assert encoded.token_counts == (3, 1)
+    for text, prompt in zip(encoded.texts, ("a red house", "tree"), strict=True):
+        with torch.no_grad():
+            states, mask, *_ = pipeline.encode_prompt(
+                [prompt], do_classifier_free_guidance=False, max_sequence_length=16
+            )
+            expected, _, _ = connectors(states, mask, padding_side="left")
+        assert text.own == (0, len(prompt.split()))
+        assert torch.equal(text.states, expected[0])
+
+
+def test_concepts_of_hunyuan_dit_have_the_tokens_of_both_text_encoders(random_pipeline: Any) -> None:
+    from diffusers import HunyuanDiTPipeline
+    from transformers import BertConfig, BertModel
+
+    words = random_pipeline.tokenizer
+    bert = fill(
+        BertModel(
+            BertConfig(
+                vocab_size=len(words.get_vocab()),
+                hidden_size=TEXT_WIDTH,
+                intermediate_size=32,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+            )
+        )
+    )
+    t5, t5_words = random_pipeline.text_encoder_2, random_pipeline.tokenizer_2
+    family = CROSS["HunyuanDiT"]
+    transformer = family.make()
+    transformer.register_to_config(cross_attention_dim_t5=t5.config.d_model)
+    parts = None, bert, words, transformer, FlowMatchEulerDiscreteScheduler(), None, None, False
+    pipeline = HunyuanDiTPipeline(*parts, text_encoder_2=t5, tokenizer_2=t5_words)
+    encoded = encode_concepts(pipeline, parse_concepts("home: a red house, tree"), max_tokens=24, presence=False)
+    with torch.no_grad():
+        for index, width in ((0, TEXT_WIDTH), (1, t5.config.d_model)):
+            states = pipeline.encode_prompt(
+                "a red house", do_classifier_free_guidance=False, max_sequence_length=24, text_encoder_index=index
+            )[0][0]
+            text = encoded.texts[0]
+            found = text.options["t5_tokens"] if index else text.tokens
+            assert found.shape == (3, width)
+            assert any(torch.equal(found, states[first : first + 3]) for first in range(3))
+
+
+def test_concepts_of_sdxl_are_read_by_both_of_its_text_encoders(random_pipeline: Any) -> None:
+    from diffusers import StableDiffusionXLPipeline
+
+    words = random_pipeline.tokenizer
+    encoders = [make_clip(len(words.get_vocab()), width, seed) for width, seed in ((32, 1), (16, 2))]
+    parts = None, encoders[0], encoders[1], words, words, CROSS["SDXL"].make(), EulerDiscreteScheduler()
+    pipeline = StableDiffusionXLPipeline(*parts)
+    encoded = encode_concepts(pipeline, parse_concepts("home: a red house"), presence=False)
+    states = pipeline.encode_prompt("a red house", do_classifier_free_guidance=False)[0]
+    (text,) = encoded.texts
+    assert encoded.embeddings.shape == (1, TEXT_WIDTH) and encoded.pooling == "last"
+    assert text.own == (1, 4) and torch.equal(text.states, states[0])
+
+
+def test_concepts_of_fibo_2_have_states_of_all_depths(random_pipeline: Any) -> None:
+    from diffusers import BriaFibo2Pipeline
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    tokenizer = make_chat_tokenizer(random_pipeline, KLEIN_TEMPLATE, "right")
+    encoder = fill(
+        Qwen3ForCausalLM(
+            Qwen3Config(
+                vocab_size=len(tokenizer.get_vocab()),
+                hidden_size=TEXT_WIDTH // 2,
+                intermediate_size=32,
+                num_hidden_layers=3,
+                num_attention_heads=2,
+                num_key_value_heads=2,
+                head_dim=12,
+            )
+        )
+    )
+
+    def processor(text: list[str], images: Any, **options: Any) -> Any:
+        return tokenizer(text, **options)
+
+    transformer = CROSS["Fibo 2"].make()
+    pipeline = BriaFibo2Pipeline(transformer, FlowMatchEulerDiscreteScheduler(), None, encoder, None)
+    pipeline.processor = processor
+    pipeline.prompt_template_encode = "<start> user {} <end> <line>"
+    pipeline.text_encoder_out_layers = ((0, 1), (1, 2), (2, 3))
+    encoded = encode_concepts(pipeline, parse_concepts("home: a red house"), max_tokens=24, presence=False)
+    states, _ = pipeline.encode_prompt("a red house")
+    (text,) = encoded.texts
+    assert states.shape == (1, 3, 7, TEXT_WIDTH) and text.own == (2, 5)
+    assert torch.equal(text.states.unflatten(-1, (3, -1))[:, 1], states[0, 1])

@@ -185,6 +185,7 @@ def test_the_vectors_before_rope_cannot_be_shown(family: OwnBlockFamily) -> None
     "name, reason",
     [
         ("OmniGenTransformer2DModel", "its text never attends to the image"),
+        ("PRXTransformer2DModel", "it has cross-attention only"),
         ("GlmImageTransformer2DModel", "it gets no prompt"),
     ],
 )

@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..boot import PROJECT, boot
-from .usage import share_of
+from .usage import USED, share_of
 
 if TYPE_CHECKING:
     from concept_attention.hosts.architecture import Architecture
 
     from ..cross_attention.tiny_cross import TinyCross
     from .tiny_architecture import TinyArchitecture
+    from .usage import Used
 
 README = PROJECT / "README.md"
 COMMAND = "python -m tests.support.comfyui.architectures.matrix --write"
@@ -104,10 +105,10 @@ KNOWN: Mapping[str, Known] = {
     "Ideogram 4": Known([{"num_layers": 34}], "Ideogram4Transformer2DModel"),
     "MiniMax-H3": Known([{"num_layers": 50}], "MiniMaxH3Transformer3DModel"),
     "Ernie-Image": Known([{"num_layers": 36}], "ErnieImageTransformer2DModel"),
-    "Wan 2.1, 2.2 14B, VACE, Fun": Known([{"num_layers": 30}, {"num_layers": 40}]),
-    "LTX Video": Known([{"num_layers": 28}, {"num_layers": 48}]),
-    "LTX-2": Known([{"num_layers": 48}]),
-    "LTX-2.3": Known([{"num_layers": 48}]),
+    "Wan 2.1, 2.2 14B, VACE, Fun": Known([{"num_layers": 30}, {"num_layers": 40}], "WanTransformer3DModel"),
+    "LTX Video": Known([{"num_layers": 28}, {"num_layers": 48}], "LTXVideoTransformer3DModel"),
+    "LTX-2": Known([{"num_layers": 48}], "LTX2VideoTransformer3DModel"),
+    "LTX-2.3": Known([{"num_layers": 48}], "LTX2VideoTransformer3DModel"),
     "Stable Diffusion 1 and 2": Known(
         [
             {
@@ -116,7 +117,8 @@ KNOWN: Mapping[str, Known] = {
                 "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
                 "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
             }
-        ]
+        ],
+        "UNet2DConditionModel",
     ),
     "SDXL, Pony, Illustrious": Known(
         [
@@ -127,14 +129,15 @@ KNOWN: Mapping[str, Known] = {
                 "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
                 "transformer_depth_middle": 10,
             }
-        ]
+        ],
+        "UNet2DConditionModel",
     ),
-    "Cosmos Predict2": Known([{"num_blocks": 28}, {"num_blocks": 36}]),
+    "Cosmos Predict2": Known([{"num_blocks": 28}, {"num_blocks": 36}], "CosmosTransformer3DModel"),
     "Anima": Known([{"num_blocks": 28}]),
-    "Kandinsky 5": Known([{"num_visual_blocks": 32}, {"num_visual_blocks": 60}]),
-    "HunyuanDiT": Known([{"depth": 40}]),
-    "PixArt alpha, sigma": Known([{"depth": 28}]),
-    "Cosmos 1": Known([{"num_blocks": 28}, {"num_blocks": 36}]),
+    "Kandinsky 5": Known([{"num_visual_blocks": 32}, {"num_visual_blocks": 60}], "Kandinsky5Transformer3DModel"),
+    "HunyuanDiT": Known([{"depth": 40}], "HunyuanDiT2DModel"),
+    "PixArt alpha, sigma": Known([{"depth": 28}], "PixArtTransformer2DModel"),
+    "Cosmos 1": Known([{"num_blocks": 28}, {"num_blocks": 36}], "CosmosTransformer3DModel"),
     "Qwen-Image 2.1": Known([{"num_layers": 32}], "QwenImage21Transformer2DModel"),
 }
 
@@ -145,8 +148,9 @@ def matrix() -> str:
     README's own row stays for a model that the ComfyUI at hand lacks.
     """
     kept = {cells[0]: " | ".join(cells) for cells in cells_of_readme()}
-    ordered = sorted(rows(), key=lambda row: -share_of(row.name))
-    return "\n".join([*HEAD, *(line(row) if row.in_host else f"| {kept[row.name]} |" for row in ordered)])
+    lines = [(share_of(row.name), line(row) if row.in_host else f"| {kept[row.name]} |") for row in rows()]
+    lines += [(used.share, newer_line(used)) for used in USED if used.diffusers]
+    return "\n".join([*HEAD, *(text for _, text in sorted(lines, key=lambda one: -one[0]))])
 
 
 def cells_of_readme() -> list[list[str]]:
@@ -176,6 +180,27 @@ def line(tiny: TinyArchitecture | TinyCross) -> str:
     share = share_of(tiny.name)
     cells = (tiny.name, f"{share:g} %" if share else "", makes, described[0].reading, ", ".join(layers), mode)
     return f"| {' | '.join(cells)} | {_on_diffusers(known)} |"
+
+
+def newer_line(used: Used) -> str:
+    """The row of a model that is recorded on diffusers only."""
+    from concept_attention.scores import resolve_mode
+
+    described = on_diffusers(used.diffusers)
+    mode, layers = resolve_mode("auto", described.name, described.reading).name, _default_layers(described)
+    cells = (f"{used.model}, on diffusers only", f"{used.share:g} %", "images", described.reading, layers, mode)
+    return f"| {' | '.join(cells)} | {_on_diffusers(Known([], used.diffusers))} |"
+
+
+def on_diffusers(name: str) -> Architecture:
+    """Sizes of a transformer of diffusers of that class, as its own defaults are: those of the released model."""
+    import diffusers
+    import torch
+
+    from concept_attention.hosts.diffusers.adapters import described
+
+    with torch.device("meta"):
+        return described(getattr(diffusers, name)())
 
 
 def _describe(tiny: TinyArchitecture | TinyCross, sizes: Mapping[str, Any]) -> Architecture:
@@ -213,15 +238,13 @@ def _on_diffusers(known: Known) -> str:
 def _adapter_on_diffusers(name: str) -> Any:
     """The adapter of that transformer of diffusers; None if there is none."""
     import diffusers
-    from torch import nn
 
-    from concept_attention.hosts.diffusers.adapters import ADAPTERS
+    from concept_attention.hosts.diffusers.adapters import ADAPTERS, CROSS_ADAPTERS
 
     if not name:
         return None
-    transformer: Any = object.__new__(getattr(diffusers, name))
-    nn.Module.__init__(transformer)
-    return next((adapter for adapter in ADAPTERS if adapter.matches(transformer)), None)
+    found = getattr(diffusers, name)
+    return next((one for one in (*ADAPTERS, *CROSS_ADAPTERS) if issubclass(found, one.transformer_class)), None)
 
 
 def written(text: str, made: str) -> str:

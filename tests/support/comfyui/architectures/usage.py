@@ -1,4 +1,4 @@
-"""How much of what people run in ComfyUI can be recorded, and by which reading.
+"""How much of what people run in ComfyUI can be recorded, there or on diffusers, and by which reading.
 
 python -m tests.support.comfyui.architectures.usage
 
@@ -19,14 +19,16 @@ class Used(NamedTuple):
     Attributes:
         model: its name.
         share: of all uses, in percent.
-        rows: the tests' tiny models that stand for it, by name; () if it cannot be recorded.
-        why: what keeps it from being recorded.
+        rows: the tests' tiny models that stand for it, by name; () if it cannot be recorded in ComfyUI.
+        why: what keeps it from being recorded there.
+        diffusers: class of its transformer in diffusers, if it can be recorded only there.
     """
 
     model: str
     share: float
     rows: tuple[str, ...] = ()
     why: str = ""
+    diffusers: str = ""
 
 
 NO_SOURCE = "came after the ComfyUI that is tested with"
@@ -39,7 +41,7 @@ USED = (
     Used("Krea 2", 6.6, ("Krea 2",)),
     Used("Qwen-Image", 5.0, ("Qwen-Image, Edit", "Qwen-Image Layered")),
     Used("Flux.2", 3.1, ("Flux.2 dev", "Flux.2 Klein")),
-    Used("Flux.3", 2.1, (), NO_SOURCE),
+    Used("Flux.3 Klein", 2.1, (), NO_SOURCE, "Flux3Transformer2DModel"),
     Used("Mage-Flow", 1.5, ("Mage-Flow",)),
     Used("Flux.1", 1.3, ("Flux.1 dev, Krea, Kontext, Fill, Canny, Depth", "Flux.1 schnell")),
     Used("MOSS-Image", 0.7, (), NO_SOURCE),
@@ -62,25 +64,27 @@ def share_of(row: str) -> float:
     return next((used.share for used in USED if row in used.rows), 0.0)
 
 
-def recorded() -> float:
-    """Percent of all uses whose model can be recorded."""
-    return sum(used.share for used in USED if used.rows)
+def recorded(anywhere: bool) -> float:
+    """Percent of all uses that can be recorded: in ComfyUI, or `anywhere`, which is there or on diffusers."""
+    return sum(used.share for used in USED if used.rows or (anywhere and used.diffusers))
 
 
 def main() -> int:
-    from .matrix import cells_of_readme
+    from .matrix import cells_of_readme, on_diffusers
 
     readings = {cells[0]: cells[3] for cells in cells_of_readme()}
     totals: dict[str, float] = {}
     for used in USED:
-        found = sorted({readings[name] for name in used.rows})
-        reading = ", ".join(found) or f"not recorded: {used.why}"
-        totals[reading if found else "not recorded"] = totals.get(reading if found else "not recorded", 0) + used.share
-        print(f"{used.model:26}{used.share:5.1f} %  {reading}")
+        reading = ", ".join(sorted({readings[name] for name in used.rows}))
+        if used.diffusers and not reading:
+            reading = f"{on_diffusers(used.diffusers).reading}, on diffusers only"
+        totals[reading or "not recorded"] = totals.get(reading or "not recorded", 0) + used.share
+        print(f"{used.model:26}{used.share:5.1f} %  {reading or f'not recorded: {used.why}'}")
     print()
     for reading, share in totals.items():
-        print(f"{reading:26}{share:5.1f} %")
-    print(f"{'recorded':26}{recorded():5.1f} %")
+        print(f"{reading:30}{share:5.1f} %")
+    print(f"{'recorded in ComfyUI':30}{recorded(anywhere=False):5.1f} %")
+    print(f"{'in ComfyUI or on diffusers':30}{recorded(anywhere=True):5.1f} %")
     return 0
 
 

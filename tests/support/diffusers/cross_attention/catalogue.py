@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from .causal import qwen_image21
 from .family import CrossFamily
-from .images import fibo2, hunyuan_dit, pixart, sana, unet
+from .images import fibo2, hunyuan_dit, pixart, sana, unet, unet_with_ip_adapter
 from .videos import allegro, cosmos, kandinsky5, latte, ltx, ltx2, sana_video, wan
 
 CROSS: Mapping[str, CrossFamily] = {
@@ -30,6 +30,7 @@ CROSS: Mapping[str, CrossFamily] = {
         transformer_layers_per_block=1,
     ),
     "Kolors": unet("-x", encoder_hid_dim=40, encoder_hid_dim_type="text_proj"),
+    "Stable Diffusion with an IP-Adapter": unet_with_ip_adapter(),
     "Fibo 2": fibo2(),
     "Fibo 2, edit": fibo2(context=(2, 2)),
     "Fibo 2, prompts of several lengths": fibo2(padded=True),

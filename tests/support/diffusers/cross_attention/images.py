@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -56,6 +57,32 @@ def unet(levels: str, **config: Any) -> CrossFamily:
         return [*down, sizes[-1], *up]
 
     return CrossFamily("UNet", make, inputs, layers=3 * levels.count("x") + 1, grids=grids)
+
+
+def unet_with_ip_adapter() -> CrossFamily:
+    """Its layers attend to the words, then to four tokens of an image."""
+    plain = unet("-x")
+
+    def make() -> Any:
+        from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
+        from diffusers.models.embeddings import ImageProjection, MultiIPAdapterImageProjection
+
+        model = plain.make()
+        projection = ImageProjection(image_embed_dim=10, cross_attention_dim=TEXT_WIDTH, num_image_text_embeds=4)
+        model.encoder_hid_proj = fill(MultiIPAdapterImageProjection([projection]))
+        model.register_to_config(encoder_hid_dim_type="ip_image_proj")
+        for module in model.modules():
+            if getattr(module, "is_cross_attention", False):
+                sizes = {"hidden_size": 32, "cross_attention_dim": TEXT_WIDTH, "num_tokens": (4,)}
+                module.set_processor(fill(IPAdapterAttnProcessor2_0(**sizes)))
+        return model
+
+    def inputs(model: Any, batch: int, rows: int, columns: int, seed: int = 1) -> Arguments:
+        image = [seeded_noise(seed + 1)(batch, 1, 10)]
+        given = plain.inputs(model, batch, rows, columns, seed)
+        return {**given, "added_cond_kwargs": {"image_embeds": image}}
+
+    return dataclasses.replace(plain, make=make, inputs=inputs)
 
 
 def pixart() -> CrossFamily:

@@ -69,7 +69,8 @@ class QwenImage21(CrossAdapter):
 
         def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, **options: Any) -> Tensor:
             keys.append(k[0, slice(*text.own)].flatten(1))
-            return attention(q, k, v, heads, **options)  # type: ignore[no-any-return]
+            output: Tensor = attention(q, k, v, heads, **options)
+            return output
 
         modulation = _modulation_of_text(network, tokens)
         for block in network.transformer_blocks:

@@ -7,7 +7,6 @@ projection, norm and rotation is the model's own code.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,9 +15,8 @@ from torch import Tensor, nn
 
 from ....architecture import Architecture, middle_layers
 from ....encoded import ConceptText
-from ....joint_text import as_bias
 from ....reasons import NotRecordable
-from ...attention_calls import AttentionCall, listening
+from ...attention_calls import AttentionCall, each_head, listening
 from ...named import Arguments
 from ...watch import BlockCall
 from ..family import Family
@@ -46,9 +44,7 @@ class Read(NamedTuple):
         cls, call: BlockCall, attention: AttentionCall, out: Tensor, image: slice, text_k: Tensor, bias: Tensor | None
     ) -> Read:
         """What an attention call says of the tokens `image`; `text_k` has all rows, (B, heads, T, head_dim)."""
-        query, out = (attention.heads_first(part)[call.rows][:, :, image] for part in (attention.query, out))
-        scale = attention.scale * query.shape[-1] ** 0.5
-        query = query if math.isclose(scale, 1) else query * scale
+        query, out = (part[call.rows][:, :, image] for part in (attention.scaled_query, attention.heads_first(out)))
         text_k = each_head(text_k[call.rows], query.shape[1])
         return cls(query, text_k, bias, out.transpose(1, 2).flatten(2))
 
@@ -183,7 +179,7 @@ class CrossAdapter(Family):
         if not self.is_text(call, given, keys.shape[2]):
             return None
         image = self.image_tokens(call, attention.heads_first(attention.query).shape[2], grid)
-        bias = None if attention.mask is None else as_bias(attention.mask, call.rows, keys.shape[2])
+        bias = attention.bias(call.rows)
         if bias is not None and bias.shape[-2] > 1:
             bias = bias[..., image, :]
         return Read.of(call, attention, out, image, keys, bias)
@@ -217,8 +213,3 @@ def heard_keys(module: Any, arguments: Arguments) -> list[Tensor]:
     with listening(answer):
         type(module).forward(module, **arguments)
     return heard
-
-
-def each_head(keys: Tensor, heads: int) -> Tensor:
-    """Keys that groups of heads share, once for each head."""
-    return keys if keys.shape[1] == heads else keys.repeat_interleave(heads // keys.shape[1], dim=1)

@@ -17,7 +17,7 @@ from ....encoded import ConceptText
 from ...watch import BlockCall
 from .adapter import CrossAdapter
 
-T5 = "t5_tokens"  # in a concept's options: its own tokens from T5, (n, E)
+T5_TOKENS = "t5_tokens"  # in a concept's options: its own tokens from T5, (n, E)
 
 
 class HunyuanDiT(CrossAdapter):
@@ -30,6 +30,6 @@ class HunyuanDiT(CrossAdapter):
     width_name = "cross_attention_dim"
 
     def concept_tokens(self, transformer: Any, text: ConceptText, call: BlockCall) -> Tensor:
-        t5 = text.options.get(T5)
+        t5 = text.options.get(T5_TOKENS)
         tokens = text.tokens
         return (tokens if t5 is None else torch.cat([tokens, transformer.text_embedder(t5.to(tokens))]))[None]
