@@ -1,7 +1,8 @@
-"""HunyuanVideo, HunyuanVideo 1.5, HunyuanImage 2.1 and Motif-Video in diffusers, from text or from a first frame.
+"""HunyuanVideo (text, first frame, FramePack), HunyuanVideo 1.5, HunyuanImage 2.1 and Motif-Video in diffusers.
 
 Arguments are those of the blocks' `forward` in diffusers/models/transformers/transformer_hunyuan_video.py,
-transformer_hunyuan_video15.py, transformer_hunyuanimage.py and transformer_motif_video.py (0.42). Concepts are
+transformer_hunyuan_video15.py, transformer_hunyuanimage.py, transformer_motif_video.py and
+transformer_hunyuan_video_framepack.py (0.42). Concepts are
 modulated as the prompt's tokens are, with its pooled vector where there is one.
 
 Convention: the video's tokens come first, row-major over frames, rows and columns, then the text's, which have no
@@ -10,6 +11,7 @@ position.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +19,7 @@ import torch
 from diffusers import (
     HunyuanImageTransformer2DModel,
     HunyuanVideo15Transformer3DModel,
+    HunyuanVideoFramepackTransformer3DModel,
     HunyuanVideoTransformer3DModel,
     MotifVideoTransformer3DModel,
 )
@@ -32,7 +35,7 @@ from torch import Tensor
 from ...architecture import Architecture
 from ..named import Arguments
 from ..watch import BlockCall
-from .own_block import TwoStreamAdapter
+from .own_block import Tokens, TwoStreamAdapter
 
 FRAMES_PER_LATENT = 4  # of the VAEs of all of them
 
@@ -124,3 +127,19 @@ class MotifVideo(HunyuanVideo):
 
     def position_arguments(self, concept: Tensor, call: BlockCall) -> dict[str, Any]:
         return {**super().position_arguments(concept, call), "image_embed_seq_len": 0}
+
+
+class Framepack(HunyuanVideo):
+    """The adapter of HunyuanVideo FramePack, in which the frames before, ever coarser, come before the new ones.
+
+    Its text has tokens of an image as well, which concepts do not attend to. A run of a pipeline makes one section of
+    the video after the other; the first is recorded.
+    """
+
+    name = "framepack"
+    transformer_class = HunyuanVideoFramepackTransformer3DModel
+    block_class = HunyuanVideoTransformerBlock
+
+    def image_tokens(self, call: BlockCall, keys: int) -> Tokens:
+        image = torch.arange(call.arguments["hidden_states"].shape[1])
+        return image.roll(math.prod(self.target_grid(call.transformer, call.evaluation)))

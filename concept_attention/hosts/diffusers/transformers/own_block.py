@@ -11,6 +11,7 @@ attended to nor does it attend.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ from ..attention_calls import AttentionCall, each_head, listening
 from ..watch import AttentionWatch, BlockCall
 from .adapter import Adapter, Attend, Heads
 
-Tokens = slice | Tensor | list[slice]  # positions in a sequence, the same in each row or each row's own
+Tokens = slice | Tensor | Sequence[slice | Tensor]  # positions in a sequence, the same in each row or each row's own
 ALONG = 1  # image tokens that go along
 
 

@@ -199,20 +199,14 @@ def test_a_loop_of_ones_own_is_recorded() -> None:
     assert relative_error(recording.scores[0], naive_scores(images, concepts)) < CLOSE
 
 
-def test_what_cannot_be_recorded_is_said_by_name(random_pipeline: Any) -> None:
-    pipeline = make_z_image(random_pipeline)
-    family = OWN_BLOCKS["Z-Image"]
-    inputs = family.inputs(pipeline.transformer, 1, 2, 2)
-    with (
-        pytest.raises(UserError, match="Nothing was recorded: Z-Image Omni, with reference images among its tokens"),
-        record(pipeline, random_concepts()),
-        torch.no_grad(),
-    ):
-        pipeline.transformer(
-            **{**inputs, "x": [inputs["x"] * 2], "cap_feats": [inputs["cap_feats"] * 2]},
-            siglip_feats=[None],
-            image_noise_mask=[[0, 1]],
-        )
+def test_what_cannot_be_recorded_is_said() -> None:
+    family = OWN_BLOCKS["JoyImage Edit Plus"]
+    mine = SimpleNamespace(transformer=family.make(), scheduler=scheduler())
+    inputs = family.inputs(mine.transformer, 2, 2, 2)
+    shapes = [inputs["shape_list"][0], [(1, 2, 2), (1, 2, 1)]]
+    said = "Nothing was recorded: the images of the batch have reference images of other sizes: make them one by one"
+    with pytest.raises(UserError, match=said), record(mine, random_concepts()), torch.no_grad():
+        mine.transformer(**{**inputs, "shape_list": shapes})
 
 
 def test_a_modular_pipeline_encodes_concepts_by_its_own_step(random_pipeline: Any) -> None:

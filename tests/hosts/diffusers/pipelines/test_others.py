@@ -264,7 +264,12 @@ def test_a_prompt_is_encoded_once_for_all_samples(random_pipeline: Any) -> None:
     assert counts[0] == counts[1]
 
 
-def test_nothing_stays_after_a_prompt_that_fails(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["Qwen-Image", "HunyuanVideo"])
+def test_nothing_stays_after_a_prompt_that_fails(
+    name: str, random_pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = Built(name, WHOLE[name], WHOLE[name].build(random_pipeline))
+
     def fail(*args: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 

@@ -66,7 +66,9 @@ KNOWN: Mapping[str, Known] = {
     "Chroma": Known([{"depth": 19}], "ChromaTransformer2DModel"),
     "Chroma Radiance": Known([{"depth": 19}]),
     "HunyuanVideo": Known([{"depth": 20}], "HunyuanVideoTransformer3DModel"),
-    "HunyuanVideo I2V": Known([{"depth": 20}], "HunyuanVideoTransformer3DModel"),
+    "HunyuanVideo I2V": Known(
+        [{"depth": 20}], "HunyuanVideoTransformer3DModel", {"I2V": "HunyuanVideoImageToVideoPipeline"}
+    ),
     "HunyuanVideo 1.5": Known([{"depth": 54}], "HunyuanVideo15Transformer3DModel"),
     "HunyuanImage 2.1": Known([{"depth": 20}], "HunyuanImageTransformer2DModel"),
     "HunyuanImage 2.1 refiner": Known([{"depth": 20}]),
@@ -80,7 +82,11 @@ KNOWN: Mapping[str, Known] = {
     "CogVideoX 1.5 5B": Known([{"num_layers": 42}], "CogVideoXTransformer3DModel"),
     "CogVideoX 5B I2V": Known([{"num_layers": 42}]),
     "Mochi 1": Known([{"depth": 48}], "MochiTransformer3DModel"),
-    "Qwen-Image, Edit": Known([{"num_layers": 60}], "QwenImageTransformer2DModel"),
+    "Qwen-Image, Edit": Known(
+        [{"num_layers": 60}],
+        "QwenImageTransformer2DModel",
+        {"Qwen-Image": "QwenImagePipeline", "Edit": "QwenImageEditPipeline"},
+    ),
     "Qwen-Image Layered": Known(
         [{"num_layers": 60}], "QwenImageTransformer2DModel", {"Layered": "QwenImageLayeredPipeline"}
     ),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .family import OwnBlockFamily
-from .lumina import lumina2, z_image
+from .lumina import lumina2, z_image, z_image_omni
 from .one_stream import ernie_image, ideogram4, krea2
-from .two_streams import auraflow, cogview, flux3, flux_like, hidream, joyimage, qwen_image
-from .videos import consisid, easyanimate, hunyuan, minimax_h3, mochi, motif_video
+from .two_streams import auraflow, cogview, flux3, flux_like, hidream, joyimage, joyimage_edit_plus, qwen_image
+from .videos import consisid, easyanimate, framepack, hunyuan, minimax_h3, mochi, motif_video
 
 OWN_BLOCKS: Mapping[str, OwnBlockFamily] = {
     "AuraFlow": auraflow(),
@@ -40,8 +40,10 @@ OWN_BLOCKS: Mapping[str, OwnBlockFamily] = {
         text_embed_2_dim=12,
         image_embed_dim=12,
     ),
+    "HunyuanVideo FramePack": framepack(),
     "Ideogram 4": ideogram4(),
     "JoyImage": joyimage(),
+    "JoyImage Edit Plus": joyimage_edit_plus(),
     "Krea 2": krea2(),
     "LongCat-Image": flux_like("LongCatImageTransformer2DModel"),
     "Lumina 2": lumina2(),
@@ -53,4 +55,5 @@ OWN_BLOCKS: Mapping[str, OwnBlockFamily] = {
     "Qwen-Image Edit": qwen_image(edits=True),
     "Qwen-Image Layered": qwen_image(layers=2),
     "Z-Image": z_image(),
+    "Z-Image Omni": z_image_omni(),
 }

@@ -31,6 +31,7 @@ class OwnBlockFamily:
         frames: image tokens along time.
         row_by_row: whether a block attends for each row by itself.
         references: tokens of reference images, behind the image's.
+        begins: where what is made begins in a block's own attention, if neither first nor last.
         prompt: name of the prompt among the arguments of an evaluation.
         one_token: whether a prompt of one token is all of the text that the blocks see.
     """
@@ -47,6 +48,7 @@ class OwnBlockFamily:
     frames: int = 1
     row_by_row: bool = False
     references: int = 0
+    begins: Callable[[Arguments], int] | None = None
     prompt: str = "encoder_hidden_states"
     one_token: bool = True
 

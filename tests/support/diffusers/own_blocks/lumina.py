@@ -78,23 +78,26 @@ def lumina2() -> OwnBlockFamily:
     )
 
 
-def z_image() -> OwnBlockFamily:
-    def make() -> Any:
-        from diffusers import ZImageTransformer2DModel
+def make_z_image(**config: Any) -> Any:
+    from diffusers import ZImageTransformer2DModel
 
-        return fill(
-            ZImageTransformer2DModel(
-                in_channels=4,
-                dim=48,
-                n_layers=3,
-                n_refiner_layers=1,
-                n_heads=3,
-                n_kv_heads=3,
-                cap_feat_dim=TEXT_WIDTH,
-                axes_dims=[4, 6, 6],
-                axes_lens=[128, 32, 32],
-            )
+    return fill(
+        ZImageTransformer2DModel(
+            in_channels=4,
+            dim=48,
+            n_layers=3,
+            n_refiner_layers=1,
+            n_heads=3,
+            n_kv_heads=3,
+            cap_feat_dim=TEXT_WIDTH,
+            axes_dims=[4, 6, 6],
+            axes_lens=[128, 32, 32],
+            **config,
         )
+    )
+
+
+def z_image() -> OwnBlockFamily:
 
     def inputs(model: Any, batch: int, rows: int, columns: int, text: int = 5, seed: int = 1) -> Arguments:
         noise = seeded_noise(seed)
@@ -124,7 +127,7 @@ def z_image() -> OwnBlockFamily:
         }
 
     return OwnBlockFamily(
-        make,
+        make_z_image,
         inputs,
         swap,
         first,
@@ -132,5 +135,58 @@ def z_image() -> OwnBlockFamily:
         text_out=lambda output: output,
         blocks="layers",
         text_first=False,
+        one_token=False,
+    )
+
+
+def z_image_omni() -> OwnBlockFamily:
+    """With one reference image of 1 x 2 tokens, and what a vision model saw of it; every part is padded to 32."""
+    words = 36  # of the second caption, which holds the prompt
+
+    def inputs(model: Any, batch: int, rows: int, columns: int, text: int = 5, seed: int = 1) -> Arguments:
+        noise = seeded_noise(seed)
+        images = [[noise(4, 1, 2, 4), noise(4, 1, 2 * rows, 2 * columns)] for _ in range(batch)]
+        return {
+            "x": images,
+            "t": torch.rand(batch, generator=torch.Generator().manual_seed(seed)),
+            "cap_feats": [[noise(text, TEXT_WIDTH), noise(words, TEXT_WIDTH), noise(2, TEXT_WIDTH)] for _ in images],
+            "siglip_feats": [[noise(2, 2, 12), None] for _ in images],
+            "image_noise_mask": [[0, 1] for _ in images],
+            "return_dict": False,
+        }
+
+    def turn(model: Any, concept: Tensor) -> Tensor:
+        """Of the second caption's second token: behind a caption the model has as many zero positions as padding."""
+        return model.rope_embedder(torch.tensor([[0, 0, 0]])).expand(*concept.shape[:2], -1)
+
+    def first(model: Any, evaluation: Arguments, embeddings: Tensor) -> Tensor:
+        made, own = [], turn(model, embeddings[:, :1])
+        for number in range(embeddings.shape[1]):
+            made.append(model.context_refiner[0](model.cap_embedder(embeddings[:, number, None]), None, own))
+        return torch.cat(made, dim=1)
+
+    def swap(model: Any, evaluation: Arguments, arguments: Arguments, concept: Tensor) -> Arguments:
+        captions = 32 + 64 + 32
+        noisy = torch.ones(concept.shape[:2], dtype=torch.long)
+        return {
+            **arguments,
+            "x": torch.cat([concept, arguments["x"][:, captions:]], dim=1),
+            "attn_mask": None,
+            "freqs_cis": torch.cat([turn(model, concept), arguments["freqs_cis"][:, captions:]], dim=1),
+            "noise_mask": torch.cat([noisy, arguments["noise_mask"][:, captions:]], dim=1),
+        }
+
+    def begins(inputs: Arguments) -> int:
+        return 32 + 64 + 32 + 32  # behind the captions and the reference
+
+    return OwnBlockFamily(
+        lambda: make_z_image(siglip_feat_dim=12),
+        inputs,
+        swap,
+        first,
+        text_of=lambda arguments: arguments["x"],
+        text_out=lambda output: output,
+        blocks="layers",
+        begins=begins,
         one_token=False,
     )

@@ -74,6 +74,9 @@ def _joint(seen: list[Tensor], batch: int) -> list[Tensor]:
 
 
 def _image(family: OwnBlockFamily, inputs: Arguments, attended: Tensor, count: int) -> Tensor:
+    if family.begins is not None:
+        start = family.begins(inputs)
+        return attended[:, start : start + count]
     if not family.text_first:
         return attended[:, :count]
     if "encoder_attention_mask" in inputs and family.blocks == "layers":  # captions are as long as they are

@@ -236,6 +236,41 @@ def joyimage() -> OwnBlockFamily:
     )
 
 
+def joyimage_edit_plus() -> OwnBlockFamily:
+    """With one reference image of 1 x 2 tokens."""
+
+    def make() -> Any:
+        from diffusers import JoyImageEditPlusTransformer3DModel
+
+        return fill(
+            JoyImageEditPlusTransformer3DModel(
+                in_channels=4,
+                hidden_size=48,
+                num_attention_heads=3,
+                text_dim=TEXT_WIDTH,
+                mlp_width_ratio=2.0,
+                num_layers=3,
+                rope_dim_list=[4, 6, 6],
+            )
+        )
+
+    def inputs(model: Any, batch: int, rows: int, columns: int, text: int = 5, seed: int = 1) -> Arguments:
+        noise, mask = seeded_noise(seed), torch.ones(batch, text)
+        mask[-1, text - text // 3 :] = 0  # padding
+        return {
+            "hidden_states": noise(batch, rows * columns + 2, 4, 1, 2, 2),
+            "timestep": torch.full((batch,), 400.0),
+            "encoder_hidden_states": noise(batch, text, TEXT_WIDTH),
+            "encoder_hidden_states_mask": mask,
+            "shape_list": [[(1, rows, columns), (1, 1, 2)]] * batch,
+            "return_dict": False,
+        }
+
+    return OwnBlockFamily(
+        make, inputs, two_streams(), text_out=lambda output: output[1], blocks="double_blocks", text_first=False
+    )
+
+
 def cogview(name: str, **config: Any) -> OwnBlockFamily:
     def make() -> Any:
         import diffusers

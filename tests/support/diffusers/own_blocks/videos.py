@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -78,6 +79,77 @@ def hunyuan(name: str, video: bool, turns: str, **config: Any) -> OwnBlockFamily
         text_first=False,
         frames=frames,
         one_token=not second,
+    )
+
+
+def framepack() -> OwnBlockFamily:
+    """Three clean frames before, two at half the size, four at a quarter, and an image among the text."""
+
+    def make() -> Any:
+        from diffusers import HunyuanVideoFramepackTransformer3DModel
+
+        return fill(
+            HunyuanVideoFramepackTransformer3DModel(
+                in_channels=4,
+                out_channels=4,
+                num_attention_heads=3,
+                attention_head_dim=16,
+                num_layers=3,
+                num_single_layers=1,
+                num_refiner_layers=1,
+                mlp_ratio=2.0,
+                text_embed_dim=TEXT_WIDTH,
+                pooled_projection_dim=8,
+                rope_axes_dim=(4, 6, 6),
+                has_image_proj=True,
+                image_proj_dim=12,
+                has_clean_x_embedder=True,
+            )
+        )
+
+    def inputs(model: Any, batch: int, rows: int, columns: int, text: int = 5, seed: int = 1) -> Arguments:
+        noise, size = seeded_noise(seed), (2 * rows, 2 * columns)
+        mask = torch.ones(batch, text)
+        mask[-1, text - text // 3 :] = 0  # padding
+        places = torch.arange(11)
+        return {
+            "hidden_states": noise(batch, 4, 2, *size),
+            "timestep": torch.full((batch,), 400.0),
+            "encoder_hidden_states": noise(batch, text, TEXT_WIDTH),
+            "encoder_attention_mask": mask,
+            "pooled_projections": noise(batch, 8),
+            "image_embeds": noise(batch, 2, 12),
+            "indices_latents": places[7:9],
+            "guidance": torch.full((batch,), 6000.0),
+            "latents_clean": noise(batch, 4, 3, *size),
+            "indices_latents_clean": places[[0, 6, 9]],
+            "latents_history_2x": noise(batch, 4, 2, *size),
+            "indices_latents_history_2x": places[4:6],
+            "latents_history_4x": noise(batch, 4, 4, *size),
+            "indices_latents_history_4x": places[:4],
+            "return_dict": False,
+        }
+
+    def first(model: Any, evaluation: Arguments, embeddings: Tensor) -> Tensor:
+        mask = torch.ones(len(embeddings), 1, dtype=torch.bool)
+        ones = (embeddings[:, number, None] for number in range(embeddings.shape[1]))
+        return torch.cat([model.context_embedder(one, evaluation["timestep"], mask) for one in ones], dim=1)
+
+    def before(evaluation: Arguments) -> int:
+        *_, height, width = evaluation["hidden_states"].shape
+        at = [math.ceil(height / side) * math.ceil(width / side) for side in (2, 4, 8)]
+        return 3 * at[0] + at[1] + at[2]
+
+    return OwnBlockFamily(
+        make,
+        inputs,
+        two_streams(),
+        first,
+        text_out=lambda output: output[1],
+        text_first=False,
+        frames=2,
+        begins=before,
+        one_token=False,
     )
 
 
