@@ -19,6 +19,7 @@ from .pipelines.other import OtherFamily
 from .pipelines.others import OTHERS
 from .pipelines.sd3 import SD3Family
 from .pipelines.unet import UNetFamily
+from .pipelines.wan import WanFamily
 
 PIPELINES: dict[str, PipelineFamily] = {
     "Flux": FluxFamily(),
@@ -26,6 +27,7 @@ PIPELINES: dict[str, PipelineFamily] = {
     "SD3": SD3Family(),
     "CogVideoX": CogVideoXFamily(),
     "UNet": UNetFamily(),
+    "Wan": WanFamily(),
     **OTHERS,
 }
 FAMILIES = tuple(PIPELINES.values())

@@ -133,6 +133,75 @@ def test_wan_22_is_recorded_in_both_of_its_networks(captured: Capture) -> None:
         assert relative_error(scores.exp(), expected_maps(family, network, inputs, (4, 6), 7)) < CLOSE
 
 
+@pytest.fixture(scope="module")
+def wan(random_pipeline: Any) -> Any:
+    from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline
+
+    text_encoder, tokenizer = random_pipeline.text_encoder_2, random_pipeline.tokenizer_2
+    vae = AutoencoderKLWan(
+        base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+        latents_mean=[0.1, 0.2, 0.3, 0.4],
+        latents_std=[0.9, 0.8, 0.7, 0.6],
+    )
+    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+    transformer = CROSS["Wan"].make()
+    wide = type(transformer).from_config({**transformer.config, "text_dim": text_encoder.config.d_model})
+    pipeline = WanPipeline(tokenizer, text_encoder, fill(vae), scheduler, fill(wide))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def test_wan_generates_a_video_with_its_recording(wan: Any) -> None:
+    size = {"width": 96, "height": 64}
+    found = generate(wan, "a red house", ["house", "sky"], **size, frames=5, steps=2, cfg=3.0, seed=3, max_tokens=24)
+    plain = wan(
+        "a red house",
+        **size,
+        num_frames=5,
+        num_inference_steps=2,
+        guidance_scale=3.0,
+        max_sequence_length=24,
+        generator=torch.Generator().manual_seed(3),
+        output_type="pil",
+    ).frames
+    frames = zip(found.videos[0], plain[0], strict=True)
+    assert all(one.tobytes() == other.tobytes() for one, other in frames)
+    recording = found.recording
+    assert (recording.grid, recording.frame_counts, recording.image_size) == ((2, 4, 6), (1, 4), (64, 96))
+    assert recording.reading == "cross" and recording.sigmas[0] > 0.99
+
+
+def test_an_existing_video_is_looked_at_by_wan(wan: Any, captured: Capture) -> None:
+    from PIL import Image
+
+    pixels = torch.randint(0, 256, (5, 64, 96, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    frames = [Image.fromarray(one.numpy()) for one in pixels]
+    calls = captured(wan.transformer)
+    found = analyze(
+        wan, frames, ["house", "sky"], prompt="a tree", noise=0.3, seed=5, width=96, height=64, max_tokens=24
+    )
+    config = wan.vae.config
+    mean, deviation = (torch.tensor(one).view(1, 4, 1, 1, 1) for one in (config.latents_mean, config.latents_std))
+    with torch.no_grad():
+        latents = wan.vae.encode((pixels.permute(3, 0, 1, 2)[None] / 127.5) - 1).latent_dist.mean
+    latents = (latents - mean) / deviation
+    noise = torch.randn(latents[0].shape, generator=torch.Generator().manual_seed(5))
+    assert relative_error(calls[-1]["hidden_states"], 0.7 * latents + 0.3 * noise) < CLOSE
+    assert calls[-1]["timestep"].tolist() == [300]
+    assert (found.grid, found.frame_counts, found.sigmas) == ((2, 4, 6), (1, 4), (0.3,))
+    assert found.scores.std(-1).min() > 0
+    wan.transformer_2 = copy.deepcopy(wan.transformer)
+    try:
+        with pytest.raises(UserError, match="not looked at with Wan 2.2"):
+            analyze(wan, frames, ["house"], width=96, height=64, max_tokens=24)
+    finally:
+        wan.transformer_2 = None
+
+
 def test_a_scheduler_that_is_copied_meanwhile_is_not_followed() -> None:
     """LTX-2 has a copy of its scheduler for the sound."""
     family = CROSS["LTX-2"]
