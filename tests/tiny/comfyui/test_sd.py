@@ -17,9 +17,11 @@ from concept_attention.embedded import SD_FOLDER, SIZES
 from concept_attention.errors import UserError
 from concept_attention.hosts.comfyui.encoding.encode import encode_concepts
 from concept_attention.hosts.comfyui.engine.settings import Settings
+from concept_attention.hosts.diffusers.loading import load_pipeline
 from concept_attention.hosts.diffusers.record import record
 from concept_attention.tiny.check.checking import measure_maps
 from concept_attention.tiny.check.in_comfyui import InComfyUI
+from concept_attention.tiny.check.in_diffusers import InDiffusers
 from concept_attention.tiny.comfyui.sd import load_landscape_sd
 from concept_attention.tiny.models.codec import CODEC, read_codec
 from concept_attention.tiny.world.scenes import draw_scene
@@ -105,6 +107,15 @@ def test_both_hosts_make_the_same_maps(parts: Any, pipeline: Any, mode: str) -> 
     assert theirs.metadata["concept_tokens"] == ours.metadata["concept_tokens"]
     assert theirs.metadata["pooling"] == ours.metadata["pooling"]
     assert relative_error(theirs.scores, ours.scores) < 1e-4
+
+
+def test_both_hosts_look_at_an_existing_image_alike(parts: Any) -> None:
+    """The noise is the same; on diffusers its level is that of the nearest timestep."""
+    scene = draw_scene(5, 128, 128)
+    ours = InComfyUI(*parts, *SIZES["tiny-sd"][0]).look(scene, 0.5)
+    theirs = InDiffusers(load_pipeline("tiny-sd", device="cpu")).look(scene, 0.5)
+    assert (theirs.grid, theirs.layers, theirs.steps) == (ours.grid, ours.layers, ours.steps)
+    assert relative_error(theirs.scores, ours.scores) < 0.02
 
 
 def test_its_latents_are_those_it_was_trained_on(parts: Any) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import diffusers
 import torch
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from ..networks import network_of
 from ..steps import first_timestep, is_diffusion
 from .family import PipelineFamily
 from .first_evaluation import first_evaluation
+from .from_prompts import from_prompts
 from .latents import PLAIN, Latents, patched
 from .own_encoder import encode_as_prompts
 from .request import Defaults, Layout, Request
@@ -99,7 +99,7 @@ class OtherFamily(PipelineFamily):
         Raises:
             UserError: if the pipeline was loaded without a part of it, or cannot be called with prompts alone.
         """
-        super().check_parts(self._from_prompts(pipeline))
+        super().check_parts(from_prompts(pipeline, self.pipelines))
 
     def encode_concepts(
         self, pipeline: Any, concepts: Sequence[Concept], pooling: Pooling, max_tokens: int, reader: Reader
@@ -243,7 +243,7 @@ class OtherFamily(PipelineFamily):
         self, pipeline: Any, prompt: str, latents: Tensor, request: Request, noise: float, max_tokens: int
     ) -> dict[str, Any]:
         """All that the pipeline gives its transformer in the first evaluation of a run at this noise level."""
-        plain, batch = self._from_prompts(pipeline), len(latents)
+        plain, batch = from_prompts(pipeline, self.pipelines), len(latents)
         guided = _guidance_name(_usual(plain)) is None  # the first evaluation is the prompt's all the same
         request = replace(request, cfg=_guider_scale(plain) if guided else 1.0)
         drawn = [torch.Generator().manual_seed(0) for _ in range(batch)]  # for latents that are replaced
@@ -260,29 +260,6 @@ class OtherFamily(PipelineFamily):
                 "expected: it needs more than a prompt. Record a run inside of `with record(pipeline, concepts)`."
             )
         return given
-
-    def _from_prompts(self, pipeline: Any) -> Any:
-        """The pipeline, or else one of its parts that is called with prompts alone.
-
-        Raises:
-            UserError: if diffusers has none, or the pipeline lacks a part of it.
-        """
-        given = type(pipeline).__name__
-        if not self.pipelines:
-            raise UserError(
-                f"A {given} cannot analyze existing images: diffusers has no classic pipeline of this family that "
-                "makes one from a prompt alone. Record a run that changes an image little, inside of "
-                "`with record(pipeline, concepts) as recording:`."
-            )
-        kind = getattr(diffusers, self.pipelines[0])
-        if isinstance(pipeline, kind):
-            return pipeline
-        parts = {**pipeline.config, **pipeline.components}
-        parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
-        missing = [one.name for one in parameters if one.name not in parts and one.default is one.empty]
-        if missing:
-            raise UserError(f"A {given} has no {', no '.join(missing)}. Load a {kind.__name__}.")
-        return kind(**{one.name: parts[one.name] for one in parameters if one.name in parts})
 
 
 def _usual(pipeline: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
 from concept_attention.errors import UserError
+from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.hosts.diffusers.encode import encode_concepts
 from concept_attention.hosts.diffusers.generation import generate
 from concept_attention.hosts.diffusers.loading import load_pipeline
@@ -22,7 +23,7 @@ from concept_attention.hosts.encoded import ConceptText, EncodedConcepts
 
 from ....support.diffusers.cross_attention.catalogue import CROSS
 from ....support.diffusers.cross_attention.family import TEXT_WIDTH, CrossFamily
-from ....support.diffusers.small_pipelines import KLEIN_TEMPLATE, make_chat_tokenizer, make_clip
+from ....support.diffusers.small_pipelines import KLEIN_TEMPLATE, make_chat_tokenizer, make_clip, make_vae
 from ....support.diffusers.tiny_transformers import fill, seeded_noise
 from ....support.numbers import relative_error
 
@@ -198,6 +199,35 @@ def test_stable_diffusion_is_recorded_from_an_image_and_unchanged() -> None:
     assert recording.sigmas[0] < 0.9
 
 
+@pytest.mark.parametrize("kind", ["DDIMScheduler", "EulerDiscreteScheduler"])
+def test_an_image_is_looked_at_with_noise(kind: str, captured: Capture) -> None:
+    import diffusers
+    from PIL import Image
+
+    pipeline = load_pipeline("tiny-sd", device="cpu")
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = getattr(diffusers, kind).from_config(pipeline.scheduler.config)
+    calls = captured(pipeline.unet)
+    pixels = torch.rand(96, 128, 3, generator=torch.Generator().manual_seed(1))
+    image = Image.fromarray((pixels * 255).round().byte().numpy())
+    found = analyze(pipeline, image, ["boat", "water"], noise=0.5, seed=5, width=128, height=96)
+    with torch.no_grad():
+        shown = (pixels * 255).round() / 127.5 - 1
+        latents = pipeline.vae.encode(shown.permute(2, 0, 1)[None]).latents
+    noise = torch.randn(latents[0].shape, generator=torch.Generator().manual_seed(5))
+    (call,) = calls[-1:]
+    assert relative_error(call["sample"], 0.75**0.5 * latents + 0.5 * noise) < CLOSE
+    levels = (1 - pipeline.scheduler.alphas_cumprod) ** 0.5
+    assert float(call["timestep"]) == int((levels - 0.5).abs().argmin())
+    with record(pipeline, ["boat", "water"]) as recording:
+        pipeline.scheduler.set_timesteps(1)
+        with torch.no_grad():
+            made = pipeline.unet(**{**call, "return_dict": False})[0]
+        pipeline.scheduler.step(made, pipeline.scheduler.timesteps[0], call["sample"])
+    assert relative_error(found.scores, recording.scores) < CLOSE
+    assert (found.grid, found.image_size, found.sigmas, found.reading) == ((1, 6, 8), (96, 128), (0.5,), "cross")
+
+
 def test_attention_that_cannot_be_seen_is_said_by_name() -> None:
     pipeline = load_pipeline("tiny-sd", device="cpu")
     pipeline.set_progress_bar_config(disable=True)
@@ -299,13 +329,42 @@ def test_concepts_of_hunyuan_dit_have_the_tokens_of_both_text_encoders(random_pi
             assert any(torch.equal(found, states[first : first + 3]) for first in range(3))
 
 
-def test_concepts_of_sdxl_are_read_by_both_of_its_text_encoders(random_pipeline: Any) -> None:
+@pytest.fixture
+def sdxl(random_pipeline: Any) -> Any:
     from diffusers import StableDiffusionXLPipeline
+    from transformers import CLIPTextModel
 
-    words = random_pipeline.tokenizer
+    words, unet = random_pipeline.tokenizer, CROSS["SDXL"].make()
+    unet.register_to_config(sample_size=12)
     encoders = [make_clip(len(words.get_vocab()), width, seed) for width, seed in ((32, 1), (16, 2))]
-    parts = None, encoders[0], encoders[1], words, words, CROSS["SDXL"].make(), EulerDiscreteScheduler()
-    pipeline = StableDiffusionXLPipeline(*parts)
+    encoders[0] = fill(CLIPTextModel(encoders[0].config))  # without the projection of the pooled text
+    pipeline = StableDiffusionXLPipeline(make_vae(), *encoders, words, words, unet, EulerDiscreteScheduler())
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def test_sdxl_generates_and_looks_at_its_image(sdxl: Any) -> None:
+    options: dict[str, Any] = {"width": 96, "height": 64, "steps": 2, "cfg": 3.0, "seed": 3}
+    found = generate(sdxl, ["a red house", "a tree"], ["house", "tree"], negative_prompt="water", **options)
+    plain = sdxl(
+        ["a red house", "a tree"],
+        negative_prompt=["water"] * 2,
+        guidance_scale=3.0,
+        width=96,
+        height=64,
+        num_inference_steps=2,
+        generator=[torch.Generator().manual_seed(seed) for seed in (3, 4)],
+    ).images
+    assert [one.tobytes() for one in found.images] == [one.tobytes() for one in plain]
+    assert found.recording.scores.shape == (2, 4, 2, 2, 24) and found.recording.grid == (1, 4, 6)
+    assert found.recording.sigmas[0] > found.recording.sigmas[1] > 0
+    seen = analyze(sdxl, found.images[0], ["house", "tree"], noise=0.3, width=96, height=64)
+    assert (seen.grid, seen.image_size, seen.reading) == ((1, 4, 6), (64, 96), "cross")
+    assert seen.scores.std(-1).min() > 0
+
+
+def test_concepts_of_sdxl_are_read_by_both_of_its_text_encoders(sdxl: Any) -> None:
+    pipeline = sdxl
     encoded = encode_concepts(pipeline, parse_concepts("home: a red house"), presence=False)
     states = pipeline.encode_prompt("a red house", do_classifier_free_guidance=False)[0]
     (text,) = encoded.texts

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..boot import PROJECT, boot
-from .usage import USED, share_of
+from .usage import ONLY_THERE, USED, share_of
 
 if TYPE_CHECKING:
     from concept_attention.hosts.architecture import Architecture
@@ -145,12 +145,17 @@ KNOWN: Mapping[str, Known] = {
 def matrix() -> str:
     """The table in Markdown; a row per model, the most used ones first, otherwise in the order of the registry.
 
-    README's own row stays for a model that the ComfyUI at hand lacks.
+    README's own row stays for a model that the ComfyUI at hand lacks, but for what is on diffusers.
     """
-    kept = {cells[0]: " | ".join(cells) for cells in cells_of_readme()}
-    lines = [(share_of(row.name), line(row) if row.in_host else f"| {kept[row.name]} |") for row in rows()]
+    kept = {cells[0]: cells for cells in cells_of_readme()}
+    lines = [(share_of(row.name), line(row) if row.in_host else kept_line(kept[row.name])) for row in rows()]
     lines += [(used.share, newer_line(used)) for used in USED if used.diffusers]
     return "\n".join([*HEAD, *(text for _, text in sorted(lines, key=lambda one: -one[0]))])
+
+
+def kept_line(cells: Sequence[str]) -> str:
+    """README's row, with what the library does with the model on diffusers now."""
+    return f"| {' | '.join(cells[:-1])} | {_on_diffusers(KNOWN[cells[0]])} |"
 
 
 def cells_of_readme() -> list[list[str]]:
@@ -188,7 +193,7 @@ def newer_line(used: Used) -> str:
 
     described = on_diffusers(used.diffusers)
     mode, layers = resolve_mode("auto", described.name, described.reading).name, _default_layers(described)
-    cells = (f"{used.model}, on diffusers only", f"{used.share:g} %", "images", described.reading, layers, mode)
+    cells = (f"{used.model}, {ONLY_THERE}", f"{used.share:g} %", "images", described.reading, layers, mode)
     return f"| {' | '.join(cells)} | {_on_diffusers(Known([], used.diffusers))} |"
 
 

@@ -31,6 +31,7 @@ class Used(NamedTuple):
     diffusers: str = ""
 
 
+ONLY_THERE = "on diffusers only"
 NO_SOURCE = "came after the ComfyUI that is tested with"
 USED = (
     Used("MiniMax-H3", 24.3, ("MiniMax-H3",)),
@@ -64,26 +65,26 @@ def share_of(row: str) -> float:
     return next((used.share for used in USED if row in used.rows), 0.0)
 
 
-def recorded(anywhere: bool) -> float:
-    """Percent of all uses that can be recorded: in ComfyUI, or `anywhere`, which is there or on diffusers."""
+def recorded(anywhere: bool = False) -> float:
+    """Percent of all uses whose model can be recorded: in ComfyUI, or `anywhere`, which is there or on diffusers."""
     return sum(used.share for used in USED if used.rows or (anywhere and used.diffusers))
 
 
 def main() -> int:
-    from .matrix import cells_of_readme, on_diffusers
+    from .matrix import cells_of_readme
 
     readings = {cells[0]: cells[3] for cells in cells_of_readme()}
     totals: dict[str, float] = {}
     for used in USED:
         reading = ", ".join(sorted({readings[name] for name in used.rows}))
-        if used.diffusers and not reading:
-            reading = f"{on_diffusers(used.diffusers).reading}, on diffusers only"
+        if used.diffusers:
+            reading = f"{readings[f'{used.model}, {ONLY_THERE}']}, {ONLY_THERE}"
         totals[reading or "not recorded"] = totals.get(reading or "not recorded", 0) + used.share
         print(f"{used.model:26}{used.share:5.1f} %  {reading or f'not recorded: {used.why}'}")
     print()
     for reading, share in totals.items():
         print(f"{reading:30}{share:5.1f} %")
-    print(f"{'recorded in ComfyUI':30}{recorded(anywhere=False):5.1f} %")
+    print(f"{'recorded in ComfyUI':30}{recorded():5.1f} %")
     print(f"{'in ComfyUI or on diffusers':30}{recorded(anywhere=True):5.1f} %")
     return 0
 
