@@ -85,7 +85,7 @@ class OtherFamily(PipelineFamily):
         return Defaults(
             side=round(math.sqrt(height * width)),
             steps=usual.get("num_inference_steps") or 50,
-            guidance=usual.get(embedded, 0.0) or 1.0,
+            guidance=(usual[embedded] or 1.0) if embedded in usual else 0.0,
             cfg=cfg,
             max_tokens=usual.get("max_sequence_length") or 512,
             size=(height, width) if self.video else None,

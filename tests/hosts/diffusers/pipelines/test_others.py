@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +19,14 @@ from concept_attention.errors import UserError
 from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.hosts.diffusers.encode import encode_concepts
 from concept_attention.hosts.diffusers.generation import generate
-from concept_attention.hosts.diffusers.loading import defaults_for
+from concept_attention.hosts.diffusers.loading import defaults_for, load_pipeline
 from concept_attention.hosts.diffusers.pipelines.others import OTHERS
 from concept_attention.hosts.diffusers.record import record
 from concept_attention.hosts.diffusers.registry import family_of
+from concept_attention.labelling.labeller import ConceptLabeller
+from concept_attention.labelling.settings import LabelSettings
+from concept_attention.tiny.check.checking import measure_maps
+from concept_attention.tiny.check.in_diffusers import InDiffusers
 
 from ....support.diffusers.hand_latents import noised_by_hand
 from ....support.diffusers.hooks import untouched
@@ -343,6 +348,20 @@ def test_what_needs_more_than_a_prompt_is_refused(random_pipeline: Any, caplog: 
     ):
         analyze(plain, picture, CONCEPTS, width=64, max_tokens=24)
     assert untouched(plain.transformer)
+
+
+def test_a_folder_is_labelled_and_checked(random_pipeline: Any, tmp_path: Path) -> None:
+    WHOLE["Chroma"].build(random_pipeline).save_pretrained(tmp_path / "model")
+    name = str(tmp_path / "model")
+    pictures = [Image.new("RGB", (96, 64), "red"), Image.new("RGB", (64, 64), "blue")]
+    labeller = ConceptLabeller(LabelSettings(CONCEPTS, model=name, dtype="float32", width=64), "cpu")
+    labels = labeller({"id": ["a", "b"], "image": [np.asarray(picture) for picture in pictures]})
+    assert [names for names in labels["concepts"]] == [["house", "tree"]] * 2
+
+    subject = InDiffusers(load_pipeline(name, "cpu", "float32"), 64, 64)
+    assert torch.equal(subject.sample(True), subject.sample(False))
+    maps = measure_maps(subject, 1).evaluation
+    assert (maps.width, maps.height, maps.mode, maps.layers) == (64, 64, "flux", (1, 2))
 
 
 def test_a_modular_pipeline_looks_at_images_as_its_classic_one(random_pipeline: Any) -> None:
