@@ -104,8 +104,13 @@ class OtherFamily(PipelineFamily):
     def encode_concepts(
         self, pipeline: Any, concepts: Sequence[Concept], pooling: Pooling, max_tokens: int, reader: Reader
     ) -> EncodedConcepts:
-        """Encode each concept alone, as the pipeline encodes a prompt. Arguments as in `encode_concepts`."""
+        """Encode each concept alone, as the pipeline encodes a prompt. Arguments as in `encode_concepts`.
+
+        Where prompts go with an image, it is the pipeline from prompts alone that encodes.
+        """
         self.refuse_clip(reader)
+        if self.pipelines and "image" in inspect.signature(getattr(pipeline, "encode_prompt", str)).parameters:
+            pipeline = from_prompts(pipeline, self.pipelines)
         with torch.no_grad():
             return encode_as_prompts(pipeline, self.tokenizer(pipeline), concepts, pooling, max_tokens)
 

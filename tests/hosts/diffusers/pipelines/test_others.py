@@ -336,6 +336,27 @@ def test_it_is_what_a_run_that_changes_the_image_begins_with(
     assert torch.equal(again.scores, found.scores)
 
 
+@pytest.mark.parametrize(
+    "name, kind", [("HunyuanVideo", "HunyuanVideoImageToVideoPipeline"), ("LongCat-Image", "LongCatImageEditPipeline")]
+)
+def test_concepts_of_a_pipeline_whose_prompts_go_with_an_image_need_none(
+    name: str, kind: str, random_pipeline: Any
+) -> None:
+    import diffusers
+
+    plain = WHOLE[name].build(random_pipeline)
+
+    class Eyes:
+        image_processor = None
+
+    parts = {"image_processor": None} if name == "HunyuanVideo" else {"text_processor": Eyes()}
+    pipeline = getattr(diffusers, kind)(**{**plain.components, **parts})
+    found, expected = (encode_concepts(one, CONCEPTS, max_tokens=24) for one in (pipeline, plain))
+    assert found.token_counts == (1, 1, 1)
+    if name == "HunyuanVideo":  # what LongCat's takes for the longest prompt is another number there
+        assert torch.equal(found.embeddings, expected.embeddings)
+
+
 def test_what_needs_more_than_a_prompt_is_refused(random_pipeline: Any, caplog: pytest.LogCaptureFixture) -> None:
     plain = WHOLE["HunyuanVideo"].build(random_pipeline)
     from ....support.diffusers.tiny_parts import remade
