@@ -143,7 +143,6 @@ OTHERS: Mapping[str, PipelineFamily] = {
     "JoyImageEditPlus": OtherFamily("JoyImage Edit Plus", guidance_in_batch=True),
     "Framepack": OtherFamily("HunyuanVideo FramePack", video=True),
     "ConsisID": OtherFamily("ConsisID", guidance_in_batch=True, video=True),
-    "LTXVideo": OtherFamily("LTX Video", guidance_in_batch=True, video=True),
     "LTX2": OtherFamily("LTX-2", guidance_in_batch=True, video=True),
     "PixArt": OtherFamily("PixArt", guidance_in_batch=True),
     "HunyuanDiT": HunyuanDiTFamily("HunyuanDiT", guidance_in_batch=True),

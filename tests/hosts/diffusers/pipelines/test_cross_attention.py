@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -133,6 +133,141 @@ def test_wan_22_is_recorded_in_both_of_its_networks(captured: Capture) -> None:
         assert relative_error(scores.exp(), expected_maps(family, network, inputs, (4, 6), 7)) < CLOSE
 
 
+def with_width(transformer: Any, **width: int) -> Any:
+    """A random transformer of the same sizes, for texts of another width."""
+    return fill(type(transformer).from_config({**transformer.config, **width}))
+
+
+def make_wan(random_pipeline: Any) -> Any:
+    from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline
+
+    vae = AutoencoderKLWan(
+        base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+        latents_mean=[0.1, 0.2, 0.3, 0.4],
+        latents_std=[0.9, 0.8, 0.7, 0.6],
+    )
+    t5, words = random_pipeline.text_encoder_2, random_pipeline.tokenizer_2
+    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+    transformer = with_width(CROSS["Wan"].make(), text_dim=t5.config.d_model)
+    return WanPipeline(words, t5, fill(vae), scheduler, transformer)
+
+
+def make_ltx(random_pipeline: Any) -> Any:
+    from diffusers import AutoencoderKLLTXVideo, LTXPipeline
+
+    vae = AutoencoderKLLTXVideo(
+        latent_channels=8,
+        block_out_channels=(8,) * 4,
+        decoder_block_out_channels=(8,) * 4,
+        layers_per_block=(1,) * 5,
+        decoder_layers_per_block=(1,) * 5,
+    )
+    vae = fill(vae)
+    vae.latents_mean.copy_(torch.arange(8) / 10)
+    vae.latents_std.copy_(1 - torch.arange(8) / 20)
+    t5, words = random_pipeline.text_encoder_2, random_pipeline.tokenizer_2
+    transformer = with_width(CROSS["LTX Video"].make(), caption_channels=t5.config.d_model)
+    return LTXPipeline(FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), vae, t5, words, transformer)
+
+
+def wan_latents(pipeline: Any, encoded: Tensor) -> Tensor:
+    config = pipeline.vae.config
+    mean, deviation = (torch.tensor(one).view(1, 4, 1, 1, 1) for one in (config.latents_mean, config.latents_std))
+    return (encoded - mean) / deviation
+
+
+def ltx_latents(pipeline: Any, encoded: Tensor) -> Tensor:
+    return pipeline._normalize_latents(encoded, pipeline.vae.latents_mean, pipeline.vae.latents_std)
+
+
+class Videos(NamedTuple):
+    """How a family of videos is tested: its pipeline, pixels of a token, frames, what a latent frame stands for."""
+
+    make: Callable[[Any], Any]
+    pixels: int
+    frames: int
+    counts: tuple[int, ...]
+    normalised: Callable[[Any, Tensor], Tensor]
+    arranged: Callable[[Any, Tensor], Tensor]
+
+    @property
+    def size(self) -> dict[str, int]:
+        return {"width": 6 * self.pixels, "height": 4 * self.pixels}
+
+
+VIDEOS = {
+    "Wan": Videos(make_wan, 16, 5, (1, 4), wan_latents, lambda pipeline, latents: latents),
+    "LTX Video": Videos(
+        make_ltx, 32, 9, (1, 8), ltx_latents, lambda pipeline, latents: pipeline._pack_latents(latents, 1, 1)
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=VIDEOS)
+def videos(request: pytest.FixtureRequest, random_pipeline: Any) -> tuple[Videos, Any]:
+    found = VIDEOS[request.param]
+    pipeline = found.make(random_pipeline)
+    pipeline.set_progress_bar_config(disable=True)
+    return found, pipeline
+
+
+def test_a_video_is_generated_with_its_recording(videos: tuple[Videos, Any]) -> None:
+    kind, pipeline = videos
+    options: dict[str, Any] = {"frames": kind.frames, "steps": 2, "cfg": 3.0, "seed": 3, "max_tokens": 24}
+    found = generate(pipeline, "a red house", ["house", "sky"], **kind.size, **options)
+    plain = pipeline(
+        "a red house",
+        negative_prompt="",
+        **kind.size,
+        num_frames=kind.frames,
+        num_inference_steps=2,
+        guidance_scale=3.0,
+        max_sequence_length=24,
+        generator=torch.Generator().manual_seed(3),
+        output_type="pil",
+    ).frames
+    frames = zip(found.videos[0], plain[0], strict=True)
+    assert all(one.tobytes() == other.tobytes() for one, other in frames)
+    recording = found.recording
+    assert (recording.grid, recording.frame_counts) == ((2, 4, 6), kind.counts)
+    assert recording.image_size == (kind.size["height"], kind.size["width"])
+    assert recording.reading == "cross" and recording.sigmas[0] > 0.99 and recording.batch == 1
+
+
+def test_an_existing_video_is_looked_at(videos: tuple[Videos, Any], captured: Capture) -> None:
+    from PIL import Image
+
+    kind, pipeline = videos
+    shape = kind.frames, kind.size["height"], kind.size["width"], 3
+    pixels = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    frames = [Image.fromarray(one.numpy()) for one in pixels]
+    calls = captured(pipeline.transformer)
+    options: dict[str, Any] = {**kind.size, "max_tokens": 24}
+    found = analyze(pipeline, frames, ["house", "sky"], prompt="a tree", noise=0.3, seed=5, **options)
+    with torch.no_grad():
+        encoded = pipeline.vae.encode((pixels.permute(3, 0, 1, 2)[None] / 127.5) - 1).latent_dist.mean
+    latents = kind.normalised(pipeline, encoded)
+    noise = torch.randn(latents[0].shape, generator=torch.Generator().manual_seed(5))
+    shown = kind.arranged(pipeline, 0.7 * latents + 0.3 * noise)
+    assert relative_error(calls[-1]["hidden_states"], shown) < CLOSE
+    assert calls[-1]["timestep"].tolist() == [300]
+    assert (found.grid, found.frame_counts, found.sigmas) == ((2, 4, 6), kind.counts, (0.3,))
+    assert found.scores.std(-1).min() > 0
+
+
+def test_wan_22_does_not_look_at_existing_videos(random_pipeline: Any) -> None:
+    from PIL import Image
+
+    pipeline = make_wan(random_pipeline)
+    pipeline.transformer_2 = copy.deepcopy(pipeline.transformer)
+    with pytest.raises(UserError, match=r"not looked at with Wan 2\.2.*`with record"):
+        analyze(pipeline, [Image.new("RGB", (96, 64))], ["house"], width=96, height=64, max_tokens=24)
+
+
 def test_a_scheduler_that_is_copied_meanwhile_is_not_followed() -> None:
     """LTX-2 has a copy of its scheduler for the sound."""
     family = CROSS["LTX-2"]
@@ -233,7 +368,7 @@ def test_attention_that_cannot_be_seen_is_said_by_name() -> None:
     pipeline.set_progress_bar_config(disable=True)
     pipeline.enable_attention_slicing()
     with pytest.raises(
-        UserError, match=r"^Nothing was recorded: layer 0 computes its attention .* by SlicedAttnProcessor"
+        UserError, match=r"^Nothing was recorded: layer 0 computes its attention .* by a cache or SlicedAttn"
     ):
         generate(pipeline, "a boat", ["boat"], steps=1)
 
@@ -361,6 +496,13 @@ def test_sdxl_generates_and_looks_at_its_image(sdxl: Any) -> None:
     seen = analyze(sdxl, found.images[0], ["house", "tree"], noise=0.3, width=96, height=64)
     assert (seen.grid, seen.image_size, seen.reading) == ((1, 4, 6), (64, 96), "cross")
     assert seen.scores.std(-1).min() > 0
+
+
+def test_the_last_tokens_of_sdxl_may_reach_beyond_the_image(sdxl: Any) -> None:
+    """Its tokens are of 16 pixels, and its images of any multiple of 8."""
+    with record(sdxl, ["house"]) as recording:
+        sdxl("a house", width=104, height=72, num_inference_steps=1, output_type="latent")
+    assert (recording.grid, recording.image_size, recording.covered_size) == ((1, 5, 7), (72, 104), (80, 112))
 
 
 def test_concepts_of_sdxl_are_read_by_both_of_its_text_encoders(sdxl: Any) -> None:
