@@ -109,7 +109,8 @@ class OtherFamily(PipelineFamily):
         Where prompts go with an image, it is the pipeline from prompts alone that encodes.
         """
         self.refuse_clip(reader)
-        if self.pipelines and "image" in inspect.signature(getattr(pipeline, "encode_prompt", str)).parameters:
+        encode = getattr(pipeline, "encode_prompt", None)
+        if self.pipelines and encode is not None and "image" in inspect.signature(encode).parameters:
             pipeline = from_prompts(pipeline, self.pipelines)
         with torch.no_grad():
             return encode_as_prompts(pipeline, self.tokenizer(pipeline), concepts, pooling, max_tokens)

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
 from concept_attention.errors import UserError
+from concept_attention.hosts.diffusers.adapters import described
 from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.hosts.diffusers.encode import encode_concepts
 from concept_attention.hosts.diffusers.generation import generate
 from concept_attention.hosts.diffusers.loading import defaults_for, load_pipeline
 from concept_attention.hosts.diffusers.pipelines.others import OTHERS
+from concept_attention.hosts.diffusers.pipelines.own_encoder import _read
 from concept_attention.hosts.diffusers.record import record
 from concept_attention.hosts.diffusers.registry import family_of
 from concept_attention.labelling.labeller import ConceptLabeller
@@ -334,6 +336,21 @@ def test_it_is_what_a_run_that_changes_the_image_begins_with(
         return
     again = analyze(pipeline, picture, CONCEPTS, noise=noise, seed=SEED, **options)  # of the same parts
     assert torch.equal(again.scores, found.scores)
+
+
+BIDIRECTIONAL = ("Chroma", "Bria", "AuraFlow", "CogView 3 Plus", "Mochi", "Motif-Video", "HiDream-I1")
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if name not in BIDIRECTIONAL])
+def test_a_concept_is_read_where_its_word_is(name: str, random_pipeline: Any) -> None:
+    """Where a token reads only what is before it, two words differ from their own token on, in whatever template."""
+    pipeline = WHOLE[name].build(random_pipeline)
+    width = described(pipeline.transformer).text_width
+    with torch.no_grad():
+        one, other = (_read(pipeline, word, width, 24, {}).states for word in ("house", "tree"))
+    place = int(((one - other).abs().amax(dim=1) > 1e-3).nonzero()[0])
+    found = encode_concepts(pipeline, ["house"], max_tokens=24, presence=False).embeddings[0]
+    assert relative_error(found, one[place]) < CLOSE
 
 
 @pytest.mark.parametrize(
