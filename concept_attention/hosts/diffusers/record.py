@@ -45,15 +45,15 @@ def record(
     keep: Keep = "every step",
     on_vectors: OnVectors | None = None,
 ) -> Iterator[Recording]:
-    """Record concepts while a pipeline runs: any pipeline of a supported transformer, called in any way.
+    """Record concepts while a pipeline runs: any pipeline of a supported model, called in any way.
 
     What the pipeline makes is bit-identical to what it makes without concepts. Only calls in the thread that entered
     the block are recorded, and of these only the first. A step that a cache skipped is left out, which is logged.
 
     Args:
         pipeline: of diffusers, such as FluxImg2ImgPipeline, FluxKontextPipeline or StableDiffusion3ControlNetPipeline;
-            a modular one; or anything with a `transformer` and a `scheduler`, which a loop of your own calls. Then give
-            encoded concepts.
+            a modular one; or anything with a `transformer` or a `unet`, and a `scheduler`, which a loop of your own
+            calls. Then give encoded concepts.
         concepts: what to look for, the same in every image, see `generate`; or the result of `encode_concepts`, for a
             pipeline without text encoders.
         layers, mode, pooling, reader, max_tokens, dtype, keep, on_vectors: see `generate`. Give the `max_tokens` that

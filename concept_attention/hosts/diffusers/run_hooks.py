@@ -1,4 +1,4 @@
-"""Hooks on a transformer during one run, whatever they read there: what is put on, and that nothing stays.
+"""Hooks on a transformer or U-Net during one run, whatever they read there: what is put on, and that nothing stays.
 
 Other threads may call the transformer meanwhile: the hooks do nothing there.
 """
