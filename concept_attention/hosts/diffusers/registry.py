@@ -18,6 +18,7 @@ from .pipelines.flux2 import Flux2Family
 from .pipelines.ltx import LTXVideoFamily
 from .pipelines.other import OtherFamily
 from .pipelines.others import OTHERS
+from .pipelines.qwen_image21 import QwenImage21Family
 from .pipelines.sd3 import SD3Family
 from .pipelines.unet import UNetFamily
 from .pipelines.wan import WanFamily
@@ -28,6 +29,7 @@ PIPELINES: dict[str, PipelineFamily] = {
     "SD3": SD3Family(),
     "CogVideoX": CogVideoXFamily(),
     "LTXVideo": LTXVideoFamily(),
+    "QwenImage21": QwenImage21Family(),
     "UNet": UNetFamily(),
     "Wan": WanFamily(),
     **OTHERS,

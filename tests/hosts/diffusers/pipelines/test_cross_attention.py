@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from concept_attention.hosts.encoded import ConceptText, EncodedConcepts
 from ....support.diffusers.cross_attention.catalogue import CROSS
 from ....support.diffusers.cross_attention.family import TEXT_WIDTH, CrossFamily
 from ....support.diffusers.small_pipelines import KLEIN_TEMPLATE, make_chat_tokenizer, make_clip, make_vae
+from ....support.diffusers.tiny_parts import make_language_model, make_words
 from ....support.diffusers.tiny_transformers import fill, seeded_noise
 from ....support.numbers import relative_error
 
@@ -92,6 +94,89 @@ def test_qwen_image_21_is_recorded_with_its_cache_and_without(cached: bool, capt
     needs = pytest.raises(UserError, match="Mode flux needs joint blocks.*Choose auto, cross or gram")
     with needs, record(pipeline, words_of(prompt[0]), mode="flux"):
         pass
+
+
+class Processor:
+    """What Qwen-Image 2.1's pipeline asks of its processor."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, text: list[str], padding_side: str, **options: Any) -> Any:
+        self.tokenizer.padding_side = padding_side
+        return self.tokenizer(text, **options)
+
+    def apply_chat_template(self, *_: Any, **__: Any) -> list[list[int]]:
+        return [self.tokenizer("<|im_start|> user <|im_end|>").input_ids]
+
+
+@pytest.fixture(scope="module")
+def qwen_image21(random_pipeline: Any) -> Any:
+    from diffusers import AutoencoderKLQwenImage21, QwenImage21Pipeline
+
+    words = make_words(random_pipeline)
+    encoder = make_language_model("Qwen3ForCausalLM", width=TEXT_WIDTH, words=len(words.get_vocab()))
+    vae = AutoencoderKLQwenImage21(
+        base_dim=4,
+        decoder_base_dim=4,
+        z_dim=16,
+        dim_mult=[1] * 5,
+        num_res_blocks=1,
+        latents_mean=[channel / 20 for channel in range(16)],
+        latents_std=[1 - channel / 40 for channel in range(16)],
+    )
+    scheduler, transformer = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), CROSS["Qwen-Image 2.1"].make()
+    pipeline = QwenImage21Pipeline(scheduler, fill(vae), encoder, Processor(words), transformer)
+    pipeline.prompt_template_t2i = "<|im_start|> user <|im_end|> <|im_start|> user {} <|im_end|> <|im_start|> assistant"
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_qwen_image_21_generates_with_its_cache_and_a_prompt_gets_its_own_maps(
+    qwen_image21: Any, cfg: float, captured: Capture
+) -> None:
+    family, pipeline = CROSS["Qwen-Image 2.1"], qwen_image21
+    calls = captured(pipeline.transformer)
+    size = {"width": 96, "height": 64}
+    found = generate(pipeline, "house", ["house", "sky"], **size, steps=3, seed=3, cfg=cfg)
+    assert [one["kv_cache_mode"] for one in calls[:: 1 if cfg == 1 else 2]] == ["extract", "cached", "cached"]
+    first = {**calls[0], "kv_cache": None, "kv_cache_mode": None}
+    plain = pipeline(
+        "house",
+        **({} if cfg == 1 else {"negative_prompt": "", "true_cfg_scale": cfg}),
+        **size,
+        num_inference_steps=3,
+        generator=torch.Generator().manual_seed(3),
+    )
+    assert found.images[0].tobytes() == plain.images[0].tobytes()
+    recording = found.recording
+    assert (recording.grid, recording.image_size, recording.steps) == ((1, 4, 6), (64, 96), (0, 1, 2))
+    expected = expected_maps(
+        dataclasses.replace(family, columns=list(range(6))), pipeline.transformer, first, (4, 6), 6
+    )
+    assert relative_error(recording.scores[0, :, :, 0].exp(), expected[:, :, 2]) < CLOSE  # behind two of the template
+
+
+def test_qwen_image_21_looks_at_an_image(qwen_image21: Any, captured: Capture) -> None:
+    from PIL import Image
+
+    pipeline, calls = qwen_image21, captured(qwen_image21.transformer)
+    pixels = torch.randint(0, 256, (64, 96, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    options: dict[str, Any] = {"prompt": "a tree", "noise": 0.3, "seed": 5, "width": 96, "height": 64}
+    found = analyze(pipeline, Image.fromarray(pixels.numpy()), ["house", "sky"], **options)
+    config, shown = pipeline.vae.config, pixels.permute(2, 0, 1)[None, :, None] / 127.5 - 1
+    with torch.no_grad():
+        latents = pipeline.vae.encode(torch.cat([shown, torch.ones(1, 1, 1, 64, 96)], dim=1)).latent_dist.mean
+    mean, deviation = (torch.tensor(one).view(1, 16, 1, 1, 1) for one in (config.latents_mean, config.latents_std))
+    latents = (latents - mean) / deviation
+    noise = torch.randn(latents[0].shape, generator=torch.Generator().manual_seed(5))
+    tokens = (0.7 * latents + 0.3 * noise).flatten(2).transpose(1, 2)
+    assert relative_error(calls[-1]["hidden_states"], tokens) < CLOSE
+    assert calls[-1]["timestep"].tolist() == pytest.approx([0.3])
+    assert (found.grid, found.sigmas, found.image_size) == ((1, 4, 6), (0.3,), (64, 96))
+    with pytest.raises(UserError, match="makes no pictures of 80 x 64 pixels, but 64 x 64"):
+        generate(pipeline, "house", ["house"], width=80, height=64, steps=1)
 
 
 def test_wan_22_is_recorded_in_both_of_its_networks(captured: Capture) -> None:
