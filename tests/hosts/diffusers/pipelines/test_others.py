@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from concept_attention.hosts.diffusers.pipelines.others import OTHERS
 from concept_attention.hosts.diffusers.pipelines.own_encoder import _read
 from concept_attention.hosts.diffusers.record import record
 from concept_attention.hosts.diffusers.registry import family_of
+from concept_attention.hosts.encoded import EncodedConcepts
 from concept_attention.labelling.labeller import ConceptLabeller
 from concept_attention.labelling.settings import LabelSettings
 from concept_attention.tiny.check.checking import measure_maps
@@ -56,12 +59,18 @@ TIMES = {
     "Mochi": 1000 * (1 - NOISE),
 }
 Capture = Callable[[Any], list[dict[str, Any]]]
+ENCODE = "concept_attention.hosts.diffusers.analysis.encode_concepts"
 
 
-class Built(NamedTuple):
+@dataclass(frozen=True)
+class Built:
     name: str
     whole: Whole
     pipeline: Any
+
+    @functools.cached_property
+    def encoded(self) -> EncodedConcepts:
+        return encode_concepts(self.pipeline, CONCEPTS, max_tokens=24)
 
     @property
     def size(self) -> dict[str, int]:
@@ -132,7 +141,7 @@ def test_an_image_is_generated_with_its_recording(built: Built, captured: Captur
     assert recording.grid[1:] == (rows, columns)
     assert recording.image_size == (built.size["height"], built.size["width"])
     assert recording.batch == len(prompts)
-    embeddings = encode_concepts(built.pipeline, CONCEPTS, max_tokens=24).embeddings
+    embeddings = built.encoded.embeddings
     half = len(prompts)
     at = slice(0, half) if family.prompt_first else slice(-half, None)
     expected = built.scores(embeddings, mine[0], recording.grid, at)
@@ -157,6 +166,7 @@ def test_the_recording_is_that_of_the_pipelines_own_call(name: str, random_pipel
 
 def test_existing_images_are_looked_at(built: Built, captured: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what the pipeline itself gives its transformer, but for the latents and the timestep."""
+    monkeypatch.setattr(ENCODE, lambda *_: built.encoded)
     monkeypatch.setattr(built.pipeline.vae, "decode", None)
     calls, pictures = captured(built.pipeline.transformer), built.pictures()
     before = dict(vars(built.pipeline.scheduler))
@@ -182,8 +192,8 @@ def test_existing_images_are_looked_at(built: Built, captured: Capture, monkeypa
     assert float(shown[time_name(shown)][0]) == pytest.approx(time_of(built), abs=1e-4)
     assert found.sigmas == (NOISE,) and found.batch == batch
     assert found.grid[1:] == (3, 4) and found.image_size == (built.size["height"], built.size["width"])
-    embeddings = encode_concepts(built.pipeline, CONCEPTS, max_tokens=24).embeddings
-    assert relative_error(found.scores[0], built.scores(embeddings, shown, found.grid, slice(None))) < CLOSE
+    expected = built.scores(built.encoded.embeddings, shown, found.grid, slice(None))
+    assert relative_error(found.scores[0], expected) < CLOSE
 
 
 def unguided(built: Built) -> dict[str, Any]:
@@ -214,7 +224,8 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def test_a_prompt_may_be_empty(built: Built) -> None:
+def test_a_prompt_may_be_empty(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ENCODE, lambda *_: built.encoded)
     found = analyze(built.pipeline, built.pictures(), CONCEPTS, max_tokens=24, **built.size)
     assert found.scores.isfinite().all()
     assert untouched(built.pipeline.transformer)
@@ -280,9 +291,8 @@ def test_nothing_stays_after_a_prompt_that_fails(
     def fail(*args: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    encoded = encode_concepts(built.pipeline, CONCEPTS, max_tokens=24)
-    scheduler = built.pipeline.scheduler
-    monkeypatch.setattr("concept_attention.hosts.diffusers.analysis.encode_concepts", lambda *_: encoded)
+    encoded, scheduler = built.encoded, built.pipeline.scheduler
+    monkeypatch.setattr(ENCODE, lambda *_: encoded)
     monkeypatch.setattr(built.pipeline, "encode_prompt", fail)
     with pytest.raises(KeyboardInterrupt):
         analyze(built.pipeline, built.pictures(), CONCEPTS, max_tokens=24, **built.size)
