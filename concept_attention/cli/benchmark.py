@@ -36,7 +36,7 @@ from .progress import Clock, progress_bar
 
 MODEL = "model.json"  # in the folder of results: what scoring needs to know of the model that recorded
 # Baselines are asked as Flux is.
-NO_MODEL = {"layer_count": 19, "side": 1024, "architecture": "flux", "identity": []}
+NO_MODEL = {"layer_count": 19, "side": 1024, "architecture": "flux", "reading": "concept", "identity": []}
 
 
 @dataclass
@@ -115,7 +115,7 @@ def run(arguments: Namespace) -> None:
         base = _settings(arguments, bench)
         title, steps = "", [("", base)]
         if arguments.sweep is not None:
-            title, steps = SWEEPS[arguments.sweep][0], sweep_steps(arguments.sweep, base, bench.model["layer_count"])
+            title, steps = SWEEPS[arguments.sweep][0], sweep_steps(arguments.sweep, base, bench.model)
         rows = {}
         for label, settings in steps:
             row = bench.row(label, settings)
@@ -138,7 +138,7 @@ def _prepare(arguments: Namespace, folder: Path) -> _Bench:
         files = sorted(weights.rglob("*.safetensors")) if weights.is_dir() else []
         identity = [arguments.model, arguments.dtype, report.hash_files(files)]
         sizes = {"layer_count": found.layer_count, "side": defaults_for(pipeline).side}
-        model = {**sizes, "architecture": found.name, "identity": identity}
+        model = {**sizes, "architecture": found.name, "reading": found.reading, "identity": identity}
         write_json(model, folder / MODEL)
     elif by_model:
         model = _recorded_model(folder)

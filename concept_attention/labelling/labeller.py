@@ -14,10 +14,10 @@ from ..errors import UserError
 from ..heatmaps.heatmaps import make_heatmaps
 from ..heatmaps.presence import presence_scores
 from ..hosts.collector import versions
-from ..hosts.diffusers.analysis import ImageAnalysis, scaled, shown_size
+from ..hosts.diffusers.analysis import ImageAnalysis, shown_size
 from ..hosts.diffusers.generation import generate
 from ..hosts.diffusers.loading import load_pipeline
-from ..hosts.diffusers.pictures import as_images
+from ..hosts.diffusers.pictures import as_images, scaled
 from ..hosts.diffusers.recorder import HOST
 from ..hosts.diffusers.registry import family_of
 from ..images import read_image

@@ -21,10 +21,13 @@ def test_every_name_is_defined_and_every_definition_offered() -> None:
     assert set(SWEEP_NAMES) == set(SWEEPS) and set(REFINEMENT_NAMES) == {"none", *REFINEMENTS}
 
 
+MODEL = {"layer_count": 4, "reading": "concept"}
+
+
 @pytest.mark.parametrize("name", SWEEP_NAMES)
 def test_a_sweep_varies_one_thing_under_labels_of_its_own(name: str) -> None:
     base = Settings("paper", background=("sky", "grass"))
-    steps = sweep_steps(name, base, layer_count=4)
+    steps = sweep_steps(name, base, MODEL)
     assert len({label for label, _ in steps}) == len(steps) >= 2
     differing = {field for _, one in steps for field, value in vars(one).items() if value != getattr(base, field)}
     assert len(differing - {"recorded"}) == 1
@@ -32,7 +35,7 @@ def test_a_sweep_varies_one_thing_under_labels_of_its_own(name: str) -> None:
 
 def test_taking_background_words_away_needs_some() -> None:
     with pytest.raises(UserError, match="--background"):
-        sweep_steps("concepts", Settings("paper"), 4)
+        sweep_steps("concepts", Settings("paper"), MODEL)
 
 
 def test_a_limit_is_a_fixed_choice_and_parts_share_it_out() -> None:
@@ -44,3 +47,10 @@ def test_a_limit_is_a_fixed_choice_and_parts_share_it_out() -> None:
     assert chosen_pictures(data, None, 0) == list(data)
     with pytest.raises(UserError, match="part 4 of 3"):
         chosen_pictures(data, None, 0, (4, 3))
+
+
+def test_a_model_without_joint_blocks_is_swept_over_its_own_readings() -> None:
+    steps = sweep_steps("mode", Settings("proper"), {**MODEL, "reading": "cross"})
+    assert [settings.mode for _, settings in steps] == ["cross", "gram"]
+    every = [settings.mode for _, settings in sweep_steps("mode", Settings("proper"), MODEL)]
+    assert every == ["flux", "paper", "sd3", "cross", "gram"]

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -23,7 +22,7 @@ from ..unknown_words import warn_of_unknown_words
 from .encode import as_concepts, encode_concepts
 from .loading import defaults_for, score_dtype
 from .networks import network_of
-from .pictures import Picture, as_images
+from .pictures import Picture, as_images, scaled
 from .pipelines.request import Request, check_side, model_name, warn_outside_training
 from .recorder import Recorder
 from .registry import family_of
@@ -293,9 +292,3 @@ def shown_size(
         height or max(1, round(size[1] * scale / unit)) * unit,
     )
     return asked if width or height else family.made_size(pipeline, *asked)
-
-
-def scaled(images: Sequence[Image.Image], width: int, height: int) -> Tensor:
-    """RGB images at the size that the model gets, (B, 3, H, W) float32, -1 to 1."""
-    arrays = [np.asarray(one.resize((width, height), Image.Resampling.LANCZOS)) for one in images]
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -122,7 +122,9 @@ class CrossStream(RunHooks):
             self._reset()
         elif layer in self._waiting:
             processor = type(getattr(module, "processor", module)).__name__
-            self._end(f"layer {layer} computes its attention in a way that cannot be observed, by {processor}")
+            self._end(
+                f"layer {layer} computes its attention in a way that cannot be observed, by a cache or {processor}"
+            )
         else:
             self._call, self._given = None, {}
 

@@ -1,4 +1,4 @@
-"""Images and videos as callers give them: paths, Pillow images, arrays and tensors."""
+"""Images and videos as callers give them: paths, Pillow images, arrays and tensors; and as models get them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -72,3 +73,9 @@ def _from_array(array: np.ndarray) -> Image.Image:
             raise UserError(f"A float image holds 0 to 1, got {low:g} to {high:g}. Scale it first.")
         array = (array.clip(0, 1) * 255).round().astype(np.uint8)
     return to_pil(from_pil(Image.fromarray(array)))
+
+
+def scaled(images: Sequence[Image.Image], width: int, height: int) -> Tensor:
+    """RGB images at the size that the model gets, (B, 3, H, W) float32, -1 to 1."""
+    arrays = [np.asarray(one.resize((width, height), Image.Resampling.LANCZOS)) for one in images]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1

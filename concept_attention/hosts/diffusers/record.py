@@ -136,6 +136,7 @@ class RunRecorder(Recorder):
         self._adapter = adapter_for(self._transformer)
         self._family = family_of(pipeline)
         self._grid: tuple[int, int, int] | None = None
+        self._sides: tuple[int, int] | None = None  # of the latent, where it may be smaller than what tokens cover
         self._prompt = slice(None)
         self._over = False
 
@@ -171,7 +172,11 @@ class RunRecorder(Recorder):
         _, rows, columns = self._grid
         pixels = self._family.token_pixels(self._pipeline)
         frame_counts = self._family.frame_counts(self._pipeline, self._grid)
-        return self.build(self._grid, (pixels * rows, pixels * columns), notes, frame_counts)
+        covered = image = pixels * rows, pixels * columns
+        if self._sides is not None:
+            each = pixels // self.architecture.patch
+            image = each * self._sides[0], each * self._sides[1]
+        return self.build(self._grid, image, notes, frame_counts, None if covered == image else covered)
 
     def _observe(self, arguments: Arguments) -> slice | None:
         if self._over or super()._observe(arguments) is None:
@@ -183,6 +188,7 @@ class RunRecorder(Recorder):
             return None
         if self._grid is None:
             self._grid, self._tokens = grid, math.prod(grid)
+            self._sides = self._adapter.latent_sides(arguments)
             batch = self._adapter.batch_size(arguments)
             self._prompt = self._family.prompt_rows(self._pipeline, batch)
             images = len(range(*self._prompt.indices(batch)))

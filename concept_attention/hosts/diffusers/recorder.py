@@ -74,8 +74,11 @@ class Recorder:
         self._transformer = eager(network_of(pipeline))
         self.architecture = adapter_for(self._transformer).describe(self._transformer)
         self._collector = Collector(encoded, self.architecture, layers, mode)
-        if on_vectors is not None and self._collector.reading != "concept":
-            raise UserError(f"Mode {self._collector.reading} has no vectors to show. Leave `on_vectors` out.")
+        if self._collector.reading != "concept" and (on_vectors is not None or attends != "both"):
+            raise UserError(
+                f"Mode {self._collector.reading} has no vectors of concepts to show, and they attend to nothing. "
+                "Leave `on_vectors` and `attends` out."
+            )
         self._tokens = tokens
         self._rows = rows
         self._builder = self._collector.builder(keep, dtype)
@@ -137,6 +140,7 @@ class Recorder:
         image_size: tuple[int, int],
         notes: Mapping[str, str],
         frame_counts: tuple[int, ...] | None = None,
+        covered_size: tuple[int, int] | None = None,
     ) -> Recording:
         """The finished recording; `notes` go into its metadata, with versions and token counts.
 
@@ -147,7 +151,7 @@ class Recorder:
         """
         notes = {**notes, **self._troubles()}
         made_with = versions(*HOST)
-        return self._collector.build(self._builder, grid, image_size, notes, made_with, frame_counts=frame_counts)
+        return self._collector.build(self._builder, grid, image_size, notes, made_with, covered_size, frame_counts)
 
     def _troubles(self) -> dict[str, str]:
         """Notes on steps that are missing."""

@@ -15,17 +15,23 @@ from .pipelines.cogvideox import CogVideoXFamily
 from .pipelines.family import PipelineFamily
 from .pipelines.flux import FluxFamily
 from .pipelines.flux2 import Flux2Family
+from .pipelines.ltx import LTXVideoFamily
 from .pipelines.other import OtherFamily
 from .pipelines.others import OTHERS
+from .pipelines.qwen_image21 import QwenImage21Family
 from .pipelines.sd3 import SD3Family
 from .pipelines.unet import UNetFamily
+from .pipelines.wan import WanFamily
 
 PIPELINES: dict[str, PipelineFamily] = {
     "Flux": FluxFamily(),
     "Flux2": Flux2Family(),
     "SD3": SD3Family(),
     "CogVideoX": CogVideoXFamily(),
+    "LTXVideo": LTXVideoFamily(),
+    "QwenImage21": QwenImage21Family(),
     "UNet": UNetFamily(),
+    "Wan": WanFamily(),
     **OTHERS,
 }
 FAMILIES = tuple(PIPELINES.values())

@@ -85,7 +85,7 @@ class OtherFamily(PipelineFamily):
         return Defaults(
             side=round(math.sqrt(height * width)),
             steps=usual.get("num_inference_steps") or 50,
-            guidance=usual.get(embedded, 0.0) or 1.0,
+            guidance=(usual[embedded] or 1.0) if embedded in usual else 0.0,
             cfg=cfg,
             max_tokens=usual.get("max_sequence_length") or 512,
             size=(height, width) if self.video else None,
@@ -104,8 +104,14 @@ class OtherFamily(PipelineFamily):
     def encode_concepts(
         self, pipeline: Any, concepts: Sequence[Concept], pooling: Pooling, max_tokens: int, reader: Reader
     ) -> EncodedConcepts:
-        """Encode each concept alone, as the pipeline encodes a prompt. Arguments as in `encode_concepts`."""
+        """Encode each concept alone, as the pipeline encodes a prompt. Arguments as in `encode_concepts`.
+
+        Where prompts go with an image, it is the pipeline from prompts alone that encodes.
+        """
         self.refuse_clip(reader)
+        encode = getattr(pipeline, "encode_prompt", None)
+        if self.pipelines and encode is not None and "image" in inspect.signature(encode).parameters:
+            pipeline = from_prompts(pipeline, self.pipelines)
         with torch.no_grad():
             return encode_as_prompts(pipeline, self.tokenizer(pipeline), concepts, pooling, max_tokens)
 

@@ -44,16 +44,16 @@ class Reading:
     states: Tensor = field(default_factory=lambda: torch.empty(0))
     to_front: bool = False
 
-    @property
-    def dropped(self) -> int:
+    def dropped(self, padding_kept: bool) -> int:
         """How many tokens at the beginning, those of a template or padding, are not there in the transformer's input.
 
-        Some pipelines drop the padding as well, and some do not.
+        Args:
+            padding_kept: whether the padding is there.
         """
-        length, valid = len(self.states), len(self.ids) if self.valid is None else self.valid
-        if self.to_front:
-            return len(self.ids) - valid
-        return max(0, (valid if length <= valid else len(self.ids)) - length)
+        if self.to_front and self.valid is not None:
+            return len(self.ids) - self.valid
+        read = len(self.ids) if padding_kept or self.valid is None else self.valid
+        return max(0, read - len(self.states))
 
 
 def encode_as_prompts(
@@ -83,12 +83,14 @@ def encode_as_prompts(
     width = described(network_of(pipeline)).text_width if width is None else width
     unknown = getattr(tokenizer, "unk_token_id", None)
     references = [_read(pipeline, text, width, max_tokens, options) for text in REFERENCE_TEXTS]
+    longer = _read(pipeline, " ".join(REFERENCE_TEXTS * 2), width, max_tokens, options)
     padded = any(one.valid != len(one.ids) for one in references)
+    padding_kept = len(longer.states) == len(references[0].states)
     pooled, counts, used, texts = [], [], pooling, []
     for concept in concepts:
         reading = _read(pipeline, concept.text, width, max_tokens, options)
         begin, end = word_span(reading.ids, [one.ids for one in references])
-        first = begin - reading.dropped
+        dropped = min(reading.dropped(padding_kept), begin)  # the rest is dropped at the end
         if unknown in reading.ids[begin:end]:
             raise UserError(unknown_words_message(tokenizer, concept.text))
         if begin == end:
@@ -96,10 +98,10 @@ def encode_as_prompts(
                 f'Concept "{concept.name}" has no tokens: the text encoder reads it as nothing. Rephrase its text.'
             )
         full = padded and reading.valid == len(reading.ids)  # no padding where there is some else
-        if full or first < 0 or end - reading.dropped > len(reading.states):
+        if full or end - dropped > len(reading.states):
             raise UserError(f'Concept "{concept.name}" is longer than what fits into a prompt. Rephrase it.')
         used = resolve_pooling(pooling, causal=_model_type(reading.encoder) not in BIDIRECTIONAL)
-        text = ConceptText(reading.states, (first, end - reading.dropped))
+        text = ConceptText(reading.states, (begin - dropped, end - dropped))
         pooled.append(pool(text.tokens, used))
         counts.append(end - begin)
         texts.append(text.read_by(pooling))

@@ -45,6 +45,10 @@ class Family(ABC):
     def target_grid(self, transformer: Any, arguments: Arguments) -> tuple[int, int, int]:
         """The token grid (T, H, W) of what is made, from the arguments of an evaluation; without reference images."""
 
+    def latent_sides(self, arguments: Arguments) -> tuple[int, int] | None:
+        """Latent pixels along height and width where tokens may cover more than there are; None where they do not."""
+        return None
+
     def layers(self, transformer: Any) -> list[nn.Module]:
         """All layers, or what stands in their places, in the order in which they run."""
         return list(getattr(transformer, self.blocks))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from concept_attention.hosts.encoded import ConceptText, EncodedConcepts
 from ....support.diffusers.cross_attention.catalogue import CROSS
 from ....support.diffusers.cross_attention.family import TEXT_WIDTH, CrossFamily
 from ....support.diffusers.small_pipelines import KLEIN_TEMPLATE, make_chat_tokenizer, make_clip, make_vae
+from ....support.diffusers.tiny_parts import make_language_model, make_words
 from ....support.diffusers.tiny_transformers import fill, seeded_noise
 from ....support.numbers import relative_error
 
@@ -94,6 +96,89 @@ def test_qwen_image_21_is_recorded_with_its_cache_and_without(cached: bool, capt
         pass
 
 
+class Processor:
+    """What Qwen-Image 2.1's pipeline asks of its processor."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, text: list[str], padding_side: str, **options: Any) -> Any:
+        self.tokenizer.padding_side = padding_side
+        return self.tokenizer(text, **options)
+
+    def apply_chat_template(self, *_: Any, **__: Any) -> list[list[int]]:
+        return [self.tokenizer("<|im_start|> user <|im_end|>").input_ids]
+
+
+@pytest.fixture(scope="module")
+def qwen_image21(random_pipeline: Any) -> Any:
+    from diffusers import AutoencoderKLQwenImage21, QwenImage21Pipeline
+
+    words = make_words(random_pipeline)
+    encoder = make_language_model("Qwen3ForCausalLM", width=TEXT_WIDTH, words=len(words.get_vocab()))
+    vae = AutoencoderKLQwenImage21(
+        base_dim=4,
+        decoder_base_dim=4,
+        z_dim=16,
+        dim_mult=[1] * 5,
+        num_res_blocks=1,
+        latents_mean=[channel / 20 for channel in range(16)],
+        latents_std=[1 - channel / 40 for channel in range(16)],
+    )
+    scheduler, transformer = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), CROSS["Qwen-Image 2.1"].make()
+    pipeline = QwenImage21Pipeline(scheduler, fill(vae), encoder, Processor(words), transformer)
+    pipeline.prompt_template_t2i = "<|im_start|> user <|im_end|> <|im_start|> user {} <|im_end|> <|im_start|> assistant"
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_qwen_image_21_generates_with_its_cache_and_a_prompt_gets_its_own_maps(
+    qwen_image21: Any, cfg: float, captured: Capture
+) -> None:
+    family, pipeline = CROSS["Qwen-Image 2.1"], qwen_image21
+    calls = captured(pipeline.transformer)
+    size = {"width": 96, "height": 64}
+    found = generate(pipeline, "house", ["house", "sky"], **size, steps=3, seed=3, cfg=cfg)
+    assert [one["kv_cache_mode"] for one in calls[:: 1 if cfg == 1 else 2]] == ["extract", "cached", "cached"]
+    first = {**calls[0], "kv_cache": None, "kv_cache_mode": None}
+    plain = pipeline(
+        "house",
+        **({} if cfg == 1 else {"negative_prompt": "", "true_cfg_scale": cfg}),
+        **size,
+        num_inference_steps=3,
+        generator=torch.Generator().manual_seed(3),
+    )
+    assert found.images[0].tobytes() == plain.images[0].tobytes()
+    recording = found.recording
+    assert (recording.grid, recording.image_size, recording.steps) == ((1, 4, 6), (64, 96), (0, 1, 2))
+    expected = expected_maps(
+        dataclasses.replace(family, columns=list(range(6))), pipeline.transformer, first, (4, 6), 6
+    )
+    assert relative_error(recording.scores[0, :, :, 0].exp(), expected[:, :, 2]) < CLOSE  # behind two of the template
+
+
+def test_qwen_image_21_looks_at_an_image(qwen_image21: Any, captured: Capture) -> None:
+    from PIL import Image
+
+    pipeline, calls = qwen_image21, captured(qwen_image21.transformer)
+    pixels = torch.randint(0, 256, (64, 96, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    options: dict[str, Any] = {"prompt": "a tree", "noise": 0.3, "seed": 5, "width": 96, "height": 64}
+    found = analyze(pipeline, Image.fromarray(pixels.numpy()), ["house", "sky"], **options)
+    config, shown = pipeline.vae.config, pixels.permute(2, 0, 1)[None, :, None] / 127.5 - 1
+    with torch.no_grad():
+        latents = pipeline.vae.encode(torch.cat([shown, torch.ones(1, 1, 1, 64, 96)], dim=1)).latent_dist.mean
+    mean, deviation = (torch.tensor(one).view(1, 16, 1, 1, 1) for one in (config.latents_mean, config.latents_std))
+    latents = (latents - mean) / deviation
+    noise = torch.randn(latents[0].shape, generator=torch.Generator().manual_seed(5))
+    tokens = (0.7 * latents + 0.3 * noise).flatten(2).transpose(1, 2)
+    assert relative_error(calls[-1]["hidden_states"], tokens) < CLOSE
+    assert calls[-1]["timestep"].tolist() == pytest.approx([0.3])
+    assert (found.grid, found.sigmas, found.image_size) == ((1, 4, 6), (0.3,), (64, 96))
+    with pytest.raises(UserError, match="makes no pictures of 80 x 64 pixels, but 64 x 64"):
+        generate(pipeline, "house", ["house"], width=80, height=64, steps=1)
+
+
 def test_wan_22_is_recorded_in_both_of_its_networks(captured: Capture) -> None:
     """One for the noisy steps, one for the others; guidance is an evaluation of its own."""
     from diffusers import UniPCMultistepScheduler, WanPipeline
@@ -131,6 +216,141 @@ def test_wan_22_is_recorded_in_both_of_its_networks(captured: Capture) -> None:
     steps = [(first, calls[0][0]), (first, calls[0][2]), (second, calls[1][0]), (second, calls[1][2])]
     for scores, (network, inputs) in zip(recording.scores, steps, strict=True):
         assert relative_error(scores.exp(), expected_maps(family, network, inputs, (4, 6), 7)) < CLOSE
+
+
+def with_width(transformer: Any, **width: int) -> Any:
+    """A random transformer of the same sizes, for texts of another width."""
+    return fill(type(transformer).from_config({**transformer.config, **width}))
+
+
+def make_wan(random_pipeline: Any) -> Any:
+    from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline
+
+    vae = AutoencoderKLWan(
+        base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+        latents_mean=[0.1, 0.2, 0.3, 0.4],
+        latents_std=[0.9, 0.8, 0.7, 0.6],
+    )
+    t5, words = random_pipeline.text_encoder_2, random_pipeline.tokenizer_2
+    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+    transformer = with_width(CROSS["Wan"].make(), text_dim=t5.config.d_model)
+    return WanPipeline(words, t5, fill(vae), scheduler, transformer)
+
+
+def make_ltx(random_pipeline: Any) -> Any:
+    from diffusers import AutoencoderKLLTXVideo, LTXPipeline
+
+    vae = AutoencoderKLLTXVideo(
+        latent_channels=8,
+        block_out_channels=(8,) * 4,
+        decoder_block_out_channels=(8,) * 4,
+        layers_per_block=(1,) * 5,
+        decoder_layers_per_block=(1,) * 5,
+    )
+    vae = fill(vae)
+    vae.latents_mean.copy_(torch.arange(8) / 10)
+    vae.latents_std.copy_(1 - torch.arange(8) / 20)
+    t5, words = random_pipeline.text_encoder_2, random_pipeline.tokenizer_2
+    transformer = with_width(CROSS["LTX Video"].make(), caption_channels=t5.config.d_model)
+    return LTXPipeline(FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), vae, t5, words, transformer)
+
+
+def wan_latents(pipeline: Any, encoded: Tensor) -> Tensor:
+    config = pipeline.vae.config
+    mean, deviation = (torch.tensor(one).view(1, 4, 1, 1, 1) for one in (config.latents_mean, config.latents_std))
+    return (encoded - mean) / deviation
+
+
+def ltx_latents(pipeline: Any, encoded: Tensor) -> Tensor:
+    return pipeline._normalize_latents(encoded, pipeline.vae.latents_mean, pipeline.vae.latents_std)
+
+
+class Videos(NamedTuple):
+    """How a family of videos is tested: its pipeline, pixels of a token, frames, what a latent frame stands for."""
+
+    make: Callable[[Any], Any]
+    pixels: int
+    frames: int
+    counts: tuple[int, ...]
+    normalised: Callable[[Any, Tensor], Tensor]
+    arranged: Callable[[Any, Tensor], Tensor]
+
+    @property
+    def size(self) -> dict[str, int]:
+        return {"width": 6 * self.pixels, "height": 4 * self.pixels}
+
+
+VIDEOS = {
+    "Wan": Videos(make_wan, 16, 5, (1, 4), wan_latents, lambda pipeline, latents: latents),
+    "LTX Video": Videos(
+        make_ltx, 32, 9, (1, 8), ltx_latents, lambda pipeline, latents: pipeline._pack_latents(latents, 1, 1)
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=VIDEOS)
+def videos(request: pytest.FixtureRequest, random_pipeline: Any) -> tuple[Videos, Any]:
+    found = VIDEOS[request.param]
+    pipeline = found.make(random_pipeline)
+    pipeline.set_progress_bar_config(disable=True)
+    return found, pipeline
+
+
+def test_a_video_is_generated_with_its_recording(videos: tuple[Videos, Any]) -> None:
+    kind, pipeline = videos
+    options: dict[str, Any] = {"frames": kind.frames, "steps": 2, "cfg": 3.0, "seed": 3, "max_tokens": 24}
+    found = generate(pipeline, "a red house", ["house", "sky"], **kind.size, **options)
+    plain = pipeline(
+        "a red house",
+        negative_prompt="",
+        **kind.size,
+        num_frames=kind.frames,
+        num_inference_steps=2,
+        guidance_scale=3.0,
+        max_sequence_length=24,
+        generator=torch.Generator().manual_seed(3),
+        output_type="pil",
+    ).frames
+    frames = zip(found.videos[0], plain[0], strict=True)
+    assert all(one.tobytes() == other.tobytes() for one, other in frames)
+    recording = found.recording
+    assert (recording.grid, recording.frame_counts) == ((2, 4, 6), kind.counts)
+    assert recording.image_size == (kind.size["height"], kind.size["width"])
+    assert recording.reading == "cross" and recording.sigmas[0] > 0.99 and recording.batch == 1
+
+
+def test_an_existing_video_is_looked_at(videos: tuple[Videos, Any], captured: Capture) -> None:
+    from PIL import Image
+
+    kind, pipeline = videos
+    shape = kind.frames, kind.size["height"], kind.size["width"], 3
+    pixels = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    frames = [Image.fromarray(one.numpy()) for one in pixels]
+    calls = captured(pipeline.transformer)
+    options: dict[str, Any] = {**kind.size, "max_tokens": 24}
+    found = analyze(pipeline, frames, ["house", "sky"], prompt="a tree", noise=0.3, seed=5, **options)
+    with torch.no_grad():
+        encoded = pipeline.vae.encode((pixels.permute(3, 0, 1, 2)[None] / 127.5) - 1).latent_dist.mean
+    latents = kind.normalised(pipeline, encoded)
+    noise = torch.randn(latents[0].shape, generator=torch.Generator().manual_seed(5))
+    shown = kind.arranged(pipeline, 0.7 * latents + 0.3 * noise)
+    assert relative_error(calls[-1]["hidden_states"], shown) < CLOSE
+    assert calls[-1]["timestep"].tolist() == [300]
+    assert (found.grid, found.frame_counts, found.sigmas) == ((2, 4, 6), kind.counts, (0.3,))
+    assert found.scores.std(-1).min() > 0
+
+
+def test_wan_22_does_not_look_at_existing_videos(random_pipeline: Any) -> None:
+    from PIL import Image
+
+    pipeline = make_wan(random_pipeline)
+    pipeline.transformer_2 = copy.deepcopy(pipeline.transformer)
+    with pytest.raises(UserError, match=r"not looked at with Wan 2\.2.*`with record"):
+        analyze(pipeline, [Image.new("RGB", (96, 64))], ["house"], width=96, height=64, max_tokens=24)
 
 
 def test_a_scheduler_that_is_copied_meanwhile_is_not_followed() -> None:
@@ -233,7 +453,7 @@ def test_attention_that_cannot_be_seen_is_said_by_name() -> None:
     pipeline.set_progress_bar_config(disable=True)
     pipeline.enable_attention_slicing()
     with pytest.raises(
-        UserError, match=r"^Nothing was recorded: layer 0 computes its attention .* by SlicedAttnProcessor"
+        UserError, match=r"^Nothing was recorded: layer 0 computes its attention .* by a cache or SlicedAttn"
     ):
         generate(pipeline, "a boat", ["boat"], steps=1)
 
@@ -361,6 +581,13 @@ def test_sdxl_generates_and_looks_at_its_image(sdxl: Any) -> None:
     seen = analyze(sdxl, found.images[0], ["house", "tree"], noise=0.3, width=96, height=64)
     assert (seen.grid, seen.image_size, seen.reading) == ((1, 4, 6), (64, 96), "cross")
     assert seen.scores.std(-1).min() > 0
+
+
+def test_the_last_tokens_of_sdxl_may_reach_beyond_the_image(sdxl: Any) -> None:
+    """Its tokens are of 16 pixels, and its images of any multiple of 8."""
+    with record(sdxl, ["house"]) as recording:
+        sdxl("a house", width=104, height=72, num_inference_steps=1, output_type="latent")
+    assert (recording.grid, recording.image_size, recording.covered_size) == ((1, 5, 7), (72, 104), (80, 112))
 
 
 def test_concepts_of_sdxl_are_read_by_both_of_its_text_encoders(sdxl: Any) -> None:

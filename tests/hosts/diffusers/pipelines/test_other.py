@@ -16,6 +16,7 @@ from concept_attention.errors import UserError
 from concept_attention.hosts.diffusers.encode import encode_concepts
 from concept_attention.hosts.diffusers.loading import defaults_for
 from concept_attention.hosts.diffusers.record import record
+from concept_attention.hosts.diffusers.registry import family_of
 from concept_attention.hosts.encoded import EncodedConcepts
 
 from ....support.diffusers.own_blocks.catalogue import OWN_BLOCKS
@@ -164,7 +165,7 @@ def test_a_modular_pipeline_is_recorded(name: str, prepare: Any, size: tuple[int
         latents = run()
     assert torch.equal(latents, plain)
     assert len(calls) == evaluations == 4  # the prompt's and the negative prompt's of two steps
-    assert recording.grid == (1, 3, 4)
+    assert (recording.grid, recording.image_size) == ((1, 3, 4), size)
     seen = SimpleNamespace(embeddings=random_concepts().embeddings, scores=recording.scores, grid=recording.grid)
     compare(name, transformer, seen, calls[::2], slice(None))
 
@@ -197,6 +198,20 @@ def test_a_loop_of_ones_own_is_recorded() -> None:
         (3, 4),
     )
     assert relative_error(recording.scores[0], naive_scores(images, concepts)) < CLOSE
+
+
+@pytest.mark.parametrize(
+    "name, rows",
+    [
+        ("JoyImage Edit Plus", slice(-2, None)),
+        ("Z-Image Omni", slice(0, 2)),
+        ("HunyuanVideo FramePack", slice(-4, None)),
+    ],
+)
+def test_the_prompts_rows_of_a_guided_batch(name: str, rows: slice) -> None:
+    """JoyImage Edit Plus puts the negative prompts first, Z-Image last; FramePack evaluates them by themselves."""
+    mine = SimpleNamespace(transformer=OWN_BLOCKS[name].make(), guidance_scale=4.0)
+    assert family_of(mine).prompt_rows(mine, 4) == rows
 
 
 def test_what_cannot_be_recorded_is_said() -> None:

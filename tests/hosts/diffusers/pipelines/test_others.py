@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +18,20 @@ from torch import Tensor
 
 from concept_attention.concepts import parse_concepts
 from concept_attention.errors import UserError
+from concept_attention.hosts.diffusers.adapters import described
 from concept_attention.hosts.diffusers.analysis import analyze
 from concept_attention.hosts.diffusers.encode import encode_concepts
 from concept_attention.hosts.diffusers.generation import generate
-from concept_attention.hosts.diffusers.loading import defaults_for
+from concept_attention.hosts.diffusers.loading import defaults_for, load_pipeline
 from concept_attention.hosts.diffusers.pipelines.others import OTHERS
+from concept_attention.hosts.diffusers.pipelines.own_encoder import _read
 from concept_attention.hosts.diffusers.record import record
 from concept_attention.hosts.diffusers.registry import family_of
+from concept_attention.hosts.encoded import EncodedConcepts
+from concept_attention.labelling.labeller import ConceptLabeller
+from concept_attention.labelling.settings import LabelSettings
+from concept_attention.tiny.check.checking import measure_maps
+from concept_attention.tiny.check.in_diffusers import InDiffusers
 
 from ....support.diffusers.hand_latents import noised_by_hand
 from ....support.diffusers.hooks import untouched
@@ -49,12 +59,18 @@ TIMES = {
     "Mochi": 1000 * (1 - NOISE),
 }
 Capture = Callable[[Any], list[dict[str, Any]]]
+ENCODE = "concept_attention.hosts.diffusers.analysis.encode_concepts"
 
 
-class Built(NamedTuple):
+@dataclass(frozen=True)
+class Built:
     name: str
     whole: Whole
     pipeline: Any
+
+    @functools.cached_property
+    def encoded(self) -> EncodedConcepts:
+        return encode_concepts(self.pipeline, CONCEPTS, max_tokens=24)
 
     @property
     def size(self) -> dict[str, int]:
@@ -125,7 +141,7 @@ def test_an_image_is_generated_with_its_recording(built: Built, captured: Captur
     assert recording.grid[1:] == (rows, columns)
     assert recording.image_size == (built.size["height"], built.size["width"])
     assert recording.batch == len(prompts)
-    embeddings = encode_concepts(built.pipeline, CONCEPTS, max_tokens=24).embeddings
+    embeddings = built.encoded.embeddings
     half = len(prompts)
     at = slice(0, half) if family.prompt_first else slice(-half, None)
     expected = built.scores(embeddings, mine[0], recording.grid, at)
@@ -150,6 +166,7 @@ def test_the_recording_is_that_of_the_pipelines_own_call(name: str, random_pipel
 
 def test_existing_images_are_looked_at(built: Built, captured: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what the pipeline itself gives its transformer, but for the latents and the timestep."""
+    monkeypatch.setattr(ENCODE, lambda *_: built.encoded)
     monkeypatch.setattr(built.pipeline.vae, "decode", None)
     calls, pictures = captured(built.pipeline.transformer), built.pictures()
     before = dict(vars(built.pipeline.scheduler))
@@ -175,8 +192,8 @@ def test_existing_images_are_looked_at(built: Built, captured: Capture, monkeypa
     assert float(shown[time_name(shown)][0]) == pytest.approx(time_of(built), abs=1e-4)
     assert found.sigmas == (NOISE,) and found.batch == batch
     assert found.grid[1:] == (3, 4) and found.image_size == (built.size["height"], built.size["width"])
-    embeddings = encode_concepts(built.pipeline, CONCEPTS, max_tokens=24).embeddings
-    assert relative_error(found.scores[0], built.scores(embeddings, shown, found.grid, slice(None))) < CLOSE
+    expected = built.scores(built.encoded.embeddings, shown, found.grid, slice(None))
+    assert relative_error(found.scores[0], expected) < CLOSE
 
 
 def unguided(built: Built) -> dict[str, Any]:
@@ -207,7 +224,8 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def test_a_prompt_may_be_empty(built: Built) -> None:
+def test_a_prompt_may_be_empty(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ENCODE, lambda *_: built.encoded)
     found = analyze(built.pipeline, built.pictures(), CONCEPTS, max_tokens=24, **built.size)
     assert found.scores.isfinite().all()
     assert untouched(built.pipeline.transformer)
@@ -264,13 +282,17 @@ def test_a_prompt_is_encoded_once_for_all_samples(random_pipeline: Any) -> None:
     assert counts[0] == counts[1]
 
 
-def test_nothing_stays_after_a_prompt_that_fails(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["Qwen-Image", "HunyuanVideo"])
+def test_nothing_stays_after_a_prompt_that_fails(
+    name: str, random_pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = Built(name, WHOLE[name], WHOLE[name].build(random_pipeline))
+
     def fail(*args: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    encoded = encode_concepts(built.pipeline, CONCEPTS, max_tokens=24)
-    scheduler = built.pipeline.scheduler
-    monkeypatch.setattr("concept_attention.hosts.diffusers.analysis.encode_concepts", lambda *_: encoded)
+    encoded, scheduler = built.encoded, built.pipeline.scheduler
+    monkeypatch.setattr(ENCODE, lambda *_: encoded)
     monkeypatch.setattr(built.pipeline, "encode_prompt", fail)
     with pytest.raises(KeyboardInterrupt):
         analyze(built.pipeline, built.pictures(), CONCEPTS, max_tokens=24, **built.size)
@@ -326,6 +348,42 @@ def test_it_is_what_a_run_that_changes_the_image_begins_with(
     assert torch.equal(again.scores, found.scores)
 
 
+BIDIRECTIONAL = ("Chroma", "Bria", "AuraFlow", "CogView 3 Plus", "Mochi", "Motif-Video", "HiDream-I1")
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if name not in BIDIRECTIONAL])
+def test_a_concept_is_read_where_its_word_is(name: str, random_pipeline: Any) -> None:
+    """Where a token reads only what is before it, two words differ from their own token on, in whatever template."""
+    pipeline = WHOLE[name].build(random_pipeline)
+    width = described(pipeline.transformer).text_width
+    with torch.no_grad():
+        one, other = (_read(pipeline, word, width, 24, {}).states for word in ("house", "tree"))
+    place = int(((one - other).abs().amax(dim=1) > 1e-3).nonzero()[0])
+    found = encode_concepts(pipeline, ["house"], max_tokens=24, presence=False).embeddings[0]
+    assert relative_error(found, one[place]) < CLOSE
+
+
+@pytest.mark.parametrize(
+    "name, kind", [("HunyuanVideo", "HunyuanVideoImageToVideoPipeline"), ("LongCat-Image", "LongCatImageEditPipeline")]
+)
+def test_concepts_of_a_pipeline_whose_prompts_go_with_an_image_need_none(
+    name: str, kind: str, random_pipeline: Any
+) -> None:
+    import diffusers
+
+    plain = WHOLE[name].build(random_pipeline)
+
+    class Eyes:
+        image_processor = None
+
+    parts = {"image_processor": None} if name == "HunyuanVideo" else {"text_processor": Eyes()}
+    pipeline = getattr(diffusers, kind)(**{**plain.components, **parts})
+    found, expected = (encode_concepts(one, CONCEPTS, max_tokens=24) for one in (pipeline, plain))
+    assert found.token_counts == (1, 1, 1)
+    if name == "HunyuanVideo":  # what LongCat's takes for the longest prompt is another number there
+        assert torch.equal(found.embeddings, expected.embeddings)
+
+
 def test_what_needs_more_than_a_prompt_is_refused(random_pipeline: Any, caplog: pytest.LogCaptureFixture) -> None:
     plain = WHOLE["HunyuanVideo"].build(random_pipeline)
     from ....support.diffusers.tiny_parts import remade
@@ -338,6 +396,20 @@ def test_what_needs_more_than_a_prompt_is_refused(random_pipeline: Any, caplog: 
     ):
         analyze(plain, picture, CONCEPTS, width=64, max_tokens=24)
     assert untouched(plain.transformer)
+
+
+def test_a_folder_is_labelled_and_checked(random_pipeline: Any, tmp_path: Path) -> None:
+    WHOLE["Chroma"].build(random_pipeline).save_pretrained(tmp_path / "model")
+    name = str(tmp_path / "model")
+    pictures = [Image.new("RGB", (96, 64), "red"), Image.new("RGB", (64, 64), "blue")]
+    labeller = ConceptLabeller(LabelSettings(CONCEPTS, model=name, dtype="float32", width=64), "cpu")
+    labels = labeller({"id": ["a", "b"], "image": [np.asarray(picture) for picture in pictures]})
+    assert [names for names in labels["concepts"]] == [["house", "tree"]] * 2
+
+    subject = InDiffusers(load_pipeline(name, "cpu", "float32"), 64, 64)
+    assert torch.equal(subject.sample(True), subject.sample(False))
+    maps = measure_maps(subject, 1).evaluation
+    assert (maps.width, maps.height, maps.mode, maps.layers) == (64, 64, "flux", (1, 2))
 
 
 def test_a_modular_pipeline_looks_at_images_as_its_classic_one(random_pipeline: Any) -> None:

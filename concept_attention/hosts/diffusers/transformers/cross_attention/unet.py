@@ -67,6 +67,10 @@ class UNet(CrossAdapter):
     def target_grid(self, transformer: Any, arguments: Arguments) -> Grid:
         return _halved(arguments["sample"], _finest(transformer))
 
+    def latent_sides(self, arguments: Arguments) -> tuple[int, int] | None:
+        height, width = arguments["sample"].shape[2:]
+        return height, width
+
     def layer_grid(self, transformer: Any, layer: int, arguments: Arguments) -> Grid:
         return _halved(arguments["sample"], _places(transformer)[layer].halved)
 

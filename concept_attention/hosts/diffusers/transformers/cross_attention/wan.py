@@ -22,6 +22,7 @@ from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Tran
 from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 from torch import Tensor
 
+from ....reasons import NotRecordable
 from ...named import Arguments
 from ...watch import BlockCall
 from .adapter import CrossAdapter
@@ -51,6 +52,8 @@ class Wan(CrossAdapter):
 
     def concept_arguments(self, module: Any, tokens: Tensor, call: BlockCall, given: Arguments) -> dict[str, Any]:
         if _sees_image(module):
+            if tokens.shape[1] > TEXT_TOKENS:
+                raise NotRecordable(f"the concepts have {tokens.shape[1]} tokens, and the model takes {TEXT_TOKENS}")
             tokens = F.pad(tokens, (0, 0, 0, TEXT_TOKENS - tokens.shape[1]))
         return super().concept_arguments(module, tokens, call, given)
 
