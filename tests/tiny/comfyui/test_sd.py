@@ -11,9 +11,10 @@ import torch
 pytest.importorskip("diffusers")
 
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
 
 from concept_attention.concepts import parse_concepts
-from concept_attention.embedded import SD_FOLDER, SIZES
+from concept_attention.embedded import FLUX_FOLDER, SD_FOLDER, SIZES
 from concept_attention.errors import UserError
 from concept_attention.hosts.comfyui.encoding.encode import encode_concepts
 from concept_attention.hosts.comfyui.engine.settings import Settings
@@ -129,6 +130,11 @@ def test_its_latents_are_those_it_was_trained_on(parts: Any) -> None:
 def test_a_word_that_it_does_not_know_is_refused(parts: Any) -> None:
     with pytest.raises(UserError, match="piano"):
         encode_concepts(parts[1], parse_concepts("a piano"))
+
+
+def test_on_diffusers_too_its_decoder_is_that_of_the_flux() -> None:
+    own, other = (load_file(folder / "vae/diffusion_pytorch_model.safetensors") for folder in (SD_FOLDER, FLUX_FOLDER))
+    assert own.keys() == other.keys() and all(torch.equal(own[name], other[name]) for name in own)
 
 
 def test_the_folder_is_small() -> None:
