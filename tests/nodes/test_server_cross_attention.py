@@ -91,4 +91,4 @@ def test_the_model_that_nobody_taught_is_sampled_by_stock_nodes_and_recorded(com
     assert above[2] > above[1] and below[1] > below[2]  # blue above, green below
     recording = comfyui.recording(run, saved)
     assert recording.reading == "cross" and recording.grid == (1, 8, 8) and len(recording.steps) == 12
-    assert recording.image_size == (128, 128) and recording.default_layers == (2, 3)
+    assert recording.image_size == (128, 128) and recording.default_layers == (0, 1)

@@ -67,7 +67,10 @@ class _Config(comfy.supported_models.SD20):
 def _unet_config(sizes: dict[str, Any]) -> dict[str, Any]:
     """The configuration of ComfyUI's U-Net from that of diffusers'."""
     widths, blocks = sizes["block_out_channels"], sizes["layers_per_block"]
-    depths = [int(kind.startswith("CrossAttn")) for kind in sizes["down_block_types"]]
+    down, up, middle = (
+        [int("CrossAttn" in kind) for kind in kinds]
+        for kinds in (sizes["down_block_types"], reversed(sizes["up_block_types"]), [sizes["mid_block_type"]])
+    )
     return {
         "image_size": sizes["sample_size"],
         "in_channels": sizes["in_channels"],
@@ -75,9 +78,9 @@ def _unet_config(sizes: dict[str, Any]) -> dict[str, Any]:
         "model_channels": widths[0],
         "channel_mult": [width // widths[0] for width in widths],
         "num_res_blocks": [blocks] * len(widths),
-        "transformer_depth": [depth for depth in depths for _ in range(blocks)],
-        "transformer_depth_middle": 1,
-        "transformer_depth_output": [depth for depth in depths for _ in range(blocks + 1)],
+        "transformer_depth": [depth for depth in down for _ in range(blocks)],
+        "transformer_depth_middle": middle[0] or -1,  # -1: one residual block, no attention
+        "transformer_depth_output": [depth for depth in up for _ in range(blocks + 1)],
         "context_dim": sizes["cross_attention_dim"],
         "use_linear_in_transformer": sizes["use_linear_projection"],
         "use_spatial_transformer": True,

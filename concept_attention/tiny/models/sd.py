@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextModel
 
@@ -27,12 +28,17 @@ class SDParts(Parts):
 
 
 def build_sd_parts(words: int) -> SDParts:
-    """The U-Net and its text encoder for a vocabulary of `words` words, freshly initialised."""
+    """The U-Net and its text encoder for a vocabulary of `words` words, freshly initialised.
+
+    The text comes in on the way up only, when the picture has been looked at. Earlier, a small model spreads what the
+    prompt says over the whole picture, and no word needs a place.
+    """
     unet = UNet2DConditionModel(
         sample_size=16,
         in_channels=CHANNELS,
         out_channels=CHANNELS,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        mid_block_type="UNetMidBlock2D",
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         block_out_channels=WIDTHS,
         layers_per_block=1,
@@ -43,4 +49,7 @@ def build_sd_parts(words: int) -> SDParts:
     config = clip_config(words, TEXT_WIDTH)
     config.num_hidden_layers = TEXT_LAYERS
     config.max_position_embeddings = TEXT_TOKENS  # ComfyUI reads as many tokens as there are positions
-    return SDParts(unet, CLIPTextModel(config))
+    clip = CLIPTextModel(config)
+    (positions,) = (p for name, p in clip.named_parameters() if "position_embedding" in name)
+    torch.nn.init.zeros_(positions.requires_grad_(False))  # the order of words says nothing
+    return SDParts(unet, clip)

@@ -8,6 +8,7 @@ from ..world.scenes import COLORS, LABELS, vocabulary
 
 TEXT_TOKENS = 24  # T5's padded length; the Flux is also trained with up to 512, FluxPipeline's default
 SPECIAL = 3  # both tokenizers begin with three special tokens
+UNKNOWN = 2  # the last of them stands for every other word
 
 
 def words() -> tuple[str, ...]:
@@ -16,8 +17,8 @@ def words() -> tuple[str, ...]:
 
 
 def word_ids(text: str, ids: dict[str, int]) -> list[int]:
-    """Token ids of a text, special tokens not included; an unknown word is `<unk>` (2) in both tokenizers."""
-    return [ids.get(word, 2) for word in text.lower().replace(",", " , ").split()]
+    """Token ids of a text, special tokens not included; an unknown word is `<unk>` in both tokenizers."""
+    return [ids.get(word, UNKNOWN) for word in text.lower().replace(",", " , ").split()]
 
 
 def token_table() -> dict[str, int]:

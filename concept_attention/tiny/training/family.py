@@ -19,6 +19,7 @@ from ..models.codec import LinearCodec
 from ..models.flux import SHIFT
 from ..models.parts import JointParts, Parts
 from ..models.texts import TEXT_TOKENS
+from ..world.clips import draw_landscape
 from ..world.scenes import Scene
 from .pool import training_prompt
 from .process import FLOW, Process
@@ -84,6 +85,7 @@ class Family:
         lengths: numbers of text tokens; near the end of a run they are drawn from these.
         map_layers: joint blocks whose maps are taught: those that a heatmap uses by default. None: nothing is taught.
         mode: scoring mode of the taught maps, the one that a heatmap uses by default.
+        scene: draws a scene, given its seed, width, height and frames; of a module.
         prompt: a prompt for a scene, drawn from a generator of random numbers.
         output: the last layer, of given parts; it begins with zeros.
         process: the diffusion process.
@@ -101,6 +103,7 @@ class Family:
     draw: Callable[[Any, Sequence[str], int, int], Tensor] = draw_by_host
     map_layers: tuple[int, ...] = ()
     mode: Mode = MODES["flux"]
+    scene: Callable[[int, int, int, int], Scene] = draw_landscape
     prompt: Callable[[Scene, random.Random], str] = training_prompt
     output: Callable[[Any], Any] = lambda parts: parts.transformer.proj_out
     process: Process = FLOW

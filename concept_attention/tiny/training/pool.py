@@ -30,6 +30,7 @@ COARSE = ((128, 128),)
 # (width, height); most are square, so that a short training is not spread thin over many sizes.
 FINE = ((256, 256),) * 6 + ((384, 256), (256, 384))
 
+Draw = Callable[[int, int, int, int], Scene]
 Prompt = Callable[[Scene, random.Random], str]
 
 _TOKENS = token_table()
@@ -68,7 +69,7 @@ def training_prompt(scene: Scene, rng: random.Random) -> str:
 
 def _concepts(scene: Scene, rng: random.Random) -> list[int]:
     """Text indices of the concepts of a scene: its words (sometimes without one of them) and absent ones."""
-    present = list(scene.words)
+    present = list(scene.words)[:CONCEPTS]
     if len(present) > 2 and rng.random() < 0.2:
         present.pop(rng.randrange(len(present)))
     chosen = []
@@ -92,10 +93,10 @@ def _lower_priority() -> None:
         os.nice(10)
 
 
-def _draw(job: tuple[int, int, int, int, LinearCodec, Prompt]) -> tuple[np.ndarray, ...]:
+def _draw(job: tuple[int, int, int, int, LinearCodec, Draw, Prompt]) -> tuple[np.ndarray, ...]:
     """Draw CHUNK scenes in a worker process; returns the fields of `SceneTensors` as arrays."""
-    first, width, height, frames, codec, prompt = job
-    scenes = [draw_landscape(seed, width, height, frames) for seed in range(first, first + CHUNK)]
+    first, width, height, frames, codec, scene_of, prompt = job
+    scenes = [scene_of(seed, width, height, frames) for seed in range(first, first + CHUNK)]
     both = np.stack([[codec.encode(image) for image in (s.image, s.image[..., ::-1, :])] for s in scenes])
     coverage = np.stack([token_coverage(scene.labels) for scene in scenes])
     t5, clip, texts = [], [], []
@@ -117,12 +118,13 @@ def _jobs(
     sizes: tuple[tuple[int, int], ...],
     frames: int,
     codec: LinearCodec,
+    scene_of: Draw = draw_landscape,
     prompt: Prompt = training_prompt,
 ) -> Iterator[tuple]:
     seed, turn = first_seed, 0
     while seed + CHUNK <= FIRST_UNSEEN_SEED:
         width, height = sizes[turn % len(sizes)]
-        yield seed, width, height, frames, codec, prompt
+        yield seed, width, height, frames, codec, scene_of, prompt
         seed, turn = seed + CHUNK, turn + 1
 
 
@@ -137,7 +139,9 @@ class Pool:
         limit: number of scenes after which drawing stops.
         device: where the scenes are kept.
         frames: of every scene; 1 is an image.
-        prompt: a prompt for a scene; of a module, so that other processes can draw with it.
+        scene_of: draws a scene, given its seed, width, height and frames. Like `prompt` it is of a module, so that
+            other processes can draw with it.
+        prompt: a prompt for a scene.
     """
 
     def __init__(
@@ -149,6 +153,7 @@ class Pool:
         limit: int,
         device: torch.device,
         frames: int = 1,
+        scene_of: Draw = draw_landscape,
         prompt: Prompt = training_prompt,
     ) -> None:
         self._limit, self._device = limit, device
@@ -158,7 +163,7 @@ class Pool:
         start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         self._processes = start.Pool(workers, _lower_priority)
         # The workers run ahead of `grow`, so no more jobs are given out than there is room for.
-        jobs = islice(_jobs(first_seed, sizes, frames, codec, prompt), -(-limit // CHUNK))
+        jobs = islice(_jobs(first_seed, sizes, frames, codec, scene_of, prompt), -(-limit // CHUNK))
         self._drawn = self._processes.imap_unordered(_draw, jobs)
         self._generator = torch.Generator().manual_seed(first_seed)
 

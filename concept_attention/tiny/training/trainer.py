@@ -228,7 +228,7 @@ def _open_pool(
 ) -> Pool:
     """A pool for a stage, once enough scenes to begin with are drawn."""
     limit = max(1, scenes // stage.frames)
-    pool = Pool(codec, stage.sizes, first_seed, workers, limit, device, stage.frames, family.prompt)
+    pool = Pool(codec, stage.sizes, first_seed, workers, limit, device, stage.frames, family.scene, family.prompt)
     while pool.size < min(512, limit):
         pool.grow(wait=60)
     return pool
