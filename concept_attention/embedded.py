@@ -13,6 +13,7 @@ COGVIDEOX_FOLDER = FLUX_FOLDER.with_name("landscape_cogvideox")
 SD_FOLDER = FLUX_FOLDER.with_name("landscape_sd")
 EMBEDDED = {"tiny": FLUX_FOLDER, "tiny-sd3": SD3_FOLDER, "tiny-cogvideox": COGVIDEOX_FOLDER}  # by users' name
 UNTAUGHT = {"tiny-sd": SD_FOLDER}  # its maps are read from cross-attention
+FOLDERS = {**EMBEDDED, **UNTAUGHT}
 
 SIZES = {  # width and height in pixels that each was trained on
     "tiny": ((256, 256), (384, 256), (256, 384)),

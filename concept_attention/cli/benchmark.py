@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..embedded import EMBEDDED
+from ..embedded import FOLDERS
 from ..errors import UserError
 from ..evaluation import report
 from ..evaluation import run as stages
@@ -134,7 +134,7 @@ def _prepare(arguments: Namespace, folder: Path) -> _Bench:
     model: dict[str, Any] = dict(NO_MODEL)
     if pipeline is not None:
         found = describe(pipeline)
-        weights = EMBEDDED.get(arguments.model, Path(arguments.model))
+        weights = FOLDERS.get(arguments.model, Path(arguments.model))
         files = sorted(weights.rglob("*.safetensors")) if weights.is_dir() else []
         identity = [arguments.model, arguments.dtype, report.hash_files(files)]
         sizes = {"layer_count": found.layer_count, "side": defaults_for(pipeline).side}

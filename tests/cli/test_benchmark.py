@@ -119,3 +119,11 @@ def test_a_video_model_looks_at_pictures_as_videos_of_one_frame(tmp_path: Path) 
     command = ["benchmark", "landscapes", "--limit", "1", "--model", "tiny-cogvideox", "--refine", "guided", "--quiet"]
     assert main([*command, "--noise", "0.3", "--out", str(tmp_path)]) == 0
     assert results(tmp_path)["rows"]["concept"]["accuracy"]["value"] > 0.5
+
+
+def test_recordings_of_an_embedded_model_are_of_its_weights(tmp_path: Path) -> None:
+    """Also where its maps are not taught."""
+    command = ["benchmark", "landscapes", "--limit", "1", "--model", "tiny-sd", "--sweep", "mode", "--quiet"]
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    found = results(tmp_path)
+    assert list(found["rows"]) == ["cross", "gram"] and len(found["weights_hash"]) == 16

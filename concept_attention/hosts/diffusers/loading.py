@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from ...choices import DTYPE_NAMES, OFFLOADS, PRECISIONS, Offload, check_choice
-from ...embedded import EMBEDDED, UNTAUGHT
+from ...embedded import FOLDERS
 from ...errors import UserError
 from ..device import pick_device
 from .hub import INDEX, fetch_index, first_line, why_not
@@ -34,7 +34,7 @@ UNREADABLE = (OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeE
 
 def names() -> dict[str, str]:
     """What can be loaded by a short name: the embedded models' folders, and hub ids."""
-    embedded = {name: str(folder) for name, folder in {**EMBEDDED, **UNTAUGHT}.items()}
+    embedded = {name: str(folder) for name, folder in FOLDERS.items()}
     return {**embedded, **{name: hub for family in FAMILIES for name, hub in family.names.items()}}
 
 
@@ -91,7 +91,7 @@ def load_pipeline(
     device = pick_device(device)
     _check_device(device)
     model = os.fspath(model)
-    wanted = DTYPES.get(dtype, torch.float32 if model in (*EMBEDDED, *UNTAUGHT) else torch.bfloat16)
+    wanted = DTYPES.get(dtype, torch.float32 if model in FOLDERS else torch.bfloat16)
     with _hushed(bars=not quiet):
         source = _find(str(names().get(model, model)))
         try:

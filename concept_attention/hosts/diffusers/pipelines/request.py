@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ....embedded import EMBEDDED, SIZES, UNTAUGHT, outside
+from ....embedded import EMBEDDED, FOLDERS, SIZES, outside
 from ....errors import UserError
 
 TINY = "tiny"
@@ -113,7 +113,7 @@ def model_name(pipeline: Any) -> str:
     Empty if it was never loaded from anywhere.
     """
     origin = _origin(pipeline)
-    return next((name for name, folder in {**EMBEDDED, **UNTAUGHT}.items() if folder == Path(origin)), origin)
+    return next((name for name, folder in FOLDERS.items() if folder == Path(origin)), origin)
 
 
 def warn_outside_training(pipeline: Any, width: int, height: int, frames: int, noise: float = 0.0) -> None:
