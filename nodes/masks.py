@@ -155,9 +155,9 @@ class ConceptHeatmapToMask(io.ComfyNode):
         without = named.to_some_names(subtract, heatmaps.concepts)
         size = convert.to_size(width, height, heatmaps.image_size)
         if guide is not None:
-            wanted = None if method == "argmax" else [*names, *without]  # argmax compares all
-            edges = (guide_radius or None, guide_epsilon)
-            heatmaps = _sharpened(heatmaps, guide, frames == LATENT_FRAMES, size, wanted, *edges)
+            images = _guides(guide, frames == LATENT_FRAMES, heatmaps)
+            edges = (size, guide_radius or None, guide_epsilon)
+            heatmaps = sharpened(heatmaps, images, [*names, *without], method, *edges)
         options: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "size": size}
         options |= {"holes": holes, "islands": islands, "grow": grow, "subtract": without}
         mask = on_torch_device(make_masks, heatmaps, names, method, **options, per_frame=frames == VIDEO_FRAMES)
@@ -165,18 +165,22 @@ class ConceptHeatmapToMask(io.ComfyNode):
         return io.NodeOutput(mask, ui=ui.PreviewText(report.mask_text(names, mask)))
 
 
-def _sharpened(
+def sharpened(
     heatmaps: Heatmaps,
-    guide: Any,
-    latent_frames: bool,
-    size: tuple[int, int],
-    concepts: list[str] | None,
-    radius: int | None,
-    epsilon: float,
+    images: Any,
+    concepts: list[str],
+    method: Method,
+    size: tuple[int, int] | None = None,
+    radius: int | None = None,
+    epsilon: float = EPSILON,
 ) -> Heatmaps:
-    """Heatmaps whose edges follow the guide; for a video, one image for each latent frame, or for each video frame."""
-    images = convert.drop_alpha(guide)
-    if latent_frames:
-        images = convert.one_per_latent_frame(images, heatmaps)
-    options = {"concepts": concepts, "radius": radius, "epsilon": epsilon}
+    """Heatmaps whose edges follow the images, of what a mask of these concepts looks at: `argmax` compares all."""
+    wanted = None if method == "argmax" else concepts
+    options = {"concepts": wanted, "radius": radius, "epsilon": epsilon}
     return on_torch_device(sharpen_heatmaps, heatmaps, images, size, **options)
+
+
+def _guides(guide: Any, latent_frames: bool, heatmaps: Heatmaps) -> Any:
+    """The images of a guide; for a video, one for each latent frame, or for each video frame."""
+    images = convert.drop_alpha(guide)
+    return convert.one_per_latent_frame(images, heatmaps) if latent_frames else images

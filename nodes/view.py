@@ -10,7 +10,6 @@ import torch
 from comfy_api.latest import io
 
 from ..concept_attention.choices import Method
-from ..concept_attention.heatmaps.guided import sharpen_heatmaps
 from ..concept_attention.heatmaps.heatmaps import Heatmaps, make_heatmaps
 from ..concept_attention.heatmaps.masks import make_masks
 from ..concept_attention.hosts.comfyui.device import on_torch_device
@@ -20,6 +19,7 @@ from ..concept_attention.viewer.manifest import write_view
 from ..concept_attention.viewer.maps import maps_of_heatmaps, maps_of_recording
 from . import convert, named
 from .edited import paint_over
+from .masks import sharpened
 from .sockets import (
     CA_HEATMAPS,
     CA_RECORDING,
@@ -154,22 +154,15 @@ class ConceptHeatmapViewer(io.ComfyNode):
     ) -> io.NodeOutput:
         source = convert.to_source(recording, heatmaps, layers, steps, mode, temperature)
         divisor, images = temperature or None, convert.drop_alpha(image)
-        if isinstance(source, Heatmaps):
-            chosen = source
-        else:
-            chosen = on_torch_device(make_heatmaps, source, layers, steps, mode, divisor)
+        chosen = _heatmaps_of(source, layers, steps, mode, divisor)
         names = named.to_names(concepts, chosen.concepts)
-        options: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "grow": grow}
         without = named.to_some_names(subtract, chosen.concepts)
+        options: dict[str, Any] = {"threshold": threshold, "percentile": percentile, "blur": blur, "grow": grow}
         options |= {"holes": holes, "islands": islands, "subtract": without, "per_frame": True}
-        shown = chosen
-        if guided:
-            wanted = None if method == "argmax" else [*names, *without]  # argmax compares all
-            shown = on_torch_device(sharpen_heatmaps, chosen, images, concepts=wanted)
+        shown = sharpened(chosen, images, [*names, *without], method) if guided else chosen
         each = [convert.to_mask(on_torch_device(make_masks, shown, name, method, **options)) for name in names]
-        mask = each[0]
-        if len(names) > 1:
-            mask = convert.to_mask(on_torch_device(make_masks, shown, names, method, **options))
+        one = len(names) == 1
+        mask = each[0] if one else convert.to_mask(on_torch_device(make_masks, shown, names, method, **options))
         mask = paint_over(mask, edited)
         manifest = on_torch_device(_write, source, mode, divisor, images)
         return io.NodeOutput(image, chosen, mask, torch.cat(each), ui={"concept_viewer": [manifest]})
@@ -180,6 +173,15 @@ def _advanced(inputs: list[io.Input]) -> list[io.Input]:
     for given in inputs:
         given.advanced = True
     return inputs
+
+
+def _heatmaps_of(
+    source: Recording | Heatmaps, layers: str, steps: str, mode: str, temperature: float | None
+) -> Heatmaps:
+    """Those of a recording's chosen layers and steps, or the ones that are connected."""
+    if isinstance(source, Heatmaps):
+        return source
+    return on_torch_device(make_heatmaps, source, layers, steps, mode, temperature)
 
 
 def _write(
