@@ -30,20 +30,13 @@ BROWSER = Path(__file__).resolve().parent / "browser"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares something costly: tests in a browser, tests in one running ComfyUI, and a module's.
 
-    Where pytest-xdist runs several processes, each group runs in one of them. The two that take longest come first, or
-    the last process would still run when all others are done.
+    Browser tests come last in one process: while Playwright runs, no other test can use asyncio. Where pytest-xdist
+    runs several processes, each group runs in one of them.
     """
-    order = {"browser": 0, "server": 1}
-    groups = {item.nodeid: _group(item) for item in items}
-    items.sort(key=lambda item: order.get(groups[item.nodeid], 2))
+    items.sort(key=lambda item: BROWSER in item.path.parents)
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item.nodeid]))
-
-
-def _group(item: pytest.Item) -> str:
-    if BROWSER in item.path.parents:
-        return "browser"
-    return "server" if "comfyui" in getattr(item, "fixturenames", ()) else str(item.path)
+        running = "server" if "comfyui" in getattr(item, "fixturenames", ()) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group("browser" if BROWSER in item.path.parents else running))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -128,13 +128,6 @@ class ComfyProcess:
         """Its resident memory in bytes."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
-    def import_seconds(self) -> float:
-        """Seconds that the pack's import took, from ComfyUI's log."""
-        text = self.log.read_text(encoding="utf-8", errors="replace")
-        found = re.search(rf"^.*?(\d+\.\d) seconds.*{re.escape(self.name)}$", text, re.MULTILINE)
-        assert found, text
-        return float(found[1])
-
     def tail(self, lines: int = 30) -> str:
         """The end of the log."""
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
