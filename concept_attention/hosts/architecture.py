@@ -25,7 +25,7 @@ class Architecture:
         layer_count: number of layers: joint blocks, or blocks with cross-attention.
         text_width: width of the text encoder's embeddings that the model takes.
         patch: latent pixels per token along height and width.
-        default_layers: joint blocks that `auto` stands for.
+        default_layers: layers that `auto` stands for.
         frame_patch: latent frames per token.
         frames_per_latent: video frames per latent frame, except the first, which stands for one; 0 in image models,
             even if their latents have a time axis.

@@ -1,6 +1,6 @@
 """The cross-attention of a network in one forward pass: temporary hooks that observe its queries and keys.
 
-Nothing of the model's own computation is replaced or repeated. The modules that make a layer's queries and keys are
+Nothing of the model's own computation is replaced. The modules that make a layer's queries and keys are
 observed, and the layer's own text projection makes keys of the concepts; the attention between them is the host's, or
 another pack's that has replaced it. Whatever goes wrong in observing ends the recording of this pass, never the pass.
 """

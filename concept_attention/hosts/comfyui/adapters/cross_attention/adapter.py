@@ -23,8 +23,9 @@ class CrossModules(NamedTuple):
     """Where a layer's cross-attention to the text can be observed.
 
     Attributes:
-        queries: the module whose output are the queries of the image tokens, as the attention gets them.
-        keys: the same for the keys of the text.
+        queries: the module whose output are the queries of the image tokens, as the attention gets them or as
+            `finish_queries` takes them.
+        keys: the same for the keys of the text, and `prompt_keys`.
         output: the output projection, whose input is the attention's output.
         heads: number of heads.
     """
@@ -58,7 +59,8 @@ class CrossAdapter(Family):
     def concept_tokens(self, network: Any, text: ConceptText) -> Tensor:
         """A concept's own tokens as the network gets those of a prompt, (n, E); called once per run.
 
-        Or all of its text, for `refine_tokens` to choose from.
+        Or all of its text, for `refine_tokens` to choose from; or, where these do not depend on the image, what
+        `concept_keys` takes a layer's keys from.
 
         Args:
             network: the diffusion model.
