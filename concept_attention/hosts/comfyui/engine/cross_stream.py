@@ -109,7 +109,8 @@ class CrossStream:
 
     def _observe(self, layer: int, block: nn.Module, modules: CrossModules, undo: ExitStack) -> None:
         on_block = functools.partial(self._on_block, layer)
-        undo.callback(block.register_forward_pre_hook(on_block, with_kwargs=True).remove)
+        called = self._adapter.called_module(block)
+        undo.callback(called.register_forward_pre_hook(on_block, with_kwargs=True).remove)
         undo.callback(modules.queries.register_forward_hook(functools.partial(self._on_queries, layer)).remove)
         on_keys = functools.partial(self._on_keys, layer, block, modules)
         undo.callback(modules.keys.register_forward_hook(on_keys).remove)
@@ -144,7 +145,7 @@ class CrossStream:
             arguments = named_arguments(block, args, kwargs)
             self._queries = self._observed = None
             call = BlockCall(arguments, self._rows, calls=self._calls, inputs=self._inputs)
-            self._call = call if self._adapter.observes(call) else None
+            self._call = call if self._adapter.observes(self._network, call) else None
 
     def _on_queries(self, layer: int, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         if self._waits_for(layer):

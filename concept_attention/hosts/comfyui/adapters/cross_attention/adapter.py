@@ -92,7 +92,11 @@ class CrossAdapter(Family):
         """Queries or keys by heads, (B, heads, N, head_dim); given as (B, N, heads * head_dim) or by heads behind N."""
         return states.reshape(*states.shape[:2], heads, -1).transpose(1, 2)
 
-    def observes(self, call: BlockCall) -> bool:
+    def called_module(self, block: Any) -> nn.Module:
+        """The module of a layer whose call is the layer's: the block, unless its parts are called by themselves."""
+        return block
+
+    def observes(self, network: Any, call: BlockCall) -> bool:
         """Whether a call of a layer is one whose image looks at the text."""
         return True
 

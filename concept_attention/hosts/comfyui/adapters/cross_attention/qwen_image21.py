@@ -53,7 +53,7 @@ class QwenImage21(CrossAdapter):
         attn = block.attn
         return CrossModules(attn.to_q, attn.to_k, attn.to_out[0], attn.heads)
 
-    def observes(self, call: BlockCall) -> bool:
+    def observes(self, network: Any, call: BlockCall) -> bool:
         """Not the call of a layer that fills the cache: it has no image in it."""
         return bool(call.arguments["x"].shape[1] > call.arguments["prefix_len"])
 

@@ -4,17 +4,19 @@ Follows `WanT2VCrossAttention` and `WanI2VCrossAttention` of comfy/ldm/wan/model
 clip's picture is added to as further keys has a projection of its own, which is not read.
 
 Convention: image tokens are frame by frame, row-major; those of a reference image come before them, those of other
-videos behind.
+videos behind. Wan Animate 2 calls the parts of its blocks by themselves, and each block's cross-attention also for the
+video of poses, which is not mapped.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import comfy.ldm.wan.model
 from comfy.ldm.wan.model import WanModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from ....architecture import Architecture, middle_layers
 from ....encoded import ConceptText
@@ -48,6 +50,15 @@ class Wan(CrossAdapter):
 
     def layers(self, network: Any) -> Layers:
         return network.blocks
+
+    def called_module(self, block: Any) -> nn.Module:
+        return block.cross_attn
+
+    def observes(self, network: Any, call: BlockCall) -> bool:
+        """Not for the video of poses, which is one latent frame shorter than the generated one."""
+        sides = zip(call.inputs["x"].shape[2:], network.patch_size, strict=True)
+        tokens = math.prod(-(-side // patch) for side, patch in sides)
+        return bool(call.arguments["x"].shape[1] >= tokens)
 
     def cross_modules(self, block: Any) -> CrossModules:
         attn = block.cross_attn
