@@ -24,6 +24,10 @@ from ..concept_attention.labelling.settings import MaskSettings
 from ..concept_attention.recording.recording import Recording
 from .named import to_wanted
 
+_CUT_OFF = (
+    " If latent frames were cut off before VAE Decode, as by Trim Video Latent, connect what is left of the LATENT to "
+    "Collect Concept Recording."
+)
 NOTHING_CHOSEN = {"layers": "auto", "steps": "all", "mode": "auto", "temperature": 0.0}
 
 
@@ -133,7 +137,7 @@ def match_images(image: Tensor, heatmaps: Heatmaps) -> list[tuple[Tensor, int, i
         wanted = f"{heatmaps.batch} x {len(heatmaps.frames)} frames" if heatmaps.video else f"{heatmaps.batch} image(s)"
         raise UserError(
             f"Got {len(images)} image(s), but heatmaps of {wanted}. Connect the IMAGE that was sampled, or encoded, "
-            "together with them."
+            "together with them." + (_CUT_OFF if heatmaps.video else "")
         )
     places = [(index, frame) for index in range(heatmaps.batch) for frame in frames]
     return [(one, *place) for one, place in zip(images, places, strict=True)]

@@ -102,7 +102,9 @@ class ConceptAttentionCollect(io.ComfyNode):
             hidden=[io.Hidden.dynprompt],
             inputs=[
                 io.Latent.Input(
-                    "latent", tooltip="The latent directly from the sampler, before any other node changes it."
+                    "latent",
+                    tooltip="The latent from the sampler, before any other node changes it. A video may have lost "
+                    "latent frames, as by Trim Video Latent or LTXVCropGuides.",
                 ),
                 io.Model.Input(
                     "model",

@@ -14,7 +14,7 @@ from concept_attention.heatmaps.heatmaps import make_heatmaps
 from concept_attention.recording.file import save_recording
 from concept_attention.recording.recording import Recording
 
-from ..support.server.client import Client, Interrupted
+from ..support.server.client import Client, Interrupted, NodeError
 from ..support.server.graph import Graph, Node
 from ..support.server.landscape import Landscape
 from ..support.server.previews import node_texts
@@ -136,3 +136,37 @@ def test_a_running_mean_makes_the_heatmaps_of_every_step(comfyui: Client) -> Non
     difference = make_heatmaps(mean).values - make_heatmaps(every).values
     assert float(difference.abs().max()) < 1e-6
     assert mean.metadata["steps"] == "4 of 4 steps recorded"
+
+
+def test_frames_that_were_cut_off_the_latent_are_cut_off_the_heatmaps(comfyui: Client) -> None:
+    """As after Wan VACE with a reference picture. Without that, the overlay says what to connect."""
+    if not (comfyui.server.comfyui / "comfy" / "ldm" / "cogvideo").is_dir():
+        pytest.skip("this ComfyUI has no CogVideoX")
+    graph = Graph()
+    add = graph.add
+    model = add("ConceptAttentionTinyModel", model="tiny-cogvideox")
+    words = {"words": "boat, sun", "background": "sky, water"}
+    patched = add("ConceptAttentionPatchModel", model=model[0], clip=model[1], **words)
+    prompt = add("CLIPTextEncode", clip=model[1], text="a boat on water")
+    empty = add("EmptyHunyuanLatentVideo", width=128, height=128, batch_size=1, length=33)
+    options = {"seed": 1, "steps": 1, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
+    sampler = add(
+        "KSampler", model=patched[0], positive=prompt[0], negative=prompt[0], latent_image=empty[0], **options
+    )
+    trimmed = add("TrimVideoLatent", samples=sampler[0], trim_amount=2)
+    images = add("VAEDecode", samples=trimmed[0], vae=model[2])
+    saved = {}
+    for name, latent in (("whole", sampler), ("part", trimmed)):
+        collected = add("ConceptAttentionCollect", latent=latent[0])
+        saved[name] = add("ConceptRecordingSave", recording=collected[0], filename_prefix=name, float16=False)
+    overlay = add("ConceptHeatmapOverlay", image=images[0], heatmaps=collected[1], layout="segmentation")
+    shown = add("PreviewImage", images=overlay[0])
+    run = comfyui.run(graph)
+    whole, part = (comfyui.recording(run, node) for node in saved.values())
+    assert (whole.grid, part.grid) == ((9, 8, 8), (7, 8, 8)) and len(comfyui.images(run, shown)) == 7
+    assert torch.equal(part.scores.unflatten(-1, part.grid), whole.scores.unflatten(-1, whole.grid)[..., 2:, :, :])
+
+    wrong = graph.add("ConceptAttentionCollect", latent=sampler[0])
+    graph.add("PreviewImage", images=graph.add("ConceptHeatmapOverlay", image=images[0], heatmaps=wrong[1])[0])
+    with pytest.raises(NodeError, match="(?s)Got 7 image.*1 x 9 frames.*Trim Video Latent.*Collect Concept Recording"):
+        comfyui.run(graph)

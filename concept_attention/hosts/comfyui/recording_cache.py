@@ -7,18 +7,17 @@ comes from the host's cache, or two samplers share one MODEL.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import comfy.model_management
-import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ...errors import UserError
+from ...recording.frames import cut_frames
 from ...recording.recording import Recording
+from .digests import digest, find_part, frame_digests, latent_frames
 from .graph_place import UNKNOWN, Asked, Place, executing_place
 
 MEBIBYTE = 1 << 20
@@ -43,30 +42,13 @@ class NothingRecorded(UserError):
         return ExecutionBlocker(str(self))
 
 
-def digest(samples: Any) -> str:
-    """Hash of a latent's content, the same before and after the host moves it.
-
-    KSampler moves a latent to the host's intermediate device and dtype after the patched model's run has ended;
-    SamplerCustomAdvanced leaves the dtype alone. Both get the same digest.
-
-    Args:
-        samples: a LATENT's `samples`: a tensor of any shape and dtype, or a nested one.
-    """
-    nested = getattr(samples, "is_nested", False)
-    content = hashlib.sha256()
-    for part in samples.unbind() if nested else (samples,):
-        moved = part.detach().to("cpu", comfy.model_management.intermediate_dtype())
-        content.update(repr(tuple(moved.shape)).encode())
-        content.update(moved.contiguous().flatten().view(torch.uint8).numpy().data)
-    return content.hexdigest()
-
-
 @dataclass
 class _Run:
     """A finished run of a patched model."""
 
     number: int
     digests: tuple[str, ...]  # the first is that of the sampled latent
+    frames: tuple[tuple[str, ...], ...]  # those of every latent frame, where it is a video
     shape: tuple[int, ...]
     settings: str
     place: Place | None
@@ -74,6 +56,16 @@ class _Run:
     reason: str  # why nothing was recorded
     unchanged: Any = None  # `samples` without what acted in the run
     evicted: int = 0  # bytes of the evicted recording
+
+    def find_part(self, frames: Sequence[str]) -> tuple[int, int, int] | None:
+        """Where these latent frames are in its video: the first, how many, and how many that has; None if nowhere."""
+        starts = ((find_part(frames, video), len(video)) for video in self.frames)
+        return next(((start, len(frames), count) for start, count in starts if start is not None), None)
+
+    def part(self, samples: Any) -> tuple[int, int, int] | None:
+        """The part of its video that a latent is, see `find_part`; None if it is all of it."""
+        found = None if digest(samples) in self.digests else self.find_part(frame_digests(samples))
+        return None if found is None or found[1] == found[2] else found
 
     @property
     def nbytes(self) -> int:
@@ -125,16 +117,17 @@ class RecordingCache:
             unchanged: `samples` of the latent without what acted in the run, if that is known.
         """
         digests = tuple(digest(latent) for latent in latents)
+        frames = tuple(frame_digests(latent) for latent in latents)
         shape = tuple(latents[0].shape)
         with self._lock:
             self._count += 1
-            added = _Run(self._count, digests, shape, settings, executing_place(), recording, reason, unchanged)
+            added = _Run(self._count, digests, frames, shape, settings, executing_place(), recording, reason, unchanged)
             self._runs = [run for run in self._runs if not _replaces(added, run)]
             self._runs.append(added)
             self._evict()
 
     def find(self, samples: Any, settings: str | None = None, asked: Asked = UNKNOWN) -> Recording:
-        """The recording of the run that returned this latent.
+        """The recording of the run that returned this latent, or a video of which it is some latent frames.
 
         If several runs did, with different settings, the one counts whose node is wired to whoever asks; without such
         a node, those of the graph at hand, or of the latest execution of a graph.
@@ -148,20 +141,25 @@ class RecordingCache:
             NothingRecorded: if that run recorded nothing.
             UserError: if there is no such run, or more than one to choose from; it says why.
         """
-        return self._find(samples, settings, asked)[1]
+        run, recording = self._find(samples, settings, asked)
+        part = run.part(samples)
+        return recording if part is None else cut_frames(recording, *part)
 
     def find_unchanged(self, samples: Any, asked: Asked = UNKNOWN) -> Any:
         """`samples` of the latent without what acted in the run that returned this latent; None if not known.
 
         Args, Raises: see `find`.
         """
-        return self._find(samples, None, asked)[0].unchanged
+        run = self._find(samples, None, asked)[0]
+        part = run.part(samples)
+        return run.unchanged if part is None or run.unchanged is None else latent_frames(run.unchanged, *part[:2])
 
     def _find(self, samples: Any, settings: str | None, asked: Asked) -> tuple[_Run, Recording]:
         """The run that returned this latent, and its recording; see `find`."""
-        sought = digest(samples)
+        sought, frames = digest(samples), frame_digests(samples)
         with self._lock:
             same = [run for run in self._runs if sought in run.digests]
+            same = same or [run for run in self._runs if run.find_part(frames) is not None]
             fitting = _narrow([run for run in same if settings in (None, run.settings)], asked)
             if len({run.settings for run in fitting}) > 1:
                 raise UserError(
@@ -242,7 +240,7 @@ class RecordingCache:
         return (
             f"No patched MODEL returned a latent of shape {shape}; the latest were of {latest_shapes}. It came from "
             "another MODEL, a later node scaled, cropped or split it, or it was put together from several runs, as by "
-            "tiled samplers. Connect the sampler's own LATENT."
+            "tiled samplers. Connect the sampler's own LATENT, of which a video may have lost latent frames since."
         )
 
 

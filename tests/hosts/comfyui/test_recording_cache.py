@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import comfy.model_management
@@ -20,7 +21,6 @@ from concept_attention.hosts.comfyui.recording_cache import (
     MAX_SUPERSEDED,
     NothingRecorded,
     RecordingCache,
-    digest,
 )
 from concept_attention.recording.recording import Recording
 
@@ -65,35 +65,59 @@ def value(found: Recording) -> float:
     return float(found.scores.flatten()[0])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_a_digest_survives_the_hosts_move(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
-    monkeypatch.setattr(comfy.model_management, "intermediate_dtype", lambda: dtype)
-    samples = latent(0)
-    moved = samples.to(comfy.model_management.intermediate_device(), dtype, copy=True)
-    assert digest(moved) == digest(samples)
-    assert digest(samples.to(memory_format=torch.channels_last)) == digest(samples)
-
-
-def test_a_digest_tells_content_shape_and_order_apart() -> None:
-    samples = latent(0, (2, 4, 6, 6))
-    changed = samples.clone()
-    changed[1, 3, 5, 5] += 1e-6
-    others = [changed, samples.flip(0), samples.mT, samples[:1], samples.flatten(2), samples.unsqueeze(2)]
-    assert len({digest(other) for other in (samples, *others)}) == 7
-
-
-def test_a_nested_latent_is_known_by_all_its_parts() -> None:
-    first, second = latent(0), latent(1, (1, 8, 5))
-    nested = comfy.nested_tensor.NestedTensor([first, second])
-    assert digest(nested) == digest(comfy.nested_tensor.NestedTensor([first.clone(), second.clone()]))
-    assert digest(nested) != digest(comfy.nested_tensor.NestedTensor([first, second + 1]))
-
-
 def test_a_recording_is_found_by_every_latent_of_its_run() -> None:
     cache, stored = RecordingCache(), recording()
     cache.put([latent(0), latent(1)], "settings", stored)
     assert cache.find(latent(0)) is stored and cache.find(latent(1)) is stored
     assert cache.find(latent(1), "settings") is stored
+
+
+def clip(seed: int = 0, frames: int = 5) -> Tensor:
+    return latent(seed, (1, 4, frames, 2, 3))
+
+
+def video(frames: int = 5, counts: tuple[int, ...] | None = (1, 4, 4, 4, 4)) -> Recording:
+    """Of `clip`; every token's score is its latent frame's number."""
+    scores = torch.arange(frames).float().repeat_interleave(6).expand(1, 1, 1, 1, 6 * frames)
+    masks = torch.arange(frames).float()[:, None, None].expand(1, 1, frames, 4, 6) / 10
+    regions: dict[str, Any] = {"regions": ("sky",), "region_masks": masks}
+    return replace(recording(), scores=scores, grid=(frames, 2, 3), image_size=(32, 48), frame_counts=counts, **regions)
+
+
+@pytest.mark.parametrize(("start", "stop", "counts"), [(1, 5, (1, 4, 4, 4)), (0, 3, (1, 4, 4)), (2, 3, (1,))])
+def test_a_video_that_lost_frames_has_the_maps_of_the_others(start: int, stop: int, counts: tuple[int, ...]) -> None:
+    """As of a reference picture before it, or of guides behind it; it is decoded as a video that begins there."""
+    cache = RecordingCache()
+    cache.put([clip(), clip(1)], "settings", video(), unchanged=clip(2))
+    for samples in (clip(), clip(1)):
+        cut = samples[:, :, start:stop]
+        found = cache.find(cut)
+        assert found.grid == (stop - start, 2, 3) and found.frame_counts == counts
+        assert torch.equal(found.scores.flatten(), torch.arange(start, stop).float().repeat_interleave(6))
+        assert found.region_masks is not None and torch.equal(
+            found.region_masks, video().region_masks[:, :, start:stop]
+        )
+        assert torch.equal(cache.find_unchanged(cut), clip(2)[:, :, start:stop])
+    for other in (clip()[:, :, [0, 2]], torch.cat([clip(3, 1), clip()], 2), clip()[..., :2]):
+        with pytest.raises(ValueError, match="latent frames"):
+            cache.find(other)
+
+
+def test_a_video_is_found_without_its_sound() -> None:
+    cache, whole = RecordingCache(), video()
+    sound = latent(5, (1, 8, 5, 16))
+    cache.put([comfy.nested_tensor.NestedTensor([clip(), sound])], "settings", whole)
+    assert cache.find(clip()) is whole
+    assert cache.find(clip()[:, :, 1:]).grid == (4, 2, 3)
+    with pytest.raises(ValueError, match="another MODEL"):
+        cache.find(sound)
+
+
+def test_frames_cannot_be_told_apart_where_several_share_a_token() -> None:
+    cache = RecordingCache()
+    cache.put([clip(frames=6)], "settings", video(3, None))
+    with pytest.raises(ValueError, match="6 latent frames share 3 frames of tokens.*from the sampler itself"):
+        cache.find(clip(frames=6)[:, :, 2:])
 
 
 def test_memory_is_bounded_and_the_least_recently_used_is_evicted_first() -> None:
