@@ -100,6 +100,7 @@ class ConceptStream:
         self._concepts: list[tuple[Tensor, Tensor | None]] | None = None  # tokens and key bias of every group
         self._prepared: Any = None
         self._next_layer = 0
+        self._observing: int | None = None  # the block that runs and whose attention is awaited
         self._watch: AttentionWatch | ModuleWatch | None = None  # while a block runs that takes no options
         self.problem = ""
 
@@ -152,6 +153,7 @@ class ConceptStream:
                 named_arguments(block, args, kwargs), self._rows, self._tokens, self._positions, self._before
             )
             observer = FirstAttention(functools.partial(self._step, layer, block, call))
+            self._observing = layer
             modules = self._adapter.attention_modules(block)
             if modules is not None:
                 finish = functools.partial(self._adapter.finish_attention, block, call)
@@ -172,12 +174,13 @@ class ConceptStream:
         return None
 
     def _after_block(self, layer: int, block: nn.Module, *_: Any) -> None:
-        """A joint block has run, or failed."""
-        if self._watch is None or not is_own(self):
+        """A joint block has run, or failed. Without its attention, later ones would get concepts that lack it."""
+        if self._observing != layer or not is_own(self):
             return
+        self._observing = None
         self._stop_watching()
         if self._next_layer <= layer and not self.problem:
-            where = pack_of(block) or "another pack"
+            where = pack_of(block) or "another pack or node, such as Block Sparse Attention"
             self._fail(f"joint block {layer} runs code of {where}, whose attention cannot be observed")
 
     def _stop_watching(self) -> None:

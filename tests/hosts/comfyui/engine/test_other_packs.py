@@ -5,6 +5,7 @@ Each stand-in has a pack's mechanism, which its docstring names, and nothing els
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -105,6 +106,33 @@ def test_an_attention_that_cannot_be_observed_is_named_and_the_run_goes_on() -> 
     assert torch.equal(latent, sample(model))
     assert result.recording is None
     assert f"joint block 0 runs code of {__name__}, whose attention cannot be observed" in result.reason
+
+
+def _without_options(attention: Callable[..., Tensor], *args: Any, **_: Any) -> Tensor:
+    return attention(*args, skip_reshape=True)
+
+
+def test_a_block_with_an_attention_of_its_own_is_named_though_later_ones_could_be_observed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Block Sparse Attention: only blocks that are chosen to be dense attend through ComfyUI.
+
+    Concepts that had not been through the blocks before them would give other maps.
+    """
+    own = comfy.ldm.modules.attention.attention_pytorch
+    model = make_flux(joint_blocks=2, single_blocks=1)
+
+    def sparse(args: dict[str, Any], extra: dict[str, Any]) -> Any:
+        with monkeypatch.context() as patched:
+            unseen = functools.partial(_without_options, own)
+            patched.setattr(comfy.ldm.flux.math, "optimized_attention", unseen)
+            return extra["original_block"](args)
+
+    model.set_model_patch_replace(sparse, "dit", "double_block", 0)
+    latent, result = sample_and_record(model, make_settings(layers="1"))
+    assert torch.equal(latent, sample(model))
+    assert result.recording is None
+    assert "joint block 0 runs code of another pack or node, such as Block Sparse Attention" in result.reason
 
 
 @pytest.mark.usefixtures("pytorch_attention")
