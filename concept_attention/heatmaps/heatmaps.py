@@ -85,6 +85,10 @@ class Heatmaps:
             )
         object.__setattr__(self, "values", values)
 
+    def _comfy_cache_tensors(self) -> tuple[Tensor, ...]:
+        """See `Recording._comfy_cache_tensors`."""
+        return (self.values,)
+
     @property
     def batch(self) -> int:
         return self.values.shape[0]

@@ -129,8 +129,12 @@ class Recording:
     @property
     def nbytes(self) -> int:
         """Memory the tensors take."""
+        return sum(tensor.nbytes for tensor in self._comfy_cache_tensors())
+
+    def _comfy_cache_tensors(self) -> tuple[Tensor, ...]:
+        """All tensors: what ComfyUI (0.34 and newer) counts of a cached output where it is short of memory."""
         tensors = (getattr(self, name) for name in (*StoredScores._fields, "region_masks"))
-        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+        return tuple(tensor for tensor in tensors if tensor is not None)
 
     def at(self, *place: int | slice, device: str | torch.device = "cpu") -> StoredScores:
         """Absolute scores, norms and pad scores at a place along steps, layers and images, float32; and presence."""

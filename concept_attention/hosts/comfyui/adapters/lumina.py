@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import comfy.model_base
 from comfy.ldm.flux.math import apply_rope
 from comfy.ldm.lumina.model import NextDiT, clamp_fp16, modulate
 from torch import Tensor, nn
@@ -30,7 +31,9 @@ class Lumina(Adapter):
     supported = ("Lumina Image 2.0", "NewBie", "Z-Image")
 
     def matches(self, model: Any) -> bool:
-        return isinstance(network_of(model), NextDiT)
+        """Ming-Image (0.36) has the same network, but its text embeddings are not those of words."""
+        other_text = getattr(comfy.model_base, "MingImage", ())
+        return isinstance(network_of(model), NextDiT) and not isinstance(model, other_text)
 
     def describe(self, model: Any) -> Architecture:
         network = network_of(model)

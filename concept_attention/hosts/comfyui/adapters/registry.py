@@ -71,6 +71,10 @@ _BLIND_TEXT = (
     "reads its text inside of the image model, token by token and blind to the image: there is no text encoder that "
     "could read concepts"
 )
+_QUESTIONS = (
+    "has a text encoder that answers learned questions about a whole prompt and keeps the prompt's words apart: "
+    "concepts are not looked for there"
+)
 _FIXED_TEXT = "has its texts fixed in its weights, and no text encoder that could read concepts"
 _OTHER_VARIANT = "is supported, but not in this variant"
 _NO_IMAGE = "generates no image: there is nothing to map"
@@ -79,10 +83,11 @@ _REASONS = (
     (_OTHER_VARIANT, "ErnieImage Flux MiniMaxH3 QwenImage SD3"),
     (_OTHER_VARIANT, "Anima CosmosPredict2 CosmosVideo HunyuanDiT Kandinsky5 LTXAV LTXV PixArt WAN21"),
     (_OTHER_VARIANT, "Lotus SD15_instructpix2pix SD21UNCLIP SDXL SDXLRefiner SDXL_instructpix2pix SD_X4Upscaler"),
-    (_BLIND_TEXT, "HiDreamO1"),
+    (_BLIND_TEXT, "HiDreamO1 SenseNovaU15"),
+    (_QUESTIONS, "MingImage"),
     (_FIXED_TEXT, "SeedVR2"),
-    (_OTHER_CROSS, "StableCascade_B StableCascade_C"),
-    (_NO_IMAGE, "ACEStep ACEStep15 DepthAnything3 MiniMaxMusic3 RT_DETR_v4 SAM3 StableAudio1 StableAudio3"),
+    (_OTHER_CROSS, "Kandinsky6 Prism StableCascade_B StableCascade_C"),
+    (_NO_IMAGE, "ACEStep ACEStep15 DepthAnything3 MiniMaxMusic3 RT_DETR_v4 SAM3 StableAudio1 StableAudio3 YuE2"),
     (_NO_TEXT, "Hunyuan3Dv2 Hunyuan3Dv2_1 SVD_img2vid Stable_Zero123 Trellis2 TripoSplat"),
 )
 # By class name of the network; of packs with blocks of their own.

@@ -21,6 +21,7 @@ from ..guard import NotRecordable, guarded
 from .early_stop import EarlyEnd
 from .follower import Acting, ActingRun
 from .geometry import latent_pixels_per_token
+from .host_compiler import without_host_compiler
 from .live_preview import LivePreview, Masks
 from .progress_text import show_progress_text
 from .prompts import UnknownRegion, image_part, latent_size
@@ -96,7 +97,8 @@ def record(
     original = guider.model_options
     guider.model_options = run.model_options
     try:
-        output = executor(*_by_position(run.call, len(args)), **_by_name(run.call, len(args)))
+        with without_host_compiler():
+            output = executor(*_by_position(run.call, len(args)), **_by_name(run.call, len(args)))
     finally:
         guider.model_options = original
         if run.preview is not None:

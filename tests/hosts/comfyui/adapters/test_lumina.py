@@ -5,12 +5,14 @@ from __future__ import annotations
 import types
 from typing import Any
 
+import comfy.model_base
 import pytest
 import torch
 from comfy.text_encoders.z_image import ZImageTokenizer
 from torch import nn
 
 from concept_attention.hosts.comfyui.adapters.lumina import TEMPLATE_TOKENS, Lumina
+from concept_attention.hosts.comfyui.adapters.registry import adapter_for
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
 from ....support.comfyui.architectures.lumina import Z_IMAGE, make_tiny
@@ -39,6 +41,20 @@ def test_full_size_models_are_described(layers: int, padded: int | None, name: s
 
 def z_image(text: int = 32, **changes: Any) -> Any:
     return make_tiny("Z-Image", "z_image", "ZImage", position=3, text=text, **{"config": Z_IMAGE, **changes})
+
+
+def test_ming_image_is_refused_though_its_network_is_z_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In ComfyUI 0.36: its embeddings are answers to learned questions, and its words are kept beside them."""
+
+    class MingImage(comfy.model_base.Lumina2):  # type: ignore[misc]
+        pass
+
+    monkeypatch.setattr(comfy.model_base, "MingImage", MingImage, raising=False)
+    model = z_image().build(device="meta")
+    assert isinstance(adapter_for(model), Lumina)
+    model.__class__ = MingImage
+    with pytest.raises(ValueError, match=r"^MingImage \(NextDiT\) has a text encoder that answers learned questions"):
+        adapter_for(model)
 
 
 def test_captions_of_any_length_and_odd_images_are_found_beside_their_padding() -> None:
