@@ -267,6 +267,21 @@ def ltx2() -> Any:
     return clip
 
 
+def ltx25() -> Any:
+    """LTX-2.5's tokenizer, in place of whose file bytes stand, and the two projections of all layers of its encoder."""
+    module, gemma = text_encoder_module("lt"), text_encoder_module("gemma4")
+    if not hasattr(module, "ltxav_gemma4_tokenizer"):
+        pytest.skip("this ComfyUI has no LTX-2.5")
+    widths = {"video_projection_dim": 16, "audio_projection_dim": 8}
+    factory = module.ltxav_te(
+        text_encoder_model=Gemma, text_encoder_key="gemma4", text_projection_type="dual_linear", **widths
+    )
+    tokenizer = module.ltxav_gemma4_tokenizer(gemma.Gemma4UnifiedTokenizer)
+    clip = make_clip(tokenizer, factory, {"tokenizer_json": harmony()})
+    fill(clip.cond_stage_model.text_embedding_projection)
+    return clip
+
+
 def _of_t5(clip: Any, text: str) -> list[int]:
     return library_ids(tokenizer_of(clip, "t5xxl"), text)
 

@@ -23,6 +23,7 @@ from ....support.comfyui.encoders import (
     clip_of,
     library_ids,
     ltx2,
+    ltx25,
     make_clip,
     sd3,
     text_encoder_module,
@@ -358,10 +359,11 @@ def test_no_concepts_and_unknown_poolings_are_refused_before_encoding() -> None:
     "text_encoder_model" not in inspect.signature(comfy.text_encoders.lt.ltxav_te).parameters,
     reason="this ComfyUI's LTX-2 has another text encoder",
 )
-def test_ltx_2_gives_the_tokens_behind_those_that_pad_at_the_left() -> None:
-    clip = ltx2()
+@pytest.mark.parametrize(("make", "key"), [(ltx2, "gemma3_12b"), (ltx25, "gemma4")])
+def test_ltx_2_gives_the_tokens_behind_those_that_pad_at_the_left(make: Callable[[], Any], key: str) -> None:
+    clip = make()
     found = encode_concepts(clip, parse_concepts("fire hydrant, sky"))
     for concept, text, count in zip(found.concepts, found.texts, found.token_counts, strict=True):
-        assert count == len(library_ids(tokenizer_of(clip, "gemma3_12b"), concept.text))
+        assert count == len(library_ids(tokenizer_of(clip, key), concept.text))
         assert text.own == (1, 1 + count) and len(text.states) == 1 + count  # behind the start token
         assert text.options["unprocessed_ltxav_embeds"]
