@@ -6,6 +6,7 @@ Images are not square. Expected maps are those of the host's own attention calls
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import Any
 
 import pytest
@@ -124,7 +125,7 @@ def test_gram_is_the_similarity_to_the_token_that_answers_best(tiny: TinyCross) 
         if tiny.grids and tiny.grids[layer] != tiny.grid[1:]:
             continue
         expected = _naive_gram(tiny, attended, texts)
-        if tiny.name != "LTX-2.3":  # each head's output is scaled, which no cosine sees
+        if tiny.name != "LTX-2.3, LTX-2.5":  # each head's output is scaled, which no cosine sees
             assert relative_error(recording.scores[0, layer, 0], expected) < CLOSE
         else:
             assert relative_error(recording.scores[0, layer, 0], expected) < 1e-4
@@ -246,7 +247,7 @@ def test_layers_of_a_unet_that_are_read_by_default() -> None:
 @pytest.mark.parametrize("behind", [True, False])
 def test_tokens_of_other_pictures_are_not_mapped(behind: bool) -> None:
     """Wan packs videos to look at behind the video, and a reference picture before it."""
-    tiny = named("Wan 2.1, 2.2 14B, VACE, Fun")
+    tiny = named("Wan 2.1, 2.2, VACE, Fun, Animate, SCAIL")
     more = {} if behind else {"in_dim_ref_conv": 16}
     model = dataclasses.replace(tiny, config={**tiny.config, **more}).make()
     other = torch.randn(1, 16, 1, 8, 12, generator=torch.Generator().manual_seed(7))
@@ -261,7 +262,36 @@ def test_tokens_of_other_pictures_are_not_mapped(behind: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Wan 2.1, 2.2 14B, VACE, Fun", "LTX-2", "Stable Diffusion 1 and 2", "Anima", "Qwen-Image 2.1"]
+    "config",
+    [
+        {"use_prompt_adaln_single": False},
+        {"use_prompt_adaln_single": False, "cross_attention_adaln": False},
+        {"use_keyframes_abs_pos_embedding": True, "ff_bias": False},
+    ],
+)
+def test_what_newer_ltx_models_may_lack_or_have(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that every layer scales and shifts alike at all noise levels, or not at all."""
+    av_model = pytest.importorskip("comfy.ldm.lightricks.av_model")
+    tiny, own = named("LTX-2.3, LTX-2.5"), av_model.apply_cross_attention_adaln
+    if "use_prompt_adaln_single" not in inspect.signature(av_model.LTXAVModel.__init__).parameters:
+        pytest.skip("this ComfyUI has LTX-2.3 at most")
+
+    def with_any_text(*args: Any) -> Tensor:  # 0.33 builds such a model and cannot run it
+        table, timestep = args[6:8]
+        return own(*args[:7], table.new_zeros(1, 1, table.numel()) if timestep is None else timestep, *args[8:])
+
+    monkeypatch.setattr(av_model, "apply_cross_attention_adaln", with_any_text)
+    tiny = dataclasses.replace(tiny, config={**tiny.config, **config})
+    model, prompt = tiny.make(), tiny.cond()
+    texts = tiny.texts(prompt)
+    with tiny.observed() as calls:
+        recording = recording_of(model, Settings(concepts_of(texts)), **options_of(tiny, positive=prompt, steps=1))
+    expected = [_maps(tiny, attended, texts, layer) for layer, attended in enumerate(calls[: tiny.layers])]
+    assert relative_error(recording.scores[0].exp(), torch.stack(expected)) < CLOSE
+
+
+@pytest.mark.parametrize(
+    "name", ["Wan 2.1, 2.2, VACE, Fun, Animate, SCAIL", "LTX-2", "Stable Diffusion 1 and 2", "Anima", "Qwen-Image 2.1"]
 )
 def test_existing_pictures_and_videos_are_analysed(name: str) -> None:
     """LTX-2 without a sound."""

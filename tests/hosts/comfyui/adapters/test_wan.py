@@ -57,12 +57,14 @@ class Variant(NamedTuple):
 
     @property
     def tiny(self) -> TinyCross:
-        return dataclasses.replace(PLAIN, kind=self.kind, config={**PLAIN.config, **self.config})
+        config = {**PLAIN.config, **self.config}
+        return dataclasses.replace(PLAIN, kind=self.kind, config=config, latent=(1, config["out_dim"], 3, 8, 12))
 
 
 MODELS = {
     "Wan 2.1 I2V": Variant("WAN21_I2V", {"model_type": "i2v", "in_dim": 36}, BY_IMAGE),
     "Wan 2.2 14B I2V": Variant("WAN21_I2V", {"in_dim": 36}, {"concat_latent_image": video()}),
+    "Wan 2.2 5B": Variant("WAN22_T2V", {"in_dim": 48, "out_dim": 48}, {}),
     "VACE": Variant("WAN21_Vace", {"model_type": "vace", "vace_layers": 3, "vace_in_dim": 96}, {}, calls=2),
     "Fun Camera": Variant(
         "WAN21_Camera",

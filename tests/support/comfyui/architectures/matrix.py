@@ -105,14 +105,14 @@ KNOWN: Mapping[str, Known] = {
     "Ideogram 4": Known([{"num_layers": 34}], "Ideogram4Transformer2DModel"),
     "MiniMax-H3": Known([{"num_layers": 50}], "MiniMaxH3Transformer3DModel"),
     "Ernie-Image": Known([{"num_layers": 36}], "ErnieImageTransformer2DModel"),
-    "Wan 2.1, 2.2 14B, VACE, Fun": Known(
+    "Wan 2.1, 2.2, VACE, Fun, Animate, SCAIL": Known(
         [{"num_layers": 30}, {"num_layers": 40}],
         "WanTransformer3DModel",
         {"Wan 2.1": "WanPipeline", "VACE": "WanVACEPipeline"},
     ),
     "LTX Video": Known([{"num_layers": 28}, {"num_layers": 48}], "LTXVideoTransformer3DModel"),
     "LTX-2": Known([{"num_layers": 48}], "LTX2VideoTransformer3DModel"),
-    "LTX-2.3": Known([{"num_layers": 48}], "LTX2VideoTransformer3DModel"),
+    "LTX-2.3, LTX-2.5": Known([{"num_layers": 48}], "LTX2VideoTransformer3DModel"),
     "Stable Diffusion 1 and 2": Known(
         [
             {

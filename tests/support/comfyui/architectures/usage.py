@@ -35,9 +35,9 @@ ONLY_THERE = "on diffusers only"
 NO_SOURCE = "came after the ComfyUI that is tested with"
 USED = (
     Used("MiniMax-H3", 24.3, ("MiniMax-H3",)),
-    Used("LTX", 16.7, ("LTX Video", "LTX-2", "LTX-2.3")),
+    Used("LTX", 16.7, ("LTX Video", "LTX-2", "LTX-2.3, LTX-2.5")),
     Used("Qwen-Image 2.1", 15.5, ("Qwen-Image 2.1",)),
-    Used("Wan", 10.2, ("Wan 2.1, 2.2 14B, VACE, Fun",)),
+    Used("Wan", 10.2, ("Wan 2.1, 2.2, VACE, Fun, Animate, SCAIL",)),
     Used("Z-Image", 10.1, ("Z-Image, Z-Image Turbo", "Z-Image in pixel space")),
     Used("Krea 2", 6.6, ("Krea 2",)),
     Used("Qwen-Image", 5.0, ("Qwen-Image, Edit", "Qwen-Image Layered")),

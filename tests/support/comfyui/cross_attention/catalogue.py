@@ -166,7 +166,7 @@ def _hunyuan(tokens: int, generator: torch.Generator) -> dict[str, Any]:
 
 VARIANTS: tuple[TinyCross, ...] = (
     TinyCross(
-        "Wan 2.1, 2.2 14B, VACE, Fun",
+        "Wan 2.1, 2.2, VACE, Fun, Animate, SCAIL",
         ("wan", "Wan"),
         "wan",
         "WAN21_T2V",
@@ -204,7 +204,7 @@ VARIANTS: tuple[TinyCross, ...] = (
         sound=(1, 8, 5, 16),
     ),
     TinyCross(
-        "LTX-2.3",
+        "LTX-2.3, LTX-2.5",
         ("ltx", "LTX"),
         "ltx2",
         "LTXAV",

@@ -1,4 +1,4 @@
-"""LTX Video, LTX-2 and 2.3 in ComfyUI.
+"""LTX Video, LTX-2, 2.3 and 2.5 in ComfyUI.
 
 Follows `BasicTransformerBlock` and `apply_cross_attention_adaln` of comfy/ldm/lightricks/model.py and
 `BasicAVTransformerBlock` of av_model.py (0.19 to 0.33). LTX-2's video and sound attend to texts of their own; the
@@ -65,11 +65,13 @@ class LTX(CrossAdapter):
         return [network.caption_projection(part) for part in tokens]
 
     def concept_keys(self, block: Any, tokens: Tensor, call: BlockCall) -> Tensor:
-        timestep = call.arguments.get("v_prompt_timestep", call.arguments.get("prompt_timestep"))
-        if getattr(block, "cross_attention_adaln", False) and timestep is not None:
-            timestep = call.select(timestep)
+        if getattr(block, "cross_attention_adaln", False):
             table = block.prompt_scale_shift_table[None, None].to(tokens)
-            shift, scale = (table + timestep.reshape(*timestep.shape[:2], 2, -1)).unbind(dim=2)
+            timestep = call.arguments.get("v_prompt_timestep", call.arguments.get("prompt_timestep"))
+            if timestep is not None:  # of a model that modulates the text by it, too
+                timestep = call.select(timestep)
+                table = table + timestep.reshape(*timestep.shape[:2], 2, -1)
+            shift, scale = table.unbind(dim=2)
             tokens = tokens * (1 + scale) + shift
         return block.attn2.k_norm(block.attn2.to_k(tokens))
 
