@@ -120,7 +120,10 @@ def generate(
         negative_prompt if isinstance(negative_prompt, str) else _texts("negative_prompt", negative_prompt),
         **{name: getattr(defaults, name) if value is None else value for name, value in given.items()},
     )
-    _check(prompts, request, steps, family.max_steps(pipeline), family.token_pixels(pipeline))
+    family.check_prompts(prompts, request)
+    check_side("Width", request.width, family.token_pixels(pipeline))
+    check_side("Height", request.height, family.token_pixels(pipeline))
+    _check_steps(steps, family.min_steps, family.max_steps(pipeline))
     family.layout(pipeline, request.width, request.height, request.frames)  # refuses what cannot be made
     family.call_arguments(pipeline, request, len(prompts))  # and such guidance
     warn_outside_training(pipeline, request.width, request.height, request.frames)
@@ -143,17 +146,10 @@ def _texts(what: str, given: str | Sequence[str]) -> list[str]:
     return texts
 
 
-def _check(prompts: Sequence[str], request: Request, steps: int, max_steps: int | None, unit: int) -> None:
-    if not prompts:
-        raise UserError("There is no prompt. Give at least one.")
-    if len(request.negative_prompts(len(prompts))) != len(prompts):
+def _check_steps(steps: int, min_steps: int, max_steps: int | None) -> None:
+    if steps < min_steps:
         raise UserError(
-            f"Prompts: {len(prompts)}, negative prompts: {len(request.negative_prompt)}. "
-            "Give one text for all prompts, or a list with one for each."
+            f"There must be at least {'one step' if min_steps == 1 else f'{min_steps} steps'}, got {steps}."
         )
-    check_side("Width", request.width, unit)
-    check_side("Height", request.height, unit)
-    if steps < 1:
-        raise UserError(f"There must be at least one step, got {steps}.")
     if max_steps is not None and steps > max_steps:
         raise UserError(f"This model's scheduler makes at most {max_steps} steps, got {steps}. Ask for fewer.")

@@ -39,6 +39,7 @@ class PipelineFamily(ABC):
         prompt_first: whether the prompt's rows are the first half of that batch.
         video: whether it makes videos.
         optional: names of parts that a pipeline may lack, beside those that diffusers lets it lack.
+        min_steps: the fewest sampler steps that a run can have.
         max_shift: of the schedule, at 4096 image tokens, if the scheduler's configuration has none.
     """
 
@@ -49,6 +50,7 @@ class PipelineFamily(ABC):
     prompt_first: bool = False
     video: bool = False
     optional: ClassVar[tuple[str, ...]] = ()
+    min_steps: ClassVar[int] = 1
     max_shift: ClassVar[float] = 1.15
 
     @abstractmethod
@@ -88,6 +90,20 @@ class PipelineFamily(ABC):
             raise UserError(
                 f"This {type(pipeline).__name__} has no {', no '.join(missing)}: it was loaded without. "
                 "Load it with all of its parts."
+            )
+
+    def check_prompts(self, prompts: Sequence[str], request: Request) -> None:
+        """Check that something can be made of prompts in one call.
+
+        Raises:
+            UserError: for no prompt, or another number of negative prompts.
+        """
+        if not prompts:
+            raise UserError("There is no prompt. Give at least one.")
+        if len(request.negative_prompts(len(prompts))) != len(prompts):
+            raise UserError(
+                f"Prompts: {len(prompts)}, negative prompts: {len(request.negative_prompt)}. "
+                "Give one text for all prompts, or a list with one for each."
             )
 
     def refuse_clip(self, reader: Reader) -> None:
