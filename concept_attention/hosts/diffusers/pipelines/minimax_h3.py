@@ -69,10 +69,12 @@ class MiniMaxH3Family(ModularFamily):
         """
         seconds, shortest, longest = request.frames / pipeline.fps, pipeline.min_duration, pipeline.max_duration
         if not shortest <= seconds <= longest:
+            chunk, rest = pipeline.vae_frames_per_chunk, pipeline.vae_latents_per_chunk
+            fewest = math.ceil((shortest * pipeline.fps - rest) / chunk) * chunk + rest
+            most = math.floor((longest * pipeline.fps - rest) / chunk) * chunk + rest
             raise UserError(
                 f"MiniMax-H3 makes videos of {shortest:g} to {longest:g} seconds, and {request.frames} frames are "
-                f"{seconds:.1f} seconds. Ask for {math.ceil(shortest * pipeline.fps)} to "
-                f"{math.floor(longest * pipeline.fps)} frames."
+                f"{seconds:.1f}. Ask for {fewest} to {most} frames."
             )
         return super().call_arguments(pipeline, request, batch)
 
