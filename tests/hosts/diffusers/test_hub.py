@@ -12,12 +12,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 from huggingface_hub import constants
 
 from concept_attention.errors import UserError
 from concept_attention.hosts.diffusers import hub, loading
 from concept_attention.hosts.diffusers.loading import load_pipeline
+from concept_attention.hosts.diffusers.registry import FAMILIES
 
 ANSWERS: dict[str, tuple[int, dict[str, str]]] = {
     "missing": (404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}),
@@ -68,7 +70,7 @@ def a_hub_of_our_own(server: ThreadingHTTPServer, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     monkeypatch.setattr(
-        loading.DiffusionPipeline, "from_pretrained", lambda *_, **__: pytest.fail("the weights were fetched")
+        diffusers.DiffusionPipeline, "from_pretrained", lambda *_, **__: pytest.fail("the weights were fetched")
     )
 
 
@@ -123,7 +125,7 @@ def test_an_index_in_the_cache_needs_no_hub(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_what_the_weights_fail_with_is_explained_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """diffusers says something else and keeps the hub's own error as the cause."""
-    monkeypatch.setattr(loading, "_check_index", lambda model, index: None)
+    monkeypatch.setattr(loading, "_family_in", lambda model, index: FAMILIES[0])
 
     def read(*args: Any, **options: Any) -> Any:
         try:
@@ -131,7 +133,7 @@ def test_what_the_weights_fail_with_is_explained_too(monkeypatch: pytest.MonkeyP
         except OSError as error:
             raise OSError("Cannot load model, see the stacktrace above.") from error
 
-    monkeypatch.setattr(loading.DiffusionPipeline, "from_pretrained", read)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", read)
     assert refused("owner/fill").startswith("owner/fill is gated.")
 
 
@@ -164,8 +166,8 @@ def test_a_download_shows_bars_unless_they_are_unwanted(
         assert not transformers_logging.is_progress_bar_enabled()
         raise OSError("enough")
 
-    monkeypatch.setattr(loading, "_check_index", lambda model, index: None)
-    monkeypatch.setattr(loading.DiffusionPipeline, "from_pretrained", read)
+    monkeypatch.setattr(loading, "_family_in", lambda model, index: FAMILIES[0])
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", read)
     (enable_progress_bars if before else disable_progress_bars)()
     try:
         with pytest.raises(UserError, match="enough"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 
@@ -126,7 +127,7 @@ def test_options_that_do_not_exist_are_refused_before_anything_is_read(
     def read(*args: Any, **kwargs: Any) -> None:
         pytest.fail("the model was read first")
 
-    monkeypatch.setattr(loading.DiffusionPipeline, "from_pretrained", read)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", read)
     refused(random_model_folder, message, **options)
 
 
@@ -143,7 +144,7 @@ def test_a_model_that_cannot_be_placed_is_refused(
         raise errors.pop(0)
 
     monkeypatch.setattr(loading, "_check_device", lambda device: None)
-    monkeypatch.setattr(loading.DiffusionPipeline, method, fail)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, method, fail)
     message = r"^The model cannot be put on 'cuda': It needs accelerate\. Choose another `device` or `offload`\.$"
     refused(random_model_folder, message, device="cuda", offload=offload)
     with pytest.raises(torch.cuda.OutOfMemoryError):  # which the command line tells apart
@@ -168,7 +169,7 @@ def test_names_stand_for_models(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append((source, torch_dtype))
         return FluxPipeline()
 
-    monkeypatch.setattr(loading.DiffusionPipeline, "from_pretrained", read)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", read)
     monkeypatch.setattr(loading, "fetch_index", lambda model: FLUX_FOLDER / "model_index.json")
     for name in ("tiny", "tiny-sd3", "tiny-cogvideox", "flux-schnell", "flux-dev", "someone/flux-tuned"):
         load_pipeline(name, device="cpu")

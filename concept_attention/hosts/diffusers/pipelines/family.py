@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from torch import Tensor
 
-from ....choices import Pooling, Reader
+from ....choices import Offload, Pooling, Reader
 from ....concepts import Concept
 from ....errors import UserError
 from ...encoded import EncodedConcepts
@@ -56,6 +57,17 @@ class PipelineFamily(ABC):
     @abstractmethod
     def defaults(self, pipeline: Any) -> Defaults:
         """What to run a pipeline with if the user does not say."""
+
+    def load(self, source: str, dtype: torch.dtype) -> Any:
+        """A pipeline from a folder or hub id, with its parts in this dtype. Errors as diffusers'."""
+        return DiffusionPipeline.from_pretrained(source, torch_dtype=dtype)
+
+    def offload(self, pipeline: Any, device: str, offload: Offload) -> None:
+        """Have each part of a pipeline, or each of its layers, on a device only while it works; `none` is not given."""
+        if offload == "model":
+            pipeline.enable_model_cpu_offload(device=device)
+        else:
+            pipeline.enable_sequential_cpu_offload(device=device)
 
     def tokenizer(self, pipeline: Any) -> Any:
         """The tokenizer of prompts and concepts."""

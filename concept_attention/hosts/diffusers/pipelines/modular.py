@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from diffusers import ComponentsManager, ModularPipeline
+from torch import nn
 
+from ....choices import Offload
 from ....errors import UserError
 from .other import OtherFamily, guider_scale
 from .prompt_steps import from_prompt, makes, without_decoding
@@ -18,6 +21,28 @@ from .request import Request
 
 class ModularFamily(OtherFamily):
     """One of these families. Arguments as `OtherFamily`."""
+
+    def load(self, source: str, dtype: torch.dtype) -> Any:
+        """A pipeline with only the steps, and the parts, that a prompt alone needs. Errors as diffusers'."""
+        whole = ModularPipeline.from_pretrained(source, trust_remote_code=False)
+        pipeline = self.plain(whole)
+        for name in pipeline.pretrained_component_names:  # one by one: `load_components` logs errors and goes on
+            pipeline.update_components(**{name: pipeline.get_component_spec(name).load(dtype=dtype)})
+        return pipeline
+
+    def offload(self, pipeline: Any, device: str, offload: Offload) -> None:
+        """As in `PipelineFamily`.
+
+        Raises:
+            UserError: for `sequential`.
+        """
+        if offload == "sequential":
+            raise UserError("The layers of a modular pipeline are not offloaded one by one. Choose offload model.")
+        manager = ComponentsManager()
+        for name, part in pipeline.components.items():
+            if isinstance(part, nn.Module):
+                manager.add(name, part)
+        manager.enable_auto_cpu_offload(device=device)
 
     def plain(self, pipeline: Any) -> Any:
         """A copy of a pipeline that makes something of a prompt alone. Errors as `from_prompt`."""
