@@ -30,6 +30,8 @@ ANSWERS: dict[str, tuple[int, dict[str, str]]] = {
     "busy": (429, {}),
     "other": (404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}),
     "fill": (200, {}),
+    "modular": (404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}),
+    "modular_model_index.json": (200, {}),
 }
 
 
@@ -38,7 +40,8 @@ def server() -> Iterator[ThreadingHTTPServer]:
     class Hub(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             self.server.asked.append(self.path)  # type: ignore[attr-defined]
-            status, headers = ANSWERS[self.path.split("/")[2]]
+            _, _, repository, *_, file = self.path.split("/")
+            status, headers = ANSWERS[file if repository == "modular" and file in ANSWERS else repository]
             body = json.dumps({"_class_name": "FluxFillPipeline"}).encode() if status == 200 else b""
             self.send_response(status)
             about = {"X-Repo-Commit": "a" * 40, "ETag": '"1"', "Content-Length": len(body)}
@@ -106,6 +109,16 @@ def test_only_the_index_of_an_unsupported_model_is_fetched(server: Any) -> None:
     assert {path for path in server.asked if path.startswith("/owner/")} == {
         "/owner/fill/resolve/main/model_index.json"
     }
+
+
+def test_a_modular_model_has_another_index(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.asked.clear()
+    said = "owner/modular holds a FluxFillPipeline, expected one of"
+    assert refused("owner/modular").startswith(said)
+    asked = [path.split("/")[-1] for path in server.asked if path.startswith("/owner/")]
+    assert list(dict.fromkeys(asked)) == ["model_index.json", "modular_model_index.json"]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert refused("owner/modular").startswith(said)
 
 
 def test_offline_is_told_from_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
