@@ -57,7 +57,7 @@ def add_sampling(group: _ActionsContainer) -> None:
 
 
 def add_frames(group: _ActionsContainer, description: str) -> None:
-    help_text = f"{description}, 8 n + 1 for CogVideoX (default: the model's own)"
+    help_text = f"{description}, 8 n + 1 for CogVideoX, 17 n + 5 for MiniMax-H3 (default: the model's own)"
     group.add_argument("--frames", type=values.count, metavar="N", help=help_text)
 
 

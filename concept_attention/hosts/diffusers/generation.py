@@ -67,13 +67,15 @@ def generate(
 
     Args:
         pipeline: from `load_pipeline`, one that makes images or videos from prompts alone; for others see `record`.
-        prompt: one prompt, or a batch.
+        prompt: one prompt, or a batch; Flux 3 and MiniMax-H3 take one at a time.
         concepts: what to look for, the same in every image: from `parse_concepts`, or as written, such as
             `["house", "sky"]`.
         negative_prompt: used if `cfg` is above 1; one for all prompts, or as many as there are.
-        width, height: pixels, multiples of 16 (in HunyuanImage of 32); None is the model's own size.
-        frames: number of frames of a video: 8 n + 1 for CogVideoX, 4 n + 1 for most; None is the model's own number.
-        steps: sampler steps; None is the model's own number.
+        width, height: pixels, multiples of 16 (in HunyuanImage and MiniMax-H3 of 32); None is the model's own size.
+        frames: number of frames of a video: 8 n + 1 for CogVideoX, 17 n + 5 for MiniMax-H3, 4 n + 1 for most; None is
+            the model's own number.
+        steps: sampler steps, as the pipeline counts them (MiniMax-H3 evaluates one less); None is the model's own
+            number.
         guidance: distilled guidance, for models that embed it (dev); None is the model's own.
         cfg: classifier-free guidance scale; 1 is off, None is the model's own. Only the conditional evaluation is
             recorded.
