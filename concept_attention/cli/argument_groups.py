@@ -164,7 +164,8 @@ def add_model(parser: ArgumentParser, one_device: bool = True) -> None:
         "cogvideox-2b, cogvideox-5b, cogvideox1.5-5b, qwen-image, z-image-turbo, lumina-2, chroma, longcat-image, "
         "ovis-image, bria, auraflow, hidream, ideogram-4, joyimage, cogview3-plus, cogview4, hunyuan-video, "
         "hunyuan-video-1.5, motif-video, mochi, easyanimate, sd1.5, sdxl, "
-        "wan2.1-1.3b, wan2.1-14b, wan2.2-14b, ltx-video, qwen-image-2.1, a diffusers folder or a hub id",
+        "wan2.1-1.3b, wan2.1-14b, wan2.2-14b, ltx-video, qwen-image-2.1, flux.3-klein, flux.3-klein-base, minimax-h3, "
+        "a diffusers folder or a hub id",
     )
     if one_device:
         add_device(group)
