@@ -40,6 +40,7 @@ class PipelineFamily(ABC):
         prompt_first: whether the prompt's rows are the first half of that batch.
         video: whether it makes videos.
         optional: names of parts that a pipeline may lack, beside those that diffusers lets it lack.
+        one_prompt: whether a call takes only one.
         min_steps: the fewest sampler steps that a run can have.
         max_shift: of the schedule, at 4096 image tokens, if the scheduler's configuration has none.
     """
@@ -51,6 +52,7 @@ class PipelineFamily(ABC):
     prompt_first: bool = False
     video: bool = False
     optional: ClassVar[tuple[str, ...]] = ()
+    one_prompt: ClassVar[bool] = False
     min_steps: ClassVar[int] = 1
     max_shift: ClassVar[float] = 1.15
 

@@ -84,6 +84,8 @@ class MiniMaxH3Family(ModularFamily):
         Raises:
             UserError: for a number of frames that the autoencoder cannot take.
         """
+        from diffusers.modular_pipelines.minimax_h3.modular_pipeline import video_latent_num_frames
+
         chunk, rest = pipeline.vae_frames_per_chunk, pipeline.vae_latents_per_chunk
         if frames != 1 and (frames < rest or frames % chunk != rest):
             below = max(0, frames - rest) // chunk * chunk + rest
@@ -91,7 +93,7 @@ class MiniMaxH3Family(ModularFamily):
                 f"The number of frames must be {chunk} n + {rest}, or 1 for a picture, got {frames}. "
                 f"Try {below} or {below + chunk}."
             )
-        latent_frames = 1 if frames == 1 else (frames - rest) // chunk * rest + 2
+        latent_frames = 1 if frames == 1 else video_latent_num_frames(frames, chunk, rest)
         pixels = self.token_pixels(pipeline)
         grid = latent_frames // pipeline.patch_size[0], height // pixels, width // pixels
         return Layout(grid, self.frame_counts(pipeline, grid))

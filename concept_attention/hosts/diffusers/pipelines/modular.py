@@ -6,7 +6,7 @@ A pipeline is run as a copy of itself with only the steps that a prompt alone ne
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import ComponentsManager, ModularPipeline
@@ -21,6 +21,8 @@ from .request import Request
 
 class ModularFamily(OtherFamily):
     """One of these families. Arguments as `OtherFamily`."""
+
+    one_prompt: ClassVar[bool] = True
 
     def load(self, source: str, dtype: torch.dtype) -> Any:
         """A pipeline with only the steps, and the parts, that a prompt alone needs. Errors as diffusers'."""

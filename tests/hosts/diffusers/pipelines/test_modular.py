@@ -20,6 +20,8 @@ from concept_attention.hosts.diffusers.generation import generate
 from concept_attention.hosts.diffusers.loading import defaults_for
 from concept_attention.hosts.diffusers.pipelines import first_evaluation
 from concept_attention.hosts.encoded import EncodedConcepts
+from concept_attention.labelling import labeller
+from concept_attention.labelling.settings import LabelSettings
 
 from ....support.diffusers.hooks import untouched
 from ....support.diffusers.own_blocks.catalogue import OWN_BLOCKS
@@ -125,6 +127,22 @@ def test_prompts_come_one_by_one(flux3: Any) -> None:
     alone = generate(flux3, "a house", CONCEPTS, seed=4, **RUN)
     assert (len(both.images), both.recording.batch) == (2, 2)
     assert torch.allclose(both.recording.scores[:, :, 1:], alone.recording.scores, atol=1e-4)
+
+
+def test_pictures_are_made_and_labelled_one_by_one(flux3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many the labeller gets at once, picture i is that of its seed alone."""
+    monkeypatch.setattr(labeller, "load_pipeline", lambda *_, **__: flux3)
+    label = labeller.ConceptLabeller(LabelSettings(CONCEPTS, width=64, height=48, steps=2), "cpu")
+    pictures, maps = label.generate(["a house", "a tree"], 4)
+    alone = [label.generate([prompt], 4 + index) for index, prompt in enumerate(["a house", "a tree"])]
+    assert [np.array_equal(one, other[0]) for one, (other, _) in zip(pictures, alone, strict=True)] == [True, True]
+    assert len(maps) == 2
+
+
+def test_a_concept_may_be_as_long_as_a_prompt(flux3: Any) -> None:
+    with pytest.raises(UserError, match="longer than what fits into a prompt"):
+        encode_concepts(flux3, ["house " * 30], max_tokens=12, presence=False)
+    assert encode_concepts(flux3, ["house " * 30], max_tokens=80, presence=False).token_counts == (30,)
 
 
 def test_pictures_of_a_batch_are_looked_at_as_alone(flux3: Any) -> None:
