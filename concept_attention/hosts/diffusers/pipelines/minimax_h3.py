@@ -1,7 +1,8 @@
 """MiniMax-H3's pipelines that make a video with sound from a prompt alone (0.42).
 
 An existing video is looked at with silence, whose latents are zero as in ComfyUI. The sound is as noisy as its own
-schedule is where that of the video is at the asked noise level.
+schedule is where that of the video is at the asked noise level. What is diffusers' own is imported where it is used:
+older versions lack it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from diffusers.utils.torch_utils import maybe_adjust_dtype_for_device
 from einops import rearrange
 from torch import Tensor
 
@@ -124,6 +124,7 @@ class MiniMaxH3Family(ModularFamily):
             MiniMaxH3SetTimestepsStep,
         )
         from diffusers.modular_pipelines.minimax_h3.modular_pipeline import audio_latent_num_frames
+        from diffusers.utils.torch_utils import maybe_adjust_dtype_for_device
 
         plain, device = self.plain(pipeline), pipeline._execution_device
         text = encode_text(plain, prompt if prompt.strip() else self.tokenizer(plain).pad_token, max_tokens, {})
