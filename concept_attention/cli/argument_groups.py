@@ -57,7 +57,7 @@ def add_sampling(group: _ActionsContainer) -> None:
 
 
 def add_frames(group: _ActionsContainer, description: str) -> None:
-    help_text = f"{description}, 8 n + 1 for CogVideoX (default: the model's own)"
+    help_text = f"{description}, 8 n + 1 for CogVideoX, 17 n + 5 for MiniMax-H3 (default: the model's own)"
     group.add_argument("--frames", type=values.count, metavar="N", help=help_text)
 
 
@@ -164,7 +164,8 @@ def add_model(parser: ArgumentParser, one_device: bool = True) -> None:
         "cogvideox-2b, cogvideox-5b, cogvideox1.5-5b, qwen-image, z-image-turbo, lumina-2, chroma, longcat-image, "
         "ovis-image, bria, auraflow, hidream, ideogram-4, joyimage, cogview3-plus, cogview4, hunyuan-video, "
         "hunyuan-video-1.5, motif-video, mochi, easyanimate, sd1.5, sdxl, "
-        "wan2.1-1.3b, wan2.1-14b, wan2.2-14b, ltx-video, qwen-image-2.1, a diffusers folder or a hub id",
+        "wan2.1-1.3b, wan2.1-14b, wan2.2-14b, ltx-video, qwen-image-2.1, flux.3-klein, flux.3-klein-base, minimax-h3, "
+        "a diffusers folder or a hub id",
     )
     if one_device:
         add_device(group)

@@ -109,7 +109,7 @@ def _add_analyze(commands: argparse._SubParsersAction) -> None:
         type=values.path,
         help="an image file; transparent areas become white. Video models also take an animation (GIF, WebP), a video "
         "(MP4, MOV; needs PyAV) or a folder with one image per frame, in the order of the file names: 8 n + 1 frames "
-        "for CogVideoX",
+        "for CogVideoX, 17 n + 5 for MiniMax-H3",
     )
     groups.add_concepts(parser)
     groups.add_out(parser)

@@ -15,7 +15,7 @@ from ..heatmaps.heatmaps import make_heatmaps
 from ..heatmaps.presence import presence_scores
 from ..hosts.collector import versions
 from ..hosts.diffusers.analysis import ImageAnalysis, shown_size
-from ..hosts.diffusers.generation import generate
+from ..hosts.diffusers.generation import Result, generate
 from ..hosts.diffusers.loading import load_pipeline
 from ..hosts.diffusers.pictures import as_images, scaled
 from ..hosts.diffusers.recorder import HOST
@@ -109,8 +109,18 @@ class ConceptLabeller:
 
     def generate(self, prompts: Sequence[str], seed: int) -> tuple[list[Image], list[Maps]]:
         """Make a picture from every prompt, picture i with `seed` + i, and the shares of the concepts in it."""
-        settings, began = self.settings, time.perf_counter()
-        result = generate(
+        began, images, maps = time.perf_counter(), list[Image](), list[Maps]()
+        at_once = 1 if family_of(self._pipeline).one_prompt else len(prompts)
+        for start in range(0, len(prompts), at_once):
+            result = self._make(prompts[start : start + at_once], seed + start)
+            images += result.images
+            maps += self._split(result.recording, [image.size for image in result.images])
+        self.seconds += time.perf_counter() - began
+        return images, maps
+
+    def _make(self, prompts: Sequence[str], seed: int) -> Result:
+        settings = self.settings
+        return generate(
             self._pipeline,
             list(prompts),
             settings.concepts,
@@ -127,8 +137,6 @@ class ConceptLabeller:
             reader=settings.reader,
             keep="running mean",
         )
-        self.seconds += time.perf_counter() - began
-        return result.images, self._split(result.recording, [image.size for image in result.images])
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Label a batch of columns.

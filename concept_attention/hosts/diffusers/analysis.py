@@ -59,13 +59,13 @@ def analyze(
     Args:
         pipeline: from `load_pipeline`.
         image: an image, or several of one size: paths, Pillow images, arrays or tensors, see `as_images`. A video
-            model takes several as the frames of one video: 8 n + 1 for CogVideoX.
+            model takes several as the frames of one video: 8 n + 1 for CogVideoX, 17 n + 5 for MiniMax-H3.
         concepts: what to look for: from `parse_concepts`, or as written, such as `["house", "sky"]`.
         prompt: what the image shows; may be empty.
         noise: noise level (sigma) that is added, above 0 (the image) up to 1 (only noise).
         samples: independent noises; they are the recording's steps and are averaged by `make_heatmaps`.
-        width, height: pixels the model gets, multiples of its tokens' size: of 16, in HunyuanImage of 32. With one of
-            them the aspect ratio is kept; with none it is kept at about the model's own size.
+        width, height: pixels the model gets, multiples of its tokens' size: of 16, in HunyuanImage and MiniMax-H3 of
+            32. With one of them the aspect ratio is kept; with none it is kept at about the model's own size.
         seed: of the first noise; noise i has seed + i, is the same for every image, and is the one that this seed gives
             in ComfyUI and, for float32 weights on the CPU, in the authors' code.
         layers, mode, pooling, reader, max_tokens, dtype, on_vectors: see `generate`.

@@ -67,13 +67,15 @@ def generate(
 
     Args:
         pipeline: from `load_pipeline`, one that makes images or videos from prompts alone; for others see `record`.
-        prompt: one prompt, or a batch.
+        prompt: one prompt, or a batch; Flux 3 and MiniMax-H3 take one at a time.
         concepts: what to look for, the same in every image: from `parse_concepts`, or as written, such as
             `["house", "sky"]`.
         negative_prompt: used if `cfg` is above 1; one for all prompts, or as many as there are.
-        width, height: pixels, multiples of 16 (in HunyuanImage of 32); None is the model's own size.
-        frames: number of frames of a video: 8 n + 1 for CogVideoX, 4 n + 1 for most; None is the model's own number.
-        steps: sampler steps; None is the model's own number.
+        width, height: pixels, multiples of 16 (in HunyuanImage and MiniMax-H3 of 32); None is the model's own size.
+        frames: number of frames of a video: 8 n + 1 for CogVideoX, 17 n + 5 for MiniMax-H3, 4 n + 1 for most; None is
+            the model's own number.
+        steps: sampler steps, as the pipeline counts them (MiniMax-H3 evaluates one less); None is the model's own
+            number.
         guidance: distilled guidance, for models that embed it (dev); None is the model's own.
         cfg: classifier-free guidance scale; 1 is off, None is the model's own. Only the conditional evaluation is
             recorded.
@@ -120,7 +122,10 @@ def generate(
         negative_prompt if isinstance(negative_prompt, str) else _texts("negative_prompt", negative_prompt),
         **{name: getattr(defaults, name) if value is None else value for name, value in given.items()},
     )
-    _check(prompts, request, steps, family.max_steps(pipeline), family.token_pixels(pipeline))
+    family.check_prompts(prompts, request)
+    check_side("Width", request.width, family.token_pixels(pipeline))
+    check_side("Height", request.height, family.token_pixels(pipeline))
+    _check_steps(steps, family.min_steps, family.max_steps(pipeline))
     family.layout(pipeline, request.width, request.height, request.frames)  # refuses what cannot be made
     family.call_arguments(pipeline, request, len(prompts))  # and such guidance
     warn_outside_training(pipeline, request.width, request.height, request.frames)
@@ -143,17 +148,10 @@ def _texts(what: str, given: str | Sequence[str]) -> list[str]:
     return texts
 
 
-def _check(prompts: Sequence[str], request: Request, steps: int, max_steps: int | None, unit: int) -> None:
-    if not prompts:
-        raise UserError("There is no prompt. Give at least one.")
-    if len(request.negative_prompts(len(prompts))) != len(prompts):
+def _check_steps(steps: int, min_steps: int, max_steps: int | None) -> None:
+    if steps < min_steps:
         raise UserError(
-            f"Prompts: {len(prompts)}, negative prompts: {len(request.negative_prompt)}. "
-            "Give one text for all prompts, or a list with one for each."
+            f"There must be at least {'one step' if min_steps == 1 else f'{min_steps} steps'}, got {steps}."
         )
-    check_side("Width", request.width, unit)
-    check_side("Height", request.height, unit)
-    if steps < 1:
-        raise UserError(f"There must be at least one step, got {steps}.")
     if max_steps is not None and steps > max_steps:
         raise UserError(f"This model's scheduler makes at most {max_steps} steps, got {steps}. Ask for fewer.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,20 +20,24 @@ from huggingface_hub.errors import (
 
 from ...errors import UserError
 
-INDEX = "model_index.json"
+INDEXES = "model_index.json", "modular_model_index.json"  # of a classic pipeline, of a modular one
 LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
 _NETWORK = ("httpcore", "httpx", "httpx2", "requests", "urllib3")  # what the hub's library talks through
 
 
 def fetch_index(model: str) -> Path:
-    """The model_index.json of a hub id, a small file: from the hub, or from the cache where there is no network.
+    """The index of a hub id, a small file: from the hub, or from the cache where there is no network.
 
     Raises:
         UserError: if it cannot be got; the message says why, and what to do.
     """
+    classic, modular = INDEXES
     try:
-        return Path(hf_hub_download(model, INDEX))
+        return Path(hf_hub_download(model, classic))
     except Exception as error:
+        if isinstance(error, (EntryNotFoundError, OfflineModeIsEnabled)):
+            with contextlib.suppress(Exception):  # the first error says what is wrong
+                return Path(hf_hub_download(model, modular))
         if reason := why_not(model, error):
             raise UserError(reason) from error
         raise

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from safetensors import SafetensorError
@@ -23,7 +22,8 @@ from ...choices import DTYPE_NAMES, OFFLOADS, PRECISIONS, Offload, check_choice
 from ...embedded import FOLDERS
 from ...errors import UserError
 from ..device import pick_device
-from .hub import INDEX, fetch_index, first_line, why_not
+from .hub import INDEXES, fetch_index, first_line, why_not
+from .pipelines.family import PipelineFamily
 from .pipelines.request import TINY, Defaults
 from .registry import FAMILIES, family_named, family_of, supported_pipelines
 
@@ -61,7 +61,9 @@ def load_pipeline(
     offload: Offload = "none",
     quiet: bool = False,
 ) -> Any:
-    """Load a pipeline of any family in `registry`.
+    """Load a pipeline of any family in `registry`: one that makes something of a prompt alone.
+
+    Of a modular one, Flux 3 and MiniMax-H3, only the parts that this needs are fetched and loaded.
 
     Args:
         model: `tiny`, another of `names()`, a diffusers folder, or a hub id. Of a hub id, only its index is fetched
@@ -69,7 +71,7 @@ def load_pipeline(
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         dtype: `auto` (float32 for the embedded models, else bfloat16), `float32`, `float16`, `bfloat16`, or torch's.
         offload: `none`, `model` or `sequential`: diffusers' own offloading to the CPU. On the CPU there is nothing to
-            offload, and all are `none`.
+            offload, and all are `none`; modular pipelines have no `sequential`.
         quiet: no progress bars of a download.
 
     Returns:
@@ -93,9 +95,9 @@ def load_pipeline(
     model = os.fspath(model)
     wanted = DTYPES.get(dtype, torch.float32 if model in FOLDERS else torch.bfloat16)
     with _hushed(bars=not quiet):
-        source = _find(str(names().get(model, model)))
+        source, family = _find(str(names().get(model, model)))
         try:
-            pipeline = DiffusionPipeline.from_pretrained(source, torch_dtype=wanted)
+            pipeline = family.load(source, wanted)
         except Exception as error:
             if not Path(source).is_dir() and (reason := why_not(source, error)):
                 raise UserError(reason) from error
@@ -105,7 +107,7 @@ def load_pipeline(
                 f"Model {model!r} could not be loaded: {_reason(error)} "
                 "Give `tiny`, a diffusers folder, or a hub id you have access to."
             ) from error
-    _place(pipeline, device, offload)
+    _place(pipeline, family, device, offload)
     return pipeline
 
 
@@ -144,14 +146,12 @@ def _check_device(device: str) -> None:
         raise UserError(f"Device {device!r} cannot be used: {_reason(error)} Choose auto, cpu, cuda or mps.") from error
 
 
-def _place(pipeline: Any, device: str, offload: Offload) -> None:
+def _place(pipeline: Any, family: PipelineFamily, device: str, offload: Offload) -> None:
     try:
         if offload == "none" or device == "cpu":
             pipeline.to(device)
-        elif offload == "model":
-            pipeline.enable_model_cpu_offload(device=device)
         else:
-            pipeline.enable_sequential_cpu_offload(device=device)
+            family.offload(pipeline, device, offload)
     except torch.cuda.OutOfMemoryError:
         raise  # nothing is wrong with what was asked for
     except (RuntimeError, ImportError) as error:
@@ -165,8 +165,8 @@ def _reason(error: BaseException) -> str:
     return first_line(error) + "."
 
 
-def _find(model: str) -> str:
-    """The folder, or the hub id, of a model whose index says that it is supported; nothing else is read of it.
+def _find(model: str) -> tuple[str, PipelineFamily]:
+    """The folder, or the hub id, of a model, and the family that its index names; nothing else is read of it.
 
     Raises:
         UserError: if it is neither, or of no supported family.
@@ -174,8 +174,8 @@ def _find(model: str) -> str:
     with contextlib.suppress(RuntimeError):  # no such user
         folder = Path(model).expanduser()
         if folder.exists():
-            _check_index(folder, folder / INDEX)
-            return str(folder)
+            found = next((name for name in INDEXES if (folder / name).is_file()), INDEXES[0])
+            return str(folder), _family_in(folder, folder / found)
     if model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1 or Path(model).is_absolute():
         raise UserError(f"There is no folder {model}. Check the path.")
     if "/" not in model:
@@ -185,17 +185,18 @@ def _find(model: str) -> str:
             f"There is no model {model!r}: it is no folder, no hub id (owner/name), and none of {', '.join(names())}."
             f"{meant or ' Choose another.'}"
         )
-    _check_index(model, fetch_index(model))
-    return model
+    return model, _family_in(model, fetch_index(model))
 
 
-def _check_index(model: str | Path, index: Path) -> None:
-    """Say what is wrong with a model before gigabytes of it are read."""
+def _family_in(model: str | Path, index: Path) -> PipelineFamily:
+    """The family that an index names; what is wrong with a model is said before gigabytes of it are read."""
     if not index.is_file():
-        raise UserError(f"{model} is no diffusers model: it has no {INDEX}. Give the folder that has.")
+        raise UserError(f"{model} is no diffusers model: it has no {index.name}. Give the folder that has.")
     try:
         name = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
     except (ValueError, AttributeError) as error:
         raise UserError(f"{index} cannot be read: {error}. Get the model again.") from error
-    if family_named(name) is None:
+    family = family_named(name)
+    if family is None:
         raise UserError(f"{model} holds a {name}, expected one of {supported_pipelines()}. Choose another model.")
+    return family

@@ -12,12 +12,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 from huggingface_hub import constants
 
 from concept_attention.errors import UserError
 from concept_attention.hosts.diffusers import hub, loading
 from concept_attention.hosts.diffusers.loading import load_pipeline
+from concept_attention.hosts.diffusers.registry import FAMILIES
 
 ANSWERS: dict[str, tuple[int, dict[str, str]]] = {
     "missing": (404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}),
@@ -28,6 +30,8 @@ ANSWERS: dict[str, tuple[int, dict[str, str]]] = {
     "busy": (429, {}),
     "other": (404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}),
     "fill": (200, {}),
+    "modular": (404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}),
+    "modular_model_index.json": (200, {}),
 }
 
 
@@ -36,7 +40,8 @@ def server() -> Iterator[ThreadingHTTPServer]:
     class Hub(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             self.server.asked.append(self.path)  # type: ignore[attr-defined]
-            status, headers = ANSWERS[self.path.split("/")[2]]
+            _, _, repository, *_, file = self.path.split("/")
+            status, headers = ANSWERS[file if repository == "modular" and file in ANSWERS else repository]
             body = json.dumps({"_class_name": "FluxFillPipeline"}).encode() if status == 200 else b""
             self.send_response(status)
             about = {"X-Repo-Commit": "a" * 40, "ETag": '"1"', "Content-Length": len(body)}
@@ -68,7 +73,7 @@ def a_hub_of_our_own(server: ThreadingHTTPServer, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     monkeypatch.setattr(
-        loading.DiffusionPipeline, "from_pretrained", lambda *_, **__: pytest.fail("the weights were fetched")
+        diffusers.DiffusionPipeline, "from_pretrained", lambda *_, **__: pytest.fail("the weights were fetched")
     )
 
 
@@ -106,6 +111,16 @@ def test_only_the_index_of_an_unsupported_model_is_fetched(server: Any) -> None:
     }
 
 
+def test_a_modular_model_has_another_index(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.asked.clear()
+    said = "owner/modular holds a FluxFillPipeline, expected one of"
+    assert refused("owner/modular").startswith(said)
+    asked = [path.split("/")[-1] for path in server.asked if path.startswith("/owner/")]
+    assert list(dict.fromkeys(asked)) == ["model_index.json", "modular_model_index.json"]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert refused("owner/modular").startswith(said)
+
+
 def test_offline_is_told_from_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"  # where nothing listens
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", nowhere)
@@ -123,7 +138,7 @@ def test_an_index_in_the_cache_needs_no_hub(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_what_the_weights_fail_with_is_explained_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """diffusers says something else and keeps the hub's own error as the cause."""
-    monkeypatch.setattr(loading, "_check_index", lambda model, index: None)
+    monkeypatch.setattr(loading, "_family_in", lambda model, index: FAMILIES[0])
 
     def read(*args: Any, **options: Any) -> Any:
         try:
@@ -131,7 +146,7 @@ def test_what_the_weights_fail_with_is_explained_too(monkeypatch: pytest.MonkeyP
         except OSError as error:
             raise OSError("Cannot load model, see the stacktrace above.") from error
 
-    monkeypatch.setattr(loading.DiffusionPipeline, "from_pretrained", read)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", read)
     assert refused("owner/fill").startswith("owner/fill is gated.")
 
 
@@ -164,8 +179,8 @@ def test_a_download_shows_bars_unless_they_are_unwanted(
         assert not transformers_logging.is_progress_bar_enabled()
         raise OSError("enough")
 
-    monkeypatch.setattr(loading, "_check_index", lambda model, index: None)
-    monkeypatch.setattr(loading.DiffusionPipeline, "from_pretrained", read)
+    monkeypatch.setattr(loading, "_family_in", lambda model, index: FAMILIES[0])
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", read)
     (enable_progress_bars if before else disable_progress_bars)()
     try:
         with pytest.raises(UserError, match="enough"):

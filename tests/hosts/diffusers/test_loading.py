@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 
@@ -17,6 +18,9 @@ from concept_attention.hosts.diffusers import loading
 from concept_attention.hosts.diffusers.loading import defaults_for, load_pipeline
 from concept_attention.hosts.diffusers.pipelines.flux import FluxFamily
 from concept_attention.hosts.diffusers.pipelines.request import Defaults, is_tiny, model_name
+
+from ...support.diffusers.own_blocks.catalogue import OWN_BLOCKS
+from ...support.diffusers.whole_pipelines import WHOLE
 
 
 @pytest.fixture
@@ -126,7 +130,7 @@ def test_options_that_do_not_exist_are_refused_before_anything_is_read(
     def read(*args: Any, **kwargs: Any) -> None:
         pytest.fail("the model was read first")
 
-    monkeypatch.setattr(loading.DiffusionPipeline, "from_pretrained", read)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", read)
     refused(random_model_folder, message, **options)
 
 
@@ -143,7 +147,7 @@ def test_a_model_that_cannot_be_placed_is_refused(
         raise errors.pop(0)
 
     monkeypatch.setattr(loading, "_check_device", lambda device: None)
-    monkeypatch.setattr(loading.DiffusionPipeline, method, fail)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, method, fail)
     message = r"^The model cannot be put on 'cuda': It needs accelerate\. Choose another `device` or `offload`\.$"
     refused(random_model_folder, message, device="cuda", offload=offload)
     with pytest.raises(torch.cuda.OutOfMemoryError):  # which the command line tells apart
@@ -168,7 +172,7 @@ def test_names_stand_for_models(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append((source, torch_dtype))
         return FluxPipeline()
 
-    monkeypatch.setattr(loading.DiffusionPipeline, "from_pretrained", read)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", read)
     monkeypatch.setattr(loading, "fetch_index", lambda model: FLUX_FOLDER / "model_index.json")
     for name in ("tiny", "tiny-sd3", "tiny-cogvideox", "flux-schnell", "flux-dev", "someone/flux-tuned"):
         load_pipeline(name, device="cpu")
@@ -217,3 +221,60 @@ def test_loading_leaves_the_libraries_logging_as_it_was(
         if before[0][1]:
             diffusers_logging.enable_progress_bar()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture(scope="module")
+def modular_folders(random_pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of whole modular pipelines, but for the parts that a prompt alone does not need."""
+    made: dict[str, Path] = {}
+    for name, blocks in (("Flux 3", diffusers.Flux3AutoBlocks), ("MiniMax-H3", diffusers.MiniMaxH3Blocks)):
+        parts = WHOLE[name].build(random_pipeline).components
+        tokenizer = getattr(parts["tokenizer"], "tokenizer", parts["tokenizer"])  # a processor needs more packages
+        parts |= {one: tokenizer for one in ("tokenizer", "processor") if one in parts}
+        pipeline = blocks().init_pipeline()
+        pipeline.update_components(**{one: part for one, part in parts.items() if part is not None})
+        made[name] = tmp_path_factory.mktemp("modular")
+        pipeline.save_pretrained(str(made[name]), overwrite_modular_index=True)
+    return made
+
+
+@pytest.mark.parametrize("name, missing", [("Flux 3", "prompt_upsampler"), ("MiniMax-H3", "transformer_ref")])
+def test_of_a_modular_model_what_a_prompt_needs_is_loaded(
+    modular_folders: dict[str, Path], name: str, missing: str
+) -> None:
+    folder = modular_folders[name]
+    assert missing in json.loads((folder / "modular_model_index.json").read_text())
+    loaded = load_pipeline(str(folder), device="cpu", dtype="float32")
+    assert model_name(loaded) == str(folder)
+    assert missing not in loaded.components and None not in loaded.components.values()
+    expected = OWN_BLOCKS[name].make().state_dict()
+    found = loaded.transformer.state_dict()
+    assert all(torch.equal(found[one], expected[one]) for one in expected)
+    assert load_pipeline(str(folder), device="cpu").transformer.dtype == torch.bfloat16
+    loaded.set_progress_bar_config(disable=True)
+    assert loaded._blocks.sub_blocks["denoise.denoise"]._progress_bar_config == {"disable": True}
+
+
+def test_what_a_modular_model_lacks_is_said(modular_folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(modular_folders["MiniMax-H3"], tmp_path / "model"))
+    shutil.rmtree(folder / "audio_vae")
+    index = folder / "modular_model_index.json"  # says where each part is
+    index.write_text(index.read_text().replace(str(modular_folders["MiniMax-H3"]), str(folder)))
+    refused(folder, r"could not be loaded: .* Give `tiny`, a diffusers folder")
+
+
+def test_a_modular_model_is_offloaded_part_by_part(
+    modular_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, set[str]]] = []
+
+    def offload(manager: Any, device: str) -> None:
+        seen.append((device, {name.rsplit("_", 1)[0] for name in manager.components}))
+
+    monkeypatch.setattr(loading, "_check_device", lambda device: None)
+    monkeypatch.setattr(diffusers.ComponentsManager, "enable_auto_cpu_offload", offload)
+    folder = modular_folders["MiniMax-H3"]
+    load_pipeline(str(folder), "cuda", offload="model")
+    assert seen == [("cuda", {"text_encoder", "vae", "audio_vae", "transformer"})]
+    message = r"^The layers of a modular pipeline are not offloaded one by one\. Choose offload model\.$"
+    refused(folder, message, device="cuda", offload="sequential")

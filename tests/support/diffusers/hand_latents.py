@@ -48,6 +48,25 @@ def of_video(pipeline: Any, pixels: Tensor) -> Tensor:
     return pipeline.vae.encode(pixels.transpose(0, 1)[None]).latent_dist.mean
 
 
+def of_imagenet_video(pipeline: Any, pixels: Tensor) -> Tensor:
+    """Pixels 0 to 1 with ImageNet's mean and deviation."""
+    mean, deviation = (torch.tensor(one)[:, None, None] for one in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    return of_video(pipeline, ((pixels + 1) / 2 - mean) / deviation)
+
+
+def flux3(pipeline: Any, latents: Tensor) -> Tensor:
+    from diffusers.modular_pipelines.flux3.encoders import Flux3VaeEncoderStep
+
+    packed = Flux3VaeEncoderStep._patchify_latents(latents)
+    return batch_norm(pipeline, packed.movedim(1, -1)).movedim(-1, 1)
+
+
+def in_rows(pipeline: Any, latents: Tensor) -> Tensor:
+    from diffusers.modular_pipelines.minimax_h3.before_denoise import patchify_video_latents
+
+    return patchify_video_latents(latents, (1, 2, 2))[None]
+
+
 def ernie(pipeline: Any, latents: Tensor) -> Tensor:
     return batch_norm(pipeline, pipeline._patchify_latents(latents).movedim(1, -1)).movedim(-1, 1)
 
@@ -98,6 +117,8 @@ BY_HAND: dict[str, tuple[Step, Step, Step]] = {
     "Motif-Video": (of_video, moments, without_first_frame),
     "Mochi": (of_video, moments, plain),
     "EasyAnimate": (of_video, scaled, plain),
+    "Flux 3": (of_image, flux3, lambda pipeline, latents: latents.flatten(2).transpose(1, 2)),
+    "MiniMax-H3": (of_imagenet_video, moments, in_rows),
 }
 
 

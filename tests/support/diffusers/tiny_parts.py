@@ -207,6 +207,57 @@ def make_magvit_vae() -> Any:
     )
 
 
+def make_minimax_h3_vae() -> Any:
+    """Its latent pixels are as large as 4 pixels; its chunks of 17 frames are the real one's."""
+    from diffusers import AutoencoderKLMiniMaxH3
+
+    sizes = {"spatial_downsample_factors": (2, 2), "temporal_downsample_factors": (2, 2), "norm_num_groups": 2}
+    decoder = {"num_layers": 1, "num_attention_heads": 2, "attention_head_dim": 8, "num_register_tokens": 1}
+    return fill(
+        AutoencoderKLMiniMaxH3(
+            latent_channels=4,
+            block_out_channels=(4, 4),
+            layers_per_block=1,
+            **sizes,
+            **{f"decoder_{name}": value for name, value in decoder.items()},
+            **_moments(4),
+        )
+    )
+
+
+def make_minimax_h3_audio_vae(channels: int) -> Any:
+    from diffusers import AutoencoderKLMiniMaxH3Audio
+
+    return fill(
+        AutoencoderKLMiniMaxH3Audio(
+            encoder_dim=2,
+            encoder_rates=(2, 2),
+            latent_dim=4 * channels,
+            latent_channels=channels,
+            num_attention_heads=1,
+            decoder_dim=8,
+            decoder_rates=(2, 2),
+            decoder_kernel_sizes=(4, 4),
+            resblock_kernel_sizes=(3,),
+            resblock_dilation_sizes=((1, 1, 1),),
+            **_moments(channels),
+        )
+    )
+
+
+class Processor:
+    """A processor of texts alone: what Qwen3-VL's does with them, which needs more packages to be made."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def apply_chat_template(self, messages: Any, **options: Any) -> Any:
+        return self.tokenizer.apply_chat_template(messages, **options)
+
+    def create_mm_token_type_ids(self, rows: list[list[int]]) -> list[list[int]]:
+        return [[0] * len(row) for row in rows]
+
+
 def remade(transformer: Any, **changes: Any) -> Any:
     """A transformer of the same class with another configuration."""
     config = {name: value for name, value in transformer.config.items() if not name.startswith("_")}

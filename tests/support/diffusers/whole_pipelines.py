@@ -10,6 +10,7 @@ from .own_blocks.catalogue import OWN_BLOCKS
 from .small_pipelines import KLEIN_TEMPLATE, make_chat_tokenizer, make_clip, make_vae
 from .tiny_parts import (
     CHAT_OF_PARTS,
+    Processor,
     count_words,
     make_flux2_vae,
     make_hunyuan_image_vae,
@@ -17,6 +18,8 @@ from .tiny_parts import (
     make_hunyuan_video_vae,
     make_language_model,
     make_magvit_vae,
+    make_minimax_h3_audio_vae,
+    make_minimax_h3_vae,
     make_mochi_vae,
     make_qwen2_vl,
     make_qwen3_vl,
@@ -283,6 +286,48 @@ def easyanimate(shared: Any, transformer: Any) -> Any:
     return EasyAnimatePipeline(make_magvit_vae(), encoder, words, transformer, scheduler())
 
 
+def flux3(shared: Any, transformer: Any) -> Any:
+    """As those who do not want their prompts to be rewritten make it."""
+    from diffusers import ClassifierFreeGuidance, Flux3AutoBlocks
+
+    steps = Flux3AutoBlocks()
+    steps.sub_blocks.pop("prompt_upsampler")
+    steps.sub_blocks["text_encoder"].pad_multiple = 24
+    pipeline = steps.init_pipeline()
+    pipeline.update_components(
+        text_encoder=make_qwen3_vl("Qwen3VLForConditionalGeneration", width=TEXT_WIDTH // 8, layers=32),
+        tokenizer=Processor(make_words(shared)),
+        vae=make_flux2_vae(),
+        transformer=transformer,
+        scheduler=scheduler(),
+        guider=ClassifierFreeGuidance(guidance_scale=3.0),
+    )
+    return pipeline
+
+
+def minimax_h3(shared: Any, transformer: Any) -> Any:
+    """One that makes videos of less than 5 seconds, too."""
+    from diffusers import MiniMaxH3Blocks, MiniMaxH3ModularPipeline, MiniMaxH3Scheduler
+
+    class Short(MiniMaxH3ModularPipeline):  # type: ignore[misc, no-any-unimported]
+        min_duration = 0.9
+        text_encoder_layer = 2
+
+    words = make_words(shared)
+    pipeline = Short(MiniMaxH3Blocks())
+    pipeline.update_components(
+        text_encoder=make_qwen3_vl("Qwen3VLForConditionalGeneration", layers=3),
+        tokenizer=words,
+        processor=Processor(words),
+        vae=make_minimax_h3_vae(),
+        audio_vae=make_minimax_h3_audio_vae(6),
+        transformer=transformer,
+        scheduler=MiniMaxH3Scheduler(shift=12.0),
+        audio_scheduler=MiniMaxH3Scheduler(shift=3.0),
+    )
+    return pipeline
+
+
 TRUE_CFG = {"true_cfg_scale": 3.0, "negative_prompt": ["", ""]}
 WHOLE: Mapping[str, Whole] = {
     "Qwen-Image": Whole(qwen_image, "Qwen-Image", guided=TRUE_CFG),
@@ -324,4 +369,6 @@ WHOLE: Mapping[str, Whole] = {
     ),
     "Mochi": Whole(mochi, "Mochi", {"in_channels": 12, "out_channels": 12}, frames=7),
     "EasyAnimate": Whole(easyanimate, "EasyAnimate", frames=5),
+    "Flux 3": Whole(flux3, "Flux 3", batch=1, guided={"negative_prompt": ""}),
+    "MiniMax-H3": Whole(minimax_h3, "MiniMax-H3", unit=8, frames=22, batch=1, guided={}),
 }

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from torch import Tensor
 
-from ....choices import Pooling, Reader
+from ....choices import Offload, Pooling, Reader
 from ....concepts import Concept
 from ....errors import UserError
 from ...encoded import EncodedConcepts
@@ -39,6 +40,8 @@ class PipelineFamily(ABC):
         prompt_first: whether the prompt's rows are the first half of that batch.
         video: whether it makes videos.
         optional: names of parts that a pipeline may lack, beside those that diffusers lets it lack.
+        one_prompt: whether a call takes only one.
+        min_steps: the fewest sampler steps that a run can have.
         max_shift: of the schedule, at 4096 image tokens, if the scheduler's configuration has none.
     """
 
@@ -49,11 +52,24 @@ class PipelineFamily(ABC):
     prompt_first: bool = False
     video: bool = False
     optional: ClassVar[tuple[str, ...]] = ()
+    one_prompt: ClassVar[bool] = False
+    min_steps: ClassVar[int] = 1
     max_shift: ClassVar[float] = 1.15
 
     @abstractmethod
     def defaults(self, pipeline: Any) -> Defaults:
         """What to run a pipeline with if the user does not say."""
+
+    def load(self, source: str, dtype: torch.dtype) -> Any:
+        """A pipeline from a folder or hub id, with its parts in this dtype. Errors as diffusers'."""
+        return DiffusionPipeline.from_pretrained(source, torch_dtype=dtype)
+
+    def offload(self, pipeline: Any, device: str, offload: Offload) -> None:
+        """Have each part of a pipeline, or each of its layers, on a device only while it works; `none` is not given."""
+        if offload == "model":
+            pipeline.enable_model_cpu_offload(device=device)
+        else:
+            pipeline.enable_sequential_cpu_offload(device=device)
 
     def tokenizer(self, pipeline: Any) -> Any:
         """The tokenizer of prompts and concepts."""
@@ -88,6 +104,20 @@ class PipelineFamily(ABC):
             raise UserError(
                 f"This {type(pipeline).__name__} has no {', no '.join(missing)}: it was loaded without. "
                 "Load it with all of its parts."
+            )
+
+    def check_prompts(self, prompts: Sequence[str], request: Request) -> None:
+        """Check that something can be made of prompts in one call.
+
+        Raises:
+            UserError: for no prompt, or another number of negative prompts.
+        """
+        if not prompts:
+            raise UserError("There is no prompt. Give at least one.")
+        if len(request.negative_prompts(len(prompts))) != len(prompts):
+            raise UserError(
+                f"Prompts: {len(prompts)}, negative prompts: {len(request.negative_prompt)}. "
+                "Give one text for all prompts, or a list with one for each."
             )
 
     def refuse_clip(self, reader: Reader) -> None:

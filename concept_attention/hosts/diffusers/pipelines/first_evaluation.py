@@ -12,8 +12,11 @@ from ...own_run import is_own, own_run
 from ..eager import eager
 from ..named import named
 from ..networks import network_of
-from ..run_hooks import StopForward
 from ..steps import beginning_at
+
+
+class _Given(BaseException):
+    """The transformer was given its arguments; the steps of a modular pipeline log every `Exception` as an error."""
 
 
 def first_evaluation(pipeline: Any, call: Callable[[], Any], timestep: float) -> dict[str, Any]:
@@ -29,7 +32,7 @@ def first_evaluation(pipeline: Any, call: Callable[[], Any], timestep: float) ->
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if is_own(run):
             given.update(named(module, args, kwargs))
-            raise StopForward
+            raise _Given
 
     bars = getattr(pipeline, "_progress_bar_config", {})
     with ExitStack() as undo:
@@ -39,6 +42,6 @@ def first_evaluation(pipeline: Any, call: Callable[[], Any], timestep: float) ->
         undo.callback(transformer.register_forward_pre_hook(note, prepend=True, with_kwargs=True).remove)
         undo.enter_context(beginning_at(pipeline, timestep))
         undo.enter_context(own_run(run))
-        with suppress(StopForward):
+        with suppress(_Given):
             call()
     return given

@@ -48,6 +48,11 @@ def in_tokens(latents: Tensor, others: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"hidden_states": rearrange(latents, "b c (h p) (w q) -> b (h w) (c p q)", p=2, q=2)}
 
 
+def as_tokens(latents: Tensor, others: Mapping[str, Any]) -> Mapping[str, Any]:
+    """(B, H * W, C), of one latent pixel each."""
+    return {"hidden_states": rearrange(latents, "b c h w -> b (h w) c")}
+
+
 def in_a_list(latents: Tensor, others: Mapping[str, Any]) -> Mapping[str, Any]:
     """One by one, as videos of one frame."""
     return {"x": list(latents[:, :, None])}

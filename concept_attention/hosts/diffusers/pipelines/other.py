@@ -76,11 +76,11 @@ class OtherFamily(PipelineFamily):
 
     def defaults(self, pipeline: Any) -> Defaults:
         """Those of the pipeline's own call."""
-        usual = {**_usual(pipeline), **self._usual}
+        usual = {**self.usual(pipeline), **self._usual}
         sides = (usual.get(name) or getattr(pipeline, f"default_{name}", None) for name in ("height", "width"))
         height, width = (side or 1024 for side in sides)
         name = _guidance_name(usual)
-        cfg = _guider_scale(pipeline) if name is None else (usual.get(name) or self._off) + 1.0 - self._off
+        cfg = guider_scale(pipeline) if name is None else (usual.get(name) or self._off) + 1.0 - self._off
         embedded = "guidance_scale" if "true_cfg_scale" in usual else "distilled_guidance_scale"
         return Defaults(
             side=round(math.sqrt(height * width)),
@@ -99,7 +99,16 @@ class OtherFamily(PipelineFamily):
         Raises:
             UserError: if the pipeline was loaded without a part of it, or cannot be called with prompts alone.
         """
-        super().check_parts(from_prompts(pipeline, self.pipelines))
+        super().check_parts(self.plain(pipeline))
+
+    def plain(self, pipeline: Any) -> Any:
+        """A pipeline, or else one of its parts, that is called with prompts alone. Errors as `from_prompts`."""
+        return from_prompts(pipeline, self.pipelines)
+
+    def usual(self, pipeline: Any) -> dict[str, Any]:
+        """Defaults of the arguments of a pipeline's call."""
+        parameters = inspect.signature(type(pipeline).__call__).parameters
+        return {name: None if one.default is one.empty else one.default for name, one in parameters.items()}
 
     def encode_concepts(
         self, pipeline: Any, concepts: Sequence[Concept], pooling: Pooling, max_tokens: int, reader: Reader
@@ -111,7 +120,7 @@ class OtherFamily(PipelineFamily):
         self.refuse_clip(reader)
         encode = getattr(pipeline, "encode_prompt", None)
         if self.pipelines and encode is not None and "image" in inspect.signature(encode).parameters:
-            pipeline = from_prompts(pipeline, self.pipelines)
+            pipeline = self.plain(pipeline)
         with torch.no_grad():
             return encode_as_prompts(pipeline, self.tokenizer(pipeline), concepts, pooling, max_tokens)
 
@@ -130,10 +139,11 @@ class OtherFamily(PipelineFamily):
         Raises:
             UserError: for guidance that the pipeline has none of, or takes from a part of it.
         """
-        usual, name = _usual(pipeline), _guidance_name(_usual(pipeline))
+        usual = self.usual(pipeline)
+        name = _guidance_name(usual)
         given = {**self._always, **({"num_frames": request.frames} if self.video else {})}
         if name is None:
-            if request.cfg != (own := _guider_scale(pipeline)):
+            if request.cfg != (own := guider_scale(pipeline)):
                 raise UserError(
                     f"The guidance of a {type(pipeline).__name__} is that of its guider, {own:g}, got cfg "
                     f"{request.cfg:g}. Leave it out, or give the pipeline another guider."
@@ -249,9 +259,9 @@ class OtherFamily(PipelineFamily):
         self, pipeline: Any, prompt: str, latents: Tensor, request: Request, noise: float, max_tokens: int
     ) -> dict[str, Any]:
         """All that the pipeline gives its transformer in the first evaluation of a run at this noise level."""
-        plain, batch = from_prompts(pipeline, self.pipelines), len(latents)
-        guided = _guidance_name(_usual(plain)) is None  # the first evaluation is the prompt's all the same
-        request = replace(request, cfg=_guider_scale(plain) if guided else 1.0)
+        plain, batch = self.plain(pipeline), len(latents)
+        guided = _guidance_name(self.usual(plain)) is None  # the first evaluation is the prompt's all the same
+        request = replace(request, cfg=guider_scale(plain) if guided else 1.0)
         drawn = [torch.Generator().manual_seed(0) for _ in range(batch)]  # for latents that are replaced
         given = first_evaluation(
             plain,
@@ -268,18 +278,12 @@ class OtherFamily(PipelineFamily):
         return given
 
 
-def _usual(pipeline: Any) -> dict[str, Any]:
-    """Defaults of the arguments of a pipeline's call."""
-    parameters = inspect.signature(type(pipeline).__call__).parameters
-    return {name: None if one.default is one.empty else one.default for name, one in parameters.items()}
-
-
 def _guidance_name(usual: Mapping[str, Any]) -> str | None:
     """The argument that scales classifier-free guidance; None if a part of the pipeline does."""
     return next((name for name in ("true_cfg_scale", "guidance_scale") if name in usual), None)
 
 
-def _guider_scale(pipeline: Any) -> float:
+def guider_scale(pipeline: Any) -> float:
     """The scale of classifier-free guidance that a pipeline's guider has; 1 is off."""
     guider = getattr(pipeline, "guider", None)
     on = guider is not None and guider._enabled and guider.num_conditions > 1

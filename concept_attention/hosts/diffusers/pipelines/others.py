@@ -8,7 +8,9 @@ from typing import Any
 
 from .family import PipelineFamily
 from .hunyuan_dit import HunyuanDiTFamily
-from .latents import Latents, as_items, before_channels, behind_text, in_a_list, in_tokens
+from .latents import Latents, as_items, as_tokens, before_channels, behind_text, in_a_list, in_tokens
+from .minimax_h3 import MiniMaxH3Family
+from .modular import ModularFamily
 from .other import OtherFamily
 
 
@@ -139,7 +141,16 @@ OTHERS: Mapping[str, PipelineFamily] = {
         guidance_in_batch=True,
         video=True,
     ),
-    "Flux3": OtherFamily("Flux 3", latents=Latents(pixels=2)),
+    "Flux3": ModularFamily(
+        "Flux 3",
+        ("Flux3ModularPipeline", "Flux3DistilledModularPipeline"),
+        {
+            "flux.3-klein": "black-forest-labs/flux-3-image-klein",
+            "flux.3-klein-base": "black-forest-labs/flux-3-image-klein-base",
+        },
+        latents=Latents(as_tokens, channels="(c p q)", pixels=2),
+    ),
+    "MiniMaxH3": MiniMaxH3Family(),
     "JoyImageEditPlus": OtherFamily("JoyImage Edit Plus", guidance_in_batch=True),
     "Framepack": OtherFamily("HunyuanVideo FramePack", video=True),
     "ConsisID": OtherFamily("ConsisID", guidance_in_batch=True, video=True),

@@ -116,7 +116,7 @@ def _read(pipeline: Any, text: str, width: int, max_tokens: int, options: Mappin
             undo.callback(encoder.register_forward_pre_hook(_note_call(readings), with_kwargs=True).remove)
             table = encoder.get_input_embeddings()
             undo.callback(table.register_forward_pre_hook(_note_lookup(readings, encoder)).remove)
-        encoded = _encode(pipeline, text, max_tokens, options)
+        encoded = encode_text(pipeline, text, max_tokens, options)
         connectors = getattr(pipeline, "connectors", None)  # of LTX-2, a part of the pipeline
         if connectors is not None:
             encoded = connectors(*encoded[:2], padding_side=pipeline.tokenizer.padding_side)
@@ -163,8 +163,16 @@ def _note_lookup(readings: list[Reading], encoder: Any) -> Any:
     return note
 
 
-def _encode(pipeline: Any, text: str, max_tokens: int, options: Mapping[str, Any]) -> Any:
-    """What the pipeline makes of a prompt, in whatever form."""
+def encode_text(pipeline: Any, text: str, max_tokens: int, options: Mapping[str, Any]) -> Any:
+    """What a pipeline makes of a prompt, in whatever form; of a modular one, by name, all that its text encoder sets.
+
+    Args:
+        pipeline, max_tokens, options: as in `encode_as_prompts`.
+        text: the prompt.
+
+    Raises:
+        UserError: for a pipeline that cannot encode a prompt by itself.
+    """
     if hasattr(pipeline, "encode_prompt"):
         return pipeline.encode_prompt(**{**_prompt_arguments(pipeline, text, max_tokens), **options})
     steps = getattr(getattr(pipeline, "blocks", None), "sub_blocks", {})
@@ -176,6 +184,7 @@ def _encode(pipeline: Any, text: str, max_tokens: int, options: Mapping[str, Any
         )
     state = PipelineState()
     state.set("prompt", text)
+    state.set("max_sequence_length", max_tokens)
     _, state = step(pipeline, state)
     return {**{name: value for name, value in state.values.items() if name == "prompt_embeds"}, **state.values}
 

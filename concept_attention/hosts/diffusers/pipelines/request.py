@@ -132,4 +132,5 @@ def _warn(caution: str) -> None:
 
 def _origin(pipeline: Any) -> str:
     """Folder or hub id the pipeline was loaded from; one that was put together in memory has none."""
-    return str(getattr(pipeline, "config", {}).get("_name_or_path", ""))
+    modular = getattr(pipeline, "_pretrained_model_name_or_path", None)
+    return str(getattr(pipeline, "config", {}).get("_name_or_path", modular or ""))

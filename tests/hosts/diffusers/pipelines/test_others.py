@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers import ModularPipeline
 from PIL import Image
 from torch import Tensor
 
@@ -57,6 +60,8 @@ TIMES = {
     "AuraFlow": NOISE,
     "Ideogram 4": 1 - NOISE,
     "Mochi": 1000 * (1 - NOISE),
+    "Flux 3": NOISE,
+    "MiniMax-H3": 1 - NOISE,
 }
 Capture = Callable[[Any], list[dict[str, Any]]]
 ENCODE = "concept_attention.hosts.diffusers.analysis.encode_concepts"
@@ -86,15 +91,17 @@ class Built:
         frames = {"num_frames": self.whole.frames} if self.whole.frames > 1 else {}
         length = {} if self.name in NO_LENGTH else {"max_sequence_length": 24}
         options = copy.deepcopy(options)  # some write into the lists that they are given
-        return self.pipeline(
-            prompt=list(prompts),
+        arguments = {
             **self.size,
             **frames,
             **length,
-            num_inference_steps=2,
-            generator=[torch.Generator().manual_seed(SEED + index) for index in range(len(prompts))],
+            "num_inference_steps": 2,
+            "generator": [torch.Generator().manual_seed(SEED + index) for index in range(len(prompts))],
             **{"output_type": "pil", **self.whole.own, **options},
-        )
+        }
+        if isinstance(self.pipeline, ModularPipeline):
+            return call_modular(self.pipeline, *prompts, arguments)
+        return self.pipeline(prompt=list(prompts), **arguments)
 
     def pictures(self) -> list[Image.Image]:
         count = self.whole.frames if self.whole.frames > 1 else self.whole.batch
@@ -103,12 +110,26 @@ class Built:
 
     def scores(self, embeddings: Tensor, call: dict[str, Any], grid: tuple[int, ...], rows: slice) -> Tensor:
         """Of the naive twin, in some rows of an evaluation."""
-        outs = naive_twin(OWN_BLOCKS[self.whole.kind], self.pipeline.transformer, call, embeddings, grid[1:])
+        family = dataclasses.replace(OWN_BLOCKS[self.whole.kind], frames=grid[0])
+        outs = naive_twin(family, self.pipeline.transformer, call, embeddings, grid[1:])
         return naive_scores(*([one[rows] for one in each] for each in outs))
 
 
+def call_modular(pipeline: Any, prompt: str, arguments: dict[str, Any]) -> Any:
+    """What all steps of a modular pipeline make of a prompt, or all but the last."""
+    if arguments["output_type"] == "latent":
+        steps = pipeline.blocks
+        steps.sub_blocks.pop("decode")
+        parts, pipeline = pipeline.components, type(pipeline)(steps)
+        pipeline.update_components(**{name: part for name, part in parts.items() if name in pipeline.components})
+        del arguments["output_type"]
+    return pipeline(prompt=prompt, **arguments)
+
+
 # Pipelines whose text encoder always gets as many tokens, or as many as a prompt has.
-NO_LENGTH = ("LongCat-Image", "Ernie-Image", "HunyuanImage 2.1", "HunyuanVideo 1.5", "EasyAnimate")
+NO_LENGTH = ("LongCat-Image", "Ernie-Image", "HunyuanImage 2.1", "HunyuanVideo 1.5", "EasyAnimate", "MiniMax-H3")
+# What a look at an existing image has of its own besides latents and timestep: of MiniMax-H3, its sound.
+OWN_ARGUMENTS = {"MiniMax-H3": {"audio_hidden_states", "timestep_indices"}}
 
 
 @pytest.fixture(scope="module", params=WHOLE)
@@ -123,8 +144,8 @@ def test_every_family_that_is_called_is_tested() -> None:
 
 def made(output: Any) -> list[Any]:
     """The images, or the frames of all videos."""
-    found = getattr(output, "images", None)
-    return [np.asarray(one) for one in (found or [frame for video in output.frames for frame in video])]
+    found, videos = getattr(output, "images", None), getattr(output, "videos", None)
+    return [np.asarray(one) for one in (found or [frame for video in videos or output.frames for frame in video])]
 
 
 def test_an_image_is_generated_with_its_recording(built: Built, captured: Capture) -> None:
@@ -149,7 +170,7 @@ def test_an_image_is_generated_with_its_recording(built: Built, captured: Captur
 
 
 def cfg(built: Built) -> float | None:
-    return None if built.name == "HunyuanImage 2.1" else 3.0
+    return None if built.name in ("HunyuanImage 2.1", "MiniMax-H3") else 3.0
 
 
 @pytest.mark.parametrize("name", ["Z-Image", "Krea 2", "HunyuanVideo"])
@@ -185,9 +206,9 @@ def test_existing_images_are_looked_at(built: Built, captured: Capture, monkeypa
 
     calls.clear()
     built.call([PROMPTS[0]] * batch, output_type="latent", **unguided(built))
-    ordinary = calls[0]
+    ordinary, shown = ({name: one for name, one in call.items() if one is not None} for call in (calls[0], shown))
     assert ordinary.keys() == shown.keys()
-    for name in shown.keys() - {latents, time_name(shown)}:
+    for name in shown.keys() - {latents, time_name(shown)} - OWN_ARGUMENTS.get(built.name, set()):
         assert same(shown[name], ordinary[name]), name
     assert float(shown[time_name(shown)][0]) == pytest.approx(time_of(built), abs=1e-4)
     assert found.sigmas == (NOISE,) and found.batch == batch
@@ -198,7 +219,7 @@ def test_existing_images_are_looked_at(built: Built, captured: Capture, monkeypa
 
 def unguided(built: Built) -> dict[str, Any]:
     """Arguments of a call without guidance, where the pipeline has any."""
-    if built.name in ("HunyuanImage 2.1", "HunyuanVideo 1.5", "Motif-Video"):
+    if built.name in ("HunyuanImage 2.1", "HunyuanVideo 1.5", "Motif-Video", "Flux 3", "MiniMax-H3"):
         return {}  # the prompt is evaluated by itself
     if built.name in ("Qwen-Image", "HunyuanVideo"):
         return {"true_cfg_scale": 1.0}
@@ -424,12 +445,9 @@ def test_a_modular_pipeline_looks_at_images_as_its_classic_one(random_pipeline: 
 
 
 def test_a_family_without_such_a_pipeline_is_refused() -> None:
-    from diffusers.modular_pipelines.flux3.modular_blocks_flux3 import Flux3CoreDenoiseStep
-
-    pipeline = Flux3CoreDenoiseStep().init_pipeline()
-    pipeline.update_components(transformer=OWN_BLOCKS["Flux 3"].make(), scheduler=scheduler())
+    mine = SimpleNamespace(transformer=OWN_BLOCKS["HunyuanVideo FramePack"].make(), scheduler=scheduler())
     with pytest.raises(UserError, match=r"cannot analyze existing images: .*Record a run that changes an image little"):
-        analyze(pipeline, Image.new("RGB", (64, 48), "red"), CONCEPTS)
+        analyze(mine, Image.new("RGB", (64, 48), "red"), CONCEPTS)
 
 
 def test_guidance_of_a_guider_is_its_own(random_pipeline: Any) -> None:
