@@ -156,6 +156,10 @@ def _anima(tokens: int, generator: torch.Generator) -> dict[str, Any]:
     return {"t5xxl_ids": ids, "t5xxl_weights": torch.ones(tokens + 2)}
 
 
+def _one_block_for_the_text(anima: Any) -> None:
+    anima.llm_adapter.blocks = anima.llm_adapter.blocks[:1]
+
+
 def _hunyuan(tokens: int, generator: torch.Generator) -> dict[str, Any]:
     return {
         "attention_mask": torch.ones(1, tokens),
@@ -269,6 +273,7 @@ VARIANTS: tuple[TinyCross, ...] = (
         beside=_anima,
         keys_of=lambda begin, end, tokens: range(tokens + 1),
         whole=True,
+        shorten=_one_block_for_the_text,
     ),
     TinyCross(
         "Kandinsky 5",

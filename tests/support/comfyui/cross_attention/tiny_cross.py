@@ -62,6 +62,7 @@ class TinyCross:
         grids: rows and columns of tokens of every layer, where they differ.
         whole: whether only all tokens of a prompt together can be told.
         joint: whether the image's own tokens are among the keys, behind the text.
+        shorten: takes parts out of the network that no configuration makes small.
     """
 
     name: str
@@ -82,6 +83,7 @@ class TinyCross:
     masked: int = 0
     grids: Sequence[tuple[int, int]] = ()
     joint: bool = False
+    shorten: Callable[[Any], None] = lambda network: None
 
     @property
     def in_host(self) -> bool:
@@ -92,7 +94,9 @@ class TinyCross:
         config = getattr(comfy.supported_models, self.kind)(dict(self.config))
         config.unet_config.update(self.config)
         config.set_inference_dtype(dtype, None)
-        return config.get_model({}, "", device=device)
+        model = config.get_model({}, "", device=device)
+        self.shorten(model.diffusion_model)
+        return model
 
     def make(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> ModelPatcher:
         """A new MODEL with random weights on the CPU."""
