@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .... import attention
 from ...architecture import TokenSlices
-from .block_call import AttentionModules, BlockCall
+from .block_call import AttentionModules, BlockCall, GivenAttention
 from .family import Family
 
 
@@ -46,6 +46,10 @@ class Adapter(Family):
 
     def attention_modules(self, block: Any) -> AttentionModules | None:
         """The modules around a joint block's attention, where ComfyUI hands the block no options; else None."""
+        return None
+
+    def given_attention(self, block: Any, call: BlockCall) -> GivenAttention | None:
+        """The attention that a joint block is called with in place of its own; None if it runs its own."""
         return None
 
     def finish_attention(self, block: Any, call: BlockCall, part: str, states: Tensor) -> Tensor:

@@ -44,6 +44,22 @@ class AttentionModules(NamedTuple):
     heads: int
 
 
+class GivenAttention(NamedTuple):
+    """An attention that a node gives a joint block in place of the block's own.
+
+    Attributes:
+        argument: its name among the block's.
+        attend: the attention, called with the block's tokens, (N, D), first; it projects its output itself.
+        project: queries, keys and values of these tokens, (1, heads, N, head_dim).
+        output: the output projection, whose input is the attention's output, (N, heads * head_dim).
+    """
+
+    argument: str
+    attend: Callable[..., Tensor]
+    project: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+    output: nn.Module
+
+
 class BlockCall(NamedTuple):
     """A call of a joint block, or of one with cross-attention, in this forward pass.
 
@@ -105,15 +121,15 @@ def named_arguments(block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str
     return {**dict(zip(names, args, strict=False)), **unnamed, **kwargs}
 
 
-def with_options(
-    block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+def with_argument(
+    block: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str, value: Any
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The same arguments with other `transformer_options`, which stay positional if they were."""
+    """The same arguments with another value of one of them, which stays positional if it was."""
     names, _ = _parameter_names(type(block).forward)
-    if OPTIONS in names[: len(args)]:
-        index = names.index(OPTIONS)
-        return (*args[:index], options, *args[index + 1 :]), dict(kwargs)
-    return args, {**kwargs, OPTIONS: options}
+    if name in names[: len(args)]:
+        index = names.index(name)
+        return (*args[:index], value, *args[index + 1 :]), dict(kwargs)
+    return args, {**kwargs, name: value}
 
 
 @functools.lru_cache(maxsize=32)  # reading a signature takes as long as a whole hook

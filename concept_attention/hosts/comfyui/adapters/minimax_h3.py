@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ...architecture import AUTHORS_FLUX_LAYERS, Architecture, TokenSlices, last_read_layers
 from ..guard import NotRecordable
 from .adapter import Adapter
-from .block_call import BlockCall
+from .block_call import BlockCall, GivenAttention
 from .network import network_of
 
 KINDS = 3  # of tokens, each with rows of its own in the modulation
@@ -65,36 +65,46 @@ class MiniMaxH3(Adapter):
         options = {"optimized_attention_override": _attend_to_oneself}
         return network.token_refiner(network.condition_proj(embeddings[0]), transformer_options=options)[None]
 
+    def given_attention(self, block: Any, call: BlockCall) -> GivenAttention | None:
+        """That of Block Sparse Attention (0.35), which makes no keys of all tokens that could be observed."""
+        if (attend := call.arguments.get("attention")) is None:
+            return None
+        attn, rope_freqs = block.attn, call.arguments["rope_freqs"]
+        return GivenAttention("attention", attend, lambda x: _qkv(attn, x[None], rope_freqs), attn.out_proj)
+
     def concept_qkv(self, block: Any, concept: Tensor, call: BlockCall) -> tuple[Tensor, Tensor, Tensor, Any]:
         row = _text_row(call)
         vectors = (part[row].to(concept) for part in block.adaln_proj(call.arguments["t_emb"]))
         shift_msa, scale_msa, *modulation = vectors
         h = block.norm1(concept) * (1.0 + scale_msa) + shift_msa
 
-        attn = block.attn
-        concept_q, concept_k, concept_v = attn.qkv_proj(h).unflatten(-1, (3, attn.heads, attn.head_dim)).unbind(2)
         rope_freqs = call.rotations(call.arguments["rope_freqs"], 1, slice(0, _text_length(call)))
         rope_freqs = rope_freqs.expand(-1, concept.shape[1], *[-1] * 4).contiguous()
-        q_weight, k_weight = (
-            comfy.model_management.cast_to(norm.weight, device=concept.device) for norm in (attn.q_norm, attn.k_norm)
-        )
-        concept_q, concept_k = comfy.quant_ops.ck.rms_rope_split_half(
-            concept_q.contiguous(),
-            concept_k.contiguous(),
-            rope_freqs,
-            q_weight,
-            k_weight,
-            epsilon=attn.q_norm.eps,
-            rot_dim=rope_freqs.shape[-3] * 2,
-        )
-        concept_q, concept_k, concept_v = (part.transpose(1, 2) for part in (concept_q, concept_k, concept_v))
-        return concept_q, concept_k, concept_v, modulation
+        return *_qkv(block.attn, h, rope_freqs), modulation
 
     def update_concepts(self, block: Any, concept: Tensor, concept_out: Tensor, modulation: Any) -> Tensor:
         gate_msa, shift_mlp, scale_mlp, gate_mlp = modulation
         concept = concept + gate_msa * block.attn.out_proj(concept_out)
         h = block.norm2(concept) * (1.0 + scale_mlp) + shift_mlp
         return concept + gate_mlp * block.mlp(h)
+
+
+def _qkv(attn: Any, x: Tensor, rope_freqs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of tokens (B, N, D), normalised and rotated, (B, heads, N, head_dim)."""
+    q, k, v = attn.qkv_proj(x).unflatten(-1, (3, attn.heads, attn.head_dim)).unbind(2)
+    q_weight, k_weight = (
+        comfy.model_management.cast_to(norm.weight, device=x.device) for norm in (attn.q_norm, attn.k_norm)
+    )
+    q, k = comfy.quant_ops.ck.rms_rope_split_half(
+        q.contiguous(),
+        k.contiguous(),
+        rope_freqs,
+        q_weight,
+        k_weight,
+        epsilon=attn.q_norm.eps,
+        rot_dim=rope_freqs.shape[-3] * 2,
+    )
+    return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
 
 def _attend_to_oneself(attention: Any, q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:

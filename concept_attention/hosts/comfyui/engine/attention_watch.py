@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..adapters.block_call import AttentionModules
+from ..adapters.block_call import AttentionModules, GivenAttention
 from ..guard import guarded
 
 # Called with query, key and value, (B, heads, N, head_dim), and the attention's output, of the same shape.
@@ -64,19 +64,62 @@ class FirstAttention:
             output = preferred(*args, **kwargs) if chained is None else chained(attention, *args, **kwargs)
         finally:
             self._inside = inside
-        self._observe(args, kwargs, output)
+        self.observe(args, kwargs, output)
         return output
 
     def on_attention(self, query: Tensor, key: Tensor, value: Tensor, output: Tensor) -> None:
         """A call of PyTorch's attention, see `AttentionWatch`."""
         if not self._inside and query.ndim == 4:
             kwargs = {"skip_reshape": True, "skip_output_reshape": True}
-            self._observe((query, key, value, query.shape[1]), kwargs, output)
+            self.observe((query, key, value, query.shape[1]), kwargs, output)
 
-    def _observe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> None:
+    def observe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> None:
+        """A call of the host's attention, with these arguments."""
         if not self._done:
             self._done = True
             self._step(args, kwargs, output)
+
+
+class GivenWatch:
+    """An attention that a node gives a block, with the block's own keys and values beside what it returns.
+
+    Args:
+        given: that attention.
+        observe: see `FirstAttention`.
+        own: whether a call is of the run that observes.
+        fail: takes the reason if something goes wrong.
+    """
+
+    def __init__(
+        self,
+        given: GivenAttention,
+        observe: Callable[[tuple[Any, ...], Mapping[str, Any], Tensor], None],
+        own: Callable[[], bool],
+        fail: Callable[[str], None],
+    ) -> None:
+        self._given = given
+        self._observe = observe
+        self._own = own
+        self._fail = fail
+
+    def __call__(self, tokens: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        outputs: list[Tensor] = []
+
+        def on_output(module: nn.Module, given: tuple[Any, ...]) -> None:
+            if self._own():
+                outputs.append(given[0])
+
+        hook = self._given.output.register_forward_pre_hook(on_output)
+        try:
+            projected = self._given.attend(tokens, *args, **kwargs)
+        finally:
+            hook.remove()
+        parts: tuple[Tensor, ...] = ()
+        with guarded(self._fail), torch.no_grad():
+            parts = self._given.project(tokens)
+        if parts and outputs:
+            self._observe((*parts, parts[0].shape[1]), {"skip_reshape": True}, outputs[0][None])
+        return projected
 
 
 class ModuleWatch:

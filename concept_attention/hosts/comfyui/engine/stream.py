@@ -26,9 +26,10 @@ from ...joint_text import Rows, joint_text_attention
 from ...null_words import RowsApart
 from ...own_run import entered, is_own, own_run
 from ..adapters.adapter import Adapter
-from ..adapters.block_call import OPTIONS, BlockCall, ModuleCall, named_arguments, with_options
+from ..adapters.block_call import OPTIONS, BlockCall, ModuleCall, named_arguments, with_argument
 from ..guard import guarded
-from .attention_watch import AttentionWatch, FirstAttention, ModuleWatch, pack_of
+from .attention_parts import cached_references, image_tokens, split_heads, target_tokens
+from .attention_watch import AttentionWatch, FirstAttention, GivenWatch, ModuleWatch, pack_of
 
 OnLayer = Callable[..., None]
 OnJointText = Callable[[int, TextAttention], None]
@@ -154,10 +155,14 @@ class ConceptStream:
             )
             observer = FirstAttention(functools.partial(self._step, layer, block, call))
             self._observing = layer
+            own = functools.partial(is_own, self)
+            given = self._adapter.given_attention(block, call)
+            if given is not None:
+                watch = GivenWatch(given, observer.observe, own, self._fail)
+                return with_argument(block, args, kwargs, given.argument, watch)
             modules = self._adapter.attention_modules(block)
             if modules is not None:
                 finish = functools.partial(self._adapter.finish_attention, block, call)
-                own = functools.partial(is_own, self)
                 queries = self._on_text is not None
                 self._watch = ModuleWatch(modules, finish, queries, observer.on_attention, own, self._fail)
                 self._watch.__enter__()
@@ -170,7 +175,7 @@ class ConceptStream:
             if handed:
                 options: Mapping[str, Any] = call.arguments[OPTIONS] or {}
                 override = functools.partial(observer.attend, options.get(_OVERRIDE))
-                return with_options(block, args, kwargs, {**options, _OVERRIDE: override})
+                return with_argument(block, args, kwargs, OPTIONS, {**options, _OVERRIDE: override})
         return None
 
     def _after_block(self, layer: int, block: nn.Module, *_: Any) -> None:
@@ -180,7 +185,7 @@ class ConceptStream:
         self._observing = None
         self._stop_watching()
         if self._next_layer <= layer and not self.problem:
-            where = pack_of(block) or "another pack or node, such as Block Sparse Attention"
+            where = pack_of(block) or "another pack or node"
             self._fail(f"joint block {layer} runs code of {where}, whose attention cannot be observed")
 
     def _stop_watching(self) -> None:
@@ -221,7 +226,7 @@ class ConceptStream:
         """See `_step`; returns whether the forward pass can end."""
         heads = args[3] if len(args) > 3 else kwargs["heads"]
         split = kwargs.get("skip_reshape", False)
-        query, key, value = (_split_heads(tensor, heads, split) for tensor in args[:3])
+        query, key, value = (split_heads(tensor, heads, split) for tensor in args[:3])
         tokens = query.shape[2]
         slices = self._adapter.token_slices(call, tokens)
         image, target = slices.image, slices.target or slices.image
@@ -229,13 +234,13 @@ class ConceptStream:
             found = image.stop - max(0, image.start)
             self._fail(f"joint block {layer} attends to {found} image tokens, the target image has {self._tokens}")
             return False
-        cached = slice(tokens, tokens + _cached_references(call, key.shape[2] - tokens))
-        image_k, image_v = (_image_tokens(tensor[self._rows], image, cached) for tensor in (key, value))
+        cached = slice(tokens, tokens + cached_references(call, key.shape[2] - tokens))
+        image_k, image_v = (image_tokens(tensor[self._rows], image, cached) for tensor in (key, value))
         concepts = self._begin(call, image_v) if self._concepts is None else self._concepts
         call = call._replace(prepared=self._prepared)
         attend, update = self._adapter.attend_concepts, self._adapter.update_concepts
         attended = [attend(block, tokens, image_k, image_v, call, bias) for tokens, bias in concepts]
-        image_out = _target_tokens(output, self._rows, target, kwargs.get("skip_output_reshape", False))
+        image_out = target_tokens(output, self._rows, target, kwargs.get("skip_output_reshape", False))
         if self._on_text is None:
             self._on_layer(layer, image_out, *(concept_out for concept_out, _ in attended))
         else:
@@ -258,30 +263,6 @@ class ConceptStream:
             concepts.append((concept.expand(like.shape[0], -1, -1), None if bias is None else bias.to(like)))
         self._calls.clear()
         return concepts
-
-
-def _cached_references(call: BlockCall, extra: int) -> int:
-    """How many keys without a query, at the end, are those of reference images that a cache has added."""
-    counts = (call.arguments.get(OPTIONS) or {}).get("reference_image_num_tokens", ())
-    return extra if extra and extra == sum(counts) else 0
-
-
-def _image_tokens(tensor: Tensor, image: slice, cached: slice) -> Tensor:
-    """Keys or values of the image tokens, (B, heads, N, head_dim), with those of cached reference images."""
-    found = tensor[:, :, image]
-    return found if cached.start == cached.stop else torch.cat([found, tensor[:, :, cached]], dim=2)
-
-
-def _split_heads(tensor: Tensor, heads: int, split: bool) -> Tensor:
-    """Keys or values by heads, (B, heads, N, head_dim); given as (B, N, heads * head_dim) unless `split`."""
-    return tensor if split else tensor.reshape(*tensor.shape[:2], heads, -1).transpose(1, 2)
-
-
-def _target_tokens(output: Tensor, rows: Rows, target: slice, split: bool) -> Tensor:
-    """The target image tokens of an attention output, (B, N, D)."""
-    if split:
-        return output[rows][:, :, target].transpose(1, 2).flatten(2)
-    return output[rows][:, target]
 
 
 def refuse_double_entry(network: nn.Module) -> None:

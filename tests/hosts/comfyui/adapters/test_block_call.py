@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from concept_attention.hosts.comfyui.adapters.block_call import BlockCall, Rows, named_arguments, with_options
+from concept_attention.hosts.comfyui.adapters.block_call import OPTIONS, BlockCall, Rows, named_arguments, with_argument
 
 PE = torch.arange(2 * 9).view(2, 9, 1)  # of two images: two tokens of something else, four of text, three of an image
 TEXT = slice(2, 6)
@@ -43,8 +43,8 @@ class Block(nn.Module):
 def test_arguments_are_named_and_options_exchanged_by_place_or_name() -> None:
     image, text = torch.zeros(1), torch.ones(1)
     assert named_arguments(Block(), (image, text), {}) == {"image": image, "text": text}
-    assert with_options(Block(), (image, text, {"a": 1}), {}, {"b": 2}) == ((image, text, {"b": 2}), {})
-    assert with_options(Block(), (image,), {"text": text}, {"b": 2}) == (
+    assert with_argument(Block(), (image, text, {"a": 1}), {}, OPTIONS, {"b": 2}) == ((image, text, {"b": 2}), {})
+    assert with_argument(Block(), (image,), {"text": text}, OPTIONS, {"b": 2}) == (
         (image,),
         {"text": text, "transformer_options": {"b": 2}},
     )

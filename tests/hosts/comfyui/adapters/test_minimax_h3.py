@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
+from unittest import mock
 
 import comfy.nested_tensor
+import comfy.quant_ops
 import pytest
 import torch
+from comfy.model_patcher import ModelPatcher
 
 pytest.importorskip("comfy.ldm.minimax.model", reason="needs ComfyUI: this one has no MiniMax-H3")
+
+from comfy.ldm.minimax.model import DiTBlock
 
 from concept_attention.hosts.comfyui.analysis import analyze
 from concept_attention.hosts.comfyui.engine.settings import Settings
 
 from ....support.comfyui.architectures.minimax_h3 import VIDEO, make_tiny
 from ....support.comfyui.architectures.oracle import recorded_and_expected
-from ....support.comfyui.recording_spy import make_encoded, recording_of
+from ....support.comfyui.recording_spy import footprint, make_encoded, recording_of, sample_and_record
+from ....support.comfyui.tiny import sample
 from ....support.numbers import relative_error
 
 CLOSE = 1e-5
@@ -72,3 +79,60 @@ def test_an_existing_picture_is_analysed_with_silence() -> None:
 def test_the_default_layers_of_the_full_size_model() -> None:
     large = dataclasses.replace(VIDEO, config={**VIDEO.config, "num_layers": 50})
     assert VIDEO.adapter.describe(large.build(device="meta")).default_layers == tuple(range(39, 49))
+
+
+class NewerBlock(DiTBlock):  # type: ignore[misc]
+    """A block of ComfyUI 0.35, which a node may give another attention."""
+
+    def forward(
+        self, x: Any, t_emb: Any, mod_segments: Any, rope_freqs: Any, transformer_options: Any, attention: Any = None
+    ) -> Any:
+        with mock.patch.object(self.attn, "forward", attention or self.attn.forward):
+            return super().forward(x, t_emb, mod_segments, rope_freqs, transformer_options)
+
+
+def with_sparse_attention(layers: tuple[int, ...]) -> ModelPatcher:
+    """Block Sparse Attention (0.35) in some blocks: tokens are projected in parts and another order, and never seen."""
+    model = make_tiny().make()
+    network = model.model.diffusion_model
+
+    def give(layer: int) -> Any:
+        attn = network.blocks[layer].attn
+
+        def attend(x: torch.Tensor, rope_freqs: Any = None, transformer_options: Any = None) -> torch.Tensor:
+            order = torch.randperm(len(x), generator=torch.Generator().manual_seed(1))
+            parts = [attn.qkv_proj(part) for part in x[order].split(20)]
+            q, k, v = torch.cat(parts)[order.argsort()].view(len(x), 3, attn.heads, attn.head_dim).unbind(1)
+            options = {"epsilon": attn.q_norm.eps, "rot_dim": 2 * rope_freqs.shape[-3]}
+            weights = attn.q_norm.weight, attn.k_norm.weight
+            q, k = comfy.quant_ops.ck.rms_rope_split_half(q[None], k[None], rope_freqs, *weights, **options)
+            q, k, v = (one.transpose(-3, -2) for one in (q[0], k[0], v))
+            logits = q @ k.transpose(-1, -2) / math.sqrt(attn.head_dim)
+            return attn.out_proj((logits.softmax(-1) @ v).transpose(0, 1).flatten(1))
+
+        def run(args: dict[str, Any], _: Any) -> dict[str, Any]:
+            given = [args[name] for name in ("img", "t_emb", "mod_segments", "rope_freqs", "transformer_options")]
+            return {"img": network.blocks[layer](*given, attention=attend)}
+
+        return run
+
+    for layer in layers:
+        model.add_object_patch(f"diffusion_model.blocks.{layer}.__class__", NewerBlock)
+        model.set_model_patch_replace(give(layer), "dit", "double_block", layer)
+    return model
+
+
+@pytest.mark.parametrize("layers", [(0, 1, 2), (1,)])
+@pytest.mark.parametrize("mode", ["auto", "cross"])
+def test_blocks_with_sparse_attention_are_recorded_as_those_with_their_own(layers: tuple[int, ...], mode: str) -> None:
+    """Here the attention that a node gives them computes what theirs would."""
+    tiny, model = make_tiny(), with_sparse_attention(layers)
+    settings = Settings(make_encoded(width=48), mode=mode)
+    options: dict[str, Any] = {"positive": tiny.cond(), "latent": tiny.empty(), "steps": 2}
+    plain, before = sample(model, **options), footprint(model)
+    observed, result = sample_and_record(model, settings, **options)
+    assert all(torch.equal(one, other) for one, other in zip(observed.unbind(), plain.unbind(), strict=True))
+    assert footprint(model) == before and result.recording is not None, result.reason
+    expected = recording_of(tiny.make(), settings, **options)
+    assert relative_error(result.recording.scores, expected.scores) < 10 * CLOSE
+    assert result.recording.metadata["steps"] == "2 of 2 steps recorded"

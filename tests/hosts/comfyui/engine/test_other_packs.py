@@ -115,10 +115,7 @@ def _without_options(attention: Callable[..., Tensor], *args: Any, **_: Any) -> 
 def test_a_block_with_an_attention_of_its_own_is_named_though_later_ones_could_be_observed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Block Sparse Attention: only blocks that are chosen to be dense attend through ComfyUI.
-
-    Concepts that had not been through the blocks before them would give other maps.
-    """
+    """Concepts that have not been through the blocks before them would give other maps."""
     own = comfy.ldm.modules.attention.attention_pytorch
     model = make_flux(joint_blocks=2, single_blocks=1)
 
@@ -132,7 +129,7 @@ def test_a_block_with_an_attention_of_its_own_is_named_though_later_ones_could_b
     latent, result = sample_and_record(model, make_settings(layers="1"))
     assert torch.equal(latent, sample(model))
     assert result.recording is None
-    assert "joint block 0 runs code of another pack or node, such as Block Sparse Attention" in result.reason
+    assert "joint block 0 runs code of another pack or node, whose attention cannot be observed" in result.reason
 
 
 @pytest.mark.usefixtures("pytorch_attention")

@@ -365,6 +365,7 @@ def made_up_adapter() -> Any:
         joint_blocks=lambda network: network.blocks,
         conditioning_modules=lambda network: {},
         attention_modules=lambda block: None,
+        given_attention=lambda block, call: None,
         prepare=lambda network, call: None,
         project_concepts=lambda network, embeddings, call: embeddings,
         token_slices=lambda call, keys: TokenSlices(

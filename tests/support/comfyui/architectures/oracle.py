@@ -23,7 +23,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
-from concept_attention.hosts.comfyui.adapters.block_call import ModuleCall, named_arguments, with_options
+from concept_attention.hosts.comfyui.adapters.block_call import OPTIONS, ModuleCall, named_arguments, with_argument
 from concept_attention.hosts.comfyui.engine.settings import Settings
 from concept_attention.recording.recording import Recording
 
@@ -82,7 +82,7 @@ def observing(network: Any, blocks: Any) -> Iterator[Passed]:
                 passed.attended.append(flat.clone())
             return output
 
-        return with_options(block, args, kwargs, {**options, OVERRIDE: attend})
+        return with_argument(block, args, kwargs, OPTIONS, {**options, OVERRIDE: attend})
 
     def attended(attention: Any, *args: Any, **kwargs: Any) -> Any:
         output = attention(*args, **kwargs)
