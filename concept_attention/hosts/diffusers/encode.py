@@ -14,6 +14,8 @@ from ...concepts import Concept, parse_concepts
 from ...errors import UserError
 from ..encoded import EncodedConcepts
 from ..null_words import LISTS, NullWords, null_concepts
+from .adapters import described
+from .networks import network_of
 from .registry import family_of
 
 
@@ -36,7 +38,7 @@ def encode_concepts(
         max_tokens: length the texts are padded to; padding is attended to and so part of the embedding.
         reader: which text encoder encodes them, if the model has several; see `choices.Reader`.
         presence: encode null words as well, which the presence of a concept is measured against. Reader `clip` has
-            none, as it reads all words in one line.
+            none, as it reads all words in one line, nor have models without joint blocks.
 
     Returns:
         One embedding per concept.
@@ -63,7 +65,9 @@ def encode_concepts(
             f"This {type(pipeline).__name__} has no text encoder for concepts: it was loaded without. Load it with one."
         )
     encoded = family.encode_concepts(pipeline, concepts, pooling, max_tokens, reader)
-    if not presence or encoded.read_by == "clip":
+    network = network_of(pipeline)
+    keys_only = network is not None and described(network).reading != "concept"  # what is read there has no presence
+    if not presence or encoded.read_by == "clip" or keys_only:
         return encoded
     for words in LISTS:
         with contextlib.suppress(UserError):  # a small vocabulary lacks some of them

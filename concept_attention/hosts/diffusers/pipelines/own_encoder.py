@@ -82,6 +82,7 @@ def encode_as_prompts(
     """
     width = described(network_of(pipeline)).text_width if width is None else width
     unknown = getattr(tokenizer, "unk_token_id", None)
+    options = {**_device(pipeline), **options}
     references = [_read(pipeline, text, width, max_tokens, options) for text in REFERENCE_TEXTS]
     longer = _read(pipeline, " ".join(REFERENCE_TEXTS * 2), width, max_tokens, options)
     padded = any(one.valid != len(one.ids) for one in references)
@@ -189,11 +190,16 @@ def encode_text(pipeline: Any, text: str, max_tokens: int, options: Mapping[str,
     return {**{name: value for name, value in state.values.items() if name == "prompt_embeds"}, **state.values}
 
 
+def _device(pipeline: Any) -> dict[str, Any]:
+    """The device, for `encode_prompt`: a pipeline looks at all of its modules each time to find it."""
+    takes = inspect.signature(pipeline.encode_prompt).parameters if hasattr(pipeline, "encode_prompt") else {}
+    return {"device": pipeline._execution_device} if "device" in takes else {}
+
+
 def _prompt_arguments(pipeline: Any, text: str, max_tokens: int) -> dict[str, Any]:
     """Arguments of `encode_prompt`, of which every class has some others."""
     known: dict[str, Any] = {
         "prompt": [text],
-        "device": pipeline._execution_device,
         "do_classifier_free_guidance": False,
         "num_images_per_prompt": 1,
         "num_videos_per_prompt": 1,
