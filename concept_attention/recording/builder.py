@@ -107,6 +107,11 @@ class RecordingBuilder:
             )
         self._pending[layer] = tuple(None if tensor is None else tensor.detach().float() for tensor in delivered)
 
+    def keep_rows(self, rows: slice) -> None:
+        """Keep only these rows of the batch of what the current evaluation delivered."""
+        parts = self._pending.items()
+        self._pending = {layer: tuple(one if one is None else one[rows] for one in each) for layer, each in parts}
+
     def commit(self, step: int, sigma: float) -> bool:
         """Keep the latest evaluation as the one of this step; one copy to the CPU.
 

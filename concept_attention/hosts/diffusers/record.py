@@ -137,7 +137,8 @@ class RunRecorder(Recorder):
         self._family = family_of(pipeline)
         self._grid: tuple[int, int, int] | None = None
         self._sides: tuple[int, int] | None = None  # of the latent, where it may be smaller than what tokens cover
-        self._prompt = slice(None)
+        self._prompt: slice | None = None  # rows of an evaluation; None until the first step has ended
+        self._index: int | None = None  # of the last step that has ended, in the schedule
         self._over = False
 
     def start(self) -> None:
@@ -146,12 +147,17 @@ class RunRecorder(Recorder):
             self._over = True
             logger.warning("Only the first run in a `record` block is recorded. Enter a new block for each run.")
 
-    def end_step(self, timestep: Any) -> None:
+    def end_step(self, timestep: Any, latents: Any) -> None:
         """A step has ended."""
-        if self._over:
-            return
         scheduler, step = self._pipeline.scheduler, self._steps
         index = getattr(scheduler, "step_index", None)  # a run may begin in the middle of the schedule
+        again = index is not None and index == self._index and not self._observed  # Cosmos 1 asks twice in every step
+        if self._over or again:
+            return
+        self._index = index
+        if self._prompt is None and self._grid is not None:
+            self._prompt = self._family.image_rows(len(latents))
+            self._builder.keep_rows(self._prompt)
         sigma = self._family.step_sigma(scheduler, step if index is None else index - 1, timestep)
         try:
             self.commit(step, sigma)
@@ -191,10 +197,10 @@ class RunRecorder(Recorder):
             self._sides = self._adapter.latent_sides(arguments)
             batch = self._adapter.batch_size(arguments)
             self._prompt = self._family.prompt_rows(self._pipeline, batch)
-            images = len(range(*self._prompt.indices(batch)))
+            images = len(range(*(self._prompt or slice(None)).indices(batch)))
             if warning := self.size_warning(len(self._pipeline.scheduler.timesteps), images):
                 logger.warning(warning)
         if grid != self._grid:
             self._note(f"the token grid changed from {self._grid} to {grid}")
             return None
-        return self._prompt
+        return self._prompt or slice(None)

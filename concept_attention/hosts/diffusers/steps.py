@@ -17,14 +17,14 @@ from ..own_run import is_own, own_run
 
 @contextmanager
 def following(
-    scheduler: Any, on_start: Callable[[], None], on_step: Callable[[Any], None], seed: int | None = None
+    scheduler: Any, on_start: Callable[[], None], on_step: Callable[[Any, Any], None], seed: int | None = None
 ) -> Iterator[None]:
     """Be told of the steps that a scheduler makes in this thread.
 
     Args:
         scheduler: of the pipeline that runs meanwhile.
         on_start: called when a run is about to begin.
-        on_step: called after each step with its timestep.
+        on_step: called after each step with its timestep, and the latents before it.
         seed: of the noise that the scheduler draws where the pipeline gives it no generator: it is what it would draw
             after `torch.manual_seed(seed)`, and torch's own generator is left alone. None leaves the noise as it is.
     """
@@ -43,7 +43,7 @@ def following(
             result = step(*args, **kwargs)
         # The class's own signature: others may have put a method without one in its place.
         named = inspect.signature(type(scheduler).step).bind(scheduler, *args, **kwargs).arguments
-        on_step(named["timestep"])
+        on_step(named["timestep"], named["sample"])
         return result
 
     with ExitStack() as undo:
