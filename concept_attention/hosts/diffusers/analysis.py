@@ -21,7 +21,6 @@ from ...vectors import OnVectors
 from ..unknown_words import warn_of_unknown_words
 from .encode import as_concepts, encode_concepts
 from .loading import defaults_for, score_dtype
-from .networks import network_of
 from .pictures import Picture, as_images, scaled
 from .pipelines.request import Request, check_side, model_name, warn_outside_training
 from .recorder import Recorder
@@ -211,12 +210,13 @@ class ImageAnalysis:
         )
         latents = family.encode_images(pipeline, pixels)
         with recorder.watching(stop_after_last_layer=True):
+            network = family.network_at(pipeline, self._noise)  # not a compiled one
             conditions = self._conditions(latents, request)
             for sample in range(self._samples):
                 fresh = self._fresh_noise(latents, [seed + sample for seed in seeds])
                 noised = family.noised(pipeline, latents, fresh, self._noise)
                 with contextlib.suppress(StopForward):
-                    network_of(pipeline)(**{**family.shown(pipeline, conditions, noised), "return_dict": False})
+                    network(**{**family.shown(pipeline, conditions, noised), "return_dict": False})
                 recorder.commit(sample, self._noise)
                 if on_step is not None:
                     on_step(sample + 1, self._samples)

@@ -15,7 +15,7 @@ from .pipelines.cogvideox import CogVideoXFamily
 from .pipelines.family import PipelineFamily
 from .pipelines.flux import FluxFamily
 from .pipelines.flux2 import Flux2Family
-from .pipelines.ltx import LTXVideoFamily
+from .pipelines.ltx2 import LTX2Family
 from .pipelines.other import OtherFamily
 from .pipelines.others import OTHERS
 from .pipelines.qwen_image21 import QwenImage21Family
@@ -28,7 +28,7 @@ PIPELINES: dict[str, PipelineFamily] = {
     "Flux2": Flux2Family(),
     "SD3": SD3Family(),
     "CogVideoX": CogVideoXFamily(),
-    "LTXVideo": LTXVideoFamily(),
+    "LTX2": LTX2Family(),
     "QwenImage21": QwenImage21Family(),
     "UNet": UNetFamily(),
     "Wan": WanFamily(),
@@ -79,5 +79,5 @@ def _family_of_class(kind: type) -> PipelineFamily | None:
 
 def supported_pipelines() -> str:
     """The families whose pipelines are supported, and the class of one, for messages."""
-    titles = [family.title for family in FAMILIES if family.pipelines]
+    titles = list(dict.fromkeys(family.title for family in FAMILIES if family.pipelines))
     return f"{FAMILIES[0].pipelines[0]} ({titles[0]}) and those of {', '.join(titles[1:])}"

@@ -45,7 +45,7 @@ def of_still(pipeline: Any, pixels: Tensor) -> Tensor:
 
 
 def of_video(pipeline: Any, pixels: Tensor) -> Tensor:
-    return pipeline.vae.encode(pixels.transpose(0, 1)[None]).latent_dist.mean
+    return pipeline.vae.encode(pixels.transpose(0, 1)[None]).latent_dist.mode()
 
 
 def of_imagenet_video(pipeline: Any, pixels: Tensor) -> Tensor:
@@ -93,6 +93,36 @@ def plain(pipeline: Any, latents: Tensor) -> Tensor:
     return latents
 
 
+def weights_of(pipeline: Any, latents: Tensor) -> Tensor:
+    return pipeline._normalize_latents(latents, pipeline.vae.latents_mean, pipeline.vae.latents_std)
+
+
+def moments_of_frames(pipeline: Any, latents: Tensor) -> Tensor:
+    """The inverse of what Cosmos 1's pipeline does before it decodes, but for the deviation of its data."""
+    vae, frames = pipeline.vae, latents.shape[2]
+    moments = vae.config.latents_mean, vae.config.latents_std
+    mean, deviation = (torch.tensor(one).view(4, -1, 1, 1)[:, :frames] for one in moments)
+    return (latents - mean) / deviation
+
+
+def of_compressed(pipeline: Any, pixels: Tensor) -> Tensor:
+    return pipeline.vae.encode(pixels).latent
+
+
+def of_frames(pipeline: Any, pixels: Tensor) -> Tensor:
+    """Frame by frame, as pictures."""
+    frames = [pipeline.vae.encode(one[None]).latent_dist.mean[0] for one in pixels]
+    return torch.stack(frames, dim=1)[None]
+
+
+def kandinsky(pipeline: Any, latents: Tensor) -> Tensor:
+    """Channels last, of a video with a first frame and its mask, both zeros."""
+    if latents.ndim == 4:
+        return latents[:, :, None].permute(0, 2, 3, 4, 1)
+    latents = latents.permute(0, 2, 3, 4, 1)
+    return torch.cat([latents, torch.zeros_like(latents), torch.zeros_like(latents[..., :1])], dim=-1)
+
+
 Step = Callable[[Any, Tensor], Tensor]
 # How latents are made of pixels, normalised, and laid out.
 BY_HAND: dict[str, tuple[Step, Step, Step]] = {
@@ -119,7 +149,25 @@ BY_HAND: dict[str, tuple[Step, Step, Step]] = {
     "EasyAnimate": (of_video, scaled, plain),
     "Flux 3": (of_image, flux3, lambda pipeline, latents: latents.flatten(2).transpose(1, 2)),
     "MiniMax-H3": (of_imagenet_video, moments, in_rows),
+    "Wan": (of_video, moments, plain),
+    "LTX Video": (of_video, weights_of, lambda pipeline, latents: pipeline._pack_latents(latents, 1, 1)),
+    "LTX-2.3": (of_video, weights_of, lambda pipeline, latents: pipeline._pack_latents(latents, 1, 1)),
+    "LTX-2": (of_video, weights_of, lambda pipeline, latents: pipeline._pack_latents(latents, 1, 1)),
+    "Fibo 2": (of_image, ernie, lambda pipeline, latents: pipeline._unpatchify_latents(latents)),
+    "Kandinsky 5": (of_video, scaled, kandinsky),
+    "Kandinsky 5 Image": (of_image, scaled, kandinsky),
+    "PixArt": (of_image, scaled, plain),
+    "HunyuanDiT": (of_image, scaled, plain),
+    "Kolors": (of_image, scaled, plain),
+    "Sana": (of_compressed, scaled, plain),
+    "Sana Video": (of_video, moments, plain),
+    "Latte": (of_frames, scaled, plain),
+    "Cosmos 1": (of_video, moments_of_frames, plain),
+    "Cosmos Predict 2": (of_still, moments, plain),
+    "Cosmos Predict 2.5": (of_video, moments, plain),
 }
+# Where the squares of noise and image add up to one.
+SQUARES = ("CogView 3 Plus", "PixArt", "HunyuanDiT", "Latte", "Kolors", "Cosmos 1")
 
 
 @torch.no_grad()
@@ -128,5 +176,5 @@ def noised_by_hand(name: str, pipeline: Any, pixels: Tensor, noise: float, seed:
     encode, normalise, lay_out = BY_HAND[name]
     latents = normalise(pipeline, encode(pipeline, pixels))
     fresh = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(seed))
-    kept = (1 - noise**2) ** 0.5 if name == "CogView 3 Plus" else 1 - noise
+    kept = (1 - noise**2) ** 0.5 if name in SQUARES else 1 - noise
     return lay_out(pipeline, noise * fresh + kept * latents)

@@ -45,6 +45,7 @@ class Whole:
         unit: pixels along a side of a token.
         frames: of a video.
         batch: most prompts of a call.
+        tokens: length of a prompt.
         guided: arguments of a call with guidance of 3.
         own: arguments that `generate` always gives.
     """
@@ -55,11 +56,15 @@ class Whole:
     unit: int = 16
     frames: int = 1
     batch: int = 2
+    tokens: int = 24
     guided: Mapping[str, Any] = field(default_factory=lambda: {"guidance_scale": 3.0, "negative_prompt": ["", ""]})
     own: Mapping[str, Any] = field(default_factory=dict)
 
+    def transformer(self) -> Any:
+        return OWN_BLOCKS[self.kind].make()
+
     def build(self, random_pipeline: Any) -> Any:
-        transformer = OWN_BLOCKS[self.kind].make()
+        transformer = self.transformer()
         transformer = remade(transformer, **self.changes) if self.changes else transformer
         pipeline = self.make(random_pipeline, transformer)
         pipeline.set_progress_bar_config(disable=True)

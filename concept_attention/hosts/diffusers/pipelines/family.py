@@ -188,12 +188,20 @@ class PipelineFamily(ABC):
         """The width and height, in pixels, that a pipeline makes of those that it is asked for."""
         return width, height
 
-    def prompt_rows(self, pipeline: Any, batch: int) -> slice:
-        """The rows of a batch of that size that are evaluations of the prompt."""
-        scale = getattr(pipeline, "guidance_scale", None) or 1.0
-        guided = getattr(pipeline, "do_classifier_free_guidance", scale > 1)
-        rows = batch // 2 if self.guidance_in_batch and guided else batch
-        return slice(0, rows) if self.prompt_first else slice(-rows, None)
+    def prompt_rows(self, pipeline: Any, batch: int) -> slice | None:
+        """The rows of a batch of that size that are evaluations of the prompt.
+
+        None if the pipeline does not say whether the others are there: then they are `image_rows`.
+        """
+        scale = getattr(pipeline, "guidance_scale", None)
+        guided = getattr(pipeline, "do_classifier_free_guidance", None if scale is None else scale > 1)
+        if self.guidance_in_batch and guided is None:
+            return None
+        return self.image_rows(batch // 2 if self.guidance_in_batch and guided else batch)
+
+    def image_rows(self, images: int) -> slice:
+        """The rows of an evaluation that are those of the prompt, for so many images that are made."""
+        return slice(0, images) if self.prompt_first else slice(-images, None)
 
     def outputs(self, output: Any) -> Any:
         """What a pipeline has made: an image, or the frames of a video, per prompt."""
@@ -243,8 +251,15 @@ class PipelineFamily(ABC):
         """
         vae = pipeline.vae
         encoded = vae.encode(self.for_vae(pixels.to(pipeline._execution_device, vae.dtype)))
-        latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-        return normalised(vae, latents).to(network_of(pipeline).dtype)
+        if hasattr(encoded, "latent_dist"):
+            latents = encoded.latent_dist.mode()
+        else:
+            latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent
+        return self.normalised(vae, latents).to(network_of(pipeline).dtype)
+
+    def normalised(self, vae: Any, latents: Tensor) -> Tensor:
+        """Latents of a VAE as the model gets them, see `normalised`."""
+        return normalised(vae, latents)
 
     def for_vae(self, pixels: Tensor) -> Tensor:
         """Pixels of `encode_images` as the VAE takes them: of a video (1, 3, F, H, W)."""
@@ -253,6 +268,10 @@ class PipelineFamily(ABC):
     def shown(self, pipeline: Any, conditions: Mapping[str, Any], latents: Tensor) -> Mapping[str, Any]:
         """The transformer's arguments with noised latents, as `encode_images` lays them out, and their `conditions`."""
         return {**conditions, "hidden_states": latents}
+
+    def network_at(self, pipeline: Any, noise: float) -> Any:
+        """The network that looks at images of a noise level, 0-1."""
+        return network_of(pipeline)
 
     @abstractmethod
     def conditions(

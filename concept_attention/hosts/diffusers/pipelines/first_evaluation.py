@@ -11,7 +11,7 @@ from torch import nn
 from ...own_run import is_own, own_run
 from ..eager import eager
 from ..named import named
-from ..networks import network_of
+from ..networks import networks_of
 from ..steps import beginning_at
 
 
@@ -38,8 +38,8 @@ def first_evaluation(pipeline: Any, call: Callable[[], Any], timestep: float) ->
     with ExitStack() as undo:
         undo.callback(setattr, pipeline, "_progress_bar_config", bars)
         pipeline.set_progress_bar_config(**{**bars, "disable": True})
-        transformer = eager(network_of(pipeline))
-        undo.callback(transformer.register_forward_pre_hook(note, prepend=True, with_kwargs=True).remove)
+        for network in map(eager, networks_of(pipeline).values()):
+            undo.callback(network.register_forward_pre_hook(note, prepend=True, with_kwargs=True).remove)
         undo.enter_context(beginning_at(pipeline, timestep))
         undo.enter_context(own_run(run))
         with suppress(_Given):

@@ -20,6 +20,16 @@ from .own_encoder import encode_as_prompts
 class HunyuanDiTFamily(OtherFamily):
     """HunyuanDiT, whose image attends to the tokens of two text encoders."""
 
+    def __init__(self) -> None:
+        super().__init__(
+            "HunyuanDiT",
+            ("HunyuanDiTPipeline",),
+            {"hunyuan-dit": "Tencent-Hunyuan/HunyuanDiT-v1.2-Diffusers"},
+            guidance_in_batch=True,
+            usual={"max_sequence_length": 77},
+            always={"use_resolution_binning": False},  # the size is that which is asked for
+        )
+
     def encode_concepts(
         self, pipeline: Any, concepts: Sequence[Concept], pooling: Pooling, max_tokens: int, reader: Reader
     ) -> EncodedConcepts:

@@ -14,9 +14,10 @@ from torch import nn
 
 from ....choices import Offload
 from ....errors import UserError
-from .other import OtherFamily, guider_scale
+from .other import OtherFamily
 from .prompt_steps import from_prompt, makes, without_decoding
 from .request import Request
+from .signature import guider_scale
 
 
 class ModularFamily(OtherFamily):

@@ -29,6 +29,7 @@ from .from_prompts import from_prompts
 from .latents import PLAIN, Latents, patched
 from .own_encoder import encode_as_prompts
 from .request import Defaults, Layout, Request
+from .signature import frames_name, guidance_name, guider_scale, usual_arguments
 
 Size = tuple[int, int]  # width and height, pixels
 
@@ -43,6 +44,7 @@ class OtherFamily(PipelineFamily):
         off: the guidance scale, as the pipeline takes it, that is no guidance.
         usual: values of its arguments in place of its own defaults, and the `frame_rate` of its videos.
         always: further arguments of every call.
+        own_negative: whether an empty negative prompt stands for the pipeline's own.
         latents: how its transformer takes latents.
         made_size: the width and height that a pipeline makes of others; None if it makes those that it is asked for.
     """
@@ -59,6 +61,7 @@ class OtherFamily(PipelineFamily):
         off: float = 1.0,
         usual: Mapping[str, Any] | None = None,
         always: Mapping[str, Any] | None = None,
+        own_negative: bool = False,
         latents: Latents = PLAIN,
         made_size: Callable[[Any, int, int], Size] | None = None,
     ) -> None:
@@ -71,15 +74,15 @@ class OtherFamily(PipelineFamily):
         self._off = off
         self._usual = usual or {}
         self._always = always or {}
+        self._own_negative = own_negative
         self._latents = latents
         self._made_size = made_size
 
     def defaults(self, pipeline: Any) -> Defaults:
         """Those of the pipeline's own call."""
         usual = {**self.usual(pipeline), **self._usual}
-        sides = (usual.get(name) or getattr(pipeline, f"default_{name}", None) for name in ("height", "width"))
-        height, width = (side or 1024 for side in sides)
-        name = _guidance_name(usual)
+        height, width = (usual.get(name) or self._usual_side(pipeline, name) for name in ("height", "width"))
+        name = guidance_name(usual)
         cfg = guider_scale(pipeline) if name is None else (usual.get(name) or self._off) + 1.0 - self._off
         embedded = "guidance_scale" if "true_cfg_scale" in usual else "distilled_guidance_scale"
         return Defaults(
@@ -88,10 +91,16 @@ class OtherFamily(PipelineFamily):
             guidance=(usual[embedded] or 1.0) if embedded in usual else 0.0,
             cfg=cfg,
             max_tokens=usual.get("max_sequence_length") or 512,
-            size=(height, width) if self.video else None,
-            frames=usual.get("num_frames", 1) if self.video else 1,
+            size=(height, width) if self.video or height != width else None,
+            frames=usual.get(frames_name(usual)) or 1 if self.video else 1,
             frame_rate=usual.get("frame_rate", 8.0),
         )
+
+    def _usual_side(self, pipeline: Any, name: str) -> int:
+        """The height or width, pixels, that a pipeline has none of its own for."""
+        size = network_of(pipeline).config.get("sample_size")
+        trained = size * self.token_pixels(pipeline) // self._patch(pipeline) if isinstance(size, int) else 1024
+        return getattr(pipeline, f"default_{name}", None) or trained
 
     def check_parts(self, pipeline: Any) -> None:
         """Check that nothing is missing that a prompt or an image needs.
@@ -107,8 +116,7 @@ class OtherFamily(PipelineFamily):
 
     def usual(self, pipeline: Any) -> dict[str, Any]:
         """Defaults of the arguments of a pipeline's call."""
-        parameters = inspect.signature(type(pipeline).__call__).parameters
-        return {name: None if one.default is one.empty else one.default for name, one in parameters.items()}
+        return usual_arguments(pipeline)
 
     def encode_concepts(
         self, pipeline: Any, concepts: Sequence[Concept], pooling: Pooling, max_tokens: int, reader: Reader
@@ -121,8 +129,13 @@ class OtherFamily(PipelineFamily):
         encode = getattr(pipeline, "encode_prompt", None)
         if self.pipelines and encode is not None and "image" in inspect.signature(encode).parameters:
             pipeline = self.plain(pipeline)
+        options = self.prompt_options(pipeline)
         with torch.no_grad():
-            return encode_as_prompts(pipeline, self.tokenizer(pipeline), concepts, pooling, max_tokens)
+            return encode_as_prompts(pipeline, self.tokenizer(pipeline), concepts, pooling, max_tokens, **options)
+
+    def prompt_options(self, pipeline: Any) -> dict[str, Any]:
+        """Arguments of `encode_prompt`, beside the prompt, that a call of the pipeline gives it."""
+        return {}
 
     def tokenizer(self, pipeline: Any) -> Any:
         found = [getattr(pipeline, name, None) for name in ("tokenizer", "processor", "tokenizer_2")]
@@ -140,8 +153,8 @@ class OtherFamily(PipelineFamily):
             UserError: for guidance that the pipeline has none of, or takes from a part of it.
         """
         usual = self.usual(pipeline)
-        name = _guidance_name(usual)
-        given = {**self._always, **({"num_frames": request.frames} if self.video else {})}
+        name = guidance_name(usual)
+        given = {**self._always, **({frames_name(usual): request.frames} if self.video else {})}
         if name is None:
             if request.cfg != (own := guider_scale(pipeline)):
                 raise UserError(
@@ -156,9 +169,10 @@ class OtherFamily(PipelineFamily):
                 for one in ("guidance_scale", "distilled_guidance_scale")
                 if one in usual and one != name
             }
+        negative = request.negative_prompts(batch)
         if request.cfg > 1 and "negative_prompt" in usual:
-            given["negative_prompt"] = request.negative_prompts(batch)
-        elif any(request.negative_prompts(batch)):
+            given |= {} if self._own_negative and not any(negative) else {"negative_prompt": negative}
+        elif any(negative):
             raise UserError(
                 f"A negative prompt needs `cfg` above 1, and a pipeline that takes one; got cfg {request.cfg:g} and a "
                 f"{type(pipeline).__name__}. Leave it out."
@@ -166,7 +180,7 @@ class OtherFamily(PipelineFamily):
         return given
 
     def outputs(self, output: Any) -> Any:
-        return output.frames if self.video else output.images
+        return output.frames if self.video else output.images if hasattr(output, "images") else output.image
 
     def layout(self, pipeline: Any, width: int, height: int, frames: int) -> Layout:
         """The token grid for a size in pixels and a number of frames.
@@ -214,7 +228,7 @@ class OtherFamily(PipelineFamily):
         return None if set(found) == {1} else found
 
     def token_pixels(self, pipeline: Any) -> int:
-        patch = self._latents.pixels or described(network_of(pipeline)).patch
+        patch = self._patch(pipeline)
         names = (
             "vae_scale_factor",
             "vae_scale_factor_spatial",
@@ -224,6 +238,9 @@ class OtherFamily(PipelineFamily):
         factors = (getattr(pipeline, name, None) for name in names)
         return patch * next((int(factor) for factor in factors if factor), 16 // patch)
 
+    def _patch(self, pipeline: Any) -> int:
+        return self._latents.pixels or described(network_of(pipeline)).patch
+
     def noised(self, pipeline: Any, latents: Tensor, fresh: Tensor, noise: float) -> Tensor:
         """Of flow matching a mixture; of diffusion the squares add up to one."""
         kept = math.sqrt(1 - noise * noise) if is_diffusion(pipeline.scheduler) else 1 - noise
@@ -231,6 +248,9 @@ class OtherFamily(PipelineFamily):
 
     def for_vae(self, pixels: Tensor) -> Tensor:
         return pixels[:, :, None] if self._latents.frames else super().for_vae(pixels)
+
+    def normalised(self, vae: Any, latents: Tensor) -> Tensor:
+        return latents * vae.config.scaling_factor if self._latents.unshifted else super().normalised(vae, latents)
 
     def encode_images(self, pipeline: Any, pixels: Tensor) -> Tensor:
         if self._latents.channels:
@@ -260,7 +280,7 @@ class OtherFamily(PipelineFamily):
     ) -> dict[str, Any]:
         """All that the pipeline gives its transformer in the first evaluation of a run at this noise level."""
         plain, batch = self.plain(pipeline), len(latents)
-        guided = _guidance_name(self.usual(plain)) is None  # the first evaluation is the prompt's all the same
+        guided = guidance_name(self.usual(plain)) is None  # the first evaluation is the prompt's all the same
         request = replace(request, cfg=guider_scale(plain) if guided else 1.0)
         drawn = [torch.Generator().manual_seed(0) for _ in range(batch)]  # for latents that are replaced
         given = first_evaluation(
@@ -276,15 +296,3 @@ class OtherFamily(PipelineFamily):
                 "expected: it needs more than a prompt. Record a run inside of `with record(pipeline, concepts)`."
             )
         return given
-
-
-def _guidance_name(usual: Mapping[str, Any]) -> str | None:
-    """The argument that scales classifier-free guidance; None if a part of the pipeline does."""
-    return next((name for name in ("true_cfg_scale", "guidance_scale") if name in usual), None)
-
-
-def guider_scale(pipeline: Any) -> float:
-    """The scale of classifier-free guidance that a pipeline's guider has; 1 is off."""
-    guider = getattr(pipeline, "guider", None)
-    on = guider is not None and guider._enabled and guider.num_conditions > 1
-    return float(getattr(guider, "guidance_scale", 1.0)) if on else 1.0

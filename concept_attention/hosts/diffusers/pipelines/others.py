@@ -6,12 +6,26 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from .cosmos import CosmosFamily
 from .family import PipelineFamily
 from .hunyuan_dit import HunyuanDiTFamily
-from .latents import Latents, as_items, as_tokens, before_channels, behind_text, in_a_list, in_tokens
+from .kandinsky5 import Kandinsky5Family, nearest_resolution
+from .latents import (
+    Latents,
+    as_items,
+    as_tokens,
+    before_channels,
+    behind_text,
+    channels_last,
+    in_a_list,
+    in_tokens,
+    unpatched,
+)
+from .latte import LatteFamily
 from .minimax_h3 import MiniMaxH3Family
 from .modular import ModularFamily
 from .other import OtherFamily
+from .sana import SanaFamily
 
 
 def same_area(pipeline: Any, width: int, height: int) -> tuple[int, int]:
@@ -141,6 +155,15 @@ OTHERS: Mapping[str, PipelineFamily] = {
         guidance_in_batch=True,
         video=True,
     ),
+    "LTXVideo": OtherFamily(
+        "LTX Video",
+        ("LTXPipeline",),
+        {"ltx-video": "Lightricks/LTX-Video"},
+        video=True,
+        guidance_in_batch=True,
+        usual={"frame_rate": 25.0},
+        latents=Latents(as_tokens),
+    ),
     "Flux3": ModularFamily(
         "Flux 3",
         ("Flux3ModularPipeline", "Flux3DistilledModularPipeline"),
@@ -154,11 +177,80 @@ OTHERS: Mapping[str, PipelineFamily] = {
     "JoyImageEditPlus": OtherFamily("JoyImage Edit Plus", guidance_in_batch=True),
     "Framepack": OtherFamily("HunyuanVideo FramePack", video=True),
     "ConsisID": OtherFamily("ConsisID", guidance_in_batch=True, video=True),
-    "LTX2": OtherFamily("LTX-2", guidance_in_batch=True, video=True),
-    "PixArt": OtherFamily("PixArt", guidance_in_batch=True),
-    "HunyuanDiT": HunyuanDiTFamily("HunyuanDiT", guidance_in_batch=True),
-    "Sana": OtherFamily("Sana", guidance_in_batch=True),
-    "SanaVideo": OtherFamily("Sana Video", guidance_in_batch=True, video=True),
+    "Fibo2": OtherFamily(
+        "Fibo 2",
+        ("BriaFibo2Pipeline",),
+        {"fibo-2": "briaai/Fibo-2.0-dev"},
+        own_negative=True,
+        latents=Latents(unpatched, channels="(c p q)"),
+    ),
+    "Kandinsky5": Kandinsky5Family(
+        "Kandinsky 5",
+        ("Kandinsky5T2VPipeline",),
+        {"kandinsky-5": "kandinskylab/Kandinsky-5.0-T2V-Lite-sft-5s-Diffusers"},
+        video=True,
+        own_negative=True,
+        usual={"frame_rate": 24.0},
+        latents=Latents(channels_last),
+    ),
+    "Kandinsky5Image": Kandinsky5Family(
+        "Kandinsky 5",
+        ("Kandinsky5T2IPipeline",),
+        {"kandinsky-5-image": "kandinskylab/Kandinsky-5.0-T2I-Lite-sft-Diffusers"},
+        latents=Latents(channels_last, unshifted=True),
+        made_size=nearest_resolution,
+    ),
+    "PixArt": OtherFamily(
+        "PixArt",
+        ("PixArtSigmaPipeline", "PixArtAlphaPipeline"),
+        {
+            "pixart-alpha": "PixArt-alpha/PixArt-XL-2-1024-MS",
+            "pixart-sigma": "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+        },
+        guidance_in_batch=True,
+        always={"clean_caption": False, "use_resolution_binning": False},  # prompt and size are what the user wrote
+    ),
+    "HunyuanDiT": HunyuanDiTFamily(),
+    "Sana": SanaFamily(
+        "Sana",
+        ("SanaPipeline",),
+        {"sana": "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers"},
+        guidance_in_batch=True,
+        always={"use_resolution_binning": False},  # the size is that which is asked for
+    ),
+    "SanaVideo": SanaFamily(
+        "Sana Video",
+        ("SanaVideoPipeline",),
+        {"sana-video": "Efficient-Large-Model/SANA-Video_2B_480p_diffusers"},
+        guidance_in_batch=True,
+        video=True,
+        usual={"frame_rate": 16.0},
+        always={"use_resolution_binning": False},
+    ),
+    # Recorded only: its autoencoder takes some sizes and numbers of frames, and leaves out parts of all others.
     "Allegro": OtherFamily("Allegro", guidance_in_batch=True, video=True),
-    "Latte": OtherFamily("Latte", guidance_in_batch=True, video=True),
+    "Latte": LatteFamily(),
+    "Cosmos": CosmosFamily("Cosmos", video=True),  # in other pipelines than those below
+    "Cosmos1": CosmosFamily(
+        "Cosmos",
+        ("CosmosTextToWorldPipeline",),
+        {"cosmos-1": "nvidia/Cosmos-1.0-Diffusion-7B-Text2World"},
+        video=True,
+        own_negative=True,
+        usual={"frame_rate": 30.0},
+    ),
+    "CosmosPredict2": CosmosFamily(
+        "Cosmos",
+        ("Cosmos2TextToImagePipeline",),
+        {"cosmos-predict2": "nvidia/Cosmos-Predict2-2B-Text2Image"},
+        own_negative=True,
+        latents=Latents(frames=True),
+    ),
+    "CosmosPredict25": CosmosFamily(
+        "Cosmos",
+        ("Cosmos2_5_PredictBasePipeline",),
+        video=True,
+        own_negative=True,
+        usual={"frame_rate": 16.0},
+    ),
 }

@@ -1,11 +1,10 @@
-"""Stable Diffusion 1 and 2 and SDXL: pipelines around a U-Net."""
+"""Stable Diffusion 1 and 2, SDXL and Kolors: pipelines around a U-Net."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-from ..networks import network_of
 from .latents import Latents
 from .other import OtherFamily
 from .request import Defaults
@@ -17,17 +16,19 @@ class UNetFamily(OtherFamily):
     def __init__(self) -> None:
         super().__init__(
             "Stable Diffusion",
-            ("StableDiffusionPipeline", "StableDiffusionXLPipeline"),
+            ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "KolorsPipeline"),
             {
                 "sd1.5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
                 "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+                "kolors": "Kwai-Kolors/Kolors-diffusers",
             },
             guidance_in_batch=True,
             latents=Latents(lambda latents, others: {"sample": latents}),
         )
 
     def defaults(self, pipeline: Any) -> Defaults:
-        """Those of the pipeline's own call, at the size and length that the model was trained on."""
-        side = network_of(pipeline).config.sample_size * pipeline.vae_scale_factor
-        tokens = getattr(self.tokenizer(pipeline), "model_max_length", 77)
-        return replace(super().defaults(pipeline), side=side, max_tokens=tokens)
+        """Those of the pipeline's own call, at the length that the model was trained on."""
+        length = self.usual(pipeline).get("max_sequence_length")
+        if length is None:
+            length = getattr(self.tokenizer(pipeline), "model_max_length", 77)
+        return replace(super().defaults(pipeline), max_tokens=length)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
-from ....errors import UserError
-from ..networks import networks_of
+from ..networks import network_of, networks_of
 from .other import OtherFamily
-from .request import Request
 
 
 class WanFamily(OtherFamily):
@@ -23,17 +19,7 @@ class WanFamily(OtherFamily):
         }
         super().__init__("Wan", ("WanPipeline",), names, video=True, usual={"frame_rate": 16.0})
 
-    def conditions(
-        self, pipeline: Any, prompt: str, latents: Tensor, request: Request, noise: float, max_tokens: int
-    ) -> dict[str, Any]:
-        """As in `OtherFamily`.
-
-        Raises:
-            UserError: for Wan 2.2, of whose networks each looks at some noise levels only.
-        """
-        if len(networks_of(pipeline)) > 1:
-            raise UserError(
-                "Existing videos are not looked at with Wan 2.2, which has a network for much noise and one for "
-                "little. Record a run inside of `with record(pipeline, concepts) as recording:`, or take Wan 2.1."
-            )
-        return super().conditions(pipeline, prompt, latents, request, noise, max_tokens)
+    def network_at(self, pipeline: Any, noise: float) -> Any:
+        """Wan 2.2 has a network for much noise and one for little."""
+        networks, boundary = networks_of(pipeline), pipeline.config.get("boundary_ratio")
+        return network_of(pipeline) if boundary is None or noise >= boundary else networks["transformer_2"]

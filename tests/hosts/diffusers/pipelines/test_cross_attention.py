@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -24,9 +25,10 @@ from concept_attention.hosts.encoded import ConceptText, EncodedConcepts
 
 from ....support.diffusers.cross_attention.catalogue import CROSS
 from ....support.diffusers.cross_attention.family import TEXT_WIDTH, CrossFamily
-from ....support.diffusers.small_pipelines import KLEIN_TEMPLATE, make_chat_tokenizer, make_clip, make_vae
-from ....support.diffusers.tiny_parts import make_language_model, make_words
+from ....support.diffusers.small_pipelines import make_clip, make_vae
+from ....support.diffusers.tiny_parts import make_language_model, make_words, remade
 from ....support.diffusers.tiny_transformers import fill, seeded_noise
+from ....support.diffusers.whole_cross import WHOLE_CROSS
 from ....support.numbers import relative_error
 
 CLOSE = 1e-5
@@ -179,178 +181,163 @@ def test_qwen_image_21_looks_at_an_image(qwen_image21: Any, captured: Capture) -
         generate(pipeline, "house", ["house"], width=80, height=64, steps=1)
 
 
-def test_wan_22_is_recorded_in_both_of_its_networks(captured: Capture) -> None:
-    """One for the noisy steps, one for the others; guidance is an evaluation of its own."""
-    from diffusers import UniPCMultistepScheduler, WanPipeline
+def wan_22(random_pipeline: Any) -> Any:
+    """With a network for noise levels of 0.8 and more, and one for the others."""
+    pipeline = WHOLE_CROSS["Wan"].build(random_pipeline)
+    pipeline.register_modules(transformer_2=fill(copy.deepcopy(pipeline.transformer), seed=1))
+    pipeline.register_to_config(boundary_ratio=0.8)
+    return pipeline
 
-    family, noise = CROSS["Wan"], seeded_noise(7)
-    first, second = family.make(), fill(family.make(), seed=1)
-    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
-    pipeline = WanPipeline(None, None, None, scheduler, first, second, boundary_ratio=0.8)
+
+def test_wan_22_generates_with_both_of_its_networks(random_pipeline: Any, captured: Capture) -> None:
+    """Guidance is an evaluation of its own."""
+    pipeline = wan_22(random_pipeline)
+    networks = pipeline.transformer, pipeline.transformer_2
+    calls = [captured(network) for network in networks]
+    options: dict[str, Any] = {"width": 96, "height": 64}
+    found = generate(pipeline, "house", ["house", "sky"], **options, frames=9, steps=4, cfg=4.0, seed=3, max_tokens=32)
+    first = [dict(one[0]) for one in calls]
+    assert [len(one) for one in calls] == [4, 4]
+    plain = pipeline(
+        "house",
+        negative_prompt="",
+        **options,
+        num_frames=9,
+        num_inference_steps=4,
+        guidance_scale=4.0,
+        max_sequence_length=32,
+        generator=torch.Generator().manual_seed(3),
+        output_type="pil",
+    ).frames
+    assert all(one.tobytes() == other.tobytes() for one, other in zip(found.videos[0], plain[0], strict=True))
+    recording = found.recording
+    assert (recording.grid, recording.image_size, recording.frame_counts) == ((3, 4, 6), (64, 96), (1, 4, 4))
+    assert recording.sigmas == pytest.approx(pipeline.scheduler.sigmas[:4].tolist())
+    for step, network, inputs in zip((0, 2), networks, first, strict=True):
+        expected = expected_maps(CROSS["Wan"], network, inputs, (4, 6), 32)
+        assert relative_error(recording.scores[step, :, :, 0].exp(), expected[:, :, 0]) < CLOSE
+
+
+@pytest.mark.parametrize("noise", [0.85, 0.3])
+def test_wan_22_looks_at_videos_with_the_network_for_their_noise(
+    noise: float, random_pipeline: Any, captured: Capture
+) -> None:
+    from PIL import Image
+
+    pipeline = wan_22(random_pipeline)
+    much, little = (captured(network) for network in (pipeline.transformer, pipeline.transformer_2))
+    frames = [Image.new("RGB", (96, 64), (50 * number, 0, 0)) for number in range(5)]
+    found = analyze(pipeline, frames, ["house"], prompt="a tree", noise=noise, width=96, height=64, max_tokens=32)
+    used, network = (much, pipeline.transformer) if noise > 0.8 else (little, pipeline.transformer_2)
+    assert [len(much), len(little)] == [noise > 0.8, noise < 0.8]
+    assert used[0]["timestep"].tolist() == pytest.approx([1000 * noise])
+    with record(pipeline, ["house"], max_tokens=32) as recording, torch.no_grad():
+        pipeline.scheduler.set_timesteps(1)
+        made = network(**used[0])[0]
+        pipeline.scheduler.step(made, pipeline.scheduler.timesteps[0], used[0]["hidden_states"])
+    assert relative_error(found.scores, recording.scores) < CLOSE
+
+
+def test_ltx_2_looks_at_videos_without_sound(random_pipeline: Any, captured: Capture) -> None:
+    """Its first evaluation has the sound's noise; what is shown does not attend to it."""
+    from PIL import Image
+
+    pipeline = WHOLE_CROSS["LTX-2.3"].build(random_pipeline)
+    calls, picture = captured(pipeline.transformer), Image.new("RGB", (96, 64), "red")
+    options: dict[str, Any] = {"noise": 0.3, "width": 96, "height": 64, "max_tokens": 32}
+    found = analyze(pipeline, picture, ["house"], **options)
+    (shown,) = calls
+    assert shown["isolate_modalities"] and shown["sigma"].tolist() == shown["timestep"].tolist() == pytest.approx([300])
+    with torch.no_grad():
+        made = [
+            pipeline.transformer(**{**shown, "audio_hidden_states": sound})[0]
+            for sound in (shown["audio_hidden_states"], torch.zeros_like(shown["audio_hidden_states"]))
+        ]
+    assert torch.equal(*made) and found.grid == (1, 2, 3)
+
+
+def test_sana_sprint_is_recorded_in_its_own_pipeline(random_pipeline: Any, captured: Capture) -> None:
+    """Its guidance is embedded, so that all rows are the prompts'; its timesteps are angles."""
+    from diffusers import SanaSprintPipeline, SCMScheduler
+
+    plain = WHOLE_CROSS["Sana"].build(random_pipeline)
+    transformer = remade(plain.transformer, guidance_embeds=True, qk_norm="rms_norm_across_heads")
+    parts = plain.tokenizer, plain.text_encoder, plain.vae, transformer
+    pipeline = SanaSprintPipeline(*parts, SCMScheduler(prediction_type="trigflow", sigma_data=0.5))
     pipeline.set_progress_bar_config(disable=True)
-    prompt = noise(1, 7, TEXT_WIDTH)
-    calls = [captured(network) for network in (first, second)]
 
     def run() -> Tensor:
         return pipeline(
-            prompt_embeds=prompt,
-            negative_prompt_embeds=noise(1, 7, TEXT_WIDTH) * 0,
-            guidance_scale=4.0,
-            height=64,
+            ["house", "sky"],
             width=96,
-            num_frames=9,
-            num_inference_steps=4,
+            height=64,
+            use_resolution_binning=False,
+            max_sequence_length=32,
+            generator=torch.Generator().manual_seed(3),
+            output_type="latent",
+        ).images
+
+    latents, calls = run(), captured(transformer)
+    with record(pipeline, ["house", "sky"], max_tokens=32) as recording:
+        assert torch.equal(run(), latents)
+    assert (recording.scores.shape, recording.grid) == ((2, 3, 2, 2, 6), (1, 2, 3))
+    assert recording.sigmas == pytest.approx([math.sin(1.5708), math.sin(1.3)], abs=1e-4)
+    expected = expected_maps(CROSS["Sana"], transformer, calls[0], (2, 3), 32)
+    assert relative_error(recording.scores[0, :, 0, 0].exp(), expected[:, 0, 2]) < CLOSE
+
+
+def test_allegro_is_recorded_in_its_own_pipeline(random_pipeline: Any, captured: Capture) -> None:
+    """Every latent frame stands for four; its autoencoder only takes whole tiles, so that it is recorded only."""
+    from diffusers import AllegroPipeline, DPMSolverMultistepScheduler
+
+    transformer = remade(CROSS["Allegro"].make(), caption_channels=random_pipeline.text_encoder_2.config.d_model)
+    text = random_pipeline.tokenizer_2, random_pipeline.text_encoder_2
+    pipeline = AllegroPipeline(*text, None, transformer, DPMSolverMultistepScheduler())
+    pipeline.set_progress_bar_config(disable=True)
+
+    def run() -> Tensor:
+        return pipeline(
+            "house",
+            width=96,
+            height=64,
+            num_frames=8,
+            num_inference_steps=2,
+            guidance_scale=3.0,
+            max_sequence_length=32,
             generator=torch.Generator().manual_seed(3),
             output_type="latent",
         ).frames
 
-    plain = run()
-    for one in calls:
-        one.clear()
-    with record(pipeline, words_of(prompt[0])) as recording:
-        latents = run()
-    assert torch.equal(latents, plain)
-    assert [len(one) for one in calls] == [4, 4]
-    assert (recording.grid, recording.image_size, recording.frame_counts) == ((3, 4, 6), (64, 96), (1, 4, 4))
-    assert recording.sigmas == pytest.approx(scheduler.sigmas[:4].tolist())
-    steps = [(first, calls[0][0]), (first, calls[0][2]), (second, calls[1][0]), (second, calls[1][2])]
-    for scores, (network, inputs) in zip(recording.scores, steps, strict=True):
-        assert relative_error(scores.exp(), expected_maps(family, network, inputs, (4, 6), 7)) < CLOSE
+    latents, calls = run(), captured(transformer)
+    with record(pipeline, ["house", "sky"], max_tokens=32) as recording:
+        assert torch.equal(run(), latents)
+    assert (recording.grid, recording.frame_counts, recording.batch) == ((2, 4, 6), (4, 4), 1)
+    family = dataclasses.replace(CROSS["Allegro"], frames=2)
+    rows = {"hidden_states", "encoder_hidden_states", "encoder_attention_mask", "timestep"}
+    prompt = {name: one[1:] if name in rows else one for name, one in calls[0].items()}
+    expected = expected_maps(family, transformer, prompt, (4, 6), 32)
+    assert relative_error(recording.scores[0, :, :, 0].exp(), expected[:, :, 0]) < CLOSE
+    with pytest.raises(UserError, match="takes more than prompts"):
+        generate(pipeline, "house", ["house"])
 
 
-def with_width(transformer: Any, **width: int) -> Any:
-    """A random transformer of the same sizes, for texts of another width."""
-    return fill(type(transformer).from_config({**transformer.config, **width}))
+def test_prompts_of_ltx_2_have_so_many_tokens(random_pipeline: Any) -> None:
+    pipeline = WHOLE_CROSS["LTX-2"].build(random_pipeline)
+    with pytest.raises(UserError, match="^Prompts of LTX-2 have a multiple of 8 tokens, got max_tokens 20"):
+        encode_concepts(pipeline, ["house"], max_tokens=20)
 
 
-def make_wan(random_pipeline: Any) -> Any:
-    from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline
-
-    vae = AutoencoderKLWan(
-        base_dim=4,
-        z_dim=4,
-        dim_mult=[1, 1, 1, 1],
-        num_res_blocks=1,
-        temperal_downsample=[False, True, True],
-        latents_mean=[0.1, 0.2, 0.3, 0.4],
-        latents_std=[0.9, 0.8, 0.7, 0.6],
-    )
-    t5, words = random_pipeline.text_encoder_2, random_pipeline.tokenizer_2
-    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
-    transformer = with_width(CROSS["Wan"].make(), text_dim=t5.config.d_model)
-    return WanPipeline(words, t5, fill(vae), scheduler, transformer)
+def test_sparse_attention_of_kandinsky_5_is_refused(random_pipeline: Any) -> None:
+    pipeline = WHOLE_CROSS["Kandinsky 5"].build(random_pipeline)
+    pipeline.transformer.register_to_config(attention_type="nabla")
+    with pytest.raises(UserError, match="sparse attention .NABLA.*Choose a model for videos of 5 seconds"):
+        generate(pipeline, "a house", ["house"])
 
 
-def make_ltx(random_pipeline: Any) -> Any:
-    from diffusers import AutoencoderKLLTXVideo, LTXPipeline
-
-    vae = AutoencoderKLLTXVideo(
-        latent_channels=8,
-        block_out_channels=(8,) * 4,
-        decoder_block_out_channels=(8,) * 4,
-        layers_per_block=(1,) * 5,
-        decoder_layers_per_block=(1,) * 5,
-    )
-    vae = fill(vae)
-    vae.latents_mean.copy_(torch.arange(8) / 10)
-    vae.latents_std.copy_(1 - torch.arange(8) / 20)
-    t5, words = random_pipeline.text_encoder_2, random_pipeline.tokenizer_2
-    transformer = with_width(CROSS["LTX Video"].make(), caption_channels=t5.config.d_model)
-    return LTXPipeline(FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), vae, t5, words, transformer)
-
-
-def wan_latents(pipeline: Any, encoded: Tensor) -> Tensor:
-    config = pipeline.vae.config
-    mean, deviation = (torch.tensor(one).view(1, 4, 1, 1, 1) for one in (config.latents_mean, config.latents_std))
-    return (encoded - mean) / deviation
-
-
-def ltx_latents(pipeline: Any, encoded: Tensor) -> Tensor:
-    return pipeline._normalize_latents(encoded, pipeline.vae.latents_mean, pipeline.vae.latents_std)
-
-
-class Videos(NamedTuple):
-    """How a family of videos is tested: its pipeline, pixels of a token, frames, what a latent frame stands for."""
-
-    make: Callable[[Any], Any]
-    pixels: int
-    frames: int
-    counts: tuple[int, ...]
-    normalised: Callable[[Any, Tensor], Tensor]
-    arranged: Callable[[Any, Tensor], Tensor]
-
-    @property
-    def size(self) -> dict[str, int]:
-        return {"width": 6 * self.pixels, "height": 4 * self.pixels}
-
-
-VIDEOS = {
-    "Wan": Videos(make_wan, 16, 5, (1, 4), wan_latents, lambda pipeline, latents: latents),
-    "LTX Video": Videos(
-        make_ltx, 32, 9, (1, 8), ltx_latents, lambda pipeline, latents: pipeline._pack_latents(latents, 1, 1)
-    ),
-}
-
-
-@pytest.fixture(scope="module", params=VIDEOS)
-def videos(request: pytest.FixtureRequest, random_pipeline: Any) -> tuple[Videos, Any]:
-    found = VIDEOS[request.param]
-    pipeline = found.make(random_pipeline)
-    pipeline.set_progress_bar_config(disable=True)
-    return found, pipeline
-
-
-def test_a_video_is_generated_with_its_recording(videos: tuple[Videos, Any]) -> None:
-    kind, pipeline = videos
-    options: dict[str, Any] = {"frames": kind.frames, "steps": 2, "cfg": 3.0, "seed": 3, "max_tokens": 24}
-    found = generate(pipeline, "a red house", ["house", "sky"], **kind.size, **options)
-    plain = pipeline(
-        "a red house",
-        negative_prompt="",
-        **kind.size,
-        num_frames=kind.frames,
-        num_inference_steps=2,
-        guidance_scale=3.0,
-        max_sequence_length=24,
-        generator=torch.Generator().manual_seed(3),
-        output_type="pil",
-    ).frames
-    frames = zip(found.videos[0], plain[0], strict=True)
-    assert all(one.tobytes() == other.tobytes() for one, other in frames)
-    recording = found.recording
-    assert (recording.grid, recording.frame_counts) == ((2, 4, 6), kind.counts)
-    assert recording.image_size == (kind.size["height"], kind.size["width"])
-    assert recording.reading == "cross" and recording.sigmas[0] > 0.99 and recording.batch == 1
-
-
-def test_an_existing_video_is_looked_at(videos: tuple[Videos, Any], captured: Capture) -> None:
-    from PIL import Image
-
-    kind, pipeline = videos
-    shape = kind.frames, kind.size["height"], kind.size["width"], 3
-    pixels = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    frames = [Image.fromarray(one.numpy()) for one in pixels]
-    calls = captured(pipeline.transformer)
-    options: dict[str, Any] = {**kind.size, "max_tokens": 24}
-    found = analyze(pipeline, frames, ["house", "sky"], prompt="a tree", noise=0.3, seed=5, **options)
-    with torch.no_grad():
-        encoded = pipeline.vae.encode((pixels.permute(3, 0, 1, 2)[None] / 127.5) - 1).latent_dist.mean
-    latents = kind.normalised(pipeline, encoded)
-    noise = torch.randn(latents[0].shape, generator=torch.Generator().manual_seed(5))
-    shown = kind.arranged(pipeline, 0.7 * latents + 0.3 * noise)
-    assert relative_error(calls[-1]["hidden_states"], shown) < CLOSE
-    assert calls[-1]["timestep"].tolist() == [300]
-    assert (found.grid, found.frame_counts, found.sigmas) == ((2, 4, 6), kind.counts, (0.3,))
-    assert found.scores.std(-1).min() > 0
-
-
-def test_wan_22_does_not_look_at_existing_videos(random_pipeline: Any) -> None:
-    from PIL import Image
-
-    pipeline = make_wan(random_pipeline)
-    pipeline.transformer_2 = copy.deepcopy(pipeline.transformer)
-    with pytest.raises(UserError, match=r"not looked at with Wan 2\.2.*`with record"):
-        analyze(pipeline, [Image.new("RGB", (96, 64))], ["house"], width=96, height=64, max_tokens=24)
+def test_latte_makes_as_many_frames_as_it_was_made_for(random_pipeline: Any) -> None:
+    pipeline = WHOLE_CROSS["Latte"].build(random_pipeline)
+    with pytest.raises(UserError, match=r"^Latte makes videos of 3 frames, or of one, got 5\. Ask for that many"):
+        generate(pipeline, "a house", ["house"], width=64, height=48, frames=5)
 
 
 def test_a_scheduler_that_is_copied_meanwhile_is_not_followed() -> None:
@@ -458,51 +445,10 @@ def test_attention_that_cannot_be_seen_is_said_by_name() -> None:
         generate(pipeline, "a boat", ["boat"], steps=1)
 
 
-def make_gemma(tokenizer: Any) -> Any:
-    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
-
-    return fill(
-        Gemma3ForCausalLM(
-            Gemma3TextConfig(
-                vocab_size=len(tokenizer.get_vocab()),
-                hidden_size=24,
-                intermediate_size=32,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                num_key_value_heads=2,
-                head_dim=12,
-                pad_token_id=0,
-            )
-        )
-    )
-
-
 def test_concepts_of_ltx_2_go_through_its_connectors_as_prompts(random_pipeline: Any) -> None:
     """These move the padding before a text behind it."""
-    from diffusers import LTX2Pipeline
-    from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
-
-    tokenizer = make_chat_tokenizer(random_pipeline, KLEIN_TEMPLATE, "left")
-    transformer = CROSS["LTX-2"].make()
-    connectors = fill(
-        LTX2TextConnectors(
-            caption_channels=24,
-            text_proj_in_factor=2,
-            video_connector_num_attention_heads=2,
-            video_connector_attention_head_dim=24,
-            video_connector_num_layers=1,
-            video_connector_num_learnable_registers=8,
-            audio_connector_num_attention_heads=2,
-            audio_connector_attention_head_dim=8,
-            audio_connector_num_layers=1,
-            audio_connector_num_learnable_registers=8,
-            per_modality_projections=True,
-            video_hidden_dim=TEXT_WIDTH,
-            audio_hidden_dim=16,
-        )
-    )
-    parts = FlowMatchEulerDiscreteScheduler(), None, None, make_gemma(tokenizer), tokenizer, connectors
-    pipeline = LTX2Pipeline(*parts, transformer, None)
+    pipeline = WHOLE_CROSS["LTX-2.3"].build(random_pipeline)
+    connectors = pipeline.connectors
     encoded = encode_concepts(pipeline, parse_concepts("home: a red house, tree"), max_tokens=16, presence=False)
     assert encoded.token_counts == (3, 1)
     for text, prompt in zip(encoded.texts, ("a red house", "tree"), strict=True):
@@ -516,27 +462,8 @@ def test_concepts_of_ltx_2_go_through_its_connectors_as_prompts(random_pipeline:
 
 
 def test_concepts_of_hunyuan_dit_have_the_tokens_of_both_text_encoders(random_pipeline: Any) -> None:
-    from diffusers import HunyuanDiTPipeline
-    from transformers import BertConfig, BertModel
-
-    words = random_pipeline.tokenizer
-    bert = fill(
-        BertModel(
-            BertConfig(
-                vocab_size=len(words.get_vocab()),
-                hidden_size=TEXT_WIDTH,
-                intermediate_size=32,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-            )
-        )
-    )
-    t5, t5_words = random_pipeline.text_encoder_2, random_pipeline.tokenizer_2
-    family = CROSS["HunyuanDiT"]
-    transformer = family.make()
-    transformer.register_to_config(cross_attention_dim_t5=t5.config.d_model)
-    parts = None, bert, words, transformer, FlowMatchEulerDiscreteScheduler(), None, None, False
-    pipeline = HunyuanDiTPipeline(*parts, text_encoder_2=t5, tokenizer_2=t5_words)
+    pipeline = WHOLE_CROSS["HunyuanDiT"].build(random_pipeline)
+    t5 = pipeline.text_encoder_2
     encoded = encode_concepts(pipeline, parse_concepts("home: a red house, tree"), max_tokens=24, presence=False)
     with torch.no_grad():
         for index, width in ((0, TEXT_WIDTH), (1, t5.config.d_model)):
@@ -600,32 +527,7 @@ def test_concepts_of_sdxl_are_read_by_both_of_its_text_encoders(sdxl: Any) -> No
 
 
 def test_concepts_of_fibo_2_have_states_of_all_depths(random_pipeline: Any) -> None:
-    from diffusers import BriaFibo2Pipeline
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    tokenizer = make_chat_tokenizer(random_pipeline, KLEIN_TEMPLATE, "right")
-    encoder = fill(
-        Qwen3ForCausalLM(
-            Qwen3Config(
-                vocab_size=len(tokenizer.get_vocab()),
-                hidden_size=TEXT_WIDTH // 2,
-                intermediate_size=32,
-                num_hidden_layers=3,
-                num_attention_heads=2,
-                num_key_value_heads=2,
-                head_dim=12,
-            )
-        )
-    )
-
-    def processor(text: list[str], images: Any, **options: Any) -> Any:
-        return tokenizer(text, **options)
-
-    transformer = CROSS["Fibo 2"].make()
-    pipeline = BriaFibo2Pipeline(transformer, FlowMatchEulerDiscreteScheduler(), None, encoder, None)
-    pipeline.processor = processor
-    pipeline.prompt_template_encode = "<start> user {} <end> <line>"
-    pipeline.text_encoder_out_layers = ((0, 1), (1, 2), (2, 3))
+    pipeline = WHOLE_CROSS["Fibo 2"].build(random_pipeline)
     encoded = encode_concepts(pipeline, parse_concepts("home: a red house"), max_tokens=24, presence=False)
     states, _ = pipeline.encode_prompt("a red house")
     (text,) = encoded.texts

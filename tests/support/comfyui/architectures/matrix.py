@@ -108,7 +108,7 @@ KNOWN: Mapping[str, Known] = {
     "Wan 2.1, 2.2, VACE, Fun, Animate, SCAIL": Known(
         [{"num_layers": 30}, {"num_layers": 40}],
         "WanTransformer3DModel",
-        {"Wan 2.1": "WanPipeline", "VACE": "WanVACEPipeline"},
+        {"Wan 2.1": "WanPipeline", "2.2": "WanPipeline", "VACE": "WanVACEPipeline"},
     ),
     "LTX Video": Known([{"num_layers": 28}, {"num_layers": 48}], "LTXVideoTransformer3DModel"),
     "LTX-2": Known([{"num_layers": 48}], "LTX2VideoTransformer3DModel"),
@@ -136,12 +136,20 @@ KNOWN: Mapping[str, Known] = {
         ],
         "UNet2DConditionModel",
     ),
-    "Cosmos Predict2": Known([{"num_blocks": 28}, {"num_blocks": 36}], "CosmosTransformer3DModel"),
+    "Cosmos Predict2": Known(
+        [{"num_blocks": 28}, {"num_blocks": 36}],
+        "CosmosTransformer3DModel",
+        {"Text2Image": "Cosmos2TextToImagePipeline", "Video2World": "Cosmos2VideoToWorldPipeline"},
+    ),
     "Anima": Known([{"num_blocks": 28}]),
     "Kandinsky 5": Known([{"num_visual_blocks": 32}, {"num_visual_blocks": 60}], "Kandinsky5Transformer3DModel"),
     "HunyuanDiT": Known([{"depth": 40}], "HunyuanDiT2DModel"),
     "PixArt alpha, sigma": Known([{"depth": 28}], "PixArtTransformer2DModel"),
-    "Cosmos 1": Known([{"num_blocks": 28}, {"num_blocks": 36}], "CosmosTransformer3DModel"),
+    "Cosmos 1": Known(
+        [{"num_blocks": 28}, {"num_blocks": 36}],
+        "CosmosTransformer3DModel",
+        {"Text2World": "CosmosTextToWorldPipeline", "Video2World": "CosmosVideoToWorldPipeline"},
+    ),
     "Qwen-Image 2.1": Known([{"num_layers": 32}], "QwenImage21Transformer2DModel"),
 }
 
@@ -238,8 +246,8 @@ def _on_diffusers(known: Known) -> str:
     if adapter is None:
         return ""
     family = PIPELINES.get(type(adapter).__name__)
-    if family is None or not family.pipelines:
-        return "record"
+    if not known.pipelines:
+        return "yes" if family is not None and family.pipelines else "record"
     run = [name for name, pipeline in known.pipelines.items() if family_named(pipeline)]
     return "yes" if len(run) == len(known.pipelines) else ", ".join(run) or "record"
 

@@ -63,13 +63,16 @@ class SanaVideo(Sana):
 
 
 class Allegro(CrossAdapter):
-    """The adapter of Allegro."""
+    """The adapter of Allegro, whose latent frames all stand for as many."""
 
     name = "allegro"
     transformer_class = AllegroTransformer3DModel
     block_class = AllegroTransformerBlock
     projection = "caption_projection"
     frames_per_latent = 4
+
+    def describe(self, transformer: Any) -> Architecture:
+        return replace(super().describe(transformer), frame_pattern=(self.frames_per_latent,))
 
 
 class Cosmos(CrossAdapter):
