@@ -113,6 +113,17 @@ def test_steps_that_a_cache_skipped_are_left_out():
     assert builder.committed == 1 and builder.build(**describe()).steps == (1,)
 
 
+def test_rows_that_are_no_images_are_left_out_of_an_evaluation():
+    builder, scores = RecordingBuilder((1, 3)), torch.arange(4 * 3 * 6.0).view(4, 3, 6)
+    for layer in (1, 3):
+        builder.add_layer(layer, scores + layer, torch.arange(12.0).view(4, 3))
+    builder.keep_rows(slice(-2, None))
+    assert builder.commit(0, 1.0)
+    recording = builder.build(**describe())
+    assert torch.equal(recording.scores[0], torch.stack([scores[2:] + 1, scores[2:] + 3]))
+    assert torch.equal(recording.norms[0, 0], torch.arange(6.0, 12).view(2, 3))
+
+
 def test_begin_evaluation_forgets_an_evaluation_that_stopped_half_way():
     builder = RecordingBuilder([1, 3])
     deliver(builder, (1, 3), seed=1)

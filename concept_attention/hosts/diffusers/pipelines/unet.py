@@ -28,7 +28,7 @@ class UNetFamily(OtherFamily):
 
     def defaults(self, pipeline: Any) -> Defaults:
         """Those of the pipeline's own call, at the length that the model was trained on."""
-        length = self.usual(pipeline).get("max_sequence_length")
+        length: Any = self.usual(pipeline).get("max_sequence_length")
         if length is None:
             length = getattr(self.tokenizer(pipeline), "model_max_length", 77)
         return replace(super().defaults(pipeline), max_tokens=length)

@@ -321,6 +321,17 @@ def test_allegro_is_recorded_in_its_own_pipeline(random_pipeline: Any, captured:
         generate(pipeline, "house", ["house"])
 
 
+def test_concepts_that_are_keys_only_have_no_null_words(random_pipeline: Any) -> None:
+    """Presence is not read there, and each word would be a pass of the text encoder."""
+    pipeline, passes = WHOLE_CROSS["Wan"].build(random_pipeline), list[int]()
+    handle = pipeline.text_encoder.register_forward_pre_hook(lambda *_: passes.append(1))
+    encoded = encode_concepts(pipeline, ["house", "sky"], max_tokens=32)
+    handle.remove()
+    assert (
+        encoded.null_words is None and len(passes) == 5
+    )  # the concepts, and three texts that show what is a text's own
+
+
 def test_prompts_of_ltx_2_have_so_many_tokens(random_pipeline: Any) -> None:
     pipeline = WHOLE_CROSS["LTX-2"].build(random_pipeline)
     with pytest.raises(UserError, match="^Prompts of LTX-2 have a multiple of 8 tokens, got max_tokens 20"):

@@ -207,8 +207,9 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Callable[[Built], None]:
     """Encode a pipeline's concepts once for all tests."""
 
     def use(built: Built) -> None:
+        encoded = built.encoded
         for place in ENCODE:
-            monkeypatch.setattr(place, lambda *_: built.encoded)
+            monkeypatch.setattr(place, lambda *_: encoded)
 
     return use
 
@@ -431,7 +432,6 @@ def test_nothing_stays_after_a_prompt_that_fails(
         raise KeyboardInterrupt
 
     scheduler = built.pipeline.scheduler
-    assert built.encoded
     monkeypatch.setattr(built.pipeline, "encode_prompt", fail)
     with pytest.raises(KeyboardInterrupt):
         analyze(built.pipeline, built.pictures(), CONCEPTS, max_tokens=24, **built.size)
