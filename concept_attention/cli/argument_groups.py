@@ -163,9 +163,10 @@ def add_model(parser: ArgumentParser, one_device: bool = True) -> None:
         "flux.2-dev, flux.2-klein-4b, flux.2-klein-9b, sd3-medium, sd3.5-medium, sd3.5-large, sd3.5-large-turbo, "
         "cogvideox-2b, cogvideox-5b, cogvideox1.5-5b, qwen-image, z-image-turbo, lumina-2, chroma, longcat-image, "
         "ovis-image, bria, auraflow, hidream, ideogram-4, joyimage, cogview3-plus, cogview4, hunyuan-video, "
-        "hunyuan-video-1.5, motif-video, mochi, easyanimate, sd1.5, sdxl, "
-        "wan2.1-1.3b, wan2.1-14b, wan2.2-14b, ltx-video, qwen-image-2.1, flux.3-klein, flux.3-klein-base, minimax-h3, "
-        "a diffusers folder or a hub id",
+        "hunyuan-video-1.5, motif-video, mochi, easyanimate, sd1.5, sdxl, kolors, wan2.1-1.3b, wan2.1-14b, wan2.2-14b, "
+        "ltx-video, ltx-2, ltx-2.3, qwen-image-2.1, flux.3-klein, flux.3-klein-base, minimax-h3, fibo-2, kandinsky-5, "
+        "kandinsky-5-image, pixart-alpha, pixart-sigma, hunyuan-dit, sana, sana-video, latte, cosmos-1, "
+        "cosmos-predict2, a diffusers folder or a hub id",
     )
     if one_device:
         add_device(group)
