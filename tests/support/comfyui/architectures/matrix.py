@@ -112,7 +112,9 @@ KNOWN: Mapping[str, Known] = {
     ),
     "LTX Video": Known([{"num_layers": 28}, {"num_layers": 48}], "LTXVideoTransformer3DModel"),
     "LTX-2": Known([{"num_layers": 48}], "LTX2VideoTransformer3DModel"),
-    "LTX-2.3, LTX-2.5": Known([{"num_layers": 48}], "LTX2VideoTransformer3DModel", {"LTX-2.3": "LTX2Pipeline"}),
+    "LTX-2.3, LTX-2.5": Known(
+        [{"num_layers": 48}], "LTX2VideoTransformer3DModel", {"LTX-2.3": "LTX2Pipeline", "LTX-2.5": ""}
+    ),
     "Stable Diffusion 1 and 2": Known(
         [
             {
