@@ -67,8 +67,11 @@ def cross_scores(attention: TextAttention) -> Tensor:
     batch, heads, _, width = query.shape
     keys = torch.cat([attention.text_k, attention.concept_k.expand(batch, -1, -1, -1)], dim=2).float()
     # By these values attention sums up what it pays: the first column to the prompt, the others to a concept's mean
-    # token. Some kernels need as many columns as keys have.
-    values = keys.new_zeros(keys.shape[2], max(width, len(counts) + 1))
+    # token. Some kernels need values as wide as keys, so what is narrower gets zeros.
+    wide = max(width, len(counts) + 1)
+    if wide > width:
+        query, keys = (F.pad(part, (0, wide - width)) for part in (query, keys))
+    values = keys.new_zeros(keys.shape[2], wide)
     values[:prompt, 0] = 1
     for column, own in enumerate(torch.arange(prompt, keys.shape[2]).split(counts), start=1):
         values[own, column] = 1 / len(own)
@@ -83,6 +86,7 @@ def cross_scores(attention: TextAttention) -> Tensor:
                 keys,
                 values.expand(batch, heads, -1, -1),
                 attn_mask=bias if bias is None or bias.shape[-2] == 1 else bias[..., part, :],
+                scale=width**-0.5,
             )
             found.append((paid[..., 1 : len(counts) + 1] / paid[..., :1].clamp_min(_TINY)).mean(1))
     return torch.cat(found, dim=1).transpose(1, 2).clamp_min(_TINY).log()
