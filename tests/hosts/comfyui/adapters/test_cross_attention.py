@@ -159,6 +159,16 @@ def test_permuting_concepts_permutes_their_maps(tiny: TinyCross) -> None:
     assert relative_error(other.scores, one.scores[:, :, :, order]) < CLOSE
 
 
+def test_a_concept_gets_the_same_beside_concepts_of_other_lengths(tiny: TinyCross) -> None:
+    model = tiny.make()
+    states = [tiny.cond(tokens=count, seed=9) for count in (7, 5, 7)]
+    texts = tuple(ConceptText(one[0][0][0], (start, start + 2), one[0][1]) for start, one in enumerate(states))
+    together = recording_of(model, Settings(concepts_of(texts)), **options_of(tiny, steps=1))
+    for index, text in enumerate(texts):
+        alone = recording_of(model, Settings(concepts_of((text,))), **options_of(tiny, steps=1))
+        assert relative_error(together.scores[..., [index], :], alone.scores) < CLOSE
+
+
 def test_guidance_and_batches_do_not_change_what_the_positive_prompt_says(tiny: TinyCross) -> None:
     model, settings = tiny.make(), Settings(three(tiny, tiny.cond(seed=9)))
     alone = recording_of(model, settings, **options_of(tiny, steps=1))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from comfy.ldm.kandinsky5.model import Kandinsky5 as Kandinsky5Network
 from torch import Tensor, nn
 
@@ -57,15 +58,19 @@ class Kandinsky5(CrossAdapter):
     def refine_tokens(
         self, network: Any, tokens: Sequence[Tensor], texts: Sequence[ConceptText], call: BlockCall
     ) -> Sequence[Tensor]:
+        """Concepts whose texts are of one length go through the blocks for texts together, each as a prompt."""
         time_embed = call.select(call.calls["text"].arguments[1])  # of the prompt's pooled text as well
-        refined = []
-        for part, text in zip(tokens, texts, strict=True):
-            context = network.text_embeddings(part)
-            freqs = network.rope_encode_1d(part.shape[1], device=part.device, dtype=part.dtype)
+        rows, refined = len(time_embed), dict[int, Tensor]()
+        for length in {part.shape[1] for part in tokens}:
+            alike = [index for index, part in enumerate(tokens) if part.shape[1] == length]
+            context = torch.cat([tokens[index] for index in alike])
+            freqs = network.rope_encode_1d(length, device=context.device, dtype=context.dtype)
+            context = network.text_embeddings(context).repeat_interleave(rows, dim=0)
+            time = time_embed.repeat(len(alike), *[1] * (time_embed.ndim - 1))
             for block in network.text_transformer_blocks:
-                context = block(context.expand(len(time_embed), -1, -1), time_embed, freqs)
-            refined.append(context[:, slice(*text.own)])
-        return refined
+                context = block(context, time, freqs)
+            refined |= dict(zip(alike, context.split(rows), strict=True))
+        return [refined[index][:, slice(*text.own)] for index, text in enumerate(texts)]
 
     def concept_keys(self, block: Any, tokens: Tensor, call: BlockCall) -> Tensor:
         attn = block.cross_attention
