@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from concept_attention import make_heatmaps, parse_concepts
-from concept_attention.embedded import EMBEDDED
+from concept_attention.embedded import FOLDERS
 from concept_attention.files import save_image
 from concept_attention.hosts.diffusers import analyze, generate, load_pipeline
 from concept_attention.hosts.diffusers.registry import family_of
@@ -49,7 +49,7 @@ TILE = 256  # pixels of an image on the sheet; half for a frame
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", choices=EMBEDDED, default="tiny")
+    parser.add_argument("--model", choices=tuple(FOLDERS), default="tiny")
     parser.add_argument("--count", type=int, default=200, help="unseen scenes (default 200)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path, help="write the contact sheet there")
