@@ -3,8 +3,8 @@
 Nothing of the model's own computation is replaced or repeated. The first attention call of a joint block (Flux's
 double-stream block, SD3's MM-DiT block) is the joint one. An `optimized_attention_override` for this call only reads
 the image's keys, values and attention output, and runs the block's text weights on the concept tokens. Blocks that
-another pack has replaced may not hand ComfyUI's options on to their attention; PyTorch's own is observed there. Only
-where a node gives a block another attention, which makes no keys that could be read, the block's own are made beside it.
+another pack has replaced may not hand ComfyUI's options on to their attention; PyTorch's own is observed there. Where
+a node gives a block another attention, which makes no keys that could be read, the block's own are made beside it.
 
 Whatever goes wrong in observing ends the recording of this pass, never the pass itself. Other threads may call the
 network meanwhile: the hooks do nothing there.
